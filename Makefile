@@ -1,0 +1,54 @@
+# `make` lists the targets. The set-up's logic is in tools/setup/, the checks' settings in pyproject.toml.
+PYTHON ?= python3
+BROWSER ?= yes
+
+export JUPYTER_PREFER_ENV_PATH = 1
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+NOT_BROWSER := $(if $(filter no,$(BROWSER)),-m "not browser")
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup setup-browser demo test check format lab bench constraints clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## make .venv ready: packages, and llama.cpp compiled for this machine
+	@$(PYTHON) -m tools.setup
+
+setup-browser:
+	@$(PYTHON) -m tools.setup $(if $(filter no,$(BROWSER)),,--browser)
+
+demo: setup  ## run the quickstart notebook on the bundled model, and watch it answer
+	@$(BIN)/python -m tools.demo.run_quickstart notebooks/01-quickstart.ipynb
+
+test: setup-browser check  ## check, then every test: unit, kernel, browser, wheel, notebooks
+	$(PYTEST) $(NOT_BROWSER) --cov --cov-report=term
+	LOCALLLM_STREAM=off $(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+check: setup  ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lab: setup  ## JupyterLab on the tutorials
+	$(BIN)/jupyter lab notebooks
+
+bench: setup  ## the performance tables
+	$(BIN)/python -m tools.bench
+
+constraints: setup  ## pin the newest versions of everything
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --all-extras \
+		--no-annotate --no-emit-index-url --custom-compile-command "make constraints" \
+		--output-file tools/setup/constraints.txt pyproject.toml
+
+clean:  ## remove all that was made here; compiled wheels stay in the cache
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov test-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,217 @@
+"""The finished result of a generation, and its JSON document."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal, TypeAlias, TypedDict
+
+from localllm_magics.core.request import Sampling
+from localllm_magics.core.safe_markdown import strip_control, to_safe_markdown
+
+FinishReason: TypeAlias = Literal["stop", "length", "stopped", "error"]
+FinalState: TypeAlias = Literal["done", "stopped", "failed"]
+EngineName: TypeAlias = Literal["kernel", "ollama", "openai", "llamafile", "scripted"]
+MIME_TYPE = "application/vnd.localllm.completion+json"
+"""The media type of `CompletionDocument`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUsed:
+    """The model that answered and how it was placed; None is not known.
+
+    Args:
+        device: Where it ran, such as `CPU` or `CUDA0`.
+        size_bytes: Size of the weights' file.
+        gpu_layers: Layers that really are on a GPU.
+        context: Tokens of context.
+    """
+
+    reference: str
+    name: str | None = None
+    engine: EngineName | None = None
+    device: str | None = None
+    architecture: str | None = None
+    quantization: str | None = None
+    size_bytes: int | None = None
+    parameters: int | None = None
+    gpu_layers: int | None = None
+    layers: int | None = None
+    context: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Counts and times of a generation, in tokens and seconds.
+
+    Args:
+        prompt_tokens: All tokens of the prompt, those from a cache too.
+        cached_tokens: Prompt tokens that were not read again.
+        completion_tokens: Tokens of text; the end-of-turn token is not counted.
+        ttft_seconds: From the start to the first token, with loading.
+        prompt_seconds: Reading the prompt (prefill).
+        decode_seconds: Producing the tokens.
+        prompt_tokens_per_second: Without the cached tokens.
+        tokens_per_second: The decode rate.
+        estimated: Whether the engine did not count, so that we had to guess.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    load_seconds: float = 0.0
+    ttft_seconds: float = 0.0
+    prompt_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    total_seconds: float = 0.0
+    estimated: bool = False
+
+    @property
+    def prompt_tokens_per_second(self) -> float:
+        """The prefill rate, 0 where nothing was read."""
+        return _rate(self.prompt_tokens - self.cached_tokens, self.prompt_seconds)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """The decode rate, 0 where nothing was produced."""
+        return _rate(self.completion_tokens, self.decode_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorRecord:
+    """An error as the document keeps it."""
+
+    kind: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """What made the completion."""
+
+    localllm_magics: str
+    engine: str
+
+
+class CompletionDocument(TypedDict):
+    """The JSON form, described by completion.schema.json."""
+
+    version: Literal[1]
+    id: str
+    state: FinalState
+    text: str
+    reasoning: str | None
+    finish_reason: FinishReason
+    model: dict[str, str | int | None]
+    stats: dict[str, float | bool]
+    sampling: dict[str, float | Sequence[str] | None]
+    versions: dict[str, str]
+    error: dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a generation made: text, why it ended, and how fast.
+
+    Args:
+        value: The parsed object, where a schema was asked for.
+        notices: What the user should know about how it was made, in sentences.
+    """
+
+    id: str
+    text: str
+    finish_reason: FinishReason
+    model: ModelUsed
+    versions: Versions
+    stats: Stats = Stats()
+    sampling: Sampling = Sampling()
+    reasoning: str | None = None
+    error: ErrorRecord | None = None
+    value: object = None
+    notices: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def state(self) -> FinalState:
+        """The terminal state of the card."""
+        if self.finish_reason == "error":
+            return "failed"
+        return "stopped" if self.finish_reason == "stopped" else "done"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_json(self) -> CompletionDocument:
+        """The document that stays in a notebook."""
+        return {
+            "version": 1,
+            "id": self.id,
+            "state": self.state,
+            "text": self.text,
+            "reasoning": self.reasoning,
+            "finish_reason": self.finish_reason,
+            "model": {f.name: getattr(self.model, f.name) for f in fields(self.model)},
+            "stats": {name: _rounded(getattr(self.stats, name)) for name in _STATS},
+            "sampling": {f.name: getattr(self.sampling, f.name) for f in fields(self.sampling)},
+            "versions": {f.name: getattr(self.versions, f.name) for f in fields(self.versions)},
+            "error": None if self.error is None else {f.name: getattr(self.error, f.name) for f in fields(self.error)},
+        }
+
+    def to_markdown(self, *, spell_error: bool = True) -> str:
+        """The answer, made safe to show, the error if wanted, and one small line of stats."""
+        parts = [to_safe_markdown(self.text).rstrip()]
+        if self.error is not None and spell_error:
+            parts.append(f"**{to_safe_markdown(self.error.message)}** {to_safe_markdown(self.error.hint)}")
+        parts.append(f"<sub>{to_safe_markdown(self.summary())}</sub>")
+        return "\n\n".join(part for part in parts if part)
+
+    def to_plain(self, *, spell_error: bool = True) -> str:
+        """The same for a terminal."""
+        parts = [strip_control(self.text).rstrip()]
+        if self.error is not None and spell_error:
+            parts.append(strip_control(f"{self.error.message}\n{self.error.hint}").rstrip())
+        parts.append(f"[{strip_control(self.summary())}]")
+        return "\n\n".join(part for part in parts if part)
+
+    def summary(self) -> str:
+        """One line: the model, the end, counts and rates, and notices."""
+        stats, model = self.stats, self.model
+        about = "~" if stats.estimated else ""
+        parts = [model.reference, model.device or "", _ENDINGS[self.finish_reason]]
+        if stats.completion_tokens:
+            parts += [
+                _count(stats.completion_tokens),
+                f"{about}{stats.tokens_per_second:.1f} tok/s",
+                f"first token {stats.ttft_seconds:.2f} s",
+            ]
+        if model.context and stats.prompt_tokens:
+            parts.append(f"context {stats.prompt_tokens + stats.completion_tokens} of {model.context}")
+        if stats.cached_tokens:
+            parts.append(f"{stats.cached_tokens} prompt tokens from the cache")
+        return " · ".join([part for part in parts if part] + list(self.notices))
+
+    def to_bundle(self, *, spell_error: bool = True) -> dict[str, object]:
+        """The one output that stays in the notebook, by media type."""
+        return {
+            "text/markdown": self.to_markdown(spell_error=spell_error),
+            "text/plain": self.to_plain(spell_error=spell_error),
+            MIME_TYPE: self.to_json(),
+        }
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        return self.to_bundle()
+
+
+_STATS = (*(f.name for f in fields(Stats)), "prompt_tokens_per_second", "tokens_per_second")
+_ENDINGS = {"stop": "", "length": "cut off by the token limit", "stopped": "stopped", "error": "failed"}
+
+
+def _count(tokens: int) -> str:
+    return "1 token" if tokens == 1 else f"{tokens} tokens"
+
+
+def _rate(tokens: int, seconds: float) -> float:
+    return tokens / seconds if seconds > 0 else 0.0
+
+
+def _rounded(value: float) -> float:
+    """Times to the microsecond: more digits are noise in a saved notebook."""
+    return round(value, 6) if isinstance(value, float) else value

@@ -1,0 +1,147 @@
+"""Every error a user can meet, split by who can mend it.
+
+LocalLLMError
+├── UsageError                what was typed
+│   ├── BadOption
+│   ├── BadExpression
+│   ├── ModelNotFound
+│   └── PromptTooLong
+├── SetupError                this machine, or what is installed on it
+│   ├── EngineNotInstalled
+│   ├── EngineCrashed
+│   ├── NoGPU
+│   └── NotEnoughMemory
+├── ModelError                the model file
+│   ├── NotAGGUF
+│   ├── TruncatedFile
+│   ├── UnsupportedArchitecture
+│   ├── LoadFailed
+│   └── BadTemplate
+├── DaemonError               a server, or the way to it
+│   ├── DaemonNotReachable
+│   ├── ModelNotInDaemon
+│   └── StreamBroken
+└── InternalError             us
+    ├── IllegalTransition
+    └── GenerationFailed
+"""
+
+import re
+
+
+class LocalLLMError(Exception):
+    """The base of all errors: what happened, and the next thing to type.
+
+    Args:
+        message: What happened, with the value that caused it.
+        hint: The next thing to type, or an empty string.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def kind(self) -> str:
+        """The class name in snake case, as the completion document names it."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class UsageError(LocalLLMError):
+    """What was typed cannot be done."""
+
+
+class BadOption(UsageError):
+    """An option is unknown, or its value is out of range."""
+
+
+class BadExpression(UsageError):
+    """A `{{ expr }}` in a prompt could not be evaluated."""
+
+
+class ModelNotFound(UsageError):
+    """No model answers to the reference."""
+
+
+class PromptTooLong(UsageError):
+    """The prompt does not fit into the context."""
+
+
+class SetupError(LocalLLMError):
+    """Something on this machine is missing or does not work."""
+
+
+class EngineNotInstalled(SetupError):
+    """The engine that the reference needs is not installed."""
+
+
+class EngineCrashed(SetupError):
+    """The engine died where it was tried first, in a process of its own."""
+
+
+class NoGPU(SetupError):
+    """Layers were asked for on a GPU that the build or the machine does not have."""
+
+
+class NotEnoughMemory(SetupError):
+    """The model and its context do not fit into memory."""
+
+
+class ModelError(LocalLLMError):
+    """The model file cannot be used."""
+
+
+class NotAGGUF(ModelError):
+    """The file is no GGUF file."""
+
+
+class TruncatedFile(ModelError):
+    """The GGUF file ends before its last tensor."""
+
+
+class UnsupportedArchitecture(ModelError):
+    """llama.cpp does not know the architecture."""
+
+
+class LoadFailed(ModelError):
+    """llama.cpp refused the file."""
+
+
+class BadTemplate(ModelError):
+    """The chat template of the model cannot be rendered."""
+
+
+class DaemonError(LocalLLMError):
+    """A server did not do what was asked."""
+
+
+class DaemonNotReachable(DaemonError):
+    """Nothing answers at the address."""
+
+
+class ModelNotInDaemon(DaemonError):
+    """The server does not have the model."""
+
+
+class StreamBroken(DaemonError):
+    """The answer broke off."""
+
+
+class InternalError(LocalLLMError):
+    """A fault of localllm-magics itself."""
+
+
+class IllegalTransition(InternalError):
+    """A generation was asked for a move that its state does not allow."""
+
+
+class GenerationFailed(InternalError):
+    """The engine raised an error that nobody foresaw."""

@@ -1,0 +1,63 @@
+"""The steps of a generation; every engine yields the same kinds."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from localllm_magics.core.completion import Completion
+from localllm_magics.core.errors import LocalLLMError
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The engine has the request but has not begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The model is on its way into memory; FRACTION goes from 0 to 1."""
+
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """DONE of TOTAL prompt tokens are read, CACHED of them from a cache."""
+
+    done: int
+    total: int
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of the answer, made of TOKENS tokens."""
+
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More text of the reasoning before the answer, made of TOKENS tokens."""
+
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The generation ended by itself, by a limit, or because somebody stopped it."""
+
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The generation broke off; COMPLETION has the text so far."""
+
+    error: LocalLLMError
+    completion: Completion
+
+
+Terminal: TypeAlias = Done | Failed
+Event: TypeAlias = Pending | Loading | Reading | TextDelta | ReasoningDelta | Terminal

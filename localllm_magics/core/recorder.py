@@ -1,0 +1,90 @@
+"""Takes down a generation as an engine makes it, and adds it up."""
+
+import time
+from collections.abc import Callable
+
+from localllm_magics.core.completion import Completion, ErrorRecord, FinishReason, ModelUsed, Stats, Versions
+from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.request import Request
+from localllm_magics.core.version import VERSION
+
+
+class Recorder:
+    """Text, counts and times of one generation.
+
+    Args:
+        request: What was asked; its sampling goes into the completion.
+        model: The model as far as it is known.
+        engine_version: Name and version of what runs the model.
+        clock: Seconds on a clock that does not jump.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        model: ModelUsed,
+        *,
+        engine_version: str = "",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.request = request
+        self.model = model
+        self.engine_version = engine_version
+        self.notices = list(request.notices)
+        self.sampling = request.sampling
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self.tokens = 0
+        self._text: list[str] = []
+        self._clock = clock
+        self._start = clock()
+        self._loaded = self._read_from = self._read_to = self._first = self._last = self._start
+
+    def loaded(self) -> None:
+        """The model is in memory."""
+        self._loaded = self._clock()
+
+    def reading(self) -> None:
+        """The first prompt token is about to be read."""
+        self._read_from = self._read_to = self._first = self._last = self._clock()
+
+    def read(self) -> None:
+        """The last prompt token was read."""
+        self._read_to = self._first = self._last = self._clock()
+
+    def add(self, text: str, tokens: int) -> None:
+        """TOKENS more tokens brought TEXT."""
+        if not self.tokens:
+            self._first = self._clock()
+        self.tokens += tokens
+        self._text.append(text)
+
+    def end(self) -> None:
+        """The last token was produced."""
+        self._last = self._clock()
+
+    def completion(self, reason: FinishReason, error: LocalLLMError | None = None) -> Completion:
+        """The sum of it all."""
+        return Completion(
+            id=self.request.id,
+            text="".join(self._text),
+            finish_reason=reason,
+            model=self.model,
+            versions=Versions(localllm_magics=VERSION, engine=self.engine_version),
+            stats=self._stats(),
+            sampling=self.sampling,
+            error=None if error is None else ErrorRecord(kind=error.kind, message=error.message, hint=error.hint),
+            notices=tuple(self.notices),
+        )
+
+    def _stats(self) -> Stats:
+        return Stats(
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            completion_tokens=self.tokens,
+            load_seconds=self._loaded - self._start,
+            ttft_seconds=self._first - self._start if self.tokens else 0.0,
+            prompt_seconds=self._read_to - self._read_from,
+            decode_seconds=self._last - self._read_to,
+            total_seconds=self._clock() - self._start,
+        )

@@ -1,0 +1,196 @@
+"""What a user asks for: messages, sampling and load options, as frozen values."""
+
+import random
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, TypeAlias, TypedDict, get_args
+
+from localllm_magics.core.errors import BadOption
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+_ROLES: tuple[Role, ...] = get_args(Role)
+GpuLayers: TypeAlias = int | Literal["auto", "all"]
+MAX_SEED = 2**32 - 2
+"""llama.cpp reads a seed as 32 bits; the largest value asks it to choose one."""
+
+
+class MessageDict(TypedDict):
+    """A message as users write it."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+    def to_dict(self) -> MessageDict:
+        """The shape that chat templates and servers read."""
+        return {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen; None leaves a value to the model's own default.
+
+    Args:
+        temperature: 0 or more; 0 always takes the most likely token.
+        top_k: 0 or more tokens are kept; 0 keeps all.
+        top_p: From 0 to 1, the share of probability that is kept.
+        min_p: From 0 to 1, the least probability relative to the best token's.
+        repeat_penalty: More than 0; 1 is no penalty.
+        seed: From 0 to 2**32 - 2.
+        max_tokens: 1 or more; without it an answer ends when the model ends it.
+        stop: Texts that end the answer; they are not part of it.
+
+    Raises:
+        BadOption: A value is out of its range.
+    """
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, (kind, low, high, words) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value, kind) and low <= value <= high):
+                option = "--" + name.replace("_", "-")
+                raise BadOption(f"{option} must be {words}, not {value}.", f"Try {option} {_EXAMPLES[name]}.")
+        if not all(isinstance(text, str) and text for text in self.stop):
+            raise BadOption("--stop must be a text that is not empty.", 'Try --stop "END".')
+
+    def or_else(self, defaults: "Sampling") -> "Sampling":
+        """These values, with those that are None taken from DEFAULTS."""
+        missing = {f.name: getattr(defaults, f.name) for f in fields(self) if getattr(self, f.name) is None}
+        return replace(self, **missing)
+
+    def seeded(self) -> "Sampling":
+        """These values with a seed, a random one where none was given."""
+        return self if self.seed is not None else replace(self, seed=random.SystemRandom().randint(0, MAX_SEED))
+
+
+_INFINITY = float("inf")
+_LARGEST = 3.4e38  # llama.cpp's floats have 32 bits
+_RANGES: Mapping[str, tuple[type[int] | type[float], float, float, str]] = {
+    "temperature": (float, 0.0, _LARGEST, "0 or more"),
+    "top_k": (int, 0, 2**31 - 1, "a whole number, 0 or more"),
+    "top_p": (float, 0.0, 1.0, "from 0 to 1"),
+    "min_p": (float, 0.0, 1.0, "from 0 to 1"),
+    "repeat_penalty": (float, 1e-6, _LARGEST, "more than 0"),
+    "seed": (int, 0, MAX_SEED, f"a whole number from 0 to {MAX_SEED}"),
+    "max_tokens": (int, 1, _INFINITY, "a whole number, 1 or more"),
+}
+_EXAMPLES = {
+    "temperature": "0.8",
+    "top_k": "40",
+    "top_p": "0.95",
+    "min_p": "0.05",
+    "repeat_penalty": "1.1",
+    "seed": "1",
+    "max_tokens": "64",
+}
+LLAMA_CPP_SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0)
+"""llama.cpp's own defaults (common/common.h, common_params_sampling)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """How a model is put into memory; None leaves a value as it is, or to us.
+
+    Args:
+        ctx: Tokens of context, 1 or more.
+        gpu_layers: How many layers go to a GPU, or `auto` or `all`.
+        threads: CPU threads, 1 or more.
+
+    Raises:
+        BadOption: A value is out of its range.
+    """
+
+    ctx: int | None = None
+    gpu_layers: GpuLayers | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.ctx is not None and not (_is_number(self.ctx, int) and 1 <= self.ctx < 2**31):
+            raise BadOption(f"--ctx must be 1 or more, not {self.ctx}.", "Try --ctx 4096.")
+        if self.threads is not None and not (_is_number(self.threads, int) and 1 <= self.threads <= 512):
+            raise BadOption(f"--threads must be from 1 to 512, not {self.threads}.", "Try --threads 4.")
+        layers = self.gpu_layers
+        if layers is None or layers in ("auto", "all"):
+            return
+        if not (_is_number(layers, int) and layers >= 0):
+            raise BadOption(f"--gpu-layers must be 0 or more, auto or all, not {layers}.", "Try --gpu-layers auto.")
+
+    def or_else(self, defaults: "LoadOptions") -> "LoadOptions":
+        """These values, with those that are None taken from DEFAULTS."""
+        missing = {f.name: getattr(defaults, f.name) for f in fields(self) if getattr(self, f.name) is None}
+        return replace(self, **missing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One generation to be made.
+
+    Args:
+        messages: The conversation, oldest first; the last one is the user's.
+        sampling: What the user set; the engine fills in the rest.
+        raw: The single message is text to continue, without a chat template.
+        notices: What the completion should tell of how it was asked, in sentences.
+        id: Names the generation, its card and its completion.
+
+    Raises:
+        BadOption: RAW with more than one message.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    raw: bool = False
+    notices: tuple[str, ...] = ()
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    def __post_init__(self) -> None:
+        if self.raw and len(self.messages) != 1:
+            raise BadOption("--raw continues one text: there can be no system prompt and no other message.", "")
+
+
+def to_messages(prompt: str | Sequence[MessageDict], system: str | None = None) -> tuple[Message, ...]:
+    """PROMPT as messages, with SYSTEM before them.
+
+    Raises:
+        BadOption: A message has another role, no content, or there is none.
+    """
+    start = () if system is None else (Message(role="system", content=system),)
+    if isinstance(prompt, str):
+        return (*start, Message(role="user", content=prompt))
+    messages = tuple(_to_message(item) for item in prompt)
+    if not messages:
+        raise BadOption("The prompt is an empty list.", 'Pass a string, or [{"role": "user", "content": "Why?"}].')
+    return (*start, *messages)
+
+
+def _to_message(item: MessageDict) -> Message:
+    try:
+        role, content = item["role"], item["content"]
+    except (KeyError, TypeError) as exc:
+        raise BadOption(f"{item!r} is not a message.", 'Write {"role": "user", "content": "Why?"}.') from exc
+    known = next((known for known in _ROLES if known == role), None)
+    if known is None or not isinstance(content, str):
+        hint = "The role is system, user or assistant, and the content is a string."
+        raise BadOption(f"{item!r} is not a message.", hint)
+    return Message(role=known, content=content)
+
+
+def _is_number(value: object, kind: type[int] | type[float]) -> bool:
+    """Whether VALUE is a number of KIND; whole numbers are floats too, and yes and no are none."""
+    return isinstance(value, (int, kind)) and not isinstance(value, bool)

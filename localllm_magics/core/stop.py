@@ -1,0 +1,48 @@
+"""A wish to stop, which any thread may utter."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Stop:
+    """Set once, from any thread; tells those who asked to be told."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._event = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Stop {'set' if self.is_set() else 'not set'}>"
+
+    def is_set(self) -> bool:
+        """Whether somebody wants to stop."""
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Ask to stop; asking again does nothing."""
+        with self._lock:
+            if self._event.is_set():
+                return
+            self._event.set()
+            # Under the lock: once `telling` has ended, its callback is never called again.
+            for callback in self._callbacks:
+                callback()
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait, at most SECONDS; whether somebody wants to stop."""
+        return self._event.wait(seconds)
+
+    @contextmanager
+    def telling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call CALLBACK once on a stop inside the block, at once if it is set already."""
+        with self._lock:
+            self._callbacks.append(callback)
+            if self._event.is_set():
+                callback()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callbacks.remove(callback)

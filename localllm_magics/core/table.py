@@ -1,0 +1,109 @@
+"""A table for a terminal and for a notebook, and numbers as its readers like them."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+_NUMBER = re.compile(r"~?\d[\d.,]*( \S{1,6})?")
+_ACTIVE = re.compile(r"[`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|(?<=\d)[.)](?=\s)")
+"""What Markdown acts on: emphasis, code, links, and at a line's beginning headings, rules and lists."""
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\\": "&#92;", "$": "<span>$</span>"})
+_NEXT_UNIT = 999.95  # one decimal would show it as 1000.0
+
+
+class _Printer(Protocol):
+    """What IPython hands to `_repr_pretty_`."""
+
+    def text(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Table:
+    """Rows under headers, made of untrusted text.
+
+    Args:
+        rows: Each as long as the headers.
+        notes: Sentences below the table.
+    """
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        cells = [[_plain(cell) for cell in row] for row in (self.headers, *self.rows)]
+        columns = list(zip(*cells, strict=True))
+        widths = [max(map(_width, column)) for column in columns]
+        right = [_is_numeric(column[1:]) for column in columns]
+        lines = ["  ".join(map(_aligned, row, widths, right)).rstrip() for row in cells]
+        lines.insert(1, "  ".join("─" * width for width in widths))
+        above = [_plain(self.title), ""] if self.title else []
+        below = ["", *map(_plain, self.notes)] if self.notes else []
+        return "\n".join([*above, *lines, *below])
+
+    __repr__ = __str__
+
+    def to_markdown(self) -> str:
+        """The same as a table of GitHub-flavoured Markdown."""
+        right = [_is_numeric([_plain(row[index]) for row in self.rows]) for index in range(len(self.headers))]
+        rules = ["---:" if numeric else "---" for numeric in right]
+        rows = [[_escaped(cell) for cell in row] for row in (self.headers, *self.rows)]
+        lines = [f"| {' | '.join(row)} |" for row in (rows[0], rules, *rows[1:])]
+        parts = [f"**{_escaped(self.title)}**"] if self.title else []
+        return "\n\n".join([*parts, "\n".join(lines), *map(_escaped, self.notes)])
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+    def _repr_pretty_(self, printer: _Printer, _cycle: bool) -> None:
+        printer.text(str(self))
+
+
+def to_size(size: int | None) -> str:
+    """Bytes as `3.3 MB`; nothing where the size is not known."""
+    return "" if size is None else _scaled(size, ("B", "kB", "MB", "GB", "TB", "PB"))
+
+
+def to_count(count: int | None) -> str:
+    """A number of parameters as `7.2 B`, with the field's letters; nothing where it is not known."""
+    return "" if count is None else _scaled(count, ("", "K", "M", "B", "T", "Q")).rstrip()
+
+
+def _scaled(number: int, units: Sequence[str]) -> str:
+    power, scaled = 0, float(number)
+    while scaled >= _NEXT_UNIT and power < len(units) - 1:
+        power, scaled = power + 1, scaled / 1000
+    return f"{scaled:.1f} {units[power]}" if power else f"{number} {units[0]}"
+
+
+def _plain(text: str) -> str:
+    """TEXT on one line, with control characters made visible: they could move the cursor or turn text around."""
+    return "".join(_visible(sign) for sign in text).strip()
+
+
+def _visible(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    return " " if sign.isspace() else sign.encode("unicode_escape").decode("ascii")
+
+
+def _escaped(text: str) -> str:
+    """TEXT as Markdown that shows it and does nothing."""
+    return _ACTIVE.sub(lambda match: "\\" + match[0], _plain(text).translate(_ENTITIES))
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal TEXT takes."""
+    return sum(0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text)
+
+
+def _aligned(text: str, width: int, right: bool) -> str:
+    gap = " " * (width - _width(text))
+    return gap + text if right else text + gap
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    return any(cells) and all(_NUMBER.fullmatch(cell) for cell in cells if cell)

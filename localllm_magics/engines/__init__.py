@@ -1,0 +1,1 @@
+"""What runs models, behind one seam."""

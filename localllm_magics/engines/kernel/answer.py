@@ -1,0 +1,87 @@
+"""The decode loop: reads the prompt, then produces one token after another."""
+
+from collections.abc import Generator, Iterator
+
+from localllm_magics.core.completion import FinishReason
+from localllm_magics.core.events import Done, Event, Reading, TextDelta
+from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.request import Request
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.context import Aborted
+from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.loaded import Loaded
+from localllm_magics.engines.kernel.sampler import Sampler
+from localllm_magics.engines.kernel.text import TextDecoder
+
+
+def answer(lib: Library, loaded: Loaded, request: Request, recorder: Recorder, stop: Stop) -> Iterator[Event]:
+    """The events of REQUEST from reading to `Done`.
+
+    Raises:
+        LocalLLMError: The prompt cannot be read, or llama.cpp failed.
+    """
+    prompt = loaded.prompt(request)
+    recorder.notices.extend(prompt.notices)
+    recorder.sampling = loaded.choose(request.sampling)
+    recorder.prompt_tokens = len(prompt.tokens)
+    loaded.context.resume()
+    with stop.telling(loaded.context.abort):
+        try:
+            yield from _read(loaded, prompt.tokens, recorder)
+        except Aborted:
+            yield Done(recorder.completion("stopped"))
+            return
+        reason = yield from _decode(lib, loaded, recorder, stop)
+    recorder.end()
+    yield Done(recorder.completion(reason))
+
+
+def _read(loaded: Loaded, tokens: list[int], recorder: Recorder) -> Iterator[Event]:
+    recorder.reading()
+    cached = recorder.cached_tokens = loaded.context.reuse(tokens)
+    yield Reading(cached, len(tokens), cached)
+    for done in loaded.context.read(tokens):
+        yield Reading(done, len(tokens), cached)
+    recorder.read()
+
+
+def _decode(lib: Library, loaded: Loaded, recorder: Recorder, stop: Stop) -> Generator[Event, None, FinishReason]:
+    decoder = TextDecoder(recorder.sampling.stop)
+    context, vocabulary = loaded.context, loaded.vocabulary
+    limit = min(recorder.sampling.max_tokens or context.size, context.size - context.past)
+    reason: FinishReason | None = None
+    fresh = 0  # tokens whose text was not given out yet
+    with Sampler(lib, recorder.sampling, vocabulary.size) as sampler:
+        while reason is None:
+            token = sampler.sample(context.pointer)
+            if vocabulary.is_end(token):
+                reason = "stop"
+                break
+            fresh += 1
+            limit -= 1
+            text = decoder.feed(vocabulary.piece(token))
+            if text:
+                recorder.add(text, fresh)
+                yield TextDelta(text, fresh)
+                fresh = 0
+            reason = _next(loaded, token, stopped=decoder.stopped, limit=limit, stop=stop)
+    text = decoder.close()
+    if text or fresh:
+        recorder.add(text, fresh)
+        yield TextDelta(text, fresh)
+    return reason
+
+
+def _next(loaded: Loaded, token: int, *, stopped: bool, limit: int, stop: Stop) -> FinishReason | None:
+    """Append TOKEN, or say why it is the last."""
+    if stopped:
+        return "stop"
+    if not limit:
+        return "length"
+    if stop.is_set():
+        return "stopped"
+    try:
+        loaded.context.take(token)
+    except Aborted:
+        return "stopped"
+    return None

@@ -1,0 +1,125 @@
+"""A llama.cpp context: it reads prompts, takes tokens, and can be stopped in between."""
+
+import ctypes
+import sys
+from collections.abc import Iterator, Sequence
+
+from localllm_magics.core.errors import GenerationFailed, NotEnoughMemory
+from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.weights import Weights
+
+CHUNK = 256
+"""Prompt tokens read at a time: large enough for full speed, small enough to show progress."""
+_OK, _ABORTED = 0, 2  # what llama_decode returns, llama.h
+
+
+class Aborted(Exception):  # noqa: N818 - not an error: somebody asked for it
+    """A decode was stopped before its end."""
+
+
+class Context:
+    """The state of one conversation with a model; for one thread at a time.
+
+    Prompts are read in chunks that begin at multiples of CHUNK, and only whole
+    chunks are reused for a later prompt. So every token is computed in the same
+    batch shape as in a new context, and gives the same numbers to the last bit.
+
+    Args:
+        lib: The build.
+        weights: The model.
+        size: Tokens of context.
+        threads: CPU threads.
+
+    Raises:
+        NotEnoughMemory: llama.cpp could not allocate it.
+    """
+
+    def __init__(self, lib: Library, weights: Weights, *, size: int, threads: int) -> None:
+        self._api = api = lib.api
+        self._reusable = weights.keeps_all_positions
+        self._read: list[int] = []
+        self.past = 0
+        params = api.llama_context_default_params()
+        params.n_ctx, params.n_batch, params.n_ubatch = size, CHUNK, CHUNK
+        params.n_threads = params.n_threads_batch = threads
+        params.no_perf = True
+        with lib.log.collecting() as said:
+            self.pointer = api.llama_init_from_model(weights.pointer, params)
+            self.log = "".join(said)
+        if not self.pointer:
+            raise NotEnoughMemory(f"A context of {size:,} tokens could not be allocated.", f"Try --ctx {size // 2}.")
+        self.size = int(api.llama_n_ctx(self.pointer))
+        self._memory = api.llama_get_memory(self.pointer)
+        self._token = (api.llama_token * 1)()
+        self._batch = api.llama_batch_get_one(self._token, 1)
+        self._abort_flag = ctypes.create_string_buffer(2)
+        # strlen of a flag byte is 0 or 1: a C function, so no decode ever waits for Python's lock.
+        api.llama_set_abort_callback(
+            self.pointer, ctypes.cast(_c_library().strlen, api.ggml_abort_callback), self._abort_flag
+        )
+
+    def abort(self) -> None:
+        """Stop the decode that runs, from any thread, until `resume`."""
+        self._abort_flag[0] = b"\x01"
+
+    def resume(self) -> None:
+        """Allow decodes again."""
+        self._abort_flag[0] = b"\x00"
+
+    def reuse(self, tokens: Sequence[int]) -> int:
+        """Keep what the last prompt has in common with TOKENS; how many tokens need not be read again."""
+        common = 0
+        for old, new in zip(self._read, tokens[:-1], strict=False):
+            if old != new:
+                break
+            common += 1
+        common = common // CHUNK * CHUNK if self._reusable else 0
+        if not (common and self._api.llama_memory_seq_rm(self._memory, 0, common, -1)):
+            common = 0
+            self._api.llama_memory_clear(self._memory, False)  # noqa: FBT003 - a C function
+        del self._read[common:]
+        self.past = common
+        return common
+
+    def read(self, tokens: Sequence[int]) -> Iterator[int]:
+        """Read TOKENS from where `reuse` left off, yielding how many are read.
+
+        Raises:
+            Aborted: `abort` was called.
+        """
+        while self.past < len(tokens):
+            chunk = tokens[self.past : self.past + CHUNK]
+            array = (self._api.llama_token * len(chunk))(*chunk)
+            self._decode(self._api.llama_batch_get_one(array, len(chunk)))
+            self.past += len(chunk)
+            if len(chunk) == CHUNK:
+                self._read.extend(chunk)
+            yield self.past
+
+    def take(self, token: int) -> None:
+        """Append TOKEN, which gives the logits of the next.
+
+        Raises:
+            Aborted: `abort` was called.
+        """
+        self._token[0] = token
+        self._decode(self._batch)
+        self.past += 1
+
+    def close(self) -> None:
+        """Give the memory back; again is no error."""
+        pointer, self.pointer = self.pointer, None
+        if pointer:
+            self._api.llama_free(pointer)
+
+    def _decode(self, batch: object) -> None:
+        result = self._api.llama_decode(self.pointer, batch)
+        if result == _OK:
+            return
+        if result == _ABORTED:
+            raise Aborted
+        raise GenerationFailed(f"llama.cpp could not decode (code {result}).", "Try a smaller --ctx.")
+
+
+def _c_library() -> ctypes.CDLL:
+    return ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)

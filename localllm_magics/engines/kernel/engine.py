@@ -1,0 +1,175 @@
+"""A GGUF file, loaded into this process and asked through llama.cpp's C API."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
+from dataclasses import replace
+
+from localllm_magics import demo
+from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.errors import LocalLLMError, UsageError
+from localllm_magics.core.events import Done, Event, Loading
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel import trial
+from localllm_magics.engines.kernel.answer import answer
+from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.loaded import Loaded
+from localllm_magics.engines.kernel.weights import LoadStopped
+
+_TICK = 0.05  # seconds between looks at a load or a lock
+
+
+class KernelEngine:
+    """One model in this process; see `engines.base.Engine`.
+
+    Args:
+        info: A file whose header was read and has no problem.
+        options: How to load it.
+    """
+
+    def __init__(self, info: ModelInfo, options: LoadOptions) -> None:
+        self.options = options
+        self._info = info
+        self._lock = threading.Lock()
+        self._loaded: Loaded | None = None
+        self._running: list[Stop] = []
+        self._closed = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "loaded" if self._loaded else "not loaded"
+        return f"<KernelEngine {self._info.reference} {state}>"
+
+    @property
+    def used(self) -> ModelUsed:
+        """The model and its placement, as far as known."""
+        info, loaded = self._info, self._loaded
+        used = ModelUsed(
+            reference=info.reference,
+            name=info.name,
+            engine="kernel",
+            architecture=info.architecture,
+            quantization=info.quantization,
+            size_bytes=info.size_bytes,
+            parameters=info.parameters,
+            layers=info.layers,
+        )
+        if loaded is None:
+            return used
+        place = loaded.placement
+        return replace(used, device=place.device, gpu_layers=place.gpu_layers, context=loaded.context.size)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of weights, context and compute buffers, 0 when not loaded."""
+        return self._loaded.placement.memory_bytes if self._loaded else 0
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know about how it runs."""
+        return self._loaded.notices if self._loaded else ()
+
+    def load(self, stop: Stop) -> Iterator[Event]:
+        """Bring the model into memory; see `Engine.load`."""
+        with self._turn(stop) as is_mine:
+            if is_mine:
+                yield from self._load(stop)
+
+    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
+        """Answer REQUEST; see `Engine.stream`."""
+        recorder = Recorder(request, self.used)
+        with self._turn(stop) as is_mine:
+            if is_mine:
+                yield from self._load(stop)
+            if self._loaded is None or stop.is_set():
+                yield Done(recorder.completion("stopped"))
+                return
+            recorder.loaded()
+            lib = library()
+            recorder.model, recorder.engine_version = self.used, f"llama-cpp-python {lib.version}"
+            recorder.notices.extend(self._loaded.notices)
+            yield from answer(lib, self._loaded, request, recorder, stop)
+
+    def preview(self, request: Request, stop: Stop) -> Preview:
+        """The exact prompt and its tokens; loads the model where needed."""
+        with self._turn(stop):
+            for _ in self._load(stop):
+                pass
+            loaded = self._loaded
+            if loaded is None:
+                raise UsageError("The load was stopped.")
+            prompt = loaded.prompt(request)
+            pieces = [loaded.vocabulary.piece(token, special=True) for token in prompt.tokens]
+            return Preview(
+                prompt=prompt.text,
+                tokens=tuple(zip(prompt.tokens, (piece.decode("utf-8", "replace") for piece in pieces), strict=True)),
+                context=loaded.context.size,
+                sampling=loaded.choose(request.sampling),
+            )
+
+    def close(self) -> None:
+        """Stop what runs and give the memory back; again is no error."""
+        self._closed = True
+        for stop in tuple(self._running):
+            stop.set()
+        with self._lock:
+            loaded, self._loaded = self._loaded, None
+            if loaded is not None:
+                loaded.close()
+
+    @contextmanager
+    def _turn(self, stop: Stop) -> Iterator[bool]:
+        """Wait for the one context that there is; whether it is ours, or STOP came first."""
+        self._running.append(stop)
+        is_mine = False
+        try:
+            while not is_mine and not stop.is_set():
+                is_mine = self._lock.acquire(timeout=_TICK)
+            if is_mine and self._closed:
+                hint = f"Type: %llm load {self._info.reference}"
+                raise UsageError(f"{self._info.reference} was unloaded.", hint)
+            yield is_mine
+        finally:
+            self._running.remove(stop)
+            if is_mine:
+                self._lock.release()
+
+    def _load(self, stop: Stop) -> Iterator[Event]:
+        if self._loaded is not None:
+            return
+        part = [0.0]
+        yield Loading(0.0)
+        with ThreadPoolExecutor(1, "localllm-load") as executor:
+            future = executor.submit(self._open, part, stop)
+            try:
+                yield from _progress(future, part)
+            except BaseException:
+                stop.set()
+                raise
+        try:
+            self._loaded = future.result()
+        except LoadStopped:
+            return
+        yield Loading(1.0)
+
+    def _open(self, part: list[float], stop: Stop) -> Loaded:
+        lib = library()
+        repack = trial.survives(lib, trial.trial_command(demo.PATH), trial.default_cache(), stop)
+
+        def progress(fraction: float) -> None:
+            part[0] = fraction
+
+        return Loaded(lib, self._info, self.options, repack=repack, progress=progress, stop=stop)
+
+
+def _progress(future: "Future[Loaded]", part: list[float]) -> Iterator[Event]:
+    shown = 0.0
+    while wait_for([future], timeout=_TICK).not_done:
+        if part[0] > shown:
+            shown = min(part[0], 1.0)
+            yield Loading(shown)

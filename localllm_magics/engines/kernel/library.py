@@ -1,0 +1,167 @@
+"""The installed build of llama.cpp, imported when it is first needed."""
+
+import ctypes
+import functools
+import importlib.util
+import os
+import platform
+import shutil
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from localllm_magics.core.errors import EngineNotInstalled
+
+INSTALL = 'pip install "localllm-magics[llama]"'
+_GPU_TYPES = (1, 2)  # GPU and integrated GPU, enum ggml_backend_dev_type in ggml-backend.h
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device of the build, such as `CPU`, `CUDA0` or `RPC0`; memory in bytes."""
+
+    name: str
+    description: str
+    is_gpu: bool
+    free_bytes: int
+    total_bytes: int
+
+
+class Log:
+    """What llama.cpp says, kept instead of printed."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[str] = deque(maxlen=5000)
+        self._collectors: list[list[str]] = []
+
+    def add(self, text: str) -> None:
+        """Keep TEXT, which need not be a whole line."""
+        self._pieces.append(text)
+        for collector in self._collectors:
+            collector.append(text)
+
+    @contextmanager
+    def collecting(self) -> Iterator[list[str]]:
+        """A list that receives what is said in the block."""
+        pieces: list[str] = []
+        self._collectors.append(pieces)
+        try:
+            yield pieces
+        finally:
+            self._collectors.remove(pieces)
+
+    def __str__(self) -> str:
+        return "".join(self._pieces)
+
+
+class Library:
+    """llama.cpp as llama-cpp-python installed it; use `library()` to get the one there is.
+
+    Args:
+        api: The module `llama_cpp.llama_cpp`, with one function for each of llama.h's.
+        version: Version of llama-cpp-python.
+    """
+
+    def __init__(self, api: ModuleType, version: str) -> None:
+        self.api = api
+        self.version = version
+        self.log = Log()
+        # llama.cpp keeps the pointer for the life of the process, so we keep the callback.
+        self._log_callback = api.llama_log_callback(self._on_log)
+        api.llama_log_set(self._log_callback, ctypes.c_void_p(0))
+        api.llama_backend_init()
+
+    def __repr__(self) -> str:
+        return f"<Library llama-cpp-python {self.version}, {', '.join(d.name for d in self.devices())}>"
+
+    @property
+    def path(self) -> Path:
+        """The shared library that is loaded."""
+        return Path(self.api._lib._name)
+
+    @property
+    def supports_gpu(self) -> bool:
+        """Whether layers can go to any device but the CPU."""
+        return bool(self.api.llama_supports_gpu_offload())
+
+    @property
+    def system_info(self) -> str:
+        """The instruction sets and features that were compiled in."""
+        return str(self.api.llama_print_system_info().decode())
+
+    def devices(self) -> list[Device]:
+        """What the build can really use, in llama.cpp's order."""
+        # Found through libllama's own handle: opening libggml by path would load a second registry.
+        backend = self.api._lib
+        get = backend.ggml_backend_dev_get
+        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        backend.ggml_backend_dev_count.restype = ctypes.c_size_t
+        return [_device(backend, ctypes.c_void_p(get(i))) for i in range(backend.ggml_backend_dev_count())]
+
+    def _on_log(self, _level: int, text: bytes, _user: object) -> None:
+        self.log.add(text.decode("utf-8", "replace"))
+
+
+_lock = threading.Lock()
+
+
+def library() -> Library:
+    """The installed build.
+
+    Raises:
+        EngineNotInstalled: llama-cpp-python is missing or does not load.
+    """
+    with _lock:
+        return _import_library()
+
+
+@functools.cache
+def _import_library() -> Library:
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise EngineNotInstalled("llama-cpp-python is not installed; the kernel engine needs it.", install_hint())
+    # ggml would start a debugger for a backtrace before it aborts: seconds of noise.
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    try:
+        import llama_cpp  # noqa: PLC0415 - heavy, so only when a model is used
+    except (ImportError, OSError, RuntimeError) as exc:
+        raise EngineNotInstalled(f"llama-cpp-python does not load: {exc}", install_hint()) from exc
+    return Library(llama_cpp.llama_cpp, llama_cpp.__version__)
+
+
+def install_hint() -> str:
+    """The command that installs llama-cpp-python with what this machine has."""
+    flags = {"cuda": "-DGGML_CUDA=ON", "rocm": "-DGGML_HIP=ON", "metal": "-DGGML_METAL=ON"}.get(_gpu_toolkit())
+    command = f'CMAKE_ARGS="{flags}" {INSTALL}' if flags else INSTALL
+    return f"Type: {command} (compiles for some minutes; needs a C++ compiler)"
+
+
+def _gpu_toolkit() -> str | None:
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return "metal"
+    if shutil.which("nvidia-smi"):
+        return "cuda"
+    return "rocm" if shutil.which("rocminfo") else None
+
+
+def _device(backend: Any, device: ctypes.c_void_p) -> Device:  # noqa: ANN401 - a ctypes library has no type
+    for name in ("name", "description"):
+        function = getattr(backend, f"ggml_backend_dev_{name}")
+        function.restype, function.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
+    backend.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    size_pointer = ctypes.POINTER(ctypes.c_size_t)
+    backend.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size_pointer, size_pointer]
+    backend.ggml_backend_dev_memory.restype = None
+    backend.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
+    return Device(
+        name=backend.ggml_backend_dev_name(device).decode("utf-8", "replace"),
+        description=backend.ggml_backend_dev_description(device).decode("utf-8", "replace"),
+        is_gpu=backend.ggml_backend_dev_type(device) in _GPU_TYPES,
+        free_bytes=free.value,
+        total_bytes=total.value,
+    )

@@ -1,0 +1,135 @@
+"""A model in memory: weights, context, vocabulary and template together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from localllm_magics.core.errors import BadOption, LoadFailed, PromptTooLong
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions, Request, Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.context import Context
+from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.machine import free_memory, physical_cores
+from localllm_magics.engines.kernel.placement import Placement, context_size, gpu_layers, offload_notice, placement
+from localllm_magics.engines.kernel.template import ChatTemplate
+from localllm_magics.engines.kernel.trial import NOTICE
+from localllm_magics.engines.kernel.vocabulary import Vocabulary
+from localllm_magics.engines.kernel.weights import Weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A request as the model reads it."""
+
+    text: str
+    tokens: list[int]
+    notices: tuple[str, ...]
+
+
+class Loaded:
+    """Everything that exists while a model is in memory.
+
+    Args:
+        lib: The build.
+        info: The file, checked before.
+        options: How to load it; None means that we choose.
+        repack: Whether the build survives repacked weights.
+        progress: Called with the loaded part, from 0 to 1.
+        stop: Ends the load.
+
+    Raises:
+        LocalLLMError: It cannot be loaded; nothing stays in memory.
+        LoadStopped: STOP was set.
+    """
+
+    def __init__(
+        self,
+        lib: Library,
+        info: ModelInfo,
+        options: LoadOptions,
+        *,
+        repack: bool,
+        progress: Callable[[float], None],
+        stop: Stop,
+    ) -> None:
+        if info.path is None:
+            raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
+        devices = lib.devices()
+        wanted = gpu_layers(options.gpu_layers, info.layers or 0, info.size_bytes or 0, devices)
+        self.weights = Weights(lib, info.path, gpu_layers=wanted, repack=repack, progress=progress, stop=stop)
+        try:
+            self.context = self._new_context(lib, options)
+        except BaseException:
+            self.weights.close()
+            raise
+        self.vocabulary = Vocabulary(lib, self.weights.pointer)
+        self.sampling = self.weights.sampling()
+        self.placement: Placement = placement(self.weights.log + self.context.log, devices)
+        self.notices = self._notices(options, repack=repack, supports_gpu=lib.supports_gpu)
+        self._name = info.name
+        self._template: ChatTemplate | None = None
+
+    def prompt(self, request: Request) -> Prompt:
+        """The exact text and tokens for REQUEST.
+
+        Raises:
+            PromptTooLong: There is no room for an answer.
+            BadTemplate: The chat template failed.
+        """
+        if request.raw:
+            text, notices = request.messages[-1].content, ()
+        else:
+            rendered = self._chat_template().render(request.messages)
+            text, notices = rendered.text, rendered.notices
+        # A template may have written the beginning-of-sequence token already.
+        bos = self.vocabulary.bos
+        add_special = not (bos and text.startswith(bos))
+        tokens = self.vocabulary.tokens(text, add_special=add_special, parse_special=True)
+        if not tokens:
+            raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
+        self._check_length(len(tokens))
+        return Prompt(text=text, tokens=tokens, notices=notices)
+
+    def choose(self, sampling: Sampling) -> Sampling:
+        """SAMPLING with the model's defaults and a seed."""
+        return sampling.or_else(self.sampling).seeded()
+
+    def close(self) -> None:
+        """Give the memory back; again is no error."""
+        self.context.close()
+        self.weights.close()
+
+    def _new_context(self, lib: Library, options: LoadOptions) -> Context:
+        weights = self.weights
+        if not weights.can_generate:
+            raise LoadFailed("This model cannot write text.", "Choose a chat model: %llm models")
+        size = context_size(options.ctx, weights.trained_context, weights.kv_bytes_per_token, free_memory())
+        return Context(lib, weights, size=size, threads=options.threads or physical_cores())
+
+    def _notices(self, options: LoadOptions, *, repack: bool, supports_gpu: bool) -> tuple[str, ...]:
+        trained = self.weights.trained_context
+        notices = [
+            None if repack else NOTICE,
+            offload_notice(options.gpu_layers, self.placement.gpu_layers, supports_gpu=supports_gpu),
+            f"The context of {options.ctx:,} tokens is larger than the trained one of {trained:,}."
+            if options.ctx and options.ctx > trained
+            else None,
+        ]
+        return tuple(notice for notice in notices if notice)
+
+    def _chat_template(self) -> ChatTemplate:
+        if self._template is None:
+            vocabulary = self.vocabulary
+            self._template = ChatTemplate(self.weights.chat_template, bos=vocabulary.bos, eos=vocabulary.eos)
+        return self._template
+
+    def _check_length(self, tokens: int) -> None:
+        size, trained = self.context.size, self.weights.trained_context
+        if tokens < size:
+            return
+        over = tokens - size + 1
+        wider = f"Try --ctx {min(trained, tokens + 512)}, or s" if trained > tokens else "S"
+        raise PromptTooLong(
+            f"The prompt has {tokens:,} tokens, and the context of {self._name} holds {size:,}.",
+            f"{wider}horten the prompt by at least {over:,} tokens.",
+        )

@@ -1,0 +1,132 @@
+"""A generation in a worker thread, seen as a stream of events."""
+
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+
+from localllm_magics.core.completion import Completion
+from localllm_magics.core.errors import GenerationFailed, LocalLLMError
+from localllm_magics.core.events import Done, Event, Failed, Pending
+from localllm_magics.core.generation import Generation
+from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.request import Request
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.base import Engine
+
+
+class Stream:
+    """The events of one generation; iterate over it as often as you like.
+
+    The engine runs in a thread of its own, so the main thread sees an interrupt
+    at once, and nobody who watches can slow the engine down. Every stream ends
+    with exactly one terminal event. As a context manager it stops the
+    generation at the end of the block and waits until the worker is gone.
+
+    Args:
+        engine: What answers.
+        request: What is asked.
+    """
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self.request = request
+        self.generation = Generation(request.id)
+        self._engine = engine
+        self._stop = Stop()
+        self._events: list[Event] = []
+        self._changed = threading.Condition()
+        self._ended = threading.Event()
+        self._worker = threading.Thread(target=self._work, name=f"localllm-{request.id}", daemon=True)
+        self._emit(Pending())
+        self._worker.start()
+
+    def __repr__(self) -> str:
+        return f"<Stream of {self.generation!r}>"
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Event]:
+        """All events from the first on, waiting for those to come."""
+        position = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: len(self._events) > position)
+                events = self._events[position:]
+            yield from events
+            position += len(events)
+            if self.generation.state.is_terminal and position == len(self._events):
+                return
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the terminal event is still to come."""
+        return not self._ended.is_set()
+
+    def since(self, position: int) -> list[Event]:
+        """The events from POSITION on that are there now."""
+        return self._events[position:]
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the terminal event, at most SECONDS; whether it came."""
+        return self._ended.wait(seconds)
+
+    def stop(self) -> None:
+        """Ask the engine to stop; the terminal event follows soon."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Stop, and wait until the worker is gone."""
+        self._stop.set()
+        self._worker.join()
+
+    def completion(self) -> Completion:
+        """Wait for the end.
+
+        Raises:
+            LocalLLMError: The generation failed.
+        """
+        self.wait()
+        if self.generation.error is not None:
+            raise self.generation.error
+        assert self.generation.completion is not None  # noqa: S101 - every terminal event has one
+        return self.generation.completion
+
+    def _emit(self, event: Event) -> None:
+        with self._changed:
+            self.generation.feed(event)
+            self._events.append(event)
+            self._changed.notify_all()
+        if isinstance(event, Done | Failed):
+            self._ended.set()
+
+    def _work(self) -> None:
+        try:
+            for event in self._engine.stream(self.request, self._stop):
+                self._emit(event)
+            if self.is_running:
+                self._fail(GenerationFailed("The engine ended without a result."))
+        except LocalLLMError as exc:
+            self._fail(exc)
+        except BaseException as exc:  # noqa: BLE001 - whoever waits must get a terminal event, whatever happened
+            self._fail(_unforeseen(exc))
+
+    def _fail(self, error: LocalLLMError) -> None:
+        if not self.is_running:
+            return
+        recorder = Recorder(self.request, self._engine.used)
+        recorder.notices.extend(self._engine.notices)
+        recorder.add(self.generation.text, self.generation.tokens)
+        self._emit(Failed(error, recorder.completion("error", error)))
+
+
+def _unforeseen(exc: BaseException) -> LocalLLMError:
+    error = GenerationFailed(
+        f"The engine failed: {type(exc).__name__}: {exc}", "Please report this, with the output of %llm doctor."
+    )
+    error.__cause__ = exc
+    return error

@@ -1,0 +1,178 @@
+"""A model that can be asked."""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, TypedDict
+
+from localllm_magics.core.completion import Completion
+from localllm_magics.core.errors import BadOption
+from localllm_magics.core.events import Event
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.request import LoadOptions, MessageDict, Request, Sampling, to_messages
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.base import Engine
+from localllm_magics.engines.stream import Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class SamplingOptions(TypedDict, total=False):
+    """What `complete` and `stream` take; see `core.request.Sampling` for meanings and ranges."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    repeat_penalty: float
+    seed: int
+    max_tokens: int
+    stop: str | Sequence[str]
+
+
+class Model:
+    """A language model; a context manager that unloads it.
+
+    Args:
+        engine: What runs it.
+        info: What is known of it.
+    """
+
+    def __init__(self, engine: Engine, info: ModelInfo) -> None:
+        self.info = info
+        self.is_unloaded = False
+        self._engine = engine
+
+    def __repr__(self) -> str:
+        used = self._engine.used
+        state = "unloaded" if self.is_unloaded else f"{used.device or 'not loaded'}, context {used.context}"
+        return f"<Model {self.info.reference}: {state}>"
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unload()
+
+    @property
+    def path(self) -> Path | None:
+        """The file, where there is one."""
+        return self.info.path
+
+    @property
+    def engine(self) -> Engine:
+        """What runs it."""
+        return self._engine
+
+    @property
+    def options(self) -> LoadOptions:
+        """How it was asked to be loaded."""
+        return self._engine.options
+
+    @property
+    def gpu_layers(self) -> int | None:
+        """Layers that really are on a GPU; None before it is loaded."""
+        return self._engine.used.gpu_layers
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of context; None before it is loaded."""
+        return self._engine.used.context
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that it holds now."""
+        return self._engine.memory_bytes
+
+    def load(self, watch: Callable[[Event], None] | None = None) -> None:
+        """Bring it into memory now rather than with the first prompt.
+
+        Args:
+            watch: Called with each event of the load.
+
+        Raises:
+            LocalLLMError: It cannot be loaded.
+        """
+        for event in self._engine.load(Stop()):
+            if watch is not None:
+                watch(event)
+
+    def complete(
+        self,
+        prompt: str | Sequence[MessageDict],
+        *,
+        system: str | None = None,
+        raw: bool = False,
+        **sampling: "Unpack[SamplingOptions]",
+    ) -> Completion:
+        """Answer PROMPT and wait for the end.
+
+        Args:
+            prompt: A string, or messages with `role` and `content`.
+            system: A system prompt.
+            raw: Continue the text of PROMPT, without a chat template.
+            **sampling: See `SamplingOptions`.
+
+        Raises:
+            LocalLLMError: The generation failed.
+        """
+        with self.stream(prompt, system=system, raw=raw, **sampling) as stream:
+            return stream.completion()
+
+    def stream(
+        self,
+        prompt: str | Sequence[MessageDict],
+        *,
+        system: str | None = None,
+        raw: bool = False,
+        **sampling: "Unpack[SamplingOptions]",
+    ) -> Stream:
+        """Answer PROMPT event by event; arguments as for `complete`.
+
+        Returns:
+            A context manager and an iterable of events with exactly one terminal one, the last.
+        """
+        return self.start(
+            Request(messages=to_messages(prompt, system), sampling=to_sampling(sampling), raw=raw),
+        )
+
+    def start(self, request: Request) -> Stream:
+        """Answer REQUEST in a thread of its own."""
+        return Stream(self._engine, request)
+
+    def preview(self, request: Request) -> Preview:
+        """What REQUEST would send; generates nothing."""
+        return self._engine.preview(request, Stop())
+
+    def unload(self) -> None:
+        """Stop what runs and give the memory back; again is no error."""
+        self.is_unloaded = True
+        self._engine.close()
+
+
+def to_sampling(options: Mapping[str, object]) -> Sampling:
+    """OPTIONS by name as a value.
+
+    Raises:
+        BadOption: A name is unknown, or a value out of range.
+    """
+    names = [f.name for f in fields(Sampling)]
+    for name in options:
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, 1)
+            hint = f"Did you mean {nearest[0]}?" if nearest else f"There are {', '.join(names)}."
+            raise BadOption(f"There is no option {name!r}.", hint)
+    values = dict(options)
+    if isinstance(values.get("stop"), str):
+        values["stop"] = (values["stop"],)
+    values["stop"] = tuple(values.get("stop") or ())  # type: ignore[arg-type] # checked by the caller's types
+    try:
+        return Sampling(**values)  # type: ignore[arg-type] # names were checked, values check themselves
+    except TypeError as exc:
+        raise BadOption(f"An option has a value of the wrong type: {exc}.", "Numbers are written without quotes.") from exc

@@ -1,0 +1,84 @@
+"""Which models there are to choose from."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localllm_magics.core.errors import SetupError
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.table import Table, to_count, to_size
+from localllm_magics.models.inspect import inspect_file, is_first_listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEMO = "demo"
+_DEMO_FILE = Path(__file__).parents[1] / "demo" / "demo.gguf"
+_HEADERS = ("Reference", "Name", "Architecture", "Parameters", "Quantization", "Size", "Context", "Kind", "Source")
+
+
+class ModelList(list[ModelInfo]):
+    """Models; shows as a table."""
+
+    def to_table(self) -> Table:
+        """The table that a terminal or a notebook shows."""
+        problems = tuple(info.problem for info in self if info.problem is not None)
+        return Table(headers=_HEADERS, rows=tuple(_row(info) for info in self), notes=problems)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A DataFrame with a column for each field of `ModelInfo`.
+
+        Raises:
+            SetupError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as exc:
+            raise SetupError("A DataFrame needs pandas, which is not installed.", "pip install pandas") from exc
+        names = [field.name for field in fields(ModelInfo)]
+        return pd.DataFrame([[getattr(info, name) for name in names] for info in self], columns=names)
+
+    def __repr__(self) -> str:
+        return str(self.to_table())
+
+    def _repr_markdown_(self) -> str:
+        return self.to_table().to_markdown()
+
+
+def discover(folder: Path) -> ModelList:
+    """List the bundled model, then the GGUF files in FOLDER itself, those that cannot be read too."""
+    found = [inspect_file(path, reference=path.name, source="folder") for path in model_files(folder)]
+    return ModelList([bundled_model(), *found])
+
+
+def bundled_model() -> ModelInfo:
+    """The model that is in the package."""
+    return replace(inspect_file(_DEMO_FILE, reference=DEMO, source="bundled"), name=DEMO)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The GGUF files in FOLDER itself, by name, a split model once; none where it cannot be read."""
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: (path.name.casefold(), path.name))
+    except (OSError, ValueError):
+        return []
+    return [path for path in entries if _is_model_name(path.name) and not path.is_dir() and is_first_listed(path)]
+
+
+def _is_model_name(name: str) -> bool:
+    return name.lower().endswith(".gguf") and not name.startswith(".")
+
+
+def _row(info: ModelInfo) -> tuple[str, ...]:
+    kind = "unreadable" if info.problem is not None else info.kind or ""
+    return (
+        info.reference,
+        info.name,
+        info.architecture or "",
+        to_count(info.parameters),
+        info.quantization or "",
+        to_size(info.size_bytes),
+        f"{info.context:,}" if info.context else "",
+        kind,
+        info.source,
+    )

@@ -1,0 +1,374 @@
+"""The header of a GGUF file, read without loading it.
+
+A file is untrusted: each length in it is checked against what is there before it is believed, and no more than
+`_CHUNK` bytes or the longest string are in memory at once. It is read and not mapped: a mapped file that somebody
+shortens kills the process. The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+"""
+
+import stat
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO, TypeAlias
+
+from localllm_magics.core.errors import ModelError, ModelNotFound, NotAGGUF, TruncatedFile
+
+Scalar: TypeAlias = str | int | float | bool
+
+GGML_TYPES: Mapping[int, tuple[str, int, int]] = MappingProxyType(
+    {
+        0: ("F32", 1, 4),
+        1: ("F16", 1, 2),
+        2: ("Q4_0", 32, 18),
+        3: ("Q4_1", 32, 20),
+        6: ("Q5_0", 32, 22),
+        7: ("Q5_1", 32, 24),
+        8: ("Q8_0", 32, 34),
+        9: ("Q8_1", 32, 36),
+        10: ("Q2_K", 256, 84),
+        11: ("Q3_K", 256, 110),
+        12: ("Q4_K", 256, 144),
+        13: ("Q5_K", 256, 176),
+        14: ("Q6_K", 256, 210),
+        15: ("Q8_K", 256, 292),
+        16: ("IQ2_XXS", 256, 66),
+        17: ("IQ2_XS", 256, 74),
+        18: ("IQ3_XXS", 256, 98),
+        19: ("IQ1_S", 256, 50),
+        20: ("IQ4_NL", 32, 18),
+        21: ("IQ3_S", 256, 110),
+        22: ("IQ2_S", 256, 82),
+        23: ("IQ4_XS", 256, 136),
+        24: ("I8", 1, 1),
+        25: ("I16", 1, 2),
+        26: ("I32", 1, 4),
+        27: ("I64", 1, 8),
+        28: ("F64", 1, 8),
+        29: ("IQ1_M", 256, 56),
+        30: ("BF16", 1, 2),
+        34: ("TQ1_0", 256, 54),
+        35: ("TQ2_0", 256, 66),
+        39: ("MXFP4", 32, 17),
+        40: ("NVFP4", 64, 36),
+        41: ("Q1_0", 128, 18),
+        42: ("Q2_0", 64, 18),
+    }
+)
+"""By number: name, elements in a block, bytes of a block; as `ggml_blck_size` and `ggml_type_size` say."""
+
+_CODES = dict(enumerate("BbHhIif?")) | dict(enumerate("Qqd", 10))
+_SCALARS = {number: struct.Struct(f"<{code}") for number, code in _CODES.items()}
+_UINT32, _STRING, _ARRAY = 4, 8, 9
+_U32, _U64 = _SCALARS[4], _SCALARS[10]
+_CHUNK = 1 << 18
+_LONGEST_HEADER = 1 << 27
+_LARGEST_FILE = 1 << 46
+_MOST_TENSORS = 1 << 17
+_MOST_KEYS = 1 << 16
+_MOST_DIMENSIONS = 4
+_LONGEST_ARRAY = 64
+_AGAIN = "Download the file again; `curl -L -C - -O URL` goes on where it broke off."
+_LIST = "`%llm models` lists the models that can be used."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayInfo:
+    """Stands for an array that is too long to keep.
+
+    Args:
+        type: The number of the element type in the format.
+    """
+
+    type: int
+    length: int
+
+
+Value: TypeAlias = Scalar | tuple[Scalar, ...] | ArrayInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """An entry of the tensor table.
+
+    Args:
+        type: The number of the ggml type.
+        offset: Where its bytes begin, counted from the data offset.
+    """
+
+    name: str
+    dims: tuple[int, ...]
+    type: int
+    offset: int
+
+    @property
+    def elements(self) -> int:
+        """How many weights it holds."""
+        return prod(self.dims)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Its size, None where the type is not known."""
+        if self.type not in GGML_TYPES:
+            return None
+        _, block, size = GGML_TYPES[self.type]
+        return self.elements // block * size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a GGUF file says of itself.
+
+    Args:
+        data_offset: Where the tensors' bytes begin.
+        size_bytes: The size that the file has.
+        expected_size: The size that its tensors need, None where a tensor's type is not known.
+    """
+
+    version: int
+    metadata: Mapping[str, Value]
+    tensors: tuple[Tensor, ...]
+    alignment: int
+    data_offset: int
+    size_bytes: int
+    expected_size: int | None
+
+
+def read_header(path: Path) -> Header:
+    """Read the header; whether the tensors' bytes are all there is for `require_complete`.
+
+    Raises:
+        ModelNotFound: Nothing is there.
+        NotAGGUF: It is something else, or damaged.
+        TruncatedFile: It ends inside the header.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise NotAGGUF(f"{path.name} is not a file.", _LIST)
+        with path.open("rb") as file:
+            return _read(_Window(file, path.name, status.st_size))
+    except FileNotFoundError as exc:
+        raise ModelNotFound(f"There is no file {path}.", _LIST) from exc
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}.", _LIST) from exc
+
+
+def require_complete(header: Header, path: Path) -> None:
+    """Raise TruncatedFile if the file of HEADER ends before its last tensor."""
+    have, need = header.size_bytes, header.expected_size
+    if need is None or need <= have:
+        return
+    if need > _LARGEST_FILE:
+        raise NotAGGUF(f"{path.name} is damaged: its tensors would need {need:,} bytes.", _AGAIN)
+    raise TruncatedFile(f"{path.name} is cut off: it has {have:,} of {need:,} bytes ({have * 100 // need} %).", _AGAIN)
+
+
+class _Window:
+    """Goes forward through a file, with one stretch of it in memory."""
+
+    def __init__(self, file: BinaryIO, name: str, size: int) -> None:
+        self.name = name
+        self.size = size
+        self._file = file
+        self._base = 0  # where _data begins in the file
+        self._data = b""
+        self._at = 0  # the next byte, counted in _data
+
+    @property
+    def position(self) -> int:
+        return self._base + self._at
+
+    def peek(self, count: int) -> bytes:
+        self._fill(min(count, self.size - self.position))
+        return self._data[self._at : self._at + count]
+
+    def take(self, count: int) -> bytes:
+        self._fill(count)
+        self._at += count
+        return self._data[self._at - count : self._at]
+
+    def u32(self) -> int:
+        return int(_U32.unpack(self.take(4))[0])
+
+    def u64(self) -> int:
+        return int(_U64.unpack(self.take(8))[0])
+
+    def string(self) -> str:
+        return self.take(self.u64()).decode("utf-8", "replace")
+
+    def skip(self, count: int) -> None:
+        self._require(count)
+        self._at += count
+
+    def skip_strings(self, count: int) -> None:
+        """Go past COUNT strings; vocabularies have 100,000 and more, so this loop is the cost of a header."""
+        self._require(count * 8)
+        length_at = _U64.unpack_from
+        while count:
+            self._fill(8)
+            data, at = self._data, self._at
+            try:
+                for left in range(count - 1, -1, -1):  # noqa: B007 - it counts what the window left
+                    at += 8 + length_at(data, at)[0]
+            except (struct.error, OverflowError):  # the next length is not in the window
+                count = left + 1
+            else:
+                count = 0
+            self.skip(at - self._at)
+
+    def damaged(self, what: str) -> NotAGGUF:
+        return NotAGGUF(f"{self.name} is damaged: {what} (near byte {self.position:,}).", _AGAIN)
+
+    def _require(self, count: int) -> None:
+        """Refuse to go on unless the file can have COUNT more bytes of header."""
+        need = self.position + count
+        if need > _LONGEST_HEADER:
+            raise self.damaged("a length in its header cannot be right")
+        if need > self.size:
+            raise TruncatedFile(
+                f"{self.name} is cut off inside its header: it has {self.size:,} bytes and needs more than {need:,}.",
+                _AGAIN,
+            )
+
+    def _fill(self, count: int) -> None:
+        """Bring the next COUNT bytes into memory."""
+        self._require(count)
+        if self._at + count <= len(self._data):
+            return
+        self._base, self._at = self.position, 0
+        self._file.seek(self._base)
+        wanted = max(count, _CHUNK)
+        self._data = self._file.read(wanted)
+        if len(self._data) < wanted:  # the end of the file, which somebody may have moved
+            self.size = self._base + len(self._data)
+        self._require(count)
+
+
+def _read(window: _Window) -> Header:
+    version = _read_version(window)
+    tensor_count, key_count = window.u64(), window.u64()
+    if tensor_count > _MOST_TENSORS or key_count > _MOST_KEYS:
+        raise window.damaged(f"{tensor_count:,} tensors and {key_count:,} keys cannot be right")
+    metadata: dict[str, Value] = {}
+    alignment = 32
+    for _ in range(key_count):
+        key, kind = window.string(), window.u32()
+        metadata[key] = _read_value(window, kind)
+        if key == "general.alignment":
+            alignment = _checked_alignment(window, kind, metadata[key])
+    tensors = tuple(_read_tensor(window) for _ in range(tensor_count))
+    end = window.position
+    data_offset = -(-end // alignment) * alignment
+    return Header(
+        version=version,
+        metadata=MappingProxyType(metadata),
+        tensors=tensors,
+        alignment=alignment,
+        data_offset=data_offset,
+        size_bytes=window.size,
+        expected_size=_expected_size(tensors, data_offset) if tensors else end,
+    )
+
+
+def _read_version(window: _Window) -> int:
+    start = window.peek(512)
+    if not start or not b"GGUF".startswith(start[:4]):
+        what, hint = _guess(start)
+        raise NotAGGUF(f"{window.name} is not a GGUF file: it is {what}.", hint)
+    window.skip(4)
+    version = window.u32()
+    if version & 0xFFFF == 0:
+        raise NotAGGUF(f"{window.name} is a big-endian GGUF file, for other machines than this one.", _LIST)
+    if version not in (2, 3):
+        raise NotAGGUF(f"{window.name} is a GGUF file of version {version}; versions 2 and 3 can be read.", _LIST)
+    return version
+
+
+def _read_value(window: _Window, kind: int) -> Value:
+    if kind != _ARRAY:
+        return _read_scalar(window, kind)
+    kind, length = window.u32(), window.u64()
+    if kind != _STRING and kind not in _SCALARS:
+        raise window.damaged(f"an array has elements of type {kind}")
+    if length <= _LONGEST_ARRAY:
+        return tuple(_read_scalar(window, kind) for _ in range(length))
+    if kind == _STRING:
+        window.skip_strings(length)
+    else:
+        window.skip(length * _SCALARS[kind].size)
+    return ArrayInfo(type=kind, length=length)
+
+
+def _read_scalar(window: _Window, kind: int) -> Scalar:
+    if kind == _STRING:
+        return window.string()
+    if kind not in _SCALARS:
+        raise window.damaged(f"a value has the type {kind}")
+    form = _SCALARS[kind]
+    value: Scalar = form.unpack(window.take(form.size))[0]
+    return value
+
+
+def _checked_alignment(window: _Window, kind: int, value: Value) -> int:
+    # llama.cpp ends the process where the type is another one.
+    if kind != _UINT32 or not isinstance(value, int) or value.bit_count() != 1:
+        raise window.damaged("its alignment is no power of two")
+    return value
+
+
+def _read_tensor(window: _Window) -> Tensor:
+    name, dimensions = window.string(), window.u32()
+    if dimensions > _MOST_DIMENSIONS:
+        raise window.damaged(f"a tensor has {dimensions} dimensions")
+    dims = tuple(window.u64() for _ in range(dimensions))
+    return Tensor(name=name, dims=dims, type=window.u32(), offset=window.u64())
+
+
+def _expected_size(tensors: tuple[Tensor, ...], data_offset: int) -> int | None:
+    end = data_offset
+    for tensor in tensors:
+        if tensor.size_bytes is None:
+            return None
+        end = max(end, data_offset + tensor.offset + tensor.size_bytes)
+    return end
+
+
+_CONVERT = "llama.cpp's `convert_hf_to_gguf.py` makes a GGUF file of the original model."
+_WEB_PAGE = "Download the model itself: on Hugging Face the link has `/resolve/`, not `/blob/`."
+_KINDS: tuple[tuple[bytes, str, str], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer, the model itself was not downloaded", "git lfs pull"),
+    (b"<!doctype html", "an HTML page", _WEB_PAGE),
+    (b"<html", "an HTML page", _WEB_PAGE),
+    (b"pk\x03\x04", "a zip archive, perhaps a PyTorch checkpoint", _CONVERT),
+    (b"\x80\x02", "a Python pickle, perhaps a PyTorch checkpoint", _CONVERT),
+    (b"lmgg", "of the GGML format that came before GGUF", _CONVERT),
+    (b"fmgg", "of the GGML format that came before GGUF", _CONVERT),
+    (b"tjgg", "of the GGML format that came before GGUF", _CONVERT),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it: gunzip FILE"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it: unzstd FILE"),
+    (b"7z\xbc\xaf", "a 7-Zip archive", "Unpack it: 7z x FILE"),
+    (b"\x7felf", "a program", _LIST),
+    (b"mz", "a program", _LIST),
+    (b"{", "a JSON file", _LIST),
+)
+
+
+def _guess(start: bytes) -> tuple[str, str]:
+    """What the file seems to be, and the next thing to type."""
+    if not start:
+        return "empty", _AGAIN
+    if start[4:9] == b"\0\0\0\0{":
+        return "a safetensors file", _CONVERT
+    if not start.strip(b"\0"):
+        return "nothing but zeros at its beginning", _AGAIN
+    text = start.lstrip().lower()
+    for magic, what, hint in _KINDS:
+        if text.startswith(magic):
+            return what, hint
+    words = "".join(start.decode("utf-8", "ignore").split())
+    if words and words.isprintable():
+        return "a text file", _LIST
+    return f"of an unknown kind, it begins with {start[:4].hex(' ')}", _LIST

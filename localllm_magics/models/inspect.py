@@ -1,0 +1,172 @@
+"""What a model file is, told from the headers of its parts."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from localllm_magics.core.errors import LoadFailed, LocalLLMError, TruncatedFile
+from localllm_magics.core.model_info import Kind, ModelInfo, Source
+from localllm_magics.models.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
+
+_FILE_TYPES = dict(
+    enumerate(
+        "F32 F16 Q4_0 Q4_1 Q4_1 Q4_2 Q4_3 Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K "
+        "IQ2_XXS IQ2_XS Q2_K_S IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M IQ2_S IQ2_M IQ4_XS IQ1_M BF16 Q4_0 Q4_0 Q4_0 "
+        "TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0".split()
+    )
+)
+"""The names of llama.cpp's `enum llama_ftype`."""
+_GUESSED = 1024
+_SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
+_EMBEDDING_ARCHITECTURES = {"eurobert", "gemma-embedding", "llama-embed", "t5encoder"}
+_LONGEST_NAME = 100
+_MOST_NAMED = 3
+_AGAIN = "Download what is missing into the same folder, then load the first part."
+
+
+def check_file(path: Path) -> Header:
+    """Return the header of the first part, having found all parts there and complete.
+
+    Raises:
+        LocalLLMError: Why the model cannot be loaded.
+    """
+    return _read_parts(path)[0]
+
+
+def inspect_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
+    """Describe a model whatever its state; what is wrong with it is its `problem`."""
+    try:
+        return describe_file(path, reference=reference, source=source)
+    except LocalLLMError as error:
+        sizes = [size for part in _parts(path) if (size := _size(part)) is not None]
+        return ModelInfo(
+            reference=reference,
+            name=_stem(path),
+            source=source,
+            path=path,
+            size_bytes=sum(sizes) if sizes else None,
+            problem=error.message,
+        )
+
+
+def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
+    """Describe a model that is complete.
+
+    Raises:
+        LocalLLMError: Why it cannot be loaded.
+    """
+    headers = _read_parts(path)
+    first = headers[0]
+    tensors = [tensor for header in headers for tensor in header.tensors]
+    architecture = _text(first, "general.architecture")
+    if architecture is None:
+        raise LoadFailed(f"{path.name} names no architecture, so it is no language model.", "%llm models")
+    return ModelInfo(
+        reference=reference,
+        name=_text(first, "general.name") or _stem(path),
+        source=source,
+        path=path,
+        size_bytes=sum(header.size_bytes for header in headers),
+        architecture=architecture,
+        parameters=sum(tensor.elements for tensor in tensors),
+        quantization=_quantization(first, tensors),
+        context=_number(first, f"{architecture}.context_length"),
+        layers=_number(first, f"{architecture}.block_count"),
+        has_chat_template=_has_chat_template(first),
+        kind=_kind(first, architecture, tensors),
+    )
+
+
+def first_part(path: Path) -> Path:
+    """The part of a split model that is loaded; of any other model the file itself."""
+    return next(_parts(path))
+
+
+def is_first_listed(path: Path) -> bool:
+    """Whether the file stands for its model in a list: no earlier part of it is there."""
+    earlier = (part for part in _parts(path) if part.name.lower() < path.name.lower())
+    return not any(_size(part) is not None for part in earlier)
+
+
+def _parts(path: Path) -> Iterator[Path]:
+    """All files that the name promises, whether they are there or not."""
+    match = _SPLIT.fullmatch(path.name)
+    if match is None or not 0 < int(match["number"]) <= int(match["count"]):
+        yield path
+        return
+    for number in range(1, int(match["count"]) + 1):
+        yield path.with_name(f"{match['stem']}-{number:05}-of-{match['count']}{path.suffix}")
+
+
+def _read_parts(path: Path) -> list[Header]:
+    parts = list(_parts(path))
+    missing = [part for part in parts if _size(part) is None]
+    if missing and len(parts) > 1:
+        names = ", ".join(part.name for part in missing[:_MOST_NAMED])
+        names += ", …" if len(missing) > _MOST_NAMED else ""
+        raise TruncatedFile(f"{len(missing)} of the {len(parts)} parts of the model are missing: {names}.", _AGAIN)
+    headers = []
+    for part in parts:
+        header = read_header(part)
+        require_complete(header, part)
+        headers.append(header)
+    return headers
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return None
+
+
+def _stem(path: Path) -> str:
+    match = _SPLIT.fullmatch(path.name)
+    return _on_one_line(match["stem"] if match else path.stem)
+
+
+def _on_one_line(text: str) -> str:
+    """A name from a file: no line ends, no control characters, no end of it."""
+    clean = "".join(sign if sign.isprintable() else " " for sign in text[: 2 * _LONGEST_NAME])
+    return " ".join(clean.split())[:_LONGEST_NAME]
+
+
+def _text(header: Header, key: str) -> str | None:
+    value = header.metadata.get(key)
+    return _on_one_line(value) or None if isinstance(value, str) else None
+
+
+def _number(header: Header, key: str) -> int | None:
+    value = header.metadata.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _has_chat_template(header: Header) -> bool:
+    template = header.metadata.get("tokenizer.chat_template")
+    return isinstance(template, str) and bool(template.strip())
+
+
+def _quantization(header: Header, tensors: Sequence[Tensor]) -> str | None:
+    file_type = _number(header, "general.file_type")
+    if file_type is not None and file_type & ~_GUESSED in _FILE_TYPES:
+        return _FILE_TYPES[file_type & ~_GUESSED]
+    sizes: Counter[str] = Counter()
+    for tensor in tensors:
+        if tensor.size_bytes is not None:
+            sizes[GGML_TYPES[tensor.type][0]] += tensor.size_bytes
+    return max(sizes, key=lambda name: sizes[name], default=None)
+
+
+def _kind(header: Header, architecture: str, tensors: Sequence[Tensor]) -> Kind:
+    declared = _text(header, "general.type")
+    if declared == "adapter":
+        return "adapter"
+    if declared == "mmproj" or architecture == "clip":
+        return "projector"
+    if not tensors:
+        return "vocabulary"
+    pools = _number(header, f"{architecture}.pooling_type")  # 0 is no pooling
+    if pools or "bert" in architecture or architecture in _EMBEDDING_ARCHITECTURES:
+        return "embedding"
+    return "chat" if _has_chat_template(header) else "base"

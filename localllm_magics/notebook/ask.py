@@ -1,0 +1,199 @@
+"""One question: from the words of a magic to a card and its completion."""
+
+import contextvars
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from localllm_magics.core.completion import Completion, ModelUsed
+from localllm_magics.core.errors import BadOption, InternalError, LocalLLMError
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.request import LoadOptions, Message, Request, to_messages
+from localllm_magics.engines.stream import Stream
+from localllm_magics.model import Model, to_sampling
+from localllm_magics.notebook.card import Card
+from localllm_magics.notebook.interpolate import interpolate
+from localllm_magics.notebook.options import LOADING, SAMPLING, Parsed
+from localllm_magics.notebook.surface import Surface
+from localllm_magics.session import Session, changed_options
+
+_CODE_BLOCK = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.MULTILINE | re.DOTALL)
+_STOPPED = "KeyboardInterrupt: stopped. The text so far is in _llm."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a magic asks, with all its options checked.
+
+    Args:
+        model: The reference, or None for the current model.
+        load: How the model is to be loaded.
+        request: The prompt as it was typed, and the sampling.
+        out: Variable for the completion.
+    """
+
+    model: str | None
+    load: LoadOptions
+    request: Request
+    out: str | None = None
+    has_vars: bool = True
+    wants_code: bool = False
+    in_background: bool = False
+    raises: bool = True
+
+
+def to_question(parsed: Parsed, prompt: str, model: str | None = None) -> Question:
+    """The question that the options of PARSED and PROMPT make.
+
+    Raises:
+        BadOption: A value is out of range, or two options exclude each other.
+    """
+    values = parsed.values
+    out = values.get("out")
+    if isinstance(out, str) and not out.isidentifier():
+        raise BadOption(f"--out cannot be {out!r}.", "Try -o answer.")
+    if values.get("code") and values.get("background"):
+        raise BadOption("--code cannot be used with --background.", "Leave one of them out.")
+    if not prompt.strip():
+        raise BadOption("The prompt is empty.", "Write it below the line with %%llm, or after %llm ask.")
+    if model is not None and "model" in values:
+        raise BadOption("The model is given twice.", f"Leave --model {values['model']} out.")
+    system = values.get("system")
+    sampling = to_sampling({option.name: values[option.name] for option in SAMPLING if option.name in values})
+    return Question(
+        model=model or _text(values.get("model")),
+        load=LoadOptions(**{option.name: values.get(option.name) for option in LOADING}),  # type: ignore[arg-type] # converted by the options' own table
+        request=Request(messages=to_messages(prompt, _text(system)), sampling=sampling, raw="raw" in values),
+        out=_text(out),
+        has_vars="no_vars" not in values,
+        wants_code="code" in values,
+        in_background="background" in values,
+        raises="no_raise" not in values,
+    )
+
+
+class Asker:
+    """Asks the session's models on behalf of one shell.
+
+    Args:
+        shell: Where variables are looked up and bound.
+        session: What is loaded.
+    """
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        self._shell = shell
+        self._session = session
+
+    def ask(self, question: Question, surface: Surface, default_model: str) -> Completion | None:
+        """Show the answer on SURFACE; None while it is still being made in the background.
+
+        Raises:
+            LocalLLMError: It failed, and the question does not forbid to raise.
+            KeyboardInterrupt: Somebody interrupted; the text so far is kept.
+        """
+        model: list[Model] = []
+        reference = question.model or self._current_reference() or default_model
+        card = Card(
+            surface,
+            question.request,
+            lambda: model[0].engine.used if model else ModelUsed(reference=reference),
+            shows_error=question.in_background or not question.raises,
+        )
+        try:
+            stream = self._start(question, model, default_model)
+            if question.in_background:
+                self._in_background(card, stream, question)
+                return None
+            with stream:
+                card.follow(stream)
+        except KeyboardInterrupt as exc:
+            self._keep(card.completion or card.interrupt(), question)
+            raise _short(exc) from None
+        except LocalLLMError as exc:
+            return self._failed(card.fail(exc), exc, question)
+        except Exception as exc:  # noqa: BLE001 - the boundary: whatever happens, the card ends and the user is told
+            error = InternalError(f"{type(exc).__name__}: {exc}", "Please report this, with the output of %llm doctor.")
+            return self._failed(card.fail(error), error, question)
+        return self._ended(card, stream, question)
+
+    def preview(self, question: Question, default_model: str) -> Preview:
+        """The exact prompt of QUESTION; generates nothing."""
+        model = self._session.use(question.model, question.load, default_model)
+        return model.preview(self._inserted(question))
+
+    def _start(self, question: Question, model: list[Model], default_model: str) -> Stream:
+        request = self._inserted(question)
+        before = self._session.models
+        model.append(self._session.use(question.model, question.load, default_model))
+        path = model[0].path
+        if model[0] not in before and any(old.path == path for old in before if path is not None):
+            request = replace(request, notices=(f"Loaded anew with {changed_options(question.load)}.",))
+        return self._session.start(model[0], request)
+
+    def _inserted(self, question: Question) -> Request:
+        """The request with its expressions evaluated, each once."""
+        if not question.has_vars:
+            return question.request
+        messages = tuple(
+            Message(role=message.role, content=interpolate(message.content, self._evaluate))
+            for message in question.request.messages
+        )
+        return replace(question.request, messages=messages)
+
+    def _evaluate(self, expression: str) -> object:
+        code = compile(expression, "<prompt>", "eval")
+        return eval(code, self._shell.user_global_ns, self._shell.user_ns)  # noqa: S307 - the user's own expression
+
+    def _in_background(self, card: Card, stream: Stream, question: Question) -> None:
+        def finish() -> None:
+            with stream:
+                self._keep(card.follow(stream), question)
+
+        # The context tells ipykernel which cell the thread's output belongs to.
+        run: Callable[[Callable[[], None]], None] = contextvars.copy_context().run
+        threading.Thread(target=run, args=(finish,), name=f"localllm-card-{stream.request.id}", daemon=True).start()
+
+    def _ended(self, card: Card, stream: Stream, question: Question) -> Completion | None:
+        completion, error = card.completion, stream.generation.error
+        assert completion is not None  # noqa: S101 - the card followed the stream to its end
+        if error is not None:
+            return self._failed(completion, error, question)
+        self._keep(completion, question)
+        if question.wants_code:
+            self._insert_code(completion.text)
+        return completion
+
+    def _failed(self, completion: Completion, error: LocalLLMError, question: Question) -> Completion:
+        self._keep(completion, question)
+        if question.raises:
+            raise error from error.__cause__
+        return completion
+
+    def _keep(self, completion: Completion, question: Question) -> None:
+        self._session.record(completion)
+        names = {"_llm": completion} if question.out is None else {"_llm": completion, question.out: completion}
+        self._shell.push(names, interactive=question.out is not None)
+
+    def _insert_code(self, text: str) -> None:
+        found = _CODE_BLOCK.search(text)
+        if found is None:
+            print("The answer has no code block, so no cell was made.")  # noqa: T201 - the cell's output
+            return
+        self._shell.set_next_input(found[2].rstrip("\n"))
+
+    def _current_reference(self) -> str | None:
+        current = self._session.current
+        return None if current is None or current.is_unloaded else current.info.reference
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _short(exc: KeyboardInterrupt) -> KeyboardInterrupt:
+    """EXC as IPython shows it in one line."""
+    exc._render_traceback_ = lambda: [_STOPPED]  # type: ignore[attr-defined] # IPython's own protocol
+    return exc

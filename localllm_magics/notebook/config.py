@@ -1,0 +1,76 @@
+"""Settings: `%config LocalLLM...` and the table [tool.localllm] of pyproject.toml."""
+
+import difflib
+import os
+import sys
+from pathlib import Path
+
+from traitlets import Bool, TraitError, Unicode
+from traitlets.config import Configurable
+
+from localllm_magics.core.errors import BadOption
+from localllm_magics.core.table import Table
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+STREAM_VARIABLE = "LOCALLLM_STREAM"
+
+
+class LocalLLM(Configurable):
+    """What `%config LocalLLM` shows and changes."""
+
+    default_model = Unicode("demo", help="The model when a cell names none and none is loaded.").tag(config=True)
+    stream = Bool(True, help="Show answers while they are made; without it only the final output.").tag(config=True)
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether to show answers while they are made; the environment can forbid it."""
+        return self.stream and os.environ.get(STREAM_VARIABLE, "").lower() not in ("off", "0", "false", "no")
+
+    def read_project(self, folder: Path) -> None:
+        """Take the settings of the nearest pyproject.toml in FOLDER or above it.
+
+        Raises:
+            BadOption: A setting is unknown or has a wrong value.
+        """
+        names = self.class_trait_names(config=True)
+        for key, value in _project_settings(folder).items():
+            name = key.replace("-", "_")
+            if name not in names:
+                nearest = difflib.get_close_matches(name, names, 1)
+                hint = f"Did you mean {nearest[0]}?" if nearest else f"There are {', '.join(names)}."
+                raise BadOption(f"[tool.localllm] in pyproject.toml has no setting {key!r}.", hint)
+            _set(self, name, value)
+
+    def to_table(self) -> Table:
+        """All settings with their values, and how to change them."""
+        rows = []
+        for name, trait in sorted(self.class_traits(config=True).items()):
+            value = getattr(self, name)
+            rows.append((name, repr(value), trait.help, f"%config LocalLLM.{name} = {value!r}"))
+        notes = (f"For this environment, {STREAM_VARIABLE}=off shows only final outputs.",)
+        return Table(headers=("Setting", "Value", "Meaning", "To change it"), rows=tuple(rows), notes=notes)
+
+
+def _set(settings: LocalLLM, name: str, value: object) -> None:
+    try:
+        setattr(settings, name, value)
+    except TraitError as exc:
+        hint = f"Write {name} = {getattr(settings, name)!r}, for example."
+        raise BadOption(f"[tool.localllm] in pyproject.toml: {exc}", hint) from exc
+
+
+def _project_settings(folder: Path) -> dict[str, object]:
+    files = (parent / "pyproject.toml" for parent in (folder, *folder.parents))
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return {}
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # somebody else's file and somebody else's tools will say what is wrong with it
+    settings = tables.get("tool", {}).get("localllm", {})
+    return settings if isinstance(settings, dict) else {}

@@ -1,0 +1,56 @@
+"""What is installed, what this machine can do, and the command that mends what is missing."""
+
+import platform
+import sys
+
+import IPython
+
+from localllm_magics import demo
+from localllm_magics.core.errors import EngineNotInstalled
+from localllm_magics.core.stop import Stop
+from localllm_magics.core.table import Table, to_size
+from localllm_magics.core.version import VERSION
+from localllm_magics.engines.kernel import trial
+from localllm_magics.engines.kernel.library import Library, install_hint, library
+from localllm_magics.engines.kernel.machine import free_memory, physical_cores
+
+_HEADERS = ("Part", "Found", "To change it")
+
+
+def checkup() -> Table:
+    """A row for each part; the first use of a build tries it, which takes about a second."""
+    free = free_memory()
+    rows = [
+        ("localllm-magics", VERSION, ""),
+        ("Python", f"{platform.python_version()}, {sys.executable}", ""),
+        ("IPython", IPython.__version__, ""),
+        ("Memory", "not known" if free is None else f"{to_size(free)} free", ""),
+        ("CPU", f"{platform.machine()}, {physical_cores()} cores", ""),
+        ("Bundled model", to_size(demo.PATH.stat().st_size), ""),
+    ]
+    try:
+        rows += _kernel_engine(library())
+    except EngineNotInstalled as exc:
+        rows.append(("Kernel engine", exc.message, exc.hint))
+    return Table(headers=_HEADERS, rows=tuple(rows))
+
+
+def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
+    survives = trial.survives(lib, trial.trial_command(demo.PATH), trial.default_cache(), Stop())
+    gpus = [device for device in lib.devices() if device.is_gpu]
+    return [
+        ("Kernel engine", f"llama-cpp-python {lib.version}", ""),
+        ("Instruction sets", lib.system_info.strip(" |"), ""),
+        (
+            "Build",
+            "reads and writes tokens" if survives else "crashed when it was tried; used without repacked weights, "
+            "so prompts are read up to 3.5 times slower",
+            "" if survives else trial.REBUILD,
+        ),
+        *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),
+        *([] if gpus else [("GPU", _no_gpu(lib), install_hint())]),
+    ]
+
+
+def _no_gpu(lib: Library) -> str:
+    return "none found, though the build supports one" if lib.supports_gpu else "this build has no GPU support"

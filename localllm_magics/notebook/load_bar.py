@@ -1,0 +1,23 @@
+"""How far a load is, in one display."""
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from localllm_magics.core.events import Event
+from localllm_magics.core.generation import Generation
+from localllm_magics.model import Model
+from localllm_magics.notebook.status import LiveStatus
+from localllm_magics.notebook.surface import DisplaySurface
+
+
+class LoadBar:
+    """Shows the loading of MODEL."""
+
+    def __init__(self, shell: InteractiveShell, model: Model) -> None:
+        self._generation = Generation("load")
+        self._status = LiveStatus(self._generation, lambda: model.engine.used)
+        self._surface = DisplaySurface(shell)
+
+    def show(self, event: Event) -> None:
+        """Take EVENT and show it."""
+        self._generation.feed(event)
+        self._surface.show(self._status, "")

@@ -1,0 +1,94 @@
+"""`%llm` and `%%llm` for one shell: from a line and a cell to a question or a command."""
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from localllm_magics.core.completion import Completion
+from localllm_magics.core.errors import BadOption, LocalLLMError
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.safe_markdown import strip_control
+from localllm_magics.notebook.ask import Asker, Question, to_question
+from localllm_magics.notebook.commands import run_command
+from localllm_magics.notebook.config import LocalLLM
+from localllm_magics.notebook.load_bar import LoadBar
+from localllm_magics.notebook.options import ASKING, parse
+from localllm_magics.notebook.preview import to_bundle
+from localllm_magics.notebook.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface
+from localllm_magics.session import Session
+
+NAMES = ("llm", "localllm")
+
+
+class Magics:
+    """The magics of one shell.
+
+    Args:
+        shell: Where they are typed.
+        session: What is loaded in this process.
+        config: The user's settings.
+    """
+
+    def __init__(self, shell: InteractiveShell, session: Session, config: LocalLLM) -> None:
+        self.session = session
+        self.config = config
+        self._shell = shell
+        self._asker = Asker(shell, session)
+
+    def run(self, line: str, cell: str | None = None) -> object:
+        """Ask a local model: `%%llm [MODEL] [options]`, prompt below; `%llm help` lists the commands."""
+        try:
+            return run_command(self, line) if cell is None else self._run_cell(line, cell)
+        except LocalLLMError as exc:
+            if "--no-raise" not in line.split():
+                raise
+            self.say(str(exc))
+            return None
+
+    def answer(self, question: Question, *, dry_run: bool, owns_cell: bool = False) -> Completion | Preview | None:
+        """Show the answer to QUESTION, or what would be asked."""
+        default = self.config.default_model
+        if dry_run:
+            preview = self._asker.preview(question, default)
+            self._shell.display_pub.publish(to_bundle(preview), metadata={})
+            return preview
+        return self._asker.ask(question, self._surface(question, owns_cell=owns_cell), default)
+
+    def load(self, reference: str | None, options: LoadOptions) -> None:
+        """Bring a model into memory, showing how far it is."""
+        model = self.session.use(reference, options, self.config.default_model)
+        bar = LoadBar(self._shell, model) if self._is_kernel and self.config.is_streaming else None
+        model.load(bar.show if bar else None)
+
+    def say(self, text: str) -> None:
+        """Show one sentence."""
+        print(strip_control(text))  # noqa: T201 - the magic's output
+
+    def _run_cell(self, line: str, cell: str) -> None:
+        parsed = parse(line, ASKING)
+        if len(parsed.words) > 1:
+            raise BadOption(f"{parsed.words[1]!r} is no option.", "The prompt goes below the line with %%llm.")
+        prompt = cell.removesuffix("\n") if "raw" in parsed.values else cell.strip()
+        question = to_question(parsed, prompt, *parsed.words)
+        self.answer(question, dry_run="dry_run" in parsed.values, owns_cell=self._owns_cell)
+
+    def _surface(self, question: Question, *, owns_cell: bool) -> Surface:
+        if not self.config.is_streaming:
+            return FinalSurface(self._shell)
+        if not self._is_kernel:
+            return FinalSurface(self._shell) if question.in_background else TerminalSurface()
+        if owns_cell and not question.in_background:
+            return CellSurface(self._shell)
+        return DisplaySurface(self._shell)
+
+    @property
+    def _is_kernel(self) -> bool:
+        """Whether a front end shows displays; a terminal prints."""
+        return getattr(self._shell, "kernel", None) is not None
+
+    @property
+    def _owns_cell(self) -> bool:
+        """Whether the cell that runs is this magic and nothing else, so that its output may be cleared."""
+        if not self._is_kernel:
+            return False
+        code = self._shell.get_parent().get("content", {}).get("code", "")
+        return str(code).lstrip().startswith(tuple(f"%%{name}" for name in NAMES))

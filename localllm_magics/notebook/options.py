@@ -1,0 +1,199 @@
+"""The options of all commands, declared once: parsing, help, completion and documentation follow from here."""
+
+import difflib
+import io
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from localllm_magics.core.errors import BadOption
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option of a magic.
+
+    Args:
+        flags: How it is typed, the long name last.
+        help: What it does, in a few words.
+        metavar: Name of its value, empty for a switch.
+        convert: Makes the value from a word; raises ValueError.
+        example: A value that works, for the error message.
+        repeats: Whether it may be given several times.
+    """
+
+    flags: tuple[str, ...]
+    help: str
+    metavar: str = ""
+    convert: Callable[[str], object] = str
+    example: str = ""
+    repeats: bool = False
+
+    @property
+    def name(self) -> str:
+        """The long name as a Python identifier."""
+        return self.flags[-1].lstrip("-").replace("-", "_")
+
+    @property
+    def usage(self) -> str:
+        """How it is typed, with its value."""
+        return f"{', '.join(self.flags)} {self.metavar}".strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What a line says: option values by name, other words, and the text after them."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    text: str = ""
+
+    def get(self, name: str) -> object:
+        """The value of an option, None where it was not given."""
+        return self.values.get(name)
+
+
+def _layers(word: str) -> int | str:
+    return word if word in ("auto", "all") else int(word)
+
+
+MODEL = Option(flags=("-m", "--model"), metavar="REF", help="the model; see %llm models", example="demo")
+SAMPLING = (
+    Option(flags=("-n", "--max-tokens"), metavar="N", convert=int, example="64", help="at most so many tokens"),
+    Option(flags=("-t", "--temperature"), metavar="X", convert=float, example="0.8", help="randomness; 0 is none"),
+    Option(flags=("--top-k",), metavar="N", convert=int, example="40", help="choose among so many tokens; 0 is all"),
+    Option(flags=("--top-p",), metavar="X", convert=float, example="0.95", help="choose among this share, 0 to 1"),
+    Option(flags=("--min-p",), metavar="X", convert=float, example="0.05", help="least chance against the best token's"),
+    Option(flags=("--repeat-penalty",), metavar="X", convert=float, example="1.1", help="above 1: repeat less"),
+    Option(flags=("--seed",), metavar="N", convert=int, example="1", help="the same seed gives the same answer"),
+    Option(flags=("--stop",), metavar="TEXT", example='"END"', repeats=True, help="end before this text; repeatable"),
+)
+LOADING = (
+    Option(flags=("--ctx",), metavar="N", convert=int, example="4096", help="tokens of context"),
+    Option(
+        flags=("--gpu-layers",), metavar="N|auto|all", convert=_layers, example="auto", help="layers to put on a GPU"
+    ),
+    Option(flags=("--threads",), metavar="N", convert=int, example="4", help="CPU threads"),
+)
+ASKING = (
+    MODEL,
+    Option(flags=("-o", "--out"), metavar="NAME", example="answer", help="bind the completion to this variable"),
+    Option(flags=("-s", "--system"), metavar="TEXT", example='"Be brief."', help="the system prompt"),
+    *SAMPLING,
+    Option(flags=("--raw",), help="no chat template: continue the text"),
+    Option(flags=("--no-vars",), help="leave {{ expr }} as it is"),
+    Option(flags=("--dry-run",), help="show the exact prompt and its tokens, generate nothing"),
+    Option(flags=("--code",), help="put the first code block of the answer into the next cell"),
+    Option(flags=("-b", "--background"), help="return at once; the card fills while the kernel is free"),
+    *LOADING,
+    Option(flags=("--no-raise",), help="show an error without failing the cell"),
+)
+
+
+def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> Parsed:
+    """Read LINE with shell quoting.
+
+    Args:
+        line: What stands after the name of the command.
+        options: Those that it knows.
+        takes_text: The first word that is no option begins a text, which is taken as it stands.
+
+    Raises:
+        BadOption: An option is unknown, lacks its value, or has a wrong one.
+    """
+    by_flag = {flag: option for option in options for flag in option.flags}
+    values: dict[str, object] = {}
+    words: list[str] = []
+    lexer = _Lexer(line)
+    while not lexer.at_end:
+        if takes_text and not lexer.at_option:
+            break
+        word = lexer.word()
+        if word == "--":
+            words += [] if takes_text else lexer.words()
+            break
+        if not _is_option(word):
+            words.append(word)
+            continue
+        flag, equals, value = word.partition("=")
+        option = by_flag.get(flag)
+        if option is None:
+            raise _unknown(flag, by_flag)
+        _store(values, option, flag, _value(option, flag, value if equals else None, lexer))
+    return Parsed(values=values, words=tuple(words), text=lexer.rest if takes_text else "")
+
+
+class _Lexer:
+    """Words of a line by shell rules, and what is left of it as it stands."""
+
+    def __init__(self, line: str) -> None:
+        self._line = line
+        self._stream = io.StringIO(line)
+        self._shlex = shlex.shlex(self._stream, posix=True, punctuation_chars="")
+        self._shlex.whitespace_split = True
+        self._shlex.commenters = ""
+        if os.name == "nt":
+            self._shlex.escape = ""  # a backslash is part of a path there
+
+    @property
+    def rest(self) -> str:
+        return self._line[self._stream.tell() :].strip()
+
+    @property
+    def at_end(self) -> bool:
+        return not self.rest
+
+    @property
+    def at_option(self) -> bool:
+        return _is_option(self.rest.split(None, 1)[0])
+
+    def word(self) -> str:
+        try:
+            return self._shlex.get_token() or ""
+        except ValueError as exc:
+            raise BadOption(f"A quotation mark is not closed: {self._line.strip()}", "Add the second one.") from exc
+
+    def words(self) -> list[str]:
+        words = []
+        while not self.at_end:
+            words.append(self.word())
+        return words
+
+
+def _is_option(word: str) -> bool:
+    """Whether WORD is an option and not a negative number or a dash."""
+    return bool(re.match(r"-{1,2}[A-Za-z]|--$", word))
+
+
+def _value(option: Option, flag: str, attached: str | None, lexer: _Lexer) -> object:
+    if not option.metavar:
+        if attached is not None:
+            raise BadOption(f"{flag} takes no value.", f"Write {flag} alone.")
+        return True
+    hint = f"Try {flag} {option.example}."
+    if attached is None and lexer.at_end:
+        raise BadOption(f"{flag} needs a value, {option.metavar}.", hint)
+    word = lexer.word() if attached is None else attached
+    try:
+        return option.convert(word)
+    except ValueError as exc:
+        raise BadOption(f"{flag} cannot be {word!r}.", hint) from exc
+
+
+def _store(values: dict[str, object], option: Option, flag: str, value: object) -> None:
+    if option.repeats:
+        before = values.get(option.name, ())
+        assert isinstance(before, tuple)  # noqa: S101 - only this line writes it
+        values[option.name] = (*before, value)
+    elif option.name in values:
+        raise BadOption(f"{flag} is given twice.", "Leave one out.")
+    else:
+        values[option.name] = value
+
+
+def _unknown(flag: str, known: Mapping[str, Option]) -> BadOption:
+    nearest = difflib.get_close_matches(flag, known, 1, 0.5)
+    hint = f"Did you mean {nearest[0]}?" if nearest else f"There are {', '.join(known)}."
+    return BadOption(f"There is no option {flag}.", hint)

@@ -1,0 +1,22 @@
+"""A dry run, shown: the exact prompt, its tokens, and what would be used."""
+
+from dataclasses import fields
+
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.safe_markdown import strip_control, to_safe_markdown
+
+
+def to_bundle(preview: Preview) -> dict[str, object]:
+    """PREVIEW by media type."""
+    prompt = strip_control(preview.prompt)
+    summary = _summary(preview)
+    tokens = " ".join(f"{strip_control(text)!r}:{id_}" for id_, text in preview.tokens)
+    fence = "`" * (max((len(run) for run in prompt.split("\n") if set(run) == {"`"}), default=2) + 4)
+    markdown = f"{fence}text\n{prompt}\n{fence}\n\n{summary}\n\n{fence}text\n{tokens}\n{fence}"
+    return {"text/plain": f"{prompt}\n\n{summary}\n\n{tokens}", "text/markdown": to_safe_markdown(markdown)}
+
+
+def _summary(preview: Preview) -> str:
+    sampling = {f.name: getattr(preview.sampling, f.name) for f in fields(preview.sampling)}
+    used = ", ".join(f"{name} {value}" for name, value in sampling.items() if value not in (None, ()))
+    return f"{len(preview.tokens):,} tokens of {preview.context:,}; {used}. Nothing was generated."

@@ -1,0 +1,163 @@
+"""What is loaded in this process, and what runs."""
+
+import atexit
+import functools
+import threading
+from dataclasses import fields
+from pathlib import Path
+
+from localllm_magics.core.completion import Completion
+from localllm_magics.core.errors import ModelNotFound
+from localllm_magics.core.request import GpuLayers, LoadOptions, Request
+from localllm_magics.engines.kernel.engine import KernelEngine
+from localllm_magics.engines.stream import Stream
+from localllm_magics.model import Model
+from localllm_magics.models.discover import ModelList, discover
+from localllm_magics.models.reference import resolve
+
+DEFAULT_MODEL = "demo"
+
+
+class Session:
+    """Loaded models, the current one, and running generations; for any thread."""
+
+    def __init__(self) -> None:
+        self.current: Model | None = None
+        self._last: dict[str, Completion] = {}
+        self._lock = threading.RLock()
+        self._models: list[Model] = []
+        self._streams: dict[str, Stream] = {}
+
+    def __repr__(self) -> str:
+        return f"<Session {self.models}, {len(self.running)} running>"
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that are in use, oldest first."""
+        with self._lock:
+            self._models = [model for model in self._models if not model.is_unloaded]
+            return tuple(self._models)
+
+    @property
+    def running(self) -> tuple[Stream, ...]:
+        """The generations that have not ended, oldest first."""
+        with self._lock:
+            self._streams = {id_: stream for id_, stream in self._streams.items() if stream.is_running}
+            return tuple(self._streams.values())
+
+    def add(self, model: Model) -> None:
+        """Take MODEL in and make it the current one."""
+        with self._lock:
+            self._models.append(model)
+            self.current = model
+
+    def use(self, reference: str | None, options: LoadOptions, default: str = DEFAULT_MODEL) -> Model:
+        """The model that REFERENCE names, or the current one, or DEFAULT; it need not be in memory yet.
+
+        A load option that differs from how it is loaded takes it out of memory, to be loaded anew.
+
+        Raises:
+            LocalLLMError: There is no such model, or its file cannot be used.
+        """
+        with self._lock:
+            known = self._known(reference) or self._resolved(reference or default)
+            wanted = options.or_else(known.options)
+            if wanted != known.options:
+                known.unload()
+                known = Model(KernelEngine(known.info, wanted), known.info)
+            if known not in self.models:
+                self._models.append(known)
+            self.current = known
+            return known
+
+    def start(self, model: Model, request: Request) -> Stream:
+        """Answer REQUEST, known to `running` and `stop`."""
+        stream = model.start(request)
+        with self._lock:
+            self._streams[request.id] = stream
+        return stream
+
+    def record(self, completion: Completion) -> None:
+        """Remember COMPLETION as the last one of its model."""
+        self._last[completion.model.reference] = completion
+
+    def last(self, reference: str) -> Completion | None:
+        """The last completion of a model."""
+        return self._last.get(reference)
+
+    def stop(self, id_: str | None = None) -> int:
+        """Ask the generation with this id, or all, to stop; how many were asked."""
+        wanted = [stream for stream in self.running if id_ in (None, stream.request.id)]
+        for stream in wanted:
+            stream.stop()
+        return len(wanted)
+
+    def unload(self, reference: str | None = None) -> list[str]:
+        """Unload the model named so, or all; their references.
+
+        Raises:
+            ModelNotFound: No loaded model has this name.
+        """
+        models = [model for model in self.models if reference in (None, model.info.reference, model.info.name)]
+        if reference is not None and not models:
+            loaded = ", ".join(model.info.reference for model in self.models) or "none"
+            raise ModelNotFound(f"{reference} is not loaded.", f"Loaded: {loaded}. Type: %llm status")
+        for model in models:
+            model.unload()
+        if self.current in models:
+            self.current = None
+        return [model.info.reference for model in models]
+
+    def close(self) -> None:
+        """Stop and unload everything."""
+        self.stop()
+        self.unload()
+
+    def _known(self, reference: str | None) -> Model | None:
+        if reference is None:
+            current = self.current
+            return None if current is None or current.is_unloaded else current
+        return next((model for model in self.models if model.info.reference == reference), None)
+
+    def _resolved(self, reference: str) -> Model:
+        info = resolve(reference, Path.cwd())
+        loaded = next((model for model in self.models if model.path is not None and model.path == info.path), None)
+        return loaded or Model(KernelEngine(info, LoadOptions()), info)
+
+
+@functools.cache
+def default_session() -> Session:
+    """The one session of this process; everything is unloaded at its end."""
+    session = Session()
+    atexit.register(session.close)
+    return session
+
+
+def load(
+    reference: str, *, ctx: int | None = None, gpu_layers: GpuLayers | None = None, threads: int | None = None
+) -> Model:
+    """Load a model and make it the current one.
+
+    Args:
+        reference: `demo`, a path to a GGUF file, or a name that `models()` lists.
+        ctx: Tokens of context; by default the trained size, at most 8,192.
+        gpu_layers: How many layers go to a GPU, or `auto` or `all`.
+        threads: CPU threads; by default one for each core.
+
+    Raises:
+        LocalLLMError: There is no such model, or it cannot be loaded.
+    """
+    model = default_session().use(reference, LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads))
+    model.load()
+    return model
+
+
+def models() -> ModelList:
+    """The models that can be loaded: the bundled one, and the GGUF files in the running folder."""
+    return discover(Path.cwd())
+
+
+def changed_options(options: LoadOptions) -> str:
+    """OPTIONS that are set, as they are typed."""
+    values = {f.name: getattr(options, f.name) for f in fields(options)}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value is not None)

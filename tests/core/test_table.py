@@ -1,0 +1,132 @@
+import pytest
+from IPython.lib.pretty import pretty
+
+from localllm_magics.core.table import Table, to_count, to_size
+
+TABLE = Table(
+    title="Models",
+    headers=("Name", "Size"),
+    rows=(("demo", "3.3 MB"), ("a-long-name", "14.0 GB"), ("本", "")),
+    notes=("One is missing.",),
+)
+
+
+def test_a_table_is_aligned_text() -> None:
+    assert str(TABLE).splitlines() == [
+        "Models",
+        "",
+        "Name            Size",
+        "───────────  ───────",
+        "demo          3.3 MB",
+        "a-long-name  14.0 GB",
+        "本",
+        "",
+        "One is missing.",
+    ]
+
+
+def test_a_table_is_markdown() -> None:
+    assert TABLE.to_markdown().splitlines() == [
+        "**Models**",
+        "",
+        "| Name | Size |",
+        "| --- | ---: |",
+        "| demo | 3.3 MB |",
+        "| a-long-name | 14.0 GB |",
+        "| 本 |  |",
+        "",
+        "One is missing.",
+    ]
+
+
+def test_a_table_without_rows_has_headers() -> None:
+    table = Table(headers=("Name", "Size"), rows=())
+
+    assert str(table) == "Name  Size\n────  ────"
+    assert table.to_markdown() == "| Name | Size |\n| --- | --- |"
+
+
+def test_ipython_shows_the_text_and_the_markdown() -> None:
+    shown: str = pretty(TABLE)  # type: ignore[no-untyped-call]  # IPython has no types
+
+    assert shown == repr(TABLE) == str(TABLE)
+    assert TABLE._repr_markdown_() == TABLE.to_markdown()
+
+
+def test_wide_and_combining_letters_keep_the_columns() -> None:
+    lines = str(Table(headers=("a", "b"), rows=(("本本", "x"), ("e\u0301", "y")))).splitlines()
+
+    assert lines[2:] == ["本本  x", "e\u0301     y"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        pytest.param("a\nb\tc", "a b c", id="line ends"),
+        pytest.param("\x1b[2J", "\\x1b[2J", id="terminal command"),
+        pytest.param("a\u202eb", "a\\u202eb", id="reversed text"),
+        pytest.param("a\udcffb", "a\\udcffb", id="file name without an encoding"),
+        pytest.param("a\u00a0b", "a b", id="hard space"),
+        pytest.param("`*_|<", "`*_|<", id="Markdown"),
+    ],
+)
+def test_control_characters_are_visible_in_text(cell: str, text: str) -> None:
+    assert str(Table(headers=("h",), rows=((cell,),))).splitlines()[2] == text
+
+
+@pytest.mark.parametrize(
+    ("cell", "markdown"),
+    [
+        pytest.param("a|b", r"a\|b", id="pipe"),
+        pytest.param("a\nb", "a b", id="line end"),
+        pytest.param("`a`", r"\`a\`", id="code"),
+        pytest.param("<img src=x>", "&lt;img src=x&gt;", id="HTML"),
+        pytest.param("![a](b)", r"!\[a\](b)", id="image"),
+        pytest.param("*a* ~~b~~", r"\*a\* \~\~b\~\~", id="emphasis"),
+        pytest.param("Q4_K_M", "Q4_K_M", id="underscores in a word"),
+        pytest.param("__a__", r"\_\_a\_\_", id="underscores around a word"),
+        pytest.param(r"\(a\)", "&#92;(a&#92;)", id="backslash"),
+        pytest.param("$a$ &amp;", "<span>$</span>a<span>$</span> &amp;amp;", id="math and entity"),
+        pytest.param("# a", r"\# a", id="heading"),
+        pytest.param("- a", r"\- a", id="list"),
+        pytest.param("1. a", r"1\. a", id="numbered list"),
+        pytest.param("3.3 MB.", "3.3 MB.", id="number"),
+    ],
+)
+def test_markdown_shows_a_cell_and_does_nothing(cell: str, markdown: str) -> None:
+    table = Table(headers=(cell,), rows=((cell,), ("text",)), title=cell, notes=(cell,))
+
+    assert table.to_markdown().split("\n") == [
+        f"**{markdown}**",
+        "",
+        f"| {markdown} |",
+        "| --- |",
+        f"| {markdown} |",
+        "| text |",
+        "",
+        markdown,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (None, ""),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (3_312_736, "3.3 MB"),
+        (999_960, "1.0 MB"),
+        (4_100_000_000, "4.1 GB"),
+    ],
+)
+def test_sizes_are_short(size: int | None, text: str) -> None:
+    assert to_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(None, ""), (0, "0"), (128, "128"), (3_049_920, "3.0 M"), (7_241_732_096, "7.2 B"), (2 * 10**21, "2000000.0 Q")],
+)
+def test_counts_are_short(count: int | None, text: str) -> None:
+    assert to_count(count) == text

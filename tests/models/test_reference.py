@@ -1,0 +1,208 @@
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound, NotAGGUF, TruncatedFile
+from localllm_magics.models.reference import resolve
+from tests.models.gguf_files import DEMO, TEMPLATE, write_gguf
+
+CHAT = {"tokenizer.chat_template": TEMPLATE}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a subfolder and models of each sort."""
+    write_gguf(tmp_path / "Llama-3.2-1B.Q4_K_M.gguf", metadata={"general.name": "Llama 3.2 1B", **CHAT})
+    write_gguf(tmp_path / "Llama-3.2-1B.Q8_0.gguf", metadata={"general.name": "Llama 3.2 1B", **CHAT})
+    write_gguf(tmp_path / "llava.gguf", metadata=CHAT)
+    write_gguf(tmp_path / "mmproj-llava.gguf", architecture="clip")
+    (tmp_path / "cut.gguf").write_bytes(DEMO.read_bytes()[:-1])
+    (tmp_path / "empty").touch()
+    below = tmp_path / "sub dir"
+    below.mkdir()
+    write_gguf(below / "big-00001-of-00002.gguf")
+    write_gguf(below / "big-00002-of-00002.gguf")
+    (tmp_path / "bare").mkdir()
+    return tmp_path
+
+
+def failure(reference: str, folder: Path) -> LocalLLMError:
+    with pytest.raises(LocalLLMError) as caught:
+        resolve(reference, folder)
+    return caught.value
+
+
+@pytest.mark.parametrize("reference", ["demo", " demo ", "Demo", "dem"])
+def test_demo_is_the_bundled_model(folder: Path, reference: str) -> None:
+    info = resolve(reference, folder)
+
+    assert (info.reference, info.source, info.path) == ("demo", "bundled", DEMO)
+
+
+def test_demo_is_not_a_file_of_that_name(tmp_path: Path) -> None:
+    (tmp_path / "demo").touch()
+
+    assert resolve("demo", tmp_path).path == DEMO
+
+
+@pytest.mark.parametrize("reference", ["llava.gguf", "./llava.gguf", "bare/../llava.gguf"])
+def test_a_path_is_looked_for_in_the_folder(folder: Path, reference: str) -> None:
+    info = resolve(reference, folder)
+
+    assert info.reference == reference
+    assert info.path is not None
+    assert info.path.samefile(folder / "llava.gguf")
+
+
+def test_a_whole_path_is_taken_as_it_is(folder: Path) -> None:
+    assert resolve(str(folder / "llava.gguf"), folder / "bare").path == folder / "llava.gguf"
+
+
+def test_a_tilde_is_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+
+    assert resolve("~/llava.gguf", folder / "bare").path == folder / "llava.gguf"
+
+
+def test_any_part_of_a_split_model_is_its_first(folder: Path) -> None:
+    info = resolve("sub dir/big-00002-of-00002.gguf", folder)
+
+    assert info.path == folder / "sub dir" / "big-00001-of-00002.gguf"
+
+
+@pytest.mark.parametrize("reference", ["llava", "LLAVA", "Q4_K_M", "q8"])
+def test_a_name_or_a_unique_part_of_it_is_enough(folder: Path, reference: str) -> None:
+    (folder / "mmproj-llava.gguf").unlink()
+    info = resolve(reference, folder)
+
+    assert reference.casefold() in info.reference.casefold()
+
+
+def test_a_part_of_a_name_means_the_one_that_makes_text(folder: Path) -> None:
+    assert resolve("lava", folder).reference == "llava.gguf"
+
+
+@pytest.mark.parametrize("reference", ["llama 3.2 1b", "3.2"])
+def test_an_ambiguous_name_lists_what_it_could_be(folder: Path, reference: str) -> None:
+    error = failure(reference, folder)
+
+    assert isinstance(error, ModelNotFound)
+    assert error.message == f"{reference!r} names 2 models: Llama-3.2-1B.Q4_K_M.gguf, Llama-3.2-1B.Q8_0.gguf."
+    assert error.hint == "%llm load Llama-3.2-1B.Q4_K_M.gguf"
+
+
+def test_a_long_list_is_counted(tmp_path: Path) -> None:
+    for number in range(9):
+        write_gguf(tmp_path / f"many-{number}.gguf")
+
+    assert failure("many", tmp_path).message.endswith("many-4.gguf, … (9 in all).")
+
+
+def test_an_unknown_name_lists_the_nearest(folder: Path) -> None:
+    error = failure("lama-3.2-1B.Q4_K_S", folder)
+
+    assert isinstance(error, ModelNotFound)
+    assert "The nearest: Llama-3.2-1B.Q4_K_M.gguf, " in error.message
+    assert error.hint == "%llm models"
+
+
+@pytest.mark.parametrize("reference", ["", "  ", "#+?", "ollama:qwen3"])
+def test_a_name_like_no_other_is_not_found(folder: Path, reference: str) -> None:
+    error = failure(reference, folder)
+
+    assert isinstance(error, ModelNotFound)
+    assert error.message == f"There is no model {reference.strip()!r}."
+
+
+@pytest.mark.parametrize("reference", ["sub dir", "sub dir/", "./sub dir"])
+def test_a_folder_lists_its_models(folder: Path, reference: str) -> None:
+    error = failure(reference, folder)
+    inside = f"{reference.rstrip('/')}/big-00001-of-00002.gguf"
+
+    assert isinstance(error, ModelNotFound)
+    assert error.message == f"{reference} is a folder. It has: {inside}."
+    assert error.hint == f"%llm load '{inside}'"
+
+
+@pytest.mark.parametrize("reference", ["bare", "./bare"])
+def test_a_folder_without_models_says_so(folder: Path, reference: str) -> None:
+    assert failure(reference, folder).message == f"{reference} is a folder, and has no GGUF files."
+
+
+def test_a_folder_does_not_hide_a_model_of_that_name(folder: Path) -> None:
+    (folder / "llav").mkdir()
+
+    assert resolve("llav", folder).reference == "llava.gguf"
+
+
+def test_a_missing_file_lists_the_nearest_beside_it(folder: Path) -> None:
+    error = failure("./LAVA.gguf", folder)
+
+    assert isinstance(error, ModelNotFound)
+    assert error.message.startswith("There is no file ./LAVA.gguf. There is: ./llava.gguf")
+    assert error.hint == "%llm load ./llava.gguf"
+
+
+def test_a_missing_file_unlike_any_lists_what_there_is(folder: Path) -> None:
+    error = failure("sub dir/#", folder)
+
+    assert error.message == "There is no file sub dir/#. There is: sub dir/big-00001-of-00002.gguf."
+
+
+def test_a_missing_file_in_an_empty_folder_says_so(folder: Path) -> None:
+    assert failure("bare/x.gguf", folder).message == "There is no file bare/x.gguf, and no GGUF file in its folder."
+
+
+@pytest.mark.parametrize("reference", ["no/x.gguf", "~nobody-of-that-name/x.gguf", "http://localhost:1/v1", "a\0/b/c"])
+def test_a_missing_folder_is_named(folder: Path, reference: str) -> None:
+    error = failure(reference, folder)
+
+    assert isinstance(error, ModelNotFound)
+    assert "does not exist" in error.message
+
+
+def test_a_path_too_long_for_the_system_is_not_found(folder: Path) -> None:
+    assert isinstance(failure("x" * 5000, folder), ModelNotFound)
+
+
+@pytest.mark.parametrize(
+    ("reference", "error"),
+    [
+        pytest.param("cut.gguf", TruncatedFile, id="path to a cut file"),
+        pytest.param("cut", TruncatedFile, id="name of a cut file"),
+        pytest.param("empty", NotAGGUF, id="path to an empty file"),
+        pytest.param("/dev/null", NotAGGUF, id="path to a device"),
+        pytest.param("mmproj-llava.gguf", LoadFailed, id="path to a projector"),
+        pytest.param("mmproj", LoadFailed, id="name of a projector"),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(folder: Path, reference: str, error: type[LocalLLMError]) -> None:
+    caught = failure(reference, folder)
+
+    assert type(caught) is error
+    assert caught.hint
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "words"),
+    [
+        pytest.param("bert", "model", "load a chat model instead", id="embedding"),
+        pytest.param("clip", "mmproj", "load the model that it belongs to", id="projector"),
+        pytest.param("llama", "adapter", "load the model that it was made for", id="adapter"),
+    ],
+)
+def test_what_makes_no_text_names_what_to_load_instead(
+    tmp_path: Path, architecture: str, kind: str, words: str
+) -> None:
+    write_gguf(tmp_path / "x.gguf", architecture=architecture, metadata={"general.type": kind})
+
+    assert words in failure("x.gguf", tmp_path).message
+
+
+def test_a_vocabulary_makes_no_text(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "x.gguf", weights={})
+
+    assert failure("x.gguf", tmp_path).message == (
+        "x.gguf has a vocabulary and no weights; load the file that has the weights."
+    )

@@ -1,0 +1,1 @@
+"""Shows the package at work in a terminal."""

@@ -1,0 +1,38 @@
+"""The set-up's command line."""
+
+import argparse
+import sys
+import time
+
+from tools.setup import browser, environment, llama
+from tools.setup.terminal import SetupFailed, say
+
+
+def main() -> int:
+    """Set up, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python3 -m tools.setup", description=__doc__)
+    parser.add_argument("--browser", action="store_true", help="bring in Chromium too")
+    wants_browser: bool = parser.parse_args().browser
+    started = time.monotonic()
+    try:
+        with environment.one_at_a_time():
+            _set_up(wants_browser=wants_browser)
+    except SetupFailed as failure:
+        print(f"\n[set-up] stopped: {failure}", file=sys.stderr)
+        return 1
+    if time.monotonic() - started > 1:
+        say(f"ready after {time.monotonic() - started:.0f} seconds")
+    return 0
+
+
+def _set_up(*, wants_browser: bool) -> None:
+    environment.create()
+    environment.once("packages", environment.packages_key(), environment.install_packages)
+    recipe = llama.recipe()
+    environment.once("llama", recipe.key, lambda: llama.install(recipe))
+    if wants_browser:
+        browser.ensure()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Makes the bundled model `demo`: training text, training, export and checks."""
