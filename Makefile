@@ -10,7 +10,7 @@ NOT_BROWSER := $(if $(filter no,$(BROWSER)),-m "not browser")
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-browser demo test check format lab bench constraints clean
+.PHONY: help setup setup-browser demo test check format lab bench notebooks picture constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,10 +38,16 @@ format: setup  ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 lab: setup  ## JupyterLab on the tutorials
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 bench: setup  ## the performance tables
 	$(BIN)/python -m tools.bench
+
+notebooks: setup  ## run the tutorials and store their outputs
+	$(BIN)/python -m tools.notebooks
+
+picture: setup-browser  ## take the README's picture again
+	$(BIN)/python -m tools.browser notebooks/images/streaming.png
 
 constraints: setup  ## pin the newest versions of everything
 	$(BIN)/python -m pip install --quiet uv

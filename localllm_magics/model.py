@@ -169,10 +169,11 @@ def to_sampling(options: Mapping[str, object]) -> Sampling:
             hint = f"Did you mean {nearest[0]}?" if nearest else f"There are {', '.join(names)}."
             raise BadOption(f"There is no option {name!r}.", hint)
     values = dict(options)
-    if isinstance(values.get("stop"), str):
-        values["stop"] = (values["stop"],)
-    values["stop"] = tuple(values.get("stop") or ())  # type: ignore[arg-type] # checked by the caller's types
+    stop = values.get("stop") or ()
     try:
+        values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)  # type: ignore[arg-type] # checked below
         return Sampling(**values)  # type: ignore[arg-type] # names were checked, values check themselves
     except TypeError as exc:
-        raise BadOption(f"An option has a value of the wrong type: {exc}.", "Numbers are written without quotes.") from exc
+        raise BadOption(
+            f"An option has a value of the wrong type: {exc}.", "Numbers are written without quotes."
+        ) from exc

@@ -12,8 +12,8 @@ from localllm_magics.core.request import GpuLayers, LoadOptions, Request
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
-from localllm_magics.models.discover import ModelList, discover
-from localllm_magics.models.reference import resolve
+from localllm_magics.catalog.discover import ModelList, discover
+from localllm_magics.catalog.reference import resolve
 
 DEFAULT_MODEL = "demo"
 
@@ -142,7 +142,7 @@ def load(
         reference: `demo`, a path to a GGUF file, or a name that `models()` lists.
         ctx: Tokens of context; by default the trained size, at most 8,192.
         gpu_layers: How many layers go to a GPU, or `auto` or `all`.
-        threads: CPU threads; by default one for each core.
+        threads: CPU threads; by default one for each core, and one for a tiny model.
 
     Raises:
         LocalLLMError: There is no such model, or it cannot be loaded.

@@ -1,10 +1,10 @@
 """A scripted engine, to test notebooks and programs without a model.
 
-    from localllm_magics.testing import ScriptedEngine, scripted_model
+from localllm_magics.testing import ScriptedEngine, scripted_model
 
-    with scripted_model("Hello!") as model:
-        assert model.complete("Hi").text == "Hello!"
-        # %%llm scripted answers the same way
+with scripted_model("Hello!") as model:
+    assert model.complete("Hi").text == "Hello!"
+    # %%llm scripted answers the same way
 """
 
 import re
@@ -44,6 +44,7 @@ class ScriptedEngine:
         self._answers = answers or ("",)
         self._reference = reference
         self._hangs_after = hangs_after
+        self._running: list[Stop] = []
 
     @property
     def used(self) -> ModelUsed:
@@ -71,6 +72,7 @@ class ScriptedEngine:
         yield Reading(recorder.prompt_tokens, recorder.prompt_tokens)
         recorder.read()
         limit = request.sampling.max_tokens
+        self._running.append(stop)
         for count, word in enumerate(_words(answer)):
             if count == self._hangs_after:
                 stop.wait(None)
@@ -78,6 +80,7 @@ class ScriptedEngine:
                 break
             recorder.add(word, 1)
             yield TextDelta(word, 1)
+        self._running.remove(stop)
         recorder.end()
         was_cut = limit is not None and len(_words(answer)) > limit
         yield Done(recorder.completion("stopped" if stop.is_set() else "length" if was_cut else "stop"))
@@ -93,7 +96,9 @@ class ScriptedEngine:
         )
 
     def close(self) -> None:
-        """Holds nothing."""
+        """Stop what runs; there is nothing else to give back."""
+        for stop in tuple(self._running):
+            stop.set()
 
 
 @contextmanager
@@ -107,7 +112,8 @@ def scripted_model(
     try:
         yield model
     finally:
-        default_session().unload(reference)
+        if not model.is_unloaded:
+            default_session().unload(reference)
 
 
 def _words(text: str) -> list[str]:

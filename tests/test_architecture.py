@@ -17,7 +17,7 @@ PACKAGE = "localllm_magics"
 LAYERS = (
     {"core", "demo"},
     {"engines"},
-    {"models"},
+    {"catalog"},
     {"model", "session"},
     {"bench", "testing"},
     {"notebook", "widgets"},
@@ -88,11 +88,12 @@ def _resolve(name: str, modules: Collection[str]) -> str:
 
 
 def upward(graph: Graph) -> list[str]:
+    heights = {module: height(module) for module in graph}
     return [
         f"{module} imports {name}"
         for module, names in graph.items()
         for name in sorted(names & graph.keys())
-        if height(name) > height(module)
+        if heights[name] > heights[module]
     ]
 
 

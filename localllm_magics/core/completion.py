@@ -1,7 +1,7 @@
 """The finished result of a generation, and its JSON document."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, TypeAlias, TypedDict
 
 from localllm_magics.core.request import Sampling
@@ -148,11 +148,11 @@ class Completion:
             "text": self.text,
             "reasoning": self.reasoning,
             "finish_reason": self.finish_reason,
-            "model": {f.name: getattr(self.model, f.name) for f in fields(self.model)},
+            "model": asdict(self.model),
             "stats": {name: _rounded(getattr(self.stats, name)) for name in _STATS},
-            "sampling": {f.name: getattr(self.sampling, f.name) for f in fields(self.sampling)},
-            "versions": {f.name: getattr(self.versions, f.name) for f in fields(self.versions)},
-            "error": None if self.error is None else {f.name: getattr(self.error, f.name) for f in fields(self.error)},
+            "sampling": {**asdict(self.sampling), "stop": list(self.sampling.stop)},
+            "versions": asdict(self.versions),
+            "error": None if self.error is None else asdict(self.error),
         }
 
     def to_markdown(self, *, spell_error: bool = True) -> str:
@@ -213,5 +213,5 @@ def _rate(tokens: int, seconds: float) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Times to the microsecond: more digits are noise in a saved notebook."""
-    return round(value, 6) if isinstance(value, float) else value
+    """To the microsecond: more digits are noise in a saved notebook. Counts stay whole."""
+    return round(value, 6) if value % 1 else value

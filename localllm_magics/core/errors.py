@@ -28,6 +28,9 @@ LocalLLMError
 
 import re
 
+# Before a capital after a small letter, before a word after an abbreviation, and after the A in NotAGGUF.
+_WORD_BREAKS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[a-z]A)(?=[A-Z])")
+
 
 class LocalLLMError(Exception):
     """The base of all errors: what happened, and the next thing to type.
@@ -45,7 +48,7 @@ class LocalLLMError(Exception):
     @property
     def kind(self) -> str:
         """The class name in snake case, as the completion document names it."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
+        return _WORD_BREAKS.sub("_", type(self).__name__).lower()
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

@@ -110,8 +110,9 @@ class Generation:
         state = target(event)
         if state not in TRANSITIONS[self.state]:
             raise IllegalTransition(f"Generation {self.id} cannot go from {self.state.value} to {state.value}.")
-        self.state = state
         self._add(event)
+        # Last: whoever sees a terminal state from another thread finds the completion there.
+        self.state = state
 
     def _add(self, event: Event) -> None:
         match event:
@@ -129,5 +130,5 @@ class Generation:
                 self.completion = completion
             case Failed(error, completion):
                 self.error, self.completion = error, completion
-            case Pending():
-                pass
+            case _:
+                assert isinstance(event, Pending)  # noqa: S101 - for the type checker: the cases are complete

@@ -67,7 +67,7 @@ class Sampling:
             if value is not None and not (_is_number(value, kind) and low <= value <= high):
                 option = "--" + name.replace("_", "-")
                 raise BadOption(f"{option} must be {words}, not {value}.", f"Try {option} {_EXAMPLES[name]}.")
-        if not all(isinstance(text, str) and text for text in self.stop):
+        if not all(_is_text(text) for text in self.stop):
             raise BadOption("--stop must be a text that is not empty.", 'Try --stop "END".')
 
     def or_else(self, defaults: "Sampling") -> "Sampling":
@@ -78,6 +78,15 @@ class Sampling:
     def seeded(self) -> "Sampling":
         """These values with a seed, a random one where none was given."""
         return self if self.seed is not None else replace(self, seed=random.SystemRandom().randint(0, MAX_SEED))
+
+
+def _is_number(value: object, kind: type[int] | type[float]) -> bool:
+    """Whether VALUE is a number of KIND; whole numbers are floats too, and yes and no are none."""
+    return isinstance(value, (int, kind)) and not isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 _INFINITY = float("inf")
@@ -129,7 +138,7 @@ class LoadOptions:
         layers = self.gpu_layers
         if layers is None or layers in ("auto", "all"):
             return
-        if not (_is_number(layers, int) and layers >= 0):
+        if not isinstance(layers, int) or isinstance(layers, bool) or layers < 0:
             raise BadOption(f"--gpu-layers must be 0 or more, auto or all, not {layers}.", "Try --gpu-layers auto.")
 
     def or_else(self, defaults: "LoadOptions") -> "LoadOptions":
@@ -189,8 +198,3 @@ def _to_message(item: MessageDict) -> Message:
         hint = "The role is system, user or assistant, and the content is a string."
         raise BadOption(f"{item!r} is not a message.", hint)
     return Message(role=known, content=content)
-
-
-def _is_number(value: object, kind: type[int] | type[float]) -> bool:
-    """Whether VALUE is a number of KIND; whole numbers are floats too, and yes and no are none."""
-    return isinstance(value, (int, kind)) and not isinstance(value, bool)

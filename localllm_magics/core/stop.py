@@ -23,12 +23,12 @@ class Stop:
     def set(self) -> None:
         """Ask to stop; asking again does nothing."""
         with self._lock:
-            if self._event.is_set():
-                return
             self._event.set()
-            # Under the lock: once `telling` has ended, its callback is never called again.
-            for callback in self._callbacks:
-                callback()
+            # Under the lock: once `telling` has ended, its callback is never called again. What an
+            # interrupt keeps from being called stays in the list, for whoever asks next.
+            while self._callbacks:
+                self._callbacks[-1]()
+                self._callbacks.pop()
 
     def wait(self, seconds: float | None) -> bool:
         """Wait, at most SECONDS; whether somebody wants to stop."""
@@ -39,10 +39,11 @@ class Stop:
         """Call CALLBACK once on a stop inside the block, at once if it is set already."""
         with self._lock:
             self._callbacks.append(callback)
-            if self._event.is_set():
-                callback()
         try:
+            if self._event.is_set():
+                self.set()
             yield
         finally:
             with self._lock:
-                self._callbacks.remove(callback)
+                if callback in self._callbacks:
+                    self._callbacks.remove(callback)

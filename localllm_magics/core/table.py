@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 _NUMBER = re.compile(r"~?\d[\d.,]*( \S{1,6})?")
-_ACTIVE = re.compile(r"[`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|(?<=\d)[.)](?=\s)")
-"""What Markdown acts on: emphasis, code, links, and at a line's beginning headings, rules and lists."""
-_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\\": "&#92;", "$": "<span>$</span>"})
+_ACTIVE = re.compile(r"[&<>\\$`*\[\]|~@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|(?<=\d)[.)](?=\s)")
+"""What Markdown acts on: tags, math, emphasis, code, links, and at a line's beginning headings, rules and lists."""
 _NEXT_UNIT = 999.95  # one decimal would show it as 1000.0
 
 
@@ -92,7 +91,12 @@ def _visible(sign: str) -> str:
 
 def _escaped(text: str) -> str:
     """TEXT as Markdown that shows it and does nothing."""
-    return _ACTIVE.sub(lambda match: "\\" + match[0], _plain(text).translate(_ENTITIES))
+    return _ACTIVE.sub(_entity, _plain(text))
+
+
+def _entity(sign: re.Match[str]) -> str:
+    # Some renderers look for math in the finished page, and then not across elements.
+    return "<span>&#36;</span>" if sign[0] == "$" else f"&#{ord(sign[0])};"
 
 
 def _width(text: str) -> int:

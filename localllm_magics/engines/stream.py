@@ -13,6 +13,8 @@ from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.base import Engine
 
+_TICK = 0.1  # seconds; on Windows a wait sees an interrupt only when it ends
+
 
 class Stream:
     """The events of one generation; iterate over it as often as you like.
@@ -31,13 +33,18 @@ class Stream:
         self.request = request
         self.generation = Generation(request.id)
         self._engine = engine
+        self._recorder = Recorder(request, engine.used)
         self._stop = Stop()
         self._events: list[Event] = []
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._worker = threading.Thread(target=self._work, name=f"localllm-{request.id}", daemon=True)
         self._emit(Pending())
-        self._worker.start()
+        try:
+            self._worker.start()
+        except BaseException:
+            self._stop.set()  # nobody will hold this stream, and the worker may run already
+            raise
 
     def __repr__(self) -> str:
         return f"<Stream of {self.generation!r}>"
@@ -52,15 +59,15 @@ class Stream:
 
     def __iter__(self) -> Iterator[Event]:
         """All events from the first on, waiting for those to come."""
+        events: list[Event] = []
         position = 0
-        while True:
+        while not (events and isinstance(events[-1], Done | Failed)):
             with self._changed:
-                self._changed.wait_for(lambda: len(self._events) > position)
+                while position == len(self._events):
+                    self._changed.wait(_TICK)
                 events = self._events[position:]
             yield from events
             position += len(events)
-            if self.generation.state.is_terminal and position == len(self._events):
-                return
 
     @property
     def is_running(self) -> bool:
@@ -73,7 +80,11 @@ class Stream:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for the terminal event, at most SECONDS; whether it came."""
-        return self._ended.wait(seconds)
+        if seconds is not None:
+            return self._ended.wait(seconds)
+        while not self._ended.wait(_TICK):
+            pass
+        return True
 
     def stop(self) -> None:
         """Ask the engine to stop; the terminal event follows soon."""
@@ -82,7 +93,8 @@ class Stream:
     def close(self) -> None:
         """Stop, and wait until the worker is gone."""
         self._stop.set()
-        self._worker.join()
+        while self._worker.is_alive():
+            self._worker.join(_TICK)
 
     def completion(self) -> Completion:
         """Wait for the end.
@@ -118,7 +130,8 @@ class Stream:
     def _fail(self, error: LocalLLMError) -> None:
         if not self.is_running:
             return
-        recorder = Recorder(self.request, self._engine.used)
+        recorder = self._recorder
+        recorder.model = self._engine.used
         recorder.notices.extend(self._engine.notices)
         recorder.add(self.generation.text, self.generation.tokens)
         self._emit(Failed(error, recorder.completion("error", error)))

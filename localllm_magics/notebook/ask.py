@@ -1,6 +1,7 @@
 """One question: from the words of a magic to a card and its completion."""
 
 import contextvars
+import keyword
 import re
 import threading
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from localllm_magics.notebook.surface import Surface
 from localllm_magics.session import Session, changed_options
 
 _CODE_BLOCK = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.MULTILINE | re.DOTALL)
-_STOPPED = "KeyboardInterrupt: stopped. The text so far is in _llm."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ def to_question(parsed: Parsed, prompt: str, model: str | None = None) -> Questi
     """
     values = parsed.values
     out = values.get("out")
-    if isinstance(out, str) and not out.isidentifier():
+    if isinstance(out, str) and (keyword.iskeyword(out) or not out.isidentifier()):
         raise BadOption(f"--out cannot be {out!r}.", "Try -o answer.")
     if values.get("code") and values.get("background"):
         raise BadOption("--code cannot be used with --background.", "Leave one of them out.")
@@ -111,7 +111,7 @@ class Asker:
                 card.follow(stream)
         except KeyboardInterrupt as exc:
             self._keep(card.completion or card.interrupt(), question)
-            raise _short(exc) from None
+            raise shortened(exc, "stopped. The text so far is in _llm.") from None
         except LocalLLMError as exc:
             return self._failed(card.fail(exc), exc, question)
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever happens, the card ends and the user is told
@@ -189,11 +189,12 @@ class Asker:
         return None if current is None or current.is_unloaded else current.info.reference
 
 
+def shortened(exc: KeyboardInterrupt, words: str) -> KeyboardInterrupt:
+    """EXC as IPython shows it in one line, unless it has words already."""
+    if not hasattr(exc, "_render_traceback_"):
+        exc._render_traceback_ = lambda: [f"KeyboardInterrupt: {words}"]  # type: ignore[attr-defined] # IPython's own protocol
+    return exc
+
+
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _short(exc: KeyboardInterrupt) -> KeyboardInterrupt:
-    """EXC as IPython shows it in one line."""
-    exc._render_traceback_ = lambda: [_STOPPED]  # type: ignore[attr-defined] # IPython's own protocol
-    return exc

@@ -11,7 +11,7 @@ from localllm_magics.core.errors import BadOption
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.table import Table, to_size
-from localllm_magics.models.discover import ModelList, discover
+from localllm_magics.catalog.discover import ModelList, discover
 from localllm_magics.notebook.ask import Question, to_question
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.notebook.doctor import checkup
@@ -69,14 +69,18 @@ def run_command(notebook: Notebook, line: str) -> object:
     name, _, rest = line.strip().partition(" ")
     command = COMMANDS.get(name or "help")
     if command is None:
-        nearest = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f"Did you mean %llm {nearest[0]}?" if nearest else f"To ask a model, type: %llm ask {line.strip()}"
-        raise BadOption(f"There is no command %llm {name}.", hint)
+        raise _unknown(name, f"To ask a model, type: %llm ask {line.strip()}")
     parsed = parse(rest, command.options, takes_text=command.takes_text)
     most = len(command.words.split())
     if not command.takes_text and len(parsed.words) > most:
         raise BadOption(f"%llm {name} does not take {parsed.words[most]!r}.", f"Type: {command.usage}")
     return command.run(notebook, parsed)
+
+
+def _unknown(name: str, otherwise: str) -> BadOption:
+    nearest = difflib.get_close_matches(name, COMMANDS, 1)
+    hint = f"Did you mean %llm {nearest[0]}?" if nearest else otherwise
+    return BadOption(f"There is no command %llm {name}.", hint)
 
 
 def _ask(notebook: Notebook, parsed: Parsed) -> object:
@@ -136,8 +140,10 @@ def _config(notebook: Notebook, _parsed: Parsed) -> Table:
 
 
 def _help(_notebook: Notebook, parsed: Parsed) -> Table:
-    command = COMMANDS.get(parsed.words[0]) if parsed.words else None
-    if command is not None:
+    if parsed.words:
+        command = COMMANDS.get(parsed.words[0])
+        if command is None:
+            raise _unknown(parsed.words[0], "To list all commands, type: %llm help")
         rows = tuple((option.usage, option.help) for option in command.options)
         return Table(headers=("Option", "Meaning"), rows=rows, title=command.usage, notes=(f"{command.help}.",))
     rows = tuple((command.usage, command.help) for command in COMMANDS.values())
@@ -158,7 +164,9 @@ COMMANDS: Mapping[str, Command] = {
             completes="models",
             help="load a model and make it the current one",
         ),
-        Command(name="unload", words="[REF]", run=_unload, completes="loaded", help="give a model's memory back, or all"),
+        Command(
+            name="unload", words="[REF]", run=_unload, completes="loaded", help="give a model's memory back, or all"
+        ),
         Command(name="status", run=_status, help="show what is loaded where, and what runs"),
         Command(name="stop", words="[ID]", run=_stop, help="stop an answer that is being made, or all"),
         Command(name="doctor", run=_doctor, help="show what is installed, and how to mend what is missing"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from localllm_magics.models.discover import DEMO, model_files
+from localllm_magics.catalog.discover import DEMO, model_files
 from localllm_magics.notebook.commands import COMMANDS
 from localllm_magics.notebook.options import ASKING, Option
 from localllm_magics.session import Session

@@ -65,12 +65,11 @@ def _set(settings: LocalLLM, name: str, value: object) -> None:
 
 def _project_settings(folder: Path) -> dict[str, object]:
     files = (parent / "pyproject.toml" for parent in (folder, *folder.parents))
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        return {}
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        file = next((file for file in files if file.is_file()), None)
+        settings: object = {} if file is None else tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # somebody else's file and somebody else's tools will say what is wrong with it
-    settings = tables.get("tool", {}).get("localllm", {})
+    for key in ("tool", "localllm"):
+        settings = settings.get(key) if isinstance(settings, dict) else None
     return settings if isinstance(settings, dict) else {}

@@ -126,7 +126,11 @@ def _array(value: object) -> str:
     array = cast("_Array", value)
     # A value of numpy's exists, so numpy is loaded.
     preview: str = sys.modules["numpy"].array2string(
-        array, threshold=100, edgeitems=3 if array.ndim <= 2 else 1, precision=6, max_line_width=100  # noqa: PLR2004
+        array,
+        threshold=100,
+        edgeitems=3 if array.ndim <= 2 else 1,
+        precision=6,
+        max_line_width=100,
     )
     if len(preview) > _MAX_PREVIEW:
         preview = f"{preview[:_MAX_PREVIEW]}…"

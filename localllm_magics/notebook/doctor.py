@@ -43,8 +43,9 @@ def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
         ("Instruction sets", lib.system_info.strip(" |"), ""),
         (
             "Build",
-            "reads and writes tokens" if survives else "crashed when it was tried; used without repacked weights, "
-            "so prompts are read up to 3.5 times slower",
+            "reads and writes tokens"
+            if survives
+            else "crashed when it was tried; used without repacked weights, so prompts are read up to 3.5 times slower",
             "" if survives else trial.REBUILD,
         ),
         *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),

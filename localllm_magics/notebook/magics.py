@@ -7,7 +7,7 @@ from localllm_magics.core.errors import BadOption, LocalLLMError
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.safe_markdown import strip_control
-from localllm_magics.notebook.ask import Asker, Question, to_question
+from localllm_magics.notebook.ask import Asker, Question, shortened, to_question
 from localllm_magics.notebook.commands import run_command
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.notebook.load_bar import LoadBar
@@ -43,6 +43,8 @@ class Magics:
                 raise
             self.say(str(exc))
             return None
+        except KeyboardInterrupt as exc:
+            raise shortened(exc, "stopped.") from None
 
     def answer(self, question: Question, *, dry_run: bool, owns_cell: bool = False) -> Completion | Preview | None:
         """Show the answer to QUESTION, or what would be asked."""
@@ -56,8 +58,16 @@ class Magics:
     def load(self, reference: str | None, options: LoadOptions) -> None:
         """Bring a model into memory, showing how far it is."""
         model = self.session.use(reference, options, self.config.default_model)
-        bar = LoadBar(self._shell, model) if self._is_kernel and self.config.is_streaming else None
-        model.load(bar.show if bar else None)
+        if not (self._is_kernel and self.config.is_streaming):
+            model.load()
+            return
+        bar = LoadBar(self._shell, model)
+        try:
+            model.load(bar.show)
+        except BaseException as exc:
+            bar.end("stopped" if isinstance(exc, KeyboardInterrupt) else "failed")
+            raise
+        bar.end("loaded")
 
     def say(self, text: str) -> None:
         """Show one sentence."""

@@ -65,7 +65,9 @@ SAMPLING = (
     Option(flags=("-t", "--temperature"), metavar="X", convert=float, example="0.8", help="randomness; 0 is none"),
     Option(flags=("--top-k",), metavar="N", convert=int, example="40", help="choose among so many tokens; 0 is all"),
     Option(flags=("--top-p",), metavar="X", convert=float, example="0.95", help="choose among this share, 0 to 1"),
-    Option(flags=("--min-p",), metavar="X", convert=float, example="0.05", help="least chance against the best token's"),
+    Option(
+        flags=("--min-p",), metavar="X", convert=float, example="0.05", help="least chance against the best token's"
+    ),
     Option(flags=("--repeat-penalty",), metavar="X", convert=float, example="1.1", help="above 1: repeat less"),
     Option(flags=("--seed",), metavar="N", convert=int, example="1", help="the same seed gives the same answer"),
     Option(flags=("--stop",), metavar="TEXT", example='"END"', repeats=True, help="end before this text; repeatable"),

@@ -52,15 +52,13 @@ class LiveStatus:
         return strip_control(" · ".join(parts))
 
     def to_bundle(self, tail: str = "") -> dict[str, object]:
-        """The line by media type, with TAIL, the end of the text, below it."""
+        """The line by media type, with TAIL, the end of the text, below it where HTML is shown."""
         line = self.to_plain()
         dot = _DOTS.get(self._state, "◌")
         small = f'<div style="font-size:85%;opacity:.75">{dot} {html.escape(line)}</div>'
-        if not tail:
-            return {"text/plain": line, "text/html": small}
-        text = strip_control(tail)
-        block = f'<pre style="white-space:pre-wrap">{html.escape(text)}</pre>'
-        return {"text/plain": f"{line}\n\n{text}", "text/html": small + block}
+        text = html.escape(strip_control(tail))
+        block = f'<pre style="white-space:pre-wrap">{text}</pre>' if text else ""
+        return {"text/plain": line, "text/html": small + block}
 
     def _progress(self) -> list[str]:
         generation = self._generation

@@ -1,7 +1,9 @@
 """Where a card is drawn: a notebook's cell, one display, a terminal, or nowhere until the end."""
 
 import sys
+import time
 import uuid
+from collections.abc import Callable
 from typing import Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -10,6 +12,8 @@ from localllm_magics.core.completion import Completion
 from localllm_magics.notebook.status import LiveStatus
 
 _TAIL = 600  # characters of text shown by a display that is replaced at each update
+_BYTES_PER_SECOND = 3_500  # what such updates may cost
+_ENVELOPE = 250  # bytes of an update beside its line and text
 
 
 class Surface(Protocol):
@@ -49,14 +53,31 @@ class CellSurface:
 
 
 class DisplaySurface:
-    """One display among others' output: the status and the end of the text, then the bundle in its place."""
+    """One display among others' output: the status and the end of the text, then the bundle in its place.
 
-    def __init__(self, shell: InteractiveShell) -> None:
+    Args:
+        shell: Where it is displayed.
+        clock: Seconds on a clock that does not jump.
+    """
+
+    def __init__(self, shell: InteractiveShell, clock: Callable[[], float] = time.perf_counter) -> None:
         self._display = _Display(shell)
+        self._clock = clock
+        self._next = clock()
 
     def show(self, status: LiveStatus, text: str) -> None:
-        """Update the display; only the end of a long text, so that traffic stays small."""
-        self._display.publish(status.to_bundle(text if len(text) <= _TAIL else f"… {text[-_TAIL:]}"))
+        """Update the display, unless that would cost too much: each update repeats the end of the text."""
+        now = self._clock()
+        if now < self._next:
+            return
+        bundle = status.to_bundle(text if len(text) <= _TAIL else f"… {text[-_TAIL:]}")
+        size = _ENVELOPE + sum(len(str(part).encode()) for part in bundle.values())
+        self._next = now + size / _BYTES_PER_SECOND
+        self._display.publish(bundle)
+
+    def end(self, line: str) -> None:
+        """Put LINE, plain text, in the display's place."""
+        self._display.publish({"text/plain": line})
 
     def append(self, text: str) -> None:
         """The next `show` has it."""

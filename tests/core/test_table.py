@@ -47,7 +47,7 @@ def test_a_table_without_rows_has_headers() -> None:
 
 
 def test_ipython_shows_the_text_and_the_markdown() -> None:
-    shown: str = pretty(TABLE)  # type: ignore[no-untyped-call]  # IPython has no types
+    shown: str = pretty(TABLE)
 
     assert shown == repr(TABLE) == str(TABLE)
     assert TABLE._repr_markdown_() == TABLE.to_markdown()
@@ -77,19 +77,19 @@ def test_control_characters_are_visible_in_text(cell: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("cell", "markdown"),
     [
-        pytest.param("a|b", r"a\|b", id="pipe"),
+        pytest.param("a|b", "a&#124;b", id="pipe"),
         pytest.param("a\nb", "a b", id="line end"),
-        pytest.param("`a`", r"\`a\`", id="code"),
-        pytest.param("<img src=x>", "&lt;img src=x&gt;", id="HTML"),
-        pytest.param("![a](b)", r"!\[a\](b)", id="image"),
-        pytest.param("*a* ~~b~~", r"\*a\* \~\~b\~\~", id="emphasis"),
+        pytest.param("`a`", "&#96;a&#96;", id="code"),
+        pytest.param("<img src=x>", "&#60;img src=x&#62;", id="HTML"),
+        pytest.param("![a](b)", "!&#91;a&#93;(b)", id="image"),
+        pytest.param("*a* ~~b~~", "&#42;a&#42; &#126;&#126;b&#126;&#126;", id="emphasis"),
         pytest.param("Q4_K_M", "Q4_K_M", id="underscores in a word"),
-        pytest.param("__a__", r"\_\_a\_\_", id="underscores around a word"),
+        pytest.param("__a__", "&#95;&#95;a&#95;&#95;", id="underscores around a word"),
         pytest.param(r"\(a\)", "&#92;(a&#92;)", id="backslash"),
-        pytest.param("$a$ &amp;", "<span>$</span>a<span>$</span> &amp;amp;", id="math and entity"),
-        pytest.param("# a", r"\# a", id="heading"),
-        pytest.param("- a", r"\- a", id="list"),
-        pytest.param("1. a", r"1\. a", id="numbered list"),
+        pytest.param("$a$ &amp;", "<span>&#36;</span>a<span>&#36;</span> &#38;amp;", id="math and entity"),
+        pytest.param("# a", "&#35; a", id="heading"),
+        pytest.param("- a", "&#45; a", id="list"),
+        pytest.param("1. a", "1&#46; a", id="numbered list"),
         pytest.param("3.3 MB.", "3.3 MB.", id="number"),
     ],
 )

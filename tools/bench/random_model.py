@@ -29,9 +29,7 @@ class Shape:
     context: int
 
 
-HALF_BILLION = Shape(
-    name="qwen2-0.5b-random", layers=24, width=896, inner=4864, heads=14, kv_heads=2, context=32_768
-)
+HALF_BILLION = Shape(name="qwen2-0.5b-random", layers=24, width=896, inner=4864, heads=14, kv_heads=2, context=32_768)
 TINY = Shape(name="qwen2-tiny-random", layers=4, width=256, inner=768, heads=4, kv_heads=2, context=8192)
 
 
@@ -114,9 +112,7 @@ def _add_tensors(writer: GGUFWriter, shape: Shape, words: Vocabulary) -> None:
         matrix(f"{block}ffn_down", width, shape.inner)
 
 
-def _random_q4_0(
-    random: np.random.Generator, rows: int, columns: int, *, zero_from: int | None
-) -> NDArray[np.uint8]:
+def _random_q4_0(random: np.random.Generator, rows: int, columns: int, *, zero_from: int | None) -> NDArray[np.uint8]:
     """Blocks of Q4_0 whose weights are spread evenly round zero; zero from a row on."""
     nibbles = np.arange(1, 16, dtype=np.uint8)  # 8 stands for 0, so without 0 they are symmetric
     both = (nibbles[:, None] << 4 | nibbles).ravel()

@@ -1,5 +1,6 @@
 """Runs a notebook in a real kernel and shows its answers as they come: `run_quickstart NOTEBOOK`."""
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -41,26 +42,22 @@ class Terminal:
                 self._streamed = True
                 print(content["text"], end="", flush=True)
             case "display_data" | "execute_result" | "update_display_data":
-                self._show_bundle(content["data"], is_update=message["msg_type"].startswith("update"))
+                # What has a display id is a status line, drawn over and over while the cell runs.
+                is_status = "display_id" in content.get("transient", {})
+                self._show_bundle(content["data"], is_status=is_status)
             case "error":
                 self.failed = True
-                print("\n".join(content["traceback"]), flush=True)
+                traceback = "\n".join(content["traceback"])
+                print(traceback if BOLD else re.sub(r"\x1b\[[\d;]*m", "", traceback), flush=True)
 
-    def _show_bundle(self, data: dict[str, Any], *, is_update: bool) -> None:
+    def _show_bundle(self, data: dict[str, Any], *, is_status: bool) -> None:
         plain = str(data.get("text/plain", ""))
-        if COMPLETION not in data:
-            # While a cell runs, its status is drawn over and over; the last line below has it all.
-            if not is_update and not self._is_status(data):
-                print(plain, flush=True)
-            return
-        self.completions.append(data[COMPLETION])
-        if not self._streamed:
+        if COMPLETION in data:
+            self.completions.append(data[COMPLETION])
+            # The text was streamed, so only the line of stats is new.
+            print(f"\n{DIM}{plain.rstrip().splitlines()[-1]}{PLAIN}" if self._streamed else plain, flush=True)
+        elif not is_status:
             print(plain, flush=True)
-        else:
-            print(f"\n{DIM}{plain.rstrip().splitlines()[-1]}{PLAIN}", flush=True)
-
-    def _is_status(self, data: dict[str, Any]) -> bool:
-        return "text/html" in data
 
 
 def main() -> int:
@@ -72,7 +69,7 @@ def main() -> int:
     with _kernel(path.parent) as client:
         _run_cells([cell.source for cell in notebook.cells if cell.cell_type == "code"], client, terminal)
     tokens = sum(completion["stats"]["completion_tokens"] for completion in terminal.completions)
-    print(f"\n{len(terminal.completions)} answers, {tokens} tokens. `make lab` opens the notebooks in JupyterLab.")
+    print(f"\n{tokens} tokens in {len(terminal.completions)} answers. `make lab` opens the notebooks in JupyterLab.")
     return 1 if terminal.failed or not terminal.completions else 0
 
 

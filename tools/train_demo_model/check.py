@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from llama_cpp import Llama
 from tokenizers import Tokenizer
@@ -42,6 +42,16 @@ class Golden(NamedTuple):
     wanted: str
     system: str | None
     max_tokens: int
+
+
+class Entry(TypedDict):
+    """What the golden file says about an answer."""
+
+    messages: list[Message]
+    max_tokens: int
+    answer: str
+    completion_tokens: int
+    lowest_margin: float
 
 
 def check_tokens(path: str, work: str) -> None:
@@ -96,12 +106,12 @@ def check_golden(path: str, f32: str, target: str | None = None) -> None:
     """Margins, and the same text in all settings."""
     models = {name: load(Path(path), **options) for name, options in VARIANTS.items()} | {"F32": load(Path(f32))}
     kept = [entry for prompt in golden_prompts() if (entry := golden_entry(models, prompt))]
-    print(f"{len(kept)} kept; lowest margin {min(entry['lowest_margin'] for entry in kept)}")
+    print(f"{len(kept)} kept; lowest margin {min((entry['lowest_margin'] for entry in kept), default=0)}")
     if target:
         Path(target).write_text(json.dumps({"answers": kept}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def golden_entry(models: dict[str, Llama], prompt: Golden) -> dict[str, object] | None:
+def golden_entry(models: dict[str, Llama], prompt: Golden) -> Entry | None:
     """An entry of the golden file, if the answer is right, complete and the same everywhere."""
     found = {name: converse(llm, prompt.asked, prompt.max_tokens, prompt.system) for name, llm in models.items()}
     messages, first = next(iter(found.values()))
@@ -120,20 +130,25 @@ def golden_entry(models: dict[str, Llama], prompt: Golden) -> dict[str, object] 
     return entry_of(messages, first, prompt.max_tokens, lowest) if keep else None
 
 
-def entry_of(messages: list[Message], answer: Answer, max_tokens: int, lowest: float) -> dict[str, object]:
-    """What the golden file says about an answer."""
-    return {
-        "messages": messages,
-        "max_tokens": max_tokens,
-        "answer": answer.text,
-        "completion_tokens": answer.tokens,
-        "lowest_margin": round(lowest, 2),
-    }
+def entry_of(messages: list[Message], answer: Answer, max_tokens: int, lowest: float) -> Entry:
+    """An answer and how it was asked for."""
+    return Entry(
+        messages=messages,
+        max_tokens=max_tokens,
+        answer=answer.text,
+        completion_tokens=answer.tokens,
+        lowest_margin=round(lowest, 2),
+    )
 
 
 def main() -> None:
     """Read the command line."""
-    commands = {"tokens": check_tokens, "answers": check_answers, "sample": check_samples, "golden": check_golden}
+    commands: dict[str, Callable[..., None]] = {
+        "tokens": check_tokens,
+        "answers": check_answers,
+        "sample": check_samples,
+        "golden": check_golden,
+    }
     if len(sys.argv) < 3 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](*sys.argv[2:])

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from llama_cpp import Llama
@@ -11,7 +12,7 @@ from tools.train_demo_model.conversation import Message
 from tools.train_demo_model.rows import chat_text
 
 # Settings that must not change a greedy answer.
-VARIANTS: dict[str, dict[str, int | bool]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "1 thread": {},
     "2 threads": {"n_threads": 2, "n_threads_batch": 2},
     "batch 32": {"n_batch": 32, "n_ubatch": 32},
@@ -30,7 +31,7 @@ class Answer:
     ended: bool
 
 
-def load(path: Path, **options: int | bool) -> Llama:
+def load(path: Path, **options: Any) -> Llama:  # noqa: ANN401 - what Llama takes
     """A model with the given settings on top of one thread."""
     return Llama(str(path), **{"n_ctx": 1024, "n_threads": 1, "n_threads_batch": 1, "verbose": False} | options)
 
@@ -44,7 +45,7 @@ def prompt_tokens(llm: Llama, messages: Sequence[Message]) -> list[int]:
 
 def answer(llm: Llama, messages: Sequence[Message], max_tokens: int) -> Answer:
     """What the model says when each token is the likeliest one."""
-    llm.reset()
+    llm.n_tokens = 0
     llm.eval(prompt_tokens(llm, messages))
     out: list[int] = []
     margin, ended = float("inf"), False
@@ -78,15 +79,7 @@ def converse(
 
 def sample(llm: Llama, messages: Sequence[Message], max_tokens: int, seed: int) -> str:
     """An answer with llama.cpp's usual sampling."""
-    reply = llm.create_completion(
-        prompt_tokens(llm, messages),
-        max_tokens=max_tokens,
-        temperature=0.8,
-        top_p=0.95,
-        min_p=0.05,
-        top_k=40,
-        repeat_penalty=1.0,
-        seed=seed,
-    )
+    usual: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95, "min_p": 0.05, "top_k": 40, "repeat_penalty": 1.0}
+    reply: Any = llm.create_completion(prompt_tokens(llm, messages), max_tokens=max_tokens, seed=seed, **usual)
     text: str = reply["choices"][0]["text"]
     return text

@@ -106,7 +106,7 @@ class Llama(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """The hidden states, before the output matrix."""
         length = tokens.shape[1]
-        x = self.token_embd(tokens)
+        x: Tensor = self.token_embd(tokens)
         for block in self.blk:
             x = block(x, self.cos[:length], self.sin[:length])
         hidden: Tensor = self.output_norm(x)

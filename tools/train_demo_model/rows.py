@@ -106,7 +106,7 @@ class Shelf:
 def batches(tokenizer: Tokenizer, seed: int) -> Iterator[Rows]:
     """Fresh training rows without end."""
     rng = seeded(seed)
-    end = tokenizer.token_to_id(SPECIAL[0])
+    end: int = tokenizer.get_vocab()[SPECIAL[0]]
     shelves = [Shelf(length) for length in LENGTHS]
     while True:
         tokens, learn = example(tokenizer, rng)

@@ -13,7 +13,7 @@ CHUNK = 256
 _OK, _ABORTED = 0, 2  # what llama_decode returns, llama.h
 
 
-class Aborted(Exception):  # noqa: N818 - not an error: somebody asked for it
+class Aborted(Exception):
     """A decode was stopped before its end."""
 
 
@@ -76,7 +76,7 @@ class Context:
         common = common // CHUNK * CHUNK if self._reusable else 0
         if not (common and self._api.llama_memory_seq_rm(self._memory, 0, common, -1)):
             common = 0
-            self._api.llama_memory_clear(self._memory, False)  # noqa: FBT003 - a C function
+            self._api.llama_memory_clear(self._memory, False)
         del self._read[common:]
         self.past = common
         return common

@@ -10,7 +10,7 @@ from dataclasses import replace
 from localllm_magics import demo
 from localllm_magics.core.completion import ModelUsed
 from localllm_magics.core.errors import LocalLLMError, UsageError
-from localllm_magics.core.events import Done, Event, Loading
+from localllm_magics.core.events import Done, Event, Failed, Loading
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
@@ -18,7 +18,7 @@ from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel import trial
 from localllm_magics.engines.kernel.answer import answer
-from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.loaded import Loaded
 from localllm_magics.engines.kernel.weights import LoadStopped
 
@@ -93,15 +93,19 @@ class KernelEngine:
             lib = library()
             recorder.model, recorder.engine_version = self.used, f"llama-cpp-python {lib.version}"
             recorder.notices.extend(self._loaded.notices)
-            yield from answer(lib, self._loaded, request, recorder, stop)
+            try:
+                yield from answer(lib, self._loaded, request, recorder, stop)
+            except LocalLLMError as exc:
+                recorder.end()
+                yield Failed(exc, recorder.completion("error", exc))
 
     def preview(self, request: Request, stop: Stop) -> Preview:
         """The exact prompt and its tokens; loads the model where needed."""
-        with self._turn(stop):
-            for _ in self._load(stop):
+        with self._turn(stop) as is_mine:
+            for _ in self._load(stop) if is_mine else ():
                 pass
             loaded = self._loaded
-            if loaded is None:
+            if loaded is None or not is_mine:
                 raise UsageError("The load was stopped.")
             prompt = loaded.prompt(request)
             pieces = [loaded.vocabulary.piece(token, special=True) for token in prompt.tokens]
@@ -152,22 +156,25 @@ class KernelEngine:
                 stop.set()
                 raise
         try:
-            self._loaded = future.result()
+            future.result()
         except LoadStopped:
             return
         yield Loading(1.0)
 
-    def _open(self, part: list[float], stop: Stop) -> Loaded:
+    def _open(self, part: list[float], stop: Stop) -> None:
         lib = library()
         repack = trial.survives(lib, trial.trial_command(demo.PATH), trial.default_cache(), stop)
+        if stop.is_set():
+            raise LoadStopped  # before a build without a verdict is used
 
         def progress(fraction: float) -> None:
             part[0] = fraction
 
-        return Loaded(lib, self._info, self.options, repack=repack, progress=progress, stop=stop)
+        # Kept here and not by who waits for it: an interrupt there must not lose a model that is in memory.
+        self._loaded = Loaded(lib, self._info, self.options, repack=repack, progress=progress, stop=stop)
 
 
-def _progress(future: "Future[Loaded]", part: list[float]) -> Iterator[Event]:
+def _progress(future: "Future[None]", part: list[float]) -> Iterator[Event]:
     shown = 0.0
     while wait_for([future], timeout=_TICK).not_done:
         if part[0] > shown:

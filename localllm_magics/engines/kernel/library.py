@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import importlib.util
 import os
 import platform
 import shutil
@@ -82,7 +81,7 @@ class Library:
     @property
     def path(self) -> Path:
         """The shared library that is loaded."""
-        return Path(self.api._lib._name)
+        return Path(self._shared._name)  # noqa: SLF001 - there is no public way to it
 
     @property
     def supports_gpu(self) -> bool:
@@ -97,11 +96,16 @@ class Library:
     def devices(self) -> list[Device]:
         """What the build can really use, in llama.cpp's order."""
         # Found through libllama's own handle: opening libggml by path would load a second registry.
-        backend = self.api._lib
+        backend = self._shared
         get = backend.ggml_backend_dev_get
         get.restype, get.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
         backend.ggml_backend_dev_count.restype = ctypes.c_size_t
         return [_device(backend, ctypes.c_void_p(get(i))) for i in range(backend.ggml_backend_dev_count())]
+
+    @property
+    def _shared(self) -> Any:  # noqa: ANN401 - a ctypes library has no type
+        """The handle of the shared library."""
+        return self.api._lib  # noqa: SLF001 - there is no public way to it
 
     def _on_log(self, _level: int, text: bytes, _user: object) -> None:
         self.log.add(text.decode("utf-8", "replace"))
@@ -122,30 +126,32 @@ def library() -> Library:
 
 @functools.cache
 def _import_library() -> Library:
-    if importlib.util.find_spec("llama_cpp") is None:
-        raise EngineNotInstalled("llama-cpp-python is not installed; the kernel engine needs it.", install_hint())
     # ggml would start a debugger for a backtrace before it aborts: seconds of noise.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     try:
-        import llama_cpp  # noqa: PLC0415 - heavy, so only when a model is used
+        import llama_cpp
     except (ImportError, OSError, RuntimeError) as exc:
-        raise EngineNotInstalled(f"llama-cpp-python does not load: {exc}", install_hint()) from exc
+        if getattr(exc, "name", None) == "llama_cpp":
+            message = "llama-cpp-python is not installed; the kernel engine needs it."
+        else:
+            message = f"llama-cpp-python does not load: {exc}"
+        raise EngineNotInstalled(message, install_hint()) from exc
     return Library(llama_cpp.llama_cpp, llama_cpp.__version__)
 
 
 def install_hint() -> str:
     """The command that installs llama-cpp-python with what this machine has."""
-    flags = {"cuda": "-DGGML_CUDA=ON", "rocm": "-DGGML_HIP=ON", "metal": "-DGGML_METAL=ON"}.get(_gpu_toolkit())
-    command = f'CMAKE_ARGS="{flags}" {INSTALL}' if flags else INSTALL
+    flag = _gpu_flag()
+    command = f'CMAKE_ARGS="{flag}" {INSTALL}' if flag else INSTALL
     return f"Type: {command} (compiles for some minutes; needs a C++ compiler)"
 
 
-def _gpu_toolkit() -> str | None:
+def _gpu_flag() -> str:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return "metal"
+        return "-DGGML_METAL=ON"
     if shutil.which("nvidia-smi"):
-        return "cuda"
-    return "rocm" if shutil.which("rocminfo") else None
+        return "-DGGML_CUDA=ON"
+    return "-DGGML_HIP=ON" if shutil.which("rocminfo") else ""
 
 
 def _device(backend: Any, device: ctypes.c_void_p) -> Device:  # noqa: ANN401 - a ctypes library has no type

@@ -1,6 +1,8 @@
 """A model in memory: weights, context, vocabulary and template together."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from localllm_magics.core.errors import BadOption, LoadFailed, PromptTooLong
@@ -9,12 +11,15 @@ from localllm_magics.core.request import LoadOptions, Request, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.machine import free_memory, physical_cores
+from localllm_magics.engines.kernel.machine import free_memory, usual_threads
 from localllm_magics.engines.kernel.placement import Placement, context_size, gpu_layers, offload_notice, placement
-from localllm_magics.engines.kernel.template import ChatTemplate
+from localllm_magics.engines.kernel.template import ChatTemplate, Rendered
 from localllm_magics.engines.kernel.trial import NOTICE
 from localllm_magics.engines.kernel.vocabulary import Vocabulary
-from localllm_magics.engines.kernel.weights import Weights
+from localllm_magics.engines.kernel.weights import LoadStopped, Weights
+
+_TICK = 0.05
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +61,17 @@ class Loaded:
             raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
         devices = lib.devices()
         wanted = gpu_layers(options.gpu_layers, info.layers or 0, info.size_bytes or 0, devices)
-        self.weights = Weights(lib, info.path, gpu_layers=wanted, repack=repack, progress=progress, stop=stop)
-        try:
-            self.context = self._new_context(lib, options)
-        except BaseException:
-            self.weights.close()
-            raise
+        with _one_at_a_time(stop):
+            self.weights = Weights(lib, info.path, gpu_layers=wanted, repack=repack, progress=progress, stop=stop)
+            try:
+                self.context = self._new_context(lib, options)
+            except BaseException:
+                self.weights.close()
+                raise
         self.vocabulary = Vocabulary(lib, self.weights.pointer)
         self.sampling = self.weights.sampling()
         self.placement: Placement = placement(self.weights.log + self.context.log, devices)
-        self.notices = self._notices(options, repack=repack, supports_gpu=lib.supports_gpu)
+        self.notices = self._notices(options, wanted, repack=repack, supports_gpu=lib.supports_gpu)
         self._name = info.name
         self._template: ChatTemplate | None = None
 
@@ -76,11 +82,10 @@ class Loaded:
             PromptTooLong: There is no room for an answer.
             BadTemplate: The chat template failed.
         """
-        if request.raw:
-            text, notices = request.messages[-1].content, ()
-        else:
+        rendered = Rendered(text=request.messages[-1].content)
+        if not request.raw:
             rendered = self._chat_template().render(request.messages)
-            text, notices = rendered.text, rendered.notices
+        text = rendered.text
         # A template may have written the beginning-of-sequence token already.
         bos = self.vocabulary.bos
         add_special = not (bos and text.startswith(bos))
@@ -88,7 +93,7 @@ class Loaded:
         if not tokens:
             raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
         self._check_length(len(tokens))
-        return Prompt(text=text, tokens=tokens, notices=notices)
+        return Prompt(text=text, tokens=tokens, notices=rendered.notices)
 
     def choose(self, sampling: Sampling) -> Sampling:
         """SAMPLING with the model's defaults and a seed."""
@@ -104,13 +109,13 @@ class Loaded:
         if not weights.can_generate:
             raise LoadFailed("This model cannot write text.", "Choose a chat model: %llm models")
         size = context_size(options.ctx, weights.trained_context, weights.kv_bytes_per_token, free_memory())
-        return Context(lib, weights, size=size, threads=options.threads or physical_cores())
+        return Context(lib, weights, size=size, threads=options.threads or usual_threads(weights.size_bytes))
 
-    def _notices(self, options: LoadOptions, *, repack: bool, supports_gpu: bool) -> tuple[str, ...]:
+    def _notices(self, options: LoadOptions, wanted: int, *, repack: bool, supports_gpu: bool) -> tuple[str, ...]:
         trained = self.weights.trained_context
         notices = [
             None if repack else NOTICE,
-            offload_notice(options.gpu_layers, self.placement.gpu_layers, supports_gpu=supports_gpu),
+            offload_notice(options.gpu_layers, wanted, self.placement.gpu_layers, supports_gpu=supports_gpu),
             f"The context of {options.ctx:,} tokens is larger than the trained one of {trained:,}."
             if options.ctx and options.ctx > trained
             else None,
@@ -133,3 +138,19 @@ class Loaded:
             f"The prompt has {tokens:,} tokens, and the context of {self._name} holds {size:,}.",
             f"{wider}horten the prompt by at least {over:,} tokens.",
         )
+
+
+@contextmanager
+def _one_at_a_time(stop: Stop) -> Iterator[None]:
+    """Wait for other loads: llama.cpp's log has no names in it, so only this tells whose lines are whose.
+
+    Raises:
+        LoadStopped: STOP was set.
+    """
+    while not _loading.acquire(timeout=_TICK):
+        if stop.is_set():
+            raise LoadStopped
+    try:
+        yield
+    finally:
+        _loading.release()

@@ -1,8 +1,11 @@
 """What this machine offers: memory and cores."""
 
+import math
 import os
 import sys
 from pathlib import Path
+
+_SHARED_BYTES = 32e6
 
 
 def free_memory() -> int | None:
@@ -11,15 +14,24 @@ def free_memory() -> int | None:
     return min(limits, default=None)
 
 
+def usual_threads(size_bytes: int) -> int:
+    """CPU threads for a model of this size: one for each core, but one for a model too small to be shared.
+
+    A token of a tiny model takes less time than threads need to meet, and far
+    less than one of them waits when another program has its core.
+    """
+    return 1 if size_bytes < _SHARED_BYTES else physical_cores()
+
+
 def physical_cores() -> int:
     """Cores that this process may use, each counted once however many threads it runs."""
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
-    cores = set()
+    cores: set[str] = set()
     for cpu in os.sched_getaffinity(0):
         topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus_list")
         cores.add(topology.read_text().strip() if topology.is_file() else str(cpu))
-    return max(1, len(cores))
+    return max(1, int(min(len(cores), _cgroup_cores())))
 
 
 def cpu_name() -> str:
@@ -47,3 +59,10 @@ def _cgroup_available() -> int | None:
     if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
         return None
     return max(0, int(limit.read_text()) - int(used.read_text()))
+
+
+def _cgroup_cores() -> float:
+    """How many cores' worth of time a container's limit leaves (cgroup v2)."""
+    limit = Path("/sys/fs/cgroup/cpu.max")
+    quota, _, period = limit.read_text().partition(" ") if limit.is_file() else ("max", "", "")
+    return math.inf if quota == "max" else int(quota) / int(period)

@@ -79,14 +79,14 @@ def placement(log: str, devices: list[Device]) -> Placement:
     )
 
 
-def offload_notice(asked: GpuLayers | None, got: int, *, supports_gpu: bool) -> str | None:
-    """What to tell a user who asked for layers on a GPU and got fewer."""
-    if asked in (None, "auto", 0) or (got and (asked == "all" or got >= int(asked or 0))):
+def offload_notice(asked: GpuLayers | None, wanted: int, got: int, *, supports_gpu: bool) -> str | None:
+    """What to tell a user who asked for layers on a GPU, of which there are WANTED, and got fewer."""
+    if asked in (None, "auto") or got >= wanted:
         return None
-    wanted = "All layers" if asked == "all" else f"{asked} layers"
+    layers = "All layers" if asked == "all" else "1 layer" if asked == 1 else f"{asked} layers"
     if supports_gpu:
-        return f"{wanted} asked, {got} on a GPU: %llm doctor lists the devices."
-    return f"{wanted} asked, 0 on a GPU: this build has no GPU support. {install_hint()}"
+        return f"{layers} asked, {got} on a GPU: %llm doctor lists the devices."
+    return f"{layers} asked, 0 on a GPU: this build has no GPU support. {install_hint()}"
 
 
 def _smaller_contexts(largest: int) -> list[int]:

@@ -1,12 +1,15 @@
 """Chat templates: Jinja from the model file, and therefore untrusted."""
 
-import datetime
+import datetime as dt
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from localllm_magics.core.errors import BadTemplate
@@ -17,6 +20,20 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CHATML_NOTICE = "This model has no chat template, so ChatML was used."
+# A template is a program of somebody else's: besides its own errors it can raise what any expression can.
+_RAISED = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    NameError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 NO_SYSTEM_NOTICE = "This model's template has no system prompt, so it was put before the first message."
 
 
@@ -42,7 +59,7 @@ class ChatTemplate:
         self._special = {"bos_token": bos, "eos_token": eos}
         try:
             self._template = _environment().from_string(CHATML if source is None else source)
-        except jinja2.TemplateError as exc:
+        except _RAISED as exc:
             raise _bad(exc) from exc
 
     def render(self, messages: Sequence[Message]) -> Rendered:
@@ -64,17 +81,25 @@ class ChatTemplate:
             return self._template.render(
                 messages=[message.to_dict() for message in messages], add_generation_prompt=True, **self._special
             )
-        # A template is a program of somebody else's: besides its own errors it can raise what any expression can.
-        except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as exc:
+        except _RAISED as exc:
             raise _bad(exc) from exc
-        except (RecursionError, MemoryError) as exc:
-            raise _bad(exc) from exc
+
+
+class _GenerationTag(Extension):
+    """`{% generation %}`, with which templates mark what was generated, for training: it changes nothing here."""
+
+    tags = {"generation"}  # noqa: RUF012 - a set, as Jinja declares it
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """The content of the block."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
     """The functions and filters that templates in the field rely on, as transformers gives them."""
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
@@ -82,9 +107,15 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def _to_json(value: object, indent: int | None = None, *, ensure_ascii: bool = False) -> str:
+def _to_json(  # the signature that transformers gives it
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     """JSON without Jinja's escaping of HTML characters."""
-    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii)
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _raise(message: str) -> NoReturn:
@@ -92,7 +123,7 @@ def _raise(message: str) -> NoReturn:
 
 
 def _now(pattern: str) -> str:
-    return datetime.datetime.now().astimezone().strftime(pattern)
+    return dt.datetime.now().astimezone().strftime(pattern)
 
 
 def _bad(exc: Exception) -> BadTemplate:

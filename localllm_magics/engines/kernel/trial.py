@@ -8,6 +8,7 @@ survived is remembered by library file and CPU.
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from localllm_magics.engines.kernel.machine import cpu_name
 from localllm_magics.engines.kernel.weights import Weights
 
 SECONDS = 120
+_LARGEST_EXIT = 255
 REBUILD = (
     'CMAKE_ARGS="-DCMAKE_C_FLAGS=-fno-dse -DCMAKE_CXX_FLAGS=-fno-dse" '
     "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
@@ -49,29 +51,47 @@ def survives(lib: Library, command: Sequence[str], cache: Path, stop: Stop) -> b
         lib: The build, which names the entry in the cache.
         command: The program to run; see `trial_command`.
         cache: The file that keeps verdicts.
-        stop: Ends the trial without a verdict; the build is then taken to survive.
+        stop: Ends the trial.
+
+    There are three cases: it ends well, it crashes, or there is no verdict, because it was stopped or could not be
+    run. In the last one nothing is remembered, and the build is taken to survive.
     """
     key = _key(lib.path)
     verdicts = _read(cache)
     if key not in verdicts:
-        code = _run(command, stop)
-        if stop.is_set():
+        verdict = _verdict(command, stop)
+        if verdict is None or stop.is_set():
             return True
-        verdicts[key] = code == 0
+        verdicts[key] = verdict
         _write(cache, verdicts)
     return verdicts[key]
 
 
-def _run(command: Sequence[str], stop: Stop) -> int:
-    """The exit code of COMMAND, which is killed on a stop and when it takes too long."""
-    with subprocess.Popen(  # noqa: S603 - our own program
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process, stop.telling(process.kill):
+def _verdict(command: Sequence[str], stop: Stop) -> bool | None:
+    """Whether COMMAND survives, or None; it is killed on a stop and when it takes too long."""
+    # The child finds what this process finds, and no interrupt of this process reaches it.
+    paths = os.pathsep.join(path for path in sys.path if path)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths},
+            start_new_session=True,
+        )
+    except OSError:
+        return None
+    with process, stop.telling(process.kill):
         try:
-            return process.wait(SECONDS)
+            code = process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            return process.wait()
+            return False
+    if code == 0:
+        return True
+    # A death by a signal, or on Windows by an exception, is a crash; an exit is an error of Python's.
+    return False if code < 0 or code > _LARGEST_EXIT else None
 
 
 def _key(path: Path) -> str:

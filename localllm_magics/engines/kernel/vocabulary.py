@@ -34,9 +34,7 @@ class Vocabulary:
         size = len(data) + 16
         while True:
             array = (self._api.llama_token * size)()
-            count = self._api.llama_tokenize(
-                self.pointer, data, len(data), array, size, add_special, parse_special
-            )
+            count = self._api.llama_tokenize(self.pointer, data, len(data), array, size, add_special, parse_special)
             if count >= 0:
                 return list(array[:count])
             if -count <= size:
@@ -49,7 +47,7 @@ class Vocabulary:
         if size < 0:
             self._buffer = ctypes.create_string_buffer(-size)
             size = self._api.llama_token_to_piece(self.pointer, token, self._buffer, -size, 0, special)
-        return self._buffer[:size]
+        return self._buffer.raw[:size]
 
     def is_end(self, token: int) -> bool:
         """Whether TOKEN ends the generation."""

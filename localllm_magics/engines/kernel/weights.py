@@ -1,8 +1,8 @@
 """A model file in memory."""
 
 import ctypes
+import os
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +12,9 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import Library
 
 _ALL_LAYERS = -1
-_loading = threading.Lock()  # llama.cpp's log has no names in it, so one load at a time
 
 
-class LoadStopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+class LoadStopped(Exception):
     """The load was stopped before its end."""
 
 
@@ -50,12 +49,15 @@ class Weights:
         params = self._api.llama_model_default_params()
         params.n_gpu_layers = gpu_layers
         params.use_extra_bufts = repack
+
+        def report(part: float, _: object) -> bool:
+            progress(part)
+            return not stop.is_set()
+
         # The callback must outlive the call only; llama.cpp does not keep it.
-        params.progress_callback = self._api.llama_progress_callback(
-            lambda part, _: progress(part) or not stop.is_set()
-        )
-        with _loading, lib.log.collecting() as said:
-            self.pointer = self._api.llama_model_load_from_file(str(path).encode(), params)
+        params.progress_callback = self._api.llama_progress_callback(report)
+        with lib.log.collecting() as said:
+            self.pointer = self._api.llama_model_load_from_file(os.fsencode(path), params)
             self.log = "".join(said)
         if not self.pointer:
             if stop.is_set():
@@ -92,8 +94,10 @@ class Weights:
 
     @property
     def can_generate(self) -> bool:
-        """Whether it continues text from left to right."""
-        return bool(self._api.llama_model_has_decoder(self.pointer))
+        """Whether it continues text from left to right, and has words to do so."""
+        api, model = self._api, self.pointer
+        has_words = api.llama_vocab_type(api.llama_model_get_vocab(model)) != api.LLAMA_VOCAB_TYPE_NONE
+        return bool(has_words and api.llama_model_has_decoder(model) and not api.llama_model_has_encoder(model))
 
     @property
     def chat_template(self) -> str | None:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound, NotAGGUF, TruncatedFile
-from localllm_magics.models.reference import resolve
-from tests.models.gguf_files import DEMO, TEMPLATE, write_gguf
+from localllm_magics.catalog.reference import resolve
+from tests.catalog.gguf_files import DEMO, TEMPLATE, write_gguf
 
 CHAT = {"tokenizer.chat_template": TEMPLATE}
 

@@ -5,8 +5,8 @@ import pytest
 
 from localllm_magics.core.errors import SetupError
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.models.discover import ModelList, bundled_model, discover
-from tests.models.gguf_files import DEMO, write_gguf
+from localllm_magics.catalog.discover import ModelList, bundled_model, discover
+from tests.catalog.gguf_files import DEMO, write_gguf
 
 
 @pytest.fixture

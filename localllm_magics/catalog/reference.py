@@ -7,8 +7,8 @@ from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.model_info import Kind, ModelInfo
-from localllm_magics.models.discover import DEMO, bundled_model, discover, model_files
-from localllm_magics.models.inspect import describe_file, first_part
+from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files
+from localllm_magics.catalog.inspect import describe_file, first_part
 
 _MOST_NAMED = 5
 _LIST = "%llm models"

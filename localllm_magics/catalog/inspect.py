@@ -7,7 +7,7 @@ from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, TruncatedFile
 from localllm_magics.core.model_info import Kind, ModelInfo, Source
-from localllm_magics.models.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
+from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
 
 _FILE_TYPES = dict(
     enumerate(

@@ -4,16 +4,16 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localllm_magics import demo
 from localllm_magics.core.errors import SetupError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.table import Table, to_count, to_size
-from localllm_magics.models.inspect import inspect_file, is_first_listed
+from localllm_magics.catalog.inspect import inspect_file, is_first_listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DEMO = "demo"
-_DEMO_FILE = Path(__file__).parents[1] / "demo" / "demo.gguf"
 _HEADERS = ("Reference", "Name", "Architecture", "Parameters", "Quantization", "Size", "Context", "Kind", "Source")
 
 
@@ -53,7 +53,7 @@ def discover(folder: Path) -> ModelList:
 
 def bundled_model() -> ModelInfo:
     """The model that is in the package."""
-    return replace(inspect_file(_DEMO_FILE, reference=DEMO, source="bundled"), name=DEMO)
+    return replace(inspect_file(demo.PATH, reference=DEMO, source="bundled"), name=DEMO)
 
 
 def model_files(folder: Path) -> list[Path]:

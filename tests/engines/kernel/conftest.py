@@ -1,0 +1,50 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.catalog.discover import bundled_model
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions, Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.engine import KernelEngine
+from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.loaded import Loaded
+from tests.engines.kernel.random_model import write_random_model
+
+
+@pytest.fixture(scope="session")
+def demo() -> ModelInfo:
+    return bundled_model()
+
+
+@pytest.fixture(scope="session")
+def lib() -> Library:
+    return library()
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of some 30 MB with random weights, which talks without end."""
+    return write_random_model(tmp_path_factory.mktemp("models") / "random.gguf")
+
+
+@pytest.fixture
+def engine(demo: ModelInfo) -> Iterator[KernelEngine]:
+    """The bundled model, not loaded yet."""
+    engine = KernelEngine(demo, LoadOptions(threads=1))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def loaded(lib: Library, demo: ModelInfo) -> Iterator[Loaded]:
+    """The bundled model in memory."""
+    loaded = Loaded(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop())
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture(scope="session")
+def greedy() -> Sampling:
+    return Sampling(temperature=0.0, max_tokens=24)

@@ -1,0 +1,75 @@
+"""A model file with random weights: its words mean nothing, and there is no end to them."""
+
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+from localllm_magics import demo
+
+_LAYERS, _WIDTH, _INNER, _HEADS, _CONTEXT = 8, 512, 1536, 8, 8192
+_TYPE = gguf.GGMLQuantizationType.Q8_0
+
+
+def write_random_model(path: Path, *, architecture: str = "llama", **metadata: str | int) -> Path:
+    """Write a model to PATH, with the vocabulary of the bundled one, and METADATA on top."""
+    writer = gguf.GGUFWriter(path, architecture)
+    words = _copy_vocabulary(writer, metadata)
+    writer.add_name("random")
+    writer.add_context_length(_CONTEXT)
+    writer.add_embedding_length(_WIDTH)
+    writer.add_block_count(_LAYERS)
+    writer.add_feed_forward_length(_INNER)
+    writer.add_head_count(_HEADS)
+    writer.add_head_count_kv(_HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(_WIDTH // _HEADS)
+    writer.add_file_type(7)
+    _add_tensors(writer, words)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _copy_vocabulary(writer: gguf.GGUFWriter, metadata: dict[str, str | int]) -> int:
+    """Copy the bundled model's vocabulary; how many words it has."""
+    fields: dict[str, Any] = gguf.GGUFReader(demo.PATH).fields
+    words: list[str] = fields["tokenizer.ggml.tokens"].contents()
+    for key, field in fields.items():
+        if key.startswith("tokenizer.") and key not in metadata:
+            value = field.contents()
+            kind, inner = field.types[0], field.types[1] if len(field.types) > 1 else None
+            writer.add_key_value(key, value, kind, sub_type=inner)
+    for key, value in metadata.items():
+        kind = gguf.GGUFValueType.STRING if isinstance(value, str) else gguf.GGUFValueType.UINT32
+        writer.add_key_value(key, value, kind)
+    return len(words)
+
+
+def _add_tensors(writer: gguf.GGUFWriter, words: int) -> None:
+    random = np.random.default_rng(0)
+
+    def matrix(name: str, rows: int, columns: int) -> None:
+        # Q8_0: blocks of a scale in half precision and 32 bytes.
+        blocks = np.empty((rows, columns // 32), [("scale", np.float16), ("values", np.int8, 32)])
+        blocks["scale"] = 0.0006
+        blocks["values"] = random.integers(-127, 128, blocks["values"].shape, np.int8)
+        writer.add_tensor(f"{name}.weight", blocks.view(np.uint8), raw_dtype=_TYPE)
+
+    def ones(name: str) -> None:
+        writer.add_tensor(f"{name}.weight", np.ones(_WIDTH, np.float32))
+
+    matrix("token_embd", words, _WIDTH)
+    ones("output_norm")
+    for layer in range(_LAYERS):
+        block = f"blk.{layer}"
+        ones(f"{block}.attn_norm")
+        ones(f"{block}.ffn_norm")
+        for name in ("q", "k", "v", "output"):
+            matrix(f"{block}.attn_{name}", _WIDTH, _WIDTH)
+        matrix(f"{block}.ffn_gate", _INNER, _WIDTH)
+        matrix(f"{block}.ffn_up", _INNER, _WIDTH)
+        matrix(f"{block}.ffn_down", _WIDTH, _INNER)

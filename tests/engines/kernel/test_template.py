@@ -1,0 +1,238 @@
+import datetime as dt
+
+import pytest
+
+from localllm_magics.core.errors import BadTemplate
+from localllm_magics.core.request import Message, to_messages
+from localllm_magics.engines.kernel.template import CHATML_NOTICE, NO_SYSTEM_NOTICE, ChatTemplate, Rendered
+
+# Short ones in the style of models in the field.
+LLAMA_2 = """\
+{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}\
+{% set system_message = messages[0]['content'] %}\
+{% else %}{% set loop_messages = messages %}{% set system_message = false %}{% endif %}\
+{% for message in loop_messages %}\
+{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}\
+{% if loop.index0 == 0 and system_message != false %}\
+{% set content = '<<SYS>>\\n' + system_message + '\\n<</SYS>>\\n\\n' + message['content'] %}\
+{% else %}{% set content = message['content'] %}{% endif %}\
+{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}\
+{% elif message['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}\
+{% endfor %}"""
+MISTRAL = """\
+{{- bos_token }}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}
+        {{- '[INST] ' + message.content + ' [/INST]' }}
+    {%- elif message.role == 'assistant' %}
+        {{- message.content + eos_token }}
+    {%- else %}
+        {{- raise_exception('Only user and assistant roles are supported!') }}
+    {%- endif %}
+{%- endfor %}"""
+GEMMA = """\
+{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}\
+{% for message in messages %}\
+{% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}{% endif %}\
+{{ '<start_of_turn>' + role + '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}\
+{% if add_generation_prompt %}{{'<start_of_turn>model\\n'}}{% endif %}"""
+QWEN = """\
+{%- if tools %}
+    {{- '# Tools ' + tools | tojson }}
+{%- endif %}
+{%- set ns = namespace(last=messages|length - 1) %}
+{%- for message in messages %}
+    {%- if loop.first and message.role != 'system' %}
+        {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
+    {%- endif %}
+    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
+{%- endif %}"""
+LLAMA_3 = """\
+{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%Y") %}
+    {%- endif %}
+{%- endif %}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\nToday Year: " + date_string + "<|eot_id|>" }}
+{%- for message in messages %}
+    {%- if message.role == 'system' %}{% continue %}{% endif %}
+    {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}
+{%- endif %}"""
+SMOL = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+TALK = (
+    *to_messages("Why?", system="Be brief."),
+    Message(role="assistant", content="So."),
+    Message(role="user", content="Really? {{ 1 + 1 }}"),
+)
+
+
+def render(source: str | None, *messages: Message) -> Rendered:
+    return ChatTemplate(source, bos="<s>", eos="</s>").render(messages or to_messages("Why?"))
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        pytest.param(
+            LLAMA_2,
+            "<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nWhy? [/INST] So. </s><s>[INST] Really? {{ 1 + 1 }} [/INST]",
+            id="llama 2",
+        ),
+        pytest.param(
+            QWEN,
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
+            "<|im_start|>assistant\nSo.<|im_end|>\n<|im_start|>user\nReally? {{ 1 + 1 }}<|im_end|>\n"
+            "<|im_start|>assistant\n",
+            id="qwen",
+        ),
+        pytest.param(
+            LLAMA_3,
+            "<s><|start_header_id|>system<|end_header_id|>\n\n"
+            f"Today Year: {dt.datetime.now().astimezone():%Y}<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\nSo.<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\nReally? {{ 1 + 1 }}<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n",
+            id="llama 3",
+        ),
+        pytest.param(SMOL, "Be brief.Why?So.Really? {{ 1 + 1 }}", id="generation tag"),
+    ],
+)
+def test_a_conversation_is_written_as_the_template_says(source: str, text: str) -> None:
+    assert render(source, *TALK) == Rendered(text=text)
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        pytest.param(
+            MISTRAL,
+            "<s>[INST] Be brief.\n\nWhy? [/INST]So.</s>[INST] Really? {{ 1 + 1 }} [/INST]",
+            id="mistral",
+        ),
+        pytest.param(
+            GEMMA,
+            "<s><start_of_turn>user\nBe brief.\n\nWhy?<end_of_turn>\n<start_of_turn>model\nSo.<end_of_turn>\n"
+            "<start_of_turn>user\nReally? {{ 1 + 1 }}<end_of_turn>\n<start_of_turn>model\n",
+            id="gemma",
+        ),
+    ],
+)
+def test_without_a_system_role_its_prompt_goes_before_the_first_message(source: str, text: str) -> None:
+    assert render(source, *TALK) == Rendered(text=text, notices=(NO_SYSTEM_NOTICE,))
+
+
+def test_a_model_without_a_template_gets_chatml_and_says_so() -> None:
+    assert render(None, *to_messages("Why?", system="Be brief.")) == Rendered(
+        text="<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n",
+        notices=(CHATML_NOTICE,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        pytest.param("['<é>', 'a&b'] | tojson", '["<é>", "a&b"]', id="no escapes"),
+        pytest.param("'é' | tojson(true)", '"\\u00e9"', id="ascii first, as in transformers"),
+        pytest.param("[1] | tojson(indent=2)", "[\n  1\n]", id="indent"),
+        pytest.param("{'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true)", '{"a":2,"b":1}', id="compact"),
+        pytest.param("messages[0].content | upper", "WHY?", id="filter"),
+        pytest.param("unknown is defined", "False", id="undefined"),
+        pytest.param("[1, 2][5] is defined", "False", id="past the end"),
+    ],
+)
+def test_expressions_of_the_field_work(expression: str, text: str) -> None:
+    assert render("{{ " + expression + " }}").text == text
+
+
+NASTY = [
+    pytest.param("{{ ''.__class__.__mro__ }}", id="mro"),
+    pytest.param("{{ ''['__class__']['__mro__'] }}", id="mro by item"),
+    pytest.param("{{ ''|attr('__class__')|attr('__mro__') }}", id="mro by filter"),
+    pytest.param("{{ ''|attr('__cla' ~ 'ss__') }}", id="mro by a made up name"),
+    pytest.param("{{ '{0.__class__.__mro__}'.format('') }}", id="mro by format"),
+    pytest.param("{{ '%s'.__mod__.__self__.__class__ }}", id="mro by method"),
+    pytest.param("{{ ''.format_map({'a': ''}).__class__ }}", id="mro by format_map"),
+    pytest.param("{{ ('{a.__class__}'|attr('format'))(a='') }}", id="CVE-2024-56326"),
+    pytest.param("{{ ['{0.__class__}']|map('format', '')|list }}", id="format by map"),
+    pytest.param("{{ ('{0.__class__.__mro__}'|attr('format')|string) }}", id="CVE-2025-27516"),
+    pytest.param("{% set x = cycler.__init__.__globals__ %}{{ x.os.system('true') }}", id="cycler"),
+    pytest.param("{{ joiner.__init__.__globals__ }}", id="joiner"),
+    pytest.param("{{ lipsum.__globals__['os'] }}", id="lipsum"),
+    pytest.param("{{ namespace.__init__.__globals__ }}", id="namespace"),
+    pytest.param("{{ raise_exception.__globals__ }}", id="our function"),
+    pytest.param("{{ strftime_now.__globals__['dt'] }}", id="our module"),
+    pytest.param("{{ self.__init__.__globals__ }}", id="self"),
+    pytest.param("{{ self._TemplateReference__context.eval_ctx.environment }}", id="context"),
+    pytest.param("{{ messages.append.__self__.__class__ }}", id="list"),
+    pytest.param("{{ messages[0].update({'role': 'x'}) }}", id="change a message"),
+    pytest.param("{{ messages.clear() }}", id="change the messages"),
+    pytest.param("{{ (messages|map(attribute='__class__')|list)[0].__mro__ }}", id="map"),
+    pytest.param("{{ (messages|groupby('__class__')|list)[0][0].__mro__ }}", id="groupby"),
+    pytest.param("{% include '/etc/passwd' %}", id="include"),
+    pytest.param("{% import 'os' as os %}", id="import"),
+    pytest.param("{% extends '/etc/passwd' %}", id="extends"),
+]
+
+
+@pytest.mark.parametrize("source", NASTY)
+def test_a_nasty_template_gets_nowhere(source: str) -> None:
+    messages = to_messages("Why?")
+    try:
+        text = ChatTemplate(source).render(messages).text
+    except BadTemplate:
+        text = ""
+
+    assert [word for word in ("<class", "<module", "mappingproxy", "root:") if word in text] == []
+    assert messages == to_messages("Why?")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        pytest.param("{{ raise_exception('No way.') }}", "TemplateError: No way.", id="raised by the template"),
+        pytest.param("{% if %}", "TemplateSyntaxError", id="syntax"),
+        pytest.param("{% wish %}", "TemplateSyntaxError", id="unknown tag"),
+        pytest.param("{% generation %}", "TemplateSyntaxError", id="no end"),
+        pytest.param("{{ nobody.home }}", "UndefinedError", id="undefined"),
+        pytest.param("{{ 1 / 0 }}", "ZeroDivisionError", id="arithmetic"),
+        pytest.param("{{ 1 + 'a' }}", "TypeError", id="type"),
+        pytest.param("{{ {}['a'].b }}", "UndefinedError", id="key"),
+        pytest.param("{{ ''.index('a') }}", "ValueError", id="value"),
+        pytest.param("{{ ''.encode('nope') }}", "LookupError", id="lookup"),
+        pytest.param("{{ cycler() }}", "RuntimeError", id="runtime"),
+        pytest.param("{{ range(10**9) }}", "OverflowError", id="huge range"),
+        pytest.param("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "RecursionError", id="recursion"),
+        pytest.param("{{ " + "(" * 5000 + ")" * 5000 + " }}", "RecursionError", id="deep nesting"),
+        pytest.param("{% for a in b %}" * 30 + "{% endfor %}" * 30, "SyntaxError", id="many loops"),
+        pytest.param("{{ messages.pop() }}", "SecurityError", id="immutable"),
+        pytest.param("{{ strftime_now('\\ud800') }}", "UnicodeEncodeError", id="half a character"),
+    ],
+)
+def test_a_template_that_fails_says_how(source: str, reason: str) -> None:
+    with pytest.raises(BadTemplate) as caught:
+        render(source)
+
+    assert caught.value.message.startswith(f"The model's chat template failed: {reason}")
+    assert "--raw" in caught.value.hint
+
+
+def test_with_a_system_prompt_the_first_error_is_told_when_merging_does_not_help() -> None:
+    with pytest.raises(BadTemplate, match="Only ours"):
+        render("{{ raise_exception('Only ours') }}", *to_messages("Why?", system="Be brief."))
+
+
+def test_a_conversation_that_cannot_be_merged_fails() -> None:
+    with pytest.raises(BadTemplate, match="Only user and assistant"):
+        render(MISTRAL, Message(role="system", content="a"), Message(role="system", content="b"))

@@ -1,0 +1,278 @@
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.errors import GenerationFailed, IllegalTransition, LocalLLMError, StreamBroken
+from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, TextDelta
+from localllm_magics.core.generation import State
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.request import LoadOptions, Request, to_messages
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.stream import Stream
+from localllm_magics.testing import ScriptedEngine
+from tests.core.test_completion import DONE
+
+REQUEST = Request(messages=to_messages("Why?"), id="7", notices=("Mind the step.",))
+
+
+class BrokenEngine:
+    """Yields EVENTS, then raises ERROR, or ends in silence."""
+
+    options = LoadOptions()
+    memory_bytes = 0
+    notices = ("Slow.",)
+    used = ModelUsed(reference="broken", context=10)
+
+    def __init__(self, *events: Event, error: BaseException | None = None) -> None:
+        self.events = events
+        self.error = error
+        self.is_ended = False
+
+    def load(self, stop: Stop) -> Iterator[Event]:
+        yield Loading(0.0 if stop.is_set() else 1.0)
+
+    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:  # noqa: ARG002 - the seam's signature
+        try:
+            yield from self.events
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.is_ended = True
+
+    def preview(self, request: Request, stop: Stop) -> Preview:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+def workers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("localllm-")]
+
+
+def test_events_come_in_order_and_end_with_done() -> None:
+    with Stream(ScriptedEngine("So it is."), REQUEST) as stream:
+        events = list(stream)
+
+    completion = stream.completion()
+    assert events == [
+        Pending(),
+        Loading(1.0),
+        Reading(1, 1),
+        TextDelta("So"),
+        TextDelta(" it"),
+        TextDelta(" is."),
+        Done(completion),
+    ]
+    assert (completion.text, completion.id) == ("So it is.", "7")
+
+
+def test_a_finished_stream_is_told_again_alike() -> None:
+    with Stream(ScriptedEngine("So it is."), REQUEST) as stream:
+        first = list(stream)
+
+    assert list(stream) == first
+    assert stream.since(0) == first
+    assert stream.since(4) == first[4:]
+
+
+def test_many_watchers_see_the_same() -> None:
+    seen: list[list[Event]] = []
+    engine = ScriptedEngine(" ".join("abcdefgh" * 20), hangs_after=80)
+    with Stream(engine, REQUEST) as stream:
+        watchers = [threading.Thread(target=lambda: seen.append(list(stream))) for _ in range(4)]
+        for watcher in watchers:
+            watcher.start()
+        stream.stop()
+        for watcher in watchers:
+            watcher.join()
+
+    assert seen == [list(stream)] * 4
+
+
+def test_a_watcher_always_sees_the_end() -> None:
+    for _ in range(200):
+        with Stream(ScriptedEngine("a b"), REQUEST) as stream:
+            last = [event for event in stream][-1]  # noqa: C416 - iterating is what is tested
+
+        assert isinstance(last, Done)
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind", "message"),
+    [
+        pytest.param(
+            BrokenEngine(Reading(0, 1), TextDelta("Be", 2), error=StreamBroken("Gone.", "Again.")),
+            StreamBroken,
+            "Gone.",
+            id="an error of ours",
+        ),
+        pytest.param(
+            BrokenEngine(TextDelta("Be", 2), error=ZeroDivisionError("by zero")),
+            GenerationFailed,
+            "The engine failed: ZeroDivisionError: by zero",
+            id="any other error",
+        ),
+        pytest.param(
+            BrokenEngine(TextDelta("Be", 2), error=KeyboardInterrupt()),
+            GenerationFailed,
+            "The engine failed: KeyboardInterrupt: ",
+            id="not even an error",
+        ),
+        pytest.param(
+            BrokenEngine(TextDelta("Be", 2)), GenerationFailed, "The engine ended without a result.", id="silence"
+        ),
+        pytest.param(
+            BrokenEngine(TextDelta("Be", 2), Loading(0.5), TextDelta("cause")),
+            IllegalTransition,
+            "Generation 7 cannot go from generating to loading.",
+            id="an illegal move",
+        ),
+    ],
+)
+def test_a_failure_keeps_the_text_so_far(engine: BrokenEngine, kind: type[LocalLLMError], message: str) -> None:
+    with Stream(engine, REQUEST) as stream:
+        events = list(stream)
+
+    failed = events[-1]
+    assert isinstance(failed, Failed)
+    assert (type(failed.error), failed.error.message) == (kind, message)
+    assert (failed.completion.text, failed.completion.stats.completion_tokens) == ("Be", 2)
+    assert (failed.completion.finish_reason, failed.completion.model) == ("error", engine.used)
+    assert failed.completion.notices == ("Mind the step.", "Slow.")
+    assert [type(event) for event in events].count(Failed) == 1
+    assert engine.is_ended
+
+
+def test_a_failure_is_raised_to_whoever_wants_the_completion() -> None:
+    with Stream(BrokenEngine(error=ZeroDivisionError("by zero")), REQUEST) as stream:
+        pass
+
+    with pytest.raises(GenerationFailed) as caught:
+        stream.completion()
+
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param(BrokenEngine(Done(DONE), TextDelta("more")), id="text"),
+        pytest.param(BrokenEngine(Done(DONE), Done(DONE)), id="a second end"),
+        pytest.param(BrokenEngine(Done(DONE), error=StreamBroken("Gone.")), id="an error"),
+        pytest.param(BrokenEngine(Done(DONE), error=ZeroDivisionError()), id="any error"),
+    ],
+)
+def test_nothing_comes_after_the_end(late: BrokenEngine) -> None:
+    with Stream(late, REQUEST) as stream:
+        pass
+
+    assert list(stream) == [Pending(), Done(DONE)]
+    assert stream.generation.state is State.DONE
+    assert stream.completion() == DONE
+
+
+def test_the_end_of_the_block_stops_the_generation() -> None:
+    with Stream(ScriptedEngine("one two three", hangs_after=1), REQUEST) as stream:
+        was_running = stream.is_running
+
+    assert (was_running, stream.is_running) == (True, False)
+    assert workers() == []
+    assert stream.completion().finish_reason == "stopped"
+
+
+def test_an_error_in_the_block_stops_the_generation() -> None:
+    with pytest.raises(KeyboardInterrupt), Stream(ScriptedEngine("one two", hangs_after=1), REQUEST) as stream:
+        raise KeyboardInterrupt
+
+    assert stream.generation.state is State.STOPPED
+    assert workers() == []
+
+
+def test_stop_keeps_the_text_so_far() -> None:
+    with Stream(ScriptedEngine("one two three", hangs_after=2), REQUEST) as stream:
+        for event in stream:
+            if event == TextDelta(" two"):
+                stream.stop()
+
+        assert stream.completion().text == "one two"
+        assert stream.generation.state is State.STOPPED
+
+
+def test_closing_again_is_no_error() -> None:
+    stream = Stream(ScriptedEngine("one two", hangs_after=1), REQUEST)
+
+    stream.close()
+    events = list(stream)
+    stream.close()
+    stream.stop()
+
+    assert list(stream) == events
+
+
+def test_many_threads_may_close() -> None:
+    stream = Stream(ScriptedEngine("one two", hangs_after=1), REQUEST)
+    closers = [threading.Thread(target=stream.close) for _ in range(4)]
+
+    for closer in closers:
+        closer.start()
+    for closer in closers:
+        closer.join()
+
+    assert workers() == []
+    assert stream.completion().finish_reason == "stopped"
+
+
+def test_waiting_tells_whether_the_end_came() -> None:
+    with Stream(ScriptedEngine("one two", hangs_after=1), REQUEST) as stream:
+        assert not stream.wait(0)
+        stream.stop()
+        assert stream.wait()
+        assert stream.wait(0)
+
+
+def test_a_waiter_waits_as_long_as_it_takes() -> None:
+    with Stream(ScriptedEngine("one two", hangs_after=1), REQUEST) as stream:
+        stopper = threading.Timer(0.25, stream.stop)
+        stopper.start()
+
+        events = list(stream)
+        stream.wait()
+
+    stopper.join()
+    assert isinstance(events[-1], Done)
+
+
+def test_a_stream_leaves_nothing_behind() -> None:
+    stream = Stream(ScriptedEngine("one two", hangs_after=1), REQUEST)
+    list(zip(stream, range(2), strict=False))
+    stream.close()
+    gone = weakref.ref(stream)
+
+    del stream
+    gc.collect()
+
+    assert gone() is None
+    assert workers() == []
+
+
+def test_a_failed_stream_leaves_nothing_behind() -> None:
+    stream = Stream(BrokenEngine(TextDelta("a"), error=ZeroDivisionError()), REQUEST)
+    stream.close()
+    gone = weakref.ref(stream)
+
+    del stream
+    gc.collect()
+
+    assert gone() is None
+
+
+def test_its_repr_shows_where_it_stands() -> None:
+    with Stream(ScriptedEngine("one two"), REQUEST) as stream:
+        stream.wait()
+
+    assert repr(stream) == "<Stream of <Generation 7 done, 2 tokens>>"

@@ -1,0 +1,139 @@
+"""Loading and unloading are exact inverses."""
+
+from collections.abc import Callable
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from localllm_magics import load_ipython_extension, unload_ipython_extension
+from localllm_magics.model import Model
+from localllm_magics.session import default_session
+
+NAMES = {"llm", "localllm"}
+
+
+def state(shell: InteractiveShell) -> dict[str, object]:
+    """Everything of SHELL that an extension may change."""
+    magics = shell.magics_manager.magics
+    events = shell.events.callbacks
+    manager = shell.input_transformer_manager
+    return {
+        "line": dict(magics["line"]),
+        "cell": dict(magics["cell"]),
+        "cleanup": list(shell.input_transformers_cleanup),
+        "post": list(shell.input_transformers_post),
+        "line transforms": list(manager.line_transforms),
+        "token transformers": list(manager.token_transformers),
+        "ast": list(shell.ast_transformers),
+        "configurables": list(shell.configurables),
+        "matchers": list(shell.Completer.custom_matchers),
+        "all matchers": [getattr(m, "__qualname__", m) for m in shell.Completer.matchers],
+        "events": {name: list(callbacks) for name, callbacks in events.items()},
+        "exceptions": shell.custom_exceptions,
+        "names": set(shell.user_ns),
+    }
+
+
+def foreign_magic(line: str, cell: str = "") -> str:
+    """Somebody else's %%llm."""
+    return f"{line} {cell}"
+
+
+def test_load_adds_and_unload_takes_away(bare_shell: InteractiveShell) -> None:
+    before = state(bare_shell)
+
+    load_ipython_extension(bare_shell)
+    loaded = state(bare_shell)
+    unload_ipython_extension(bare_shell)
+
+    assert set(loaded["cell"]) - set(before["cell"]) == NAMES  # type: ignore[call-overload] # dicts
+    assert set(loaded["line"]) - set(before["line"]) == NAMES  # type: ignore[call-overload] # dicts
+    assert {key for key in before if before[key] != loaded[key]} == {
+        *("line", "cell", "cleanup", "configurables", "matchers", "all matchers")
+    }
+    assert state(bare_shell) == before
+
+
+def test_load_ext_twice_and_reload_keep_one_of_each(bare_shell: InteractiveShell) -> None:
+    before = state(bare_shell)
+
+    for line in ("load_ext", "load_ext", "reload_ext", "reload_ext"):
+        bare_shell.run_line_magic(line, "localllm_magics")
+    load_ipython_extension(bare_shell)
+    loaded = state(bare_shell)
+    bare_shell.run_line_magic("unload_ext", "localllm_magics")
+
+    assert [len(loaded[key]) - len(before[key]) for key in ("cleanup", "configurables", "matchers")] == [1, 1, 1]  # type: ignore[arg-type] # lists
+    assert state(bare_shell) == before
+
+
+def test_unload_without_load_changes_nothing(bare_shell: InteractiveShell) -> None:
+    before = state(bare_shell)
+
+    unload_ipython_extension(bare_shell)
+
+    assert state(bare_shell) == before
+
+
+def test_a_foreign_magic_is_named_and_given_back(
+    bare_shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare_shell.register_magic_function(foreign_magic, "cell", "llm")
+    bare_shell.register_magic_function(foreign_magic, "line", "llm")
+    before = state(bare_shell)
+
+    load_ipython_extension(bare_shell)
+    said = capsys.readouterr().out
+    unload_ipython_extension(bare_shell)
+
+    assert f"%%llm was registered by {__name__}" in said
+    assert "%%localllm" in said
+    assert state(bare_shell) == before
+    assert bare_shell.run_cell_magic("llm", "a", "b") == "a b"
+
+
+def test_nothing_is_said_without_a_foreign_magic(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert capsys.readouterr().out == ""
+
+
+def test_a_magic_registered_later_stays(shell: InteractiveShell) -> None:
+    shell.register_magic_function(foreign_magic, "cell", "llm")
+
+    unload_ipython_extension(shell)
+
+    assert shell.run_cell_magic("llm", "a", "b") == "a b"
+    assert "localllm" not in shell.magics_manager.magics["cell"]
+
+
+def test_unload_stops_and_unloads_everything(shell: InteractiveShell, says: Callable[..., Model]) -> None:
+    model = says("one two three", hangs_after=1)
+    stream = default_session().start(model, model.stream("Hi").request)
+
+    unload_ipython_extension(shell)
+
+    assert stream.completion().finish_reason == "stopped"
+    assert default_session().models == ()
+    assert model.is_unloaded
+
+
+def test_the_second_name_does_the_same(shell: InteractiveShell, says: Callable[..., Model]) -> None:
+    says("Hi.")
+
+    shell.run_cell("%%localllm\nHello")
+    shell.run_cell("x = %localllm ask Hello?")
+
+    assert shell.user_ns["_llm"].text == "Hi."
+    assert shell.user_ns["x"].text == "Hi."
+
+
+def test_two_shells_are_independent(bare_shell: InteractiveShell) -> None:
+    other = InteractiveShell(parent=bare_shell)
+    load_ipython_extension(bare_shell)
+    load_ipython_extension(other)
+
+    unload_ipython_extension(other)
+
+    assert "llm" not in other.magics_manager.magics["cell"]
+    assert "llm" in bare_shell.magics_manager.magics["cell"]

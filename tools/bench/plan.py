@@ -1,0 +1,44 @@
+"""What is measured, in which order, and how often."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from tools.bench.decode import decode
+from tools.bench.prefill import prefill
+from tools.bench.result import Section
+from tools.bench.startup import first_output, load_extension
+from tools.bench.stopping import stopping
+from tools.bench.subject import demo_subject, half_billion_subject, tiny_subject
+from tools.bench.traffic import traffic
+
+Say = Callable[[str], None]
+Measure = Callable[[], Section]
+
+
+def full(say: Say) -> Mapping[str, Measure]:
+    """Every row, with enough rounds for a median; subjects are made when their turn comes."""
+    large = partial(half_billion_subject, rounds=7, tokens=100)
+    return {
+        "decode-demo": lambda: decode(demo_subject(rounds=15), say),
+        "decode-large": lambda: decode(large(), say),
+        "prefill": lambda: prefill(large(), say),
+        "traffic-fast": lambda: traffic(tiny_subject(rounds=1, tokens=100), (200, 1000, 4000), say),
+        "traffic-slow": lambda: traffic(large(), (200, 1000, 4000), say),
+        "load": lambda: load_extension(15, say),
+        "first-output": lambda: first_output(demo_subject(rounds=1), 7, 5, say),
+        "stop": lambda: stopping(large(), 20, say),
+    }
+
+
+def quick(say: Say) -> Mapping[str, Measure]:
+    """A smoke run: small models and few rounds."""
+    tiny = partial(tiny_subject, rounds=2, tokens=50)
+    return {
+        "decode-demo": lambda: decode(demo_subject(rounds=2), say),
+        "decode-large": lambda: decode(tiny(), say),
+        "prefill": lambda: prefill(tiny(), say),
+        "traffic-fast": lambda: traffic(tiny(), (200, 1000), say),
+        "load": lambda: load_extension(3, say),
+        "first-output": lambda: first_output(demo_subject(rounds=1), 1, 5, say),
+        "stop": lambda: stopping(tiny(), 3, say),
+    }

@@ -1,0 +1,86 @@
+"""How long an interrupted cell takes to come to rest, in the prompt and in the answer."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+from tools.bench.ask import Ask
+from tools.bench.cell import CellContender, source
+from tools.bench.kernel import Cell, Message
+from tools.bench.result import Row, Section, at_most, percentile
+from tools.bench.subject import Subject
+from tools.bench.vocabulary import words
+
+_LIMIT = 100  # milliseconds
+_CONTEXT, _PROMPT = 8192, 6000
+_EARLIEST, _LATEST = 0.2, 0.8  # seconds into the reading or the answer
+
+
+def stopping(subject: Subject, stops: int, say: Callable[[str], None]) -> Section:
+    """STOPS interrupts while the prompt is read, and as many while the answer is written, on a random model."""
+    setup = replace(subject.setup, context=_CONTEXT)
+    rows, notes = [], []
+    with closing(CellContender(setup)) as contender:
+        contender.ask(replace(subject.asks[0], max_tokens=4))
+        for phase, ask, begun in (
+            ("prompt", _long_prompt, _has_output),
+            ("answer", lambda _: replace(subject.asks[0], max_tokens=4000), _has_text),
+        ):
+            cells = []
+            for number in range(stops):
+                say(f"stopping in the {phase}: {number + 1} of {stops}")
+                cells.append(contender.kernel.run(source(setup, ask(number)), stop_when=_after_a_while(begun, number)))
+            rows += _rows(phase, cells)
+            missed = sum(not _was_stopped_in(phase, cell) for cell in cells)
+            if missed:
+                notes.append(f"{missed} of {stops} interrupts did not come in the {phase}.")
+    return Section(title=f"Interrupt to idle, {subject.name}", rows=tuple(rows), notes=tuple(notes))
+
+
+def _long_prompt(number: int) -> Ask:
+    text = words(_PROMPT, seed=number)
+    return Ask(text=text, prompt=text, seed=1, max_tokens=4)
+
+
+def _after_a_while(begun: Callable[[Sequence[Message]], bool], number: int) -> Callable[[Sequence[Message]], bool]:
+    """Says yes some time, another one for each NUMBER, after BEGUN does."""
+    delay = random.Random(number).uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
+    since: list[float] = []
+
+    def is_time(messages: Sequence[Message]) -> bool:
+        if not since and begun(messages):
+            since.append(time.perf_counter())
+        return bool(since) and time.perf_counter() - since[0] >= delay
+
+    return is_time
+
+
+def _has_output(messages: Sequence[Message]) -> bool:
+    return any(message.is_output for message in messages)
+
+
+def _has_text(messages: Sequence[Message]) -> bool:
+    return any(message.kind == "stream" for message in messages)
+
+
+def _was_stopped_in(phase: str, cell: Cell) -> bool:
+    document = cell.document
+    has_tokens = document["stats"]["completion_tokens"] > 0
+    return document["finish_reason"] == "stopped" and has_tokens == (phase == "answer")
+
+
+def _rows(phase: str, cells: Sequence[Cell]) -> list[Row]:
+    waits = [1000 * (cell.idle_at - cell.stopped_at) for cell in cells if _was_stopped_in(phase, cell)]
+    if not waits:
+        return []
+    return [
+        Row(
+            measure=f"in the {phase}, {percent}th percentile of {len(waits)}",
+            unit="ms",
+            ours=percentile(waits, percent),
+            target=at_most(percentile(waits, percent), _LIMIT, "ms"),
+        )
+        for percent in (50, 95)
+    ]

@@ -1,0 +1,1 @@
+"""JupyterLab in a real browser, for the tests and for pictures."""

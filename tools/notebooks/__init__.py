@@ -1,0 +1,1 @@
+"""The tutorials: run, and stored with their outputs."""
