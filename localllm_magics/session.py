@@ -6,14 +6,14 @@ import threading
 from dataclasses import fields
 from pathlib import Path
 
-from localllm_magics.core.completion import Completion
-from localllm_magics.core.errors import ModelNotFound
-from localllm_magics.core.request import GpuLayers, LoadOptions, Request
-from localllm_magics.engines.kernel.engine import KernelEngine
-from localllm_magics.engines.stream import Stream
-from localllm_magics.model import Model
 from localllm_magics.catalog.discover import ModelList, discover
 from localllm_magics.catalog.reference import resolve
+from localllm_magics.core.completion import Completion
+from localllm_magics.core.errors import ModelNotFound
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import GpuLayers, LoadOptions, Request
+from localllm_magics.engines.stream import Stream
+from localllm_magics.model import Model
 
 DEFAULT_MODEL = "demo"
 
@@ -64,7 +64,7 @@ class Session:
             wanted = options.or_else(known.options)
             if wanted != known.options:
                 known.unload()
-                known = Model(KernelEngine(known.info, wanted), known.info)
+                known = _new_model(known.info, wanted)
             if known not in self.models:
                 self._models.append(known)
             self.current = known
@@ -122,7 +122,7 @@ class Session:
     def _resolved(self, reference: str) -> Model:
         info = resolve(reference, Path.cwd())
         loaded = next((model for model in self.models if model.path is not None and model.path == info.path), None)
-        return loaded or Model(KernelEngine(info, LoadOptions()), info)
+        return loaded or _new_model(info, LoadOptions())
 
 
 @functools.cache
@@ -161,3 +161,10 @@ def changed_options(options: LoadOptions) -> str:
     """OPTIONS that are set, as they are typed."""
     values = {f.name: getattr(options, f.name) for f in fields(options)}
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value is not None)
+
+
+def _new_model(info: ModelInfo, options: LoadOptions) -> Model:
+    """A model in this process, not loaded yet; the engine is imported now, so that the extension loads fast."""
+    from localllm_magics.engines.kernel.engine import KernelEngine
+
+    return Model(KernelEngine(info, options), info)

@@ -21,7 +21,7 @@ _INERT_BACKSLASH = "\uff3c"
 
 # Where Markdown could see something of its own in a formula, a space makes no difference to TeX.
 _SPACED_IN_TEX = re.compile(
-    r"<(?![\s=\d-])|!(?=\[)|\](?=[(:])|&(?=#?\w+;)|:(?=//|::)|(?<=www)(?=\.)|~(?=~)|@(?=@)|\\\\(?=[()\[\]])",
+    r"<(?![\s=\d-])|!(?=\\*\[)|\](?=[(:])|&(?=#?\w+;)|:(?=//|::)|(?<=www)(?=\.)|~(?=~)|@(?=@)|\\\\(?=[()\[\]])",
     re.IGNORECASE,
 )
 _ROW_SKIP = re.compile(r"(?<=\\\\)\[-?[\d.]+ ?[a-z]{2}\]")
@@ -44,7 +44,7 @@ _LINK = rf"\]\([ \t]{{0,4}}(?P<target>{_TARGET}){_TITLE}\)"
 _HARMFUL = r"""
     (?P<entity>&(?:\#\d+|\#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]{1,31});)
   | (?P<tag><(?![ \t=\d-]))
-  | (?P<image>!\[)
+  | (?P<image>!(?=\\*\[))
   | (?P<link>\]\()
   | (?P<definition>\]:)
   | (?P<placeholder>@\\?@)
@@ -222,7 +222,8 @@ _REPLACEMENTS: dict[str, Callable[[re.Match[str]], str]] = {
     "url": lambda found: _harmless_word(found[0]),
     "entity": _entity,
     "tag": lambda _: "&lt;",
-    "image": lambda _: r"!\[",
+    # Not a backslash: marked takes those off brackets in the text of a link, and then looks again.
+    "image": lambda _: "&#33;",
     "link": lambda _: r"]\(",
     "attributes": lambda _: "&#123;",
     "placeholder": lambda _: "@&#64;",

@@ -6,7 +6,8 @@ import tokenize
 from collections.abc import Sequence
 
 _ASK = re.compile(
-    r"^(?P<indent>[ \t]*)(?:(?P<target>[^\W\d][\w.\[\]'\"]*)[ \t]*=[ \t]*)?%(?P<name>llm|localllm)[ \t]+(?P<rest>ask\b.*)$"
+    r"^(?P<indent>[ \t]*)(?:(?P<target>[^\W\d][\w.\[\]'\"]*)[ \t]*=[ \t]*)?"
+    r"%(?P<name>llm|localllm)[ \t]+(?P<rest>ask\b.*)$"
 )
 _NO_PYTHON = re.compile(r"^[ \t]*(?:[^\W\d][^'\"#=]*=[ \t]*)?[%!?]")
 

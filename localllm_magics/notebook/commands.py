@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from localllm_magics.catalog.discover import ModelList, discover
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.table import Table, to_size
-from localllm_magics.catalog.discover import ModelList, discover
 from localllm_magics.notebook.ask import Question, to_question
 from localllm_magics.notebook.config import LocalLLM
-from localllm_magics.notebook.doctor import checkup
 from localllm_magics.notebook.options import ASKING, LOADING, Option, Parsed, parse
 from localllm_magics.session import Session
 
@@ -132,6 +131,8 @@ def _stop(notebook: Notebook, parsed: Parsed) -> None:
 
 
 def _doctor(_notebook: Notebook, _parsed: Parsed) -> Table:
+    from localllm_magics.notebook.doctor import checkup  # it looks into the engine, which is imported when used
+
     return checkup()
 
 
@@ -147,7 +148,7 @@ def _help(_notebook: Notebook, parsed: Parsed) -> Table:
         rows = tuple((option.usage, option.help) for option in command.options)
         return Table(headers=("Option", "Meaning"), rows=rows, title=command.usage, notes=(f"{command.help}.",))
     rows = tuple((command.usage, command.help) for command in COMMANDS.values())
-    note = "A cell asks with %%llm [MODEL] [options] in its first line and the prompt below; %llm help ask has the options."
+    note = "A cell asks with %%llm [MODEL] [options] above its prompt; %llm help ask has the options."
     return Table(headers=("Command", "What it does"), rows=rows, notes=(note,))
 
 

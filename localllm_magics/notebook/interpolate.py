@@ -109,7 +109,7 @@ def _unparsable(text: str, start: int, end: int, failure: Exception | None) -> B
     if not place.source:
         return place.error("nothing between {{ and }}", "Put a Python expression between the braces, ")
     why = failure.msg if isinstance(failure, SyntaxError) else str(failure) or type(failure).__name__
-    return place.error(f"{place.source!r} is not a Python expression: {why}", "Correct the expression, ")
+    return place.error(f"not a Python expression: {why}", "Correct the expression, ")
 
 
 def _insertion(expression: _Expression, evaluate: Callable[[str], object]) -> str:

@@ -1,6 +1,7 @@
 """`%llm` and `%%llm` for one shell: from a line and a cell to a question or a command."""
 
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import no_var_expand
 
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption, LocalLLMError
@@ -34,6 +35,7 @@ class Magics:
         self._shell = shell
         self._asker = Asker(shell, session)
 
+    @no_var_expand  # IPython would replace {x} and $x in a prompt
     def run(self, line: str, cell: str | None = None) -> object:
         """Ask a local model: `%%llm [MODEL] [options]`, prompt below; `%llm help` lists the commands."""
         try:

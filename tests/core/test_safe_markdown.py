@@ -31,7 +31,8 @@ KEPT = [
 ]
 REWRITTEN = [
     pytest.param("<b>x</b> <!-- y --> <?z", "&lt;b>x&lt;/b> &lt;!-- y --> &lt;?z", id="tags"),
-    pytest.param("![a](https://a.org/b.png)", r"!\[a](https://a.org/b.png)", id="image"),
+    pytest.param("![a](https://a.org/b.png)", "&#33;[a](https://a.org/b.png)", id="image"),
+    pytest.param(r"[!\[a](/b)](/c)", r"[&#33;\[a](/b)](/c)", id="escaped-image"),
     pytest.param("[a](javascript:alert)", r"[a]\(javascript:alert)", id="script-link"),
     pytest.param(
         "[a](java&#115;cript&colon;alert)", r"[a]\(java&amp;#115;cript&colon;alert)", id="disguised-script-link"
@@ -49,7 +50,7 @@ REWRITTEN = [
         "`<b>` `a|b` ``a`b``", "<code>&#60;b&#62;</code> <code>a&#124;b</code> <code>a&#96;b</code>", id="code"
     ),
     pytest.param("` a ` and `  `", "`a` and `  `", id="padded-code"),
-    pytest.param(r"`a and \`b and \\`c`", r"&#96;a and &#96;b and &#92;`c`", id="unmatched-backticks"),
+    pytest.param(r"\`a and \\`c` and `", r"&#96;a and &#92;`c` and &#96;", id="unmatched-backticks"),
     pytest.param("https://a.org/`b`", "https://a.org/ `b`", id="code-after-an-address"),
     pytest.param(r"$\href{x}{y}$ \\def \cssId", "$＼href{x}{y}$ \\＼def ＼cssId", id="math-commands"),
     pytest.param("&#92;href &bsol;def &#x202e;", "&amp;#92;href &amp;bsol;def &amp;#x202e;", id="entities"),
@@ -108,8 +109,7 @@ ATTACKS = [
     pytest.param('http://e.org/$"onclick=alert(1)$', id="math-in-a-bare-address"),
     pytest.param('a](http://e.org/)$"onclick=alert(1)$', id="math-after-half-a-link"),
     pytest.param('[x]: /y\n"$"onclick=alert(1) $"\n\n[x]', id="math-in-a-title"),
-    pytest.param("\\<img src=x> \\![a](/b)", id="escapes"),
-    pytest.param('```x" onclick="alert(1)\n```', id="attributes-in-an-info-string"),
+    pytest.param('```\\begin{a}"onclick="alert(1)\\end{a}\nx\n```', id="math-in-an-info-string"),
     pytest.param("$$\n<img src=x>\n![a](b) [c](javascript:x)\nhttp://e.org/\n$$", id="marks-in-a-formula"),
 ]
 RENDERERS: dict[str, Callable[[str], str]] = {}
@@ -135,7 +135,12 @@ def test_known_attacks_fail_in_every_renderer(text: str) -> None:
     assert harm_in(to_safe_markdown(text)) == []
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize("text", ATTACKS)
+def test_known_attacks_are_real(text: str) -> None:
+    assert harm_in(text) != []
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(HOSTILE)
 def test_nothing_hostile_survives_in_any_renderer(text: str) -> None:
     once = to_safe_markdown(text)
@@ -145,12 +150,12 @@ def test_nothing_hostile_survives_in_any_renderer(text: str) -> None:
     assert harm_in(twice) == []
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(HOSTILE)
 def test_outside_code_blocks_no_harmful_sign_is_left(text: str) -> None:
     prose = prose_of(to_safe_markdown(text))
 
-    assert re.findall(r"<(?!/?code>)[A-Za-z/!?]|!\[|`{3}|~{3}|\S\$\$|\$\$\S|@@|\\href", prose) == []
+    assert re.findall(r"<(?!/?code>)[A-Za-z/!?]|!\\*\[|`{3}|~{3}|\S\$\$|\$\$\S|@@|\\href", prose) == []
     assert re.findall(r"\]\([^)]*[$\\<\"`]", prose) == []
 
 
@@ -165,12 +170,12 @@ def test_code_blocks_keep_their_characters(code: str) -> None:
 @pytest.mark.parametrize(
     "unit", "` `a ``b` \\` ![ $ $$ $a < \\ [ ]( ](a ](x:y) http://a](x:b) www. \\( { & @ <a".split()
 )
-@pytest.mark.parametrize("end", ["", " ", "\n", "\n\n"], ids=["joined", "blanks", "lines", "paragraphs"])
+@pytest.mark.parametrize("end", ["", "\n"], ids=["joined", "lines"])
 def test_time_grows_with_the_length_and_not_faster(unit: str, end: str) -> None:
-    short, long = (seconds_for((unit + end) * length) for length in (2_000, 16_000))
+    short, long = (seconds_for((unit + end) * length) for length in (250, 4_000))
 
-    # A quadratic step would take 64 times as long; 8 is what linear is, and clocks are coarse.
-    assert long < 24 * short + 0.05
+    # A quadratic step would take 256 times as long; 16 is what linear is, and clocks are coarse.
+    assert long < 64 * short + 0.02
 
 
 @pytest.mark.parametrize(
@@ -201,12 +206,9 @@ def prose_of(markdown: str) -> str:
 
 
 def seconds_for(text: str) -> float:
-    def once() -> float:
-        start = time.process_time()
-        to_safe_markdown(text)
-        return time.process_time() - start
-
-    return min(once(), once())
+    start = time.process_time()
+    to_safe_markdown(text)
+    return time.process_time() - start
 
 
 def renderer(name: str) -> Callable[[Callable[[str], str]], Callable[[str], str]]:
@@ -241,7 +243,7 @@ def render_nbconvert(markdown: str) -> str:
 @renderer("JupyterLab's treatment of math")
 def render_jupyterlab(markdown: str) -> str:
     text, formulas = _without_math(markdown)
-    return re.sub(r"@@(\d+)@@", lambda found: formulas[int(found[1])], render_mistune(text))
+    return re.sub(r"@@(\d+)@@", lambda found: dict(enumerate(formulas)).get(int(found[1]), ""), render_mistune(text))
 
 
 def _without_math(text: str) -> tuple[str, list[str]]:
@@ -253,9 +255,11 @@ def _without_math(text: str) -> tuple[str, list[str]]:
     return "".join(search.blocks).replace("~D", "$").replace("~T", "~"), search.formulas
 
 
+_CLOSINGS = {"$": "$", "$$": "$$", "\\\\(": "\\\\)", "\\\\[": "\\\\]"}
+
+
 class _MathSearch:
     _SPLIT = re.compile(r"(?i)(\$\$?|\\(?:begin|end)\{[a-z]*\*?\}|\\[{}$]|[{}]|(?:\n\s*)+|@@\d+@@|\\\\[()[\]])")
-    _CLOSINGS = {"$": "$", "$$": "$$", "\\\\(": "\\\\)", "\\\\[": "\\\\]"}
 
     def __init__(self, text: str) -> None:
         self.formulas: list[str] = []
@@ -277,9 +281,9 @@ class _MathSearch:
 
     def _open(self, number: int) -> None:
         block = self.blocks[number]
-        if block in self._CLOSINGS or block[1:6] == "begin":
+        if block in _CLOSINGS or block[1:6] == "begin":
             self._forget()
-            self._start, self._closing = number, self._CLOSINGS.get(block, f"\\end{block[6:]}")
+            self._start, self._closing = number, _CLOSINGS.get(block, f"\\end{block[6:]}")
 
     def _go_on(self, number: int) -> None:
         block = self.blocks[number]

@@ -35,7 +35,7 @@ class BrokenEngine:
     def load(self, stop: Stop) -> Iterator[Event]:
         yield Loading(0.0 if stop.is_set() else 1.0)
 
-    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:  # noqa: ARG002 - the seam's signature
+    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
         try:
             yield from self.events
             if self.error is not None:

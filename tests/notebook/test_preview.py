@@ -25,10 +25,12 @@ def test_it_shows_prompt_tokens_and_sampling() -> None:
 @pytest.mark.parametrize("prompt", ["", "````\n<b>\n````", "```", "<script>x</script>", "a\x1b[31mb"])
 def test_nothing_in_a_prompt_comes_to_life(prompt: str) -> None:
     bundle = to_bundle(preview(prompt))
-    blocks = str(bundle["text/markdown"]).split("\n\n")
+    first, *lines = str(bundle["text/markdown"]).split("\n")
+    end = lines.index(first.removesuffix("text"))
 
     assert "\x1b" not in str(bundle)
-    assert blocks[0].splitlines()[0] == f"{blocks[0].splitlines()[-1]}text"
+    assert lines[:end] == prompt.replace("\x1b[31m", "").split("\n")
+    assert lines[end + 2] == "2 tokens of 1,024; temperature 0.0. Nothing was generated."
 
 
 def test_the_model_is_not_asked(

@@ -3,11 +3,10 @@
 import pytest
 
 from localllm_magics.core.completion import ModelUsed
-from localllm_magics.core.events import Event, Loading, Pending, Reading, TextDelta
+from localllm_magics.core.events import Done, Event, Loading, Pending, Reading, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request, to_messages
-from localllm_magics.core.events import Done
 from localllm_magics.notebook.status import LiveStatus
 
 USED = ModelUsed(reference="demo", engine="kernel", device="CPU", context=2048)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import psutil
+
 TEMPERATURE, TOP_K, TOP_P, MIN_P = 0.8, 40, 0.95, 0.05
 
 
@@ -61,17 +63,36 @@ class Sample:
     wall_seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Megabytes of a process.
+
+    Args:
+        resident: In memory now.
+        reserved: Address space, which may become resident later.
+    """
+
+    resident: float
+    reserved: float
+
+
 class Contender(Protocol):
     """Something that answers."""
 
     def ask(self, ask: Ask) -> Sample:
         """Answer ASK."""
 
-    def resident_bytes(self) -> int:
-        """Memory that its process holds now."""
+    def memory(self) -> Memory:
+        """What its process holds now."""
 
     def close(self) -> None:
         """Leave no process behind."""
+
+
+def memory_of(process: int) -> Memory:
+    """The memory of a running process, by its number."""
+    info = psutil.Process(process).memory_info()
+    return Memory(resident=info.rss / 1e6, reserved=info.vms / 1e6)
 
 
 def steps(tokens: int, *, cut_off: bool) -> int:

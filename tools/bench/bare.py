@@ -33,7 +33,7 @@ class BareLoop:
     def ask(self, ask: Ask) -> Sample:
         """Answer ASK."""
         called = time.perf_counter()
-        api.llama_memory_clear(self._memory, False)  # noqa: FBT003 - a C function
+        api.llama_memory_clear(self._memory, False)
         tokens = self._tokens(ask.prompt)
         started = time.perf_counter()
         self._read(tokens)
@@ -55,7 +55,7 @@ class BareLoop:
     def _tokens(self, text: str) -> list[int]:
         data = text.encode()
         array = (api.llama_token * (len(data) + 16))()
-        count = api.llama_tokenize(self._vocabulary, data, len(data), array, len(array), True, True)  # noqa: FBT003 - same
+        count = api.llama_tokenize(self._vocabulary, data, len(data), array, len(array), True, True)
         return list(array[:count])
 
     def _read(self, tokens: list[int]) -> None:
@@ -76,8 +76,8 @@ class BareLoop:
             token[0] = chosen = api.llama_sampler_sample(sampler, context, -1)
             if api.llama_vocab_is_eog(vocabulary, chosen):
                 return "".join(pieces), len(pieces), False
-            size = api.llama_token_to_piece(vocabulary, chosen, buffer, _PIECE_BYTES, 0, False)  # noqa: FBT003 - same
-            pieces.append(utf8.decode(buffer[:size]))
+            size = api.llama_token_to_piece(vocabulary, chosen, buffer, _PIECE_BYTES, 0, False)
+            pieces.append(utf8.decode(ctypes.string_at(buffer, size)))
             if len(pieces) == limit:
                 return "".join(pieces), limit, True
             api.llama_decode(context, batch)

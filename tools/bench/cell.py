@@ -2,9 +2,7 @@
 
 import shlex
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
-
-from tools.bench.ask import MIN_P, TEMPERATURE, TOP_K, TOP_P, Ask, Sample, Setup, steps
+from tools.bench.ask import MIN_P, TEMPERATURE, TOP_K, TOP_P, Ask, Memory, Sample, Setup, memory_of, steps
 from tools.bench.kernel import LOAD_EXTENSION, Cell, Kernel
 
 
@@ -14,16 +12,20 @@ class CellContender:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self.kernel = Kernel()
-        self.kernel.run(LOAD_EXTENSION)
+        try:
+            self.kernel.run(LOAD_EXTENSION)
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, ask: Ask) -> Sample:
         """Answer ASK in a cell: counts and rates from its document, `wall_seconds` as a front end sees it."""
         cell = self.kernel.run(source(self._setup, ask))
         return to_sample(cell)
 
-    def resident_bytes(self) -> int:
-        """Memory that the kernel holds now."""
-        return int(psutil.Process(self.kernel.process_id).memory_info().rss)
+    def memory(self) -> Memory:
+        """What its process holds now."""
+        return memory_of(self.kernel.process_id)
 
     def close(self) -> None:
         """End the kernel."""

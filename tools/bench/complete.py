@@ -2,7 +2,7 @@
 
 import time
 
-import localllm_magics as llm
+from localllm_magics.session import load
 from tools.bench.ask import MIN_P, TEMPERATURE, TOP_K, TOP_P, Ask, Sample, Setup, steps
 
 
@@ -10,7 +10,7 @@ class Complete:
     """A loaded model."""
 
     def __init__(self, setup: Setup) -> None:
-        self._model = llm.load(setup.reference, ctx=setup.context, threads=setup.threads)
+        self._model = load(setup.reference, ctx=setup.context, threads=setup.threads)
 
     def ask(self, ask: Ask) -> Sample:
         """Answer ASK."""

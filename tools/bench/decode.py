@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
-from tools.bench.ask import Ask, Contender, Sample
+from tools.bench.ask import Ask, Contender, Memory, Sample
 from tools.bench.cell import CellContender
 from tools.bench.result import Row, Section, at_least, ratio_row
 from tools.bench.subject import Subject
@@ -13,7 +13,6 @@ from tools.bench.worker import BARE, COMPLETE, HIGH_LEVEL, Worker
 
 _CELL = "cell"
 _NAMES = {BARE: "bare C-API loop", HIGH_LEVEL: "`Llama.create_completion`", COMPLETE: "`Model.complete`", _CELL: "cell"}
-_SAVED_MEGABYTES = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +36,12 @@ def decode(subject: Subject, say: Callable[[str], None]) -> Section:
     """All contenders on SUBJECT."""
     with ExitStack() as stack:
         contenders: dict[str, Contender] = {}
-        for name in _NAMES:
-            say(f"decode on {subject.name}: loading for {_NAMES[name]}")
+        for name, words in _NAMES.items():
+            say(f"decode on {subject.name}: loading for {words}")
             new = CellContender(subject.setup) if name == _CELL else Worker(name, subject.setup)
             contenders[name] = stack.enter_context(closing(new))
         turns = play(contenders, subject.asks, subject.rounds, lambda text: say(f"decode on {subject.name}: {text}"))
-        memory = {name: contender.resident_bytes() / 1e6 for name, contender in contenders.items()}
+        memory = {name: contender.memory() for name, contender in contenders.items()}
     tokens = sum(sample.tokens for sample in turns[BARE][0].samples)
     return Section(
         title=f"Decoding, {subject.name}: {tokens} tokens a round, {subject.rounds} rounds, "
@@ -82,19 +81,14 @@ def _speed(subject: Subject, turns: Mapping[str, Sequence[Turn]]) -> list[Row]:
     ]
 
 
-def _memory(subject: Subject, megabytes: Mapping[str, float]) -> list[Row]:
-    ours, peer = megabytes[COMPLETE], megabytes[HIGH_LEVEL]
-    has_target = subject.limits.complete is not None and subject.limits.cell is not None
+def _memory(subject: Subject, memory: Mapping[str, Memory]) -> list[Row]:
+    ours, high, bare = memory[COMPLETE], memory[HIGH_LEVEL], memory[BARE]
+    saved = at_least(high.resident - ours.resident, subject.limits.saved_megabytes, "MB less")
+    name = "resident memory, `Model.complete` against"
     return [
-        Row(
-            measure="resident memory, `Model.complete` and `Llama`",
-            unit="MB",
-            ours=ours,
-            peer=peer,
-            ratios=(ours / peer,),
-            target=at_least(peer - ours, _SAVED_MEGABYTES, "MB less") if has_target else None,
-        ),
-        Row(measure="the same, bare loop as peer", unit="MB", ours=ours, peer=megabytes[BARE]),
+        Row(measure=f"{name} `Llama`", unit="MB", ours=ours.resident, peer=high.resident, target=saved),
+        Row(measure=f"{name} the bare loop", unit="MB", ours=ours.resident, peer=bare.resident),
+        Row(measure="reserved memory, against `Llama`", unit="MB", ours=ours.reserved, peer=high.reserved),
     ]
 
 

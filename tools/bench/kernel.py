@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import subprocess
 import sys
 import tempfile
 import time
@@ -91,7 +92,11 @@ class Kernel:
         assert spec is not None
         spec.argv[0] = sys.executable
         # No start-up files of the user's.
-        self._manager.start_kernel(env={**os.environ, "IPYTHONDIR": self._home.name})
+        self._manager.start_kernel(
+            env={**os.environ, "IPYTHONDIR": self._home.name},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         self._client = self._manager.client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=_SECONDS)

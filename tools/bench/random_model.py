@@ -80,7 +80,7 @@ def _add_metadata(writer: GGUFWriter, shape: Shape, words: Vocabulary) -> None:
     writer.add_token_merges(words.merges)
     writer.add_bos_token_id(words.id(BOS))
     writer.add_eos_token_id(words.id(END_OF_TURN))
-    writer.add_add_bos_token(False)  # noqa: FBT003 - a foreign function
+    writer.add_add_bos_token(False)
     writer.add_chat_template(CHATML)
 
 

@@ -47,12 +47,12 @@ def _long_prompt(number: int) -> Ask:
 def _after_a_while(begun: Callable[[Sequence[Message]], bool], number: int) -> Callable[[Sequence[Message]], bool]:
     """Says yes some time, another one for each NUMBER, after BEGUN does."""
     delay = random.Random(number).uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
-    since: list[float] = []
+    since: list[float] = []  # the moment when BEGUN was true first
 
     def is_time(messages: Sequence[Message]) -> bool:
         if not since and begun(messages):
             since.append(time.perf_counter())
-        return bool(since) and time.perf_counter() - since[0] >= delay
+        return any(time.perf_counter() - begin >= delay for begin in since)
 
     return is_time
 
@@ -67,8 +67,8 @@ def _has_text(messages: Sequence[Message]) -> bool:
 
 def _was_stopped_in(phase: str, cell: Cell) -> bool:
     document = cell.document
-    has_tokens = document["stats"]["completion_tokens"] > 0
-    return document["finish_reason"] == "stopped" and has_tokens == (phase == "answer")
+    stopped_in = "answer" if document["stats"]["completion_tokens"] else "prompt"
+    return stopped_in == phase and bool(document["finish_reason"] == "stopped")
 
 
 def _rows(phase: str, cells: Sequence[Cell]) -> list[Row]:

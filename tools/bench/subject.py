@@ -21,6 +21,7 @@ class Limits:
     complete: float | None = None
     cell: float | None = None
     showing: float | None = None
+    saved_megabytes: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def demo_subject(*, rounds: int) -> Subject:
 def half_billion_subject(*, rounds: int, tokens: int) -> Subject:
     """A model of the shape of Qwen2-0.5B with random Q4_0 weights."""
     subject = _random_subject(HALF_BILLION, "0.5 B", rounds=rounds, tokens=tokens)
-    return replace(subject, limits=Limits(complete=0.97, cell=0.95, showing=0.98))
+    return replace(subject, limits=Limits(complete=0.97, cell=0.95, showing=0.98, saved_megabytes=250))
 
 
 def tiny_subject(*, rounds: int, tokens: int) -> Subject:

@@ -29,10 +29,7 @@ def traffic(subject: Subject, sizes: Sequence[int], say: Callable[[str], None]) 
     return Section(
         title=f"IOPub traffic of a `%%llm` cell, {subject.name}",
         rows=tuple(rows),
-        notes=(
-            "Budget: 6 bytes for each byte of text, 4 kB for each second of generation, and 20 kB; "
-            "at most 25 messages in any second.",
-        ),
+        notes=("Budget: 6 bytes for each byte of text, 4 kB for each second, and 20 kB; 25 messages in any second.",),
     )
 
 

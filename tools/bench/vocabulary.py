@@ -62,6 +62,6 @@ def _pairs_to_merge(count: int) -> list[tuple[str, str]]:
     space = "Ġ"
     pairs = [first + second for first, second in itertools.product(string.ascii_lowercase, repeat=2)]
     merged = [(pair[0], pair[1]) for pair in pairs] + [(space, pair) for pair in pairs]
-    fours = random.Random(0).sample(list(itertools.product(pairs, repeat=2)), count - len(merged))  # noqa: S311 - no secret
+    fours = random.Random(0).sample(list(itertools.product(pairs, pairs)), count - len(merged))  # noqa: S311 - no secret
     half = len(fours) // 2
     return [*merged, *fours[:half], *((space + first, second) for first, second in fours[half:])]

@@ -5,9 +5,7 @@ import multiprocessing
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
-
-from tools.bench.ask import Ask, Sample, Setup
+from tools.bench.ask import Ask, Memory, Sample, Setup, memory_of
 
 _SECONDS = 600
 BARE = "tools.bench.bare:BareLoop"
@@ -47,9 +45,9 @@ class Worker:
         assert isinstance(sample, Sample)
         return sample
 
-    def resident_bytes(self) -> int:
-        """Memory that the process holds now."""
-        return int(psutil.Process(self._process.pid).memory_info().rss)
+    def memory(self) -> Memory:
+        """What its process holds now."""
+        return memory_of(self._process.pid or 0)
 
     def close(self) -> None:
         """End the process."""

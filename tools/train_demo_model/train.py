@@ -23,8 +23,8 @@ from torch import Tensor
 from tools.train_demo_model.llama import Llama, Shape
 from tools.train_demo_model.rows import BATCH, Rows, batches, make_tokenizer
 
-STEPS = 3600
-DECAY = 2000
+STEPS = 2200
+DECAY = 1100
 WARM_UP = 60
 PEAK_RATE = 3e-3
 SEED = 1

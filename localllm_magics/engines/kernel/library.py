@@ -48,11 +48,12 @@ class Log:
     def collecting(self) -> Iterator[list[str]]:
         """A list that receives what is said in the block."""
         pieces: list[str] = []
-        self._collectors.append(pieces)
+        self._collectors = [*self._collectors, pieces]
         try:
             yield pieces
         finally:
-            self._collectors.remove(pieces)
+            # By identity: two that were told the same are equal.
+            self._collectors = [collector for collector in self._collectors if collector is not pieces]
 
     def __str__(self) -> str:
         return "".join(self._pieces)
@@ -86,7 +87,8 @@ class Library:
     @property
     def supports_gpu(self) -> bool:
         """Whether layers can go to any device but the CPU."""
-        return bool(self.api.llama_supports_gpu_offload())
+        # llama_supports_gpu_offload() says yes to every build with RPC, though no server be connected.
+        return any(device.is_gpu for device in self.devices())
 
     @property
     def system_info(self) -> str:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from localllm_magics.core.errors import BadOption, LoadFailed, PromptTooLong
 from localllm_magics.core.model_info import ModelInfo
@@ -13,6 +12,7 @@ from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.machine import free_memory, usual_threads
 from localllm_magics.engines.kernel.placement import Placement, context_size, gpu_layers, offload_notice, placement
+from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import ChatTemplate, Rendered
 from localllm_magics.engines.kernel.trial import NOTICE
 from localllm_magics.engines.kernel.vocabulary import Vocabulary
@@ -20,15 +20,6 @@ from localllm_magics.engines.kernel.weights import LoadStopped, Weights
 
 _TICK = 0.05
 _loading = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """A request as the model reads it."""
-
-    text: str
-    tokens: list[int]
-    notices: tuple[str, ...]
 
 
 class Loaded:
@@ -85,15 +76,12 @@ class Loaded:
         rendered = Rendered(text=request.messages[-1].content)
         if not request.raw:
             rendered = self._chat_template().render(request.messages)
-        text = rendered.text
-        # A template may have written the beginning-of-sequence token already.
-        bos = self.vocabulary.bos
-        add_special = not (bos and text.startswith(bos))
-        tokens = self.vocabulary.tokens(text, add_special=add_special, parse_special=True)
+        contents = () if request.raw else [message.content for message in request.messages]
+        tokens = prompt_tokens(self.vocabulary, rendered.text, contents)
         if not tokens:
             raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
         self._check_length(len(tokens))
-        return Prompt(text=text, tokens=tokens, notices=rendered.notices)
+        return Prompt(text=rendered.text, tokens=tokens, notices=rendered.notices)
 
     def choose(self, sampling: Sampling) -> Sampling:
         """SAMPLING with the model's defaults and a seed."""

@@ -64,13 +64,13 @@ def gpu_layers(asked: GpuLayers | None, layers: int, size_bytes: int, devices: l
 
 def placement(log: str, devices: list[Device]) -> Placement:
     """What LOG, the lines of a load, says about where things went."""
-    offloaded = _OFFLOADED.search(log)
-    layers = int(offloaded[1]) if offloaded else 0
     gpus = {device.name for device in devices if device.is_gpu}
     buffers = [(name, float(size)) for name, size in _BUFFER.findall(log)]
-    used = list(dict.fromkeys(name for name, _ in buffers if name in gpus))
-    names = used if layers else []
-    if not names or (offloaded and layers < int(offloaded[2])):
+    names = list(dict.fromkeys(name for name, _ in buffers if name in gpus))
+    # A build with RPC speaks of offloaded layers where there is no GPU at all.
+    offloaded = _OFFLOADED.search(log) if names else None
+    layers = int(offloaded[1]) if offloaded else 0
+    if offloaded is None or layers < int(offloaded[2]):
         names = ["CPU", *names]
     return Placement(
         device=" + ".join(names),

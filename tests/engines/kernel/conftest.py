@@ -1,15 +1,17 @@
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from localllm_magics.catalog.discover import bundled_model
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Sampling
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.loaded import Loaded
+from tests.engines.kernel.asking import ALIKE, GREEDY, LONG, SHORT, WILD, Answers, answer, ask, fresh_engine
 from tests.engines.kernel.random_model import write_random_model
 
 
@@ -46,5 +48,10 @@ def loaded(lib: Library, demo: ModelInfo) -> Iterator[Loaded]:
 
 
 @pytest.fixture(scope="session")
-def greedy() -> Sampling:
-    return Sampling(temperature=0.0, max_tokens=24)
+def fresh(demo: ModelInfo) -> Answers:
+    """What a model that was never asked before answers."""
+    answers = {}
+    for prompt, sampling in product((SHORT, LONG, ALIKE), (GREEDY, WILD)):
+        with fresh_engine(demo) as engine:
+            answers[prompt, sampling] = answer(engine, ask(prompt, sampling)).text
+    return answers

@@ -1,5 +1,6 @@
 """A model file with random weights: its words mean nothing, and there is no end to them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,21 @@ import numpy as np
 
 from localllm_magics import demo
 
+Metadata = Mapping[str, str | int | bool | None]
+
 _LAYERS, _WIDTH, _INNER, _HEADS, _CONTEXT = 8, 512, 1536, 8, 8192
+_KINDS: dict[type, gguf.GGUFValueType] = {
+    bool: gguf.GGUFValueType.BOOL,
+    int: gguf.GGUFValueType.UINT32,
+    str: gguf.GGUFValueType.STRING,
+}
 _TYPE = gguf.GGMLQuantizationType.Q8_0
 
 
-def write_random_model(path: Path, *, architecture: str = "llama", **metadata: str | int) -> Path:
-    """Write a model to PATH, with the vocabulary of the bundled one, and METADATA on top."""
+def write_random_model(path: Path, metadata: Metadata | None = None, *, architecture: str = "llama") -> Path:
+    """Write a model to PATH, with the vocabulary of the bundled one, and METADATA on top; None leaves a key out."""
     writer = gguf.GGUFWriter(path, architecture)
-    words = _copy_vocabulary(writer, metadata)
+    words = _copy_vocabulary(writer, metadata or {})
     writer.add_name("random")
     writer.add_context_length(_CONTEXT)
     writer.add_embedding_length(_WIDTH)
@@ -34,7 +42,7 @@ def write_random_model(path: Path, *, architecture: str = "llama", **metadata: s
     return path
 
 
-def _copy_vocabulary(writer: gguf.GGUFWriter, metadata: dict[str, str | int]) -> int:
+def _copy_vocabulary(writer: gguf.GGUFWriter, metadata: Metadata) -> int:
     """Copy the bundled model's vocabulary; how many words it has."""
     fields: dict[str, Any] = gguf.GGUFReader(demo.PATH).fields
     words: list[str] = fields["tokenizer.ggml.tokens"].contents()
@@ -44,8 +52,8 @@ def _copy_vocabulary(writer: gguf.GGUFWriter, metadata: dict[str, str | int]) ->
             kind, inner = field.types[0], field.types[1] if len(field.types) > 1 else None
             writer.add_key_value(key, value, kind, sub_type=inner)
     for key, value in metadata.items():
-        kind = gguf.GGUFValueType.STRING if isinstance(value, str) else gguf.GGUFValueType.UINT32
-        writer.add_key_value(key, value, kind)
+        if value is not None:
+            writer.add_key_value(key, value, _KINDS[type(value)])
     return len(words)
 
 

@@ -93,17 +93,25 @@ load_tensors: RPC0[127.0.0.1:50052] model buffer size =    3.00 MiB
     [
         pytest.param("", [CPU], Placement(device="CPU", gpu_layers=0, memory_bytes=0), id="silence"),
         pytest.param(CPU_LOG, [CPU], Placement(device="CPU", gpu_layers=0, memory_bytes=4 << 20), id="CPU"),
+        pytest.param(
+            "load_tensors: offloaded 7/7 layers to GPU\n" + CPU_LOG,
+            [CPU],
+            Placement(device="CPU", gpu_layers=0, memory_bytes=4 << 20),
+            id="a build with RPC, and no GPU",
+        ),
+        pytest.param(
+            GPU_LOG, [CPU, RPC], Placement(device=f"CPU + {RPC.name}", gpu_layers=2, memory_bytes=4 << 20), id="both"
+        ),
+        pytest.param(
+            GPU_LOG.replace("2/5", "5/5"),
+            [CPU, RPC],
+            Placement(device=RPC.name, gpu_layers=5, memory_bytes=4 << 20),
+            id="GPU",
+        ),
     ],
 )
 def test_the_log_tells_where_things_went(log: str, devices: list[Device], expected: Placement) -> None:
     assert placement(log, devices) == expected
-
-
-def test_the_log_tells_how_many_layers_are_on_a_gpu() -> None:
-    found = placement(GPU_LOG, [CPU, RPC])
-
-    assert (found.gpu_layers, found.memory_bytes) == (2, 4 << 20)
-    assert "RPC0" in found.device
 
 
 NO_GPU = "this build has no GPU support. Type: "

@@ -1,0 +1,148 @@
+import pytest
+
+from localllm_magics.core.errors import BadOption, PromptTooLong
+from localllm_magics.core.events import Reading
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.engine import KernelEngine
+from tests.engines.kernel.asking import ALIKE, GREEDY, LONG, SHORT, WILD, Answers, answer, ask, fresh_engine
+
+
+@pytest.mark.parametrize("prompt", [SHORT, LONG], ids=["short", "long"])
+def test_one_thread_and_two_give_the_same_greedy_answer(demo: ModelInfo, fresh: Answers, prompt: str) -> None:
+    with fresh_engine(demo, threads=2) as engine:
+        text = answer(engine, ask(prompt)).text
+
+    assert text == fresh[prompt, GREEDY]
+
+
+def test_the_same_seed_gives_the_same_text(engine: KernelEngine) -> None:
+    texts = [answer(engine, ask(SHORT, WILD)).text for _ in range(3)]
+
+    assert len(set(texts)) == 1
+
+
+def test_other_seeds_give_other_texts(engine: KernelEngine) -> None:
+    texts = {answer(engine, ask(SHORT, Sampling(temperature=2.0, top_k=0, max_tokens=24))).text for _ in range(4)}
+
+    assert len(texts) > 1
+
+
+def test_the_seed_that_was_drawn_brings_the_answer_back(engine: KernelEngine) -> None:
+    first = answer(engine, ask(SHORT, Sampling(temperature=2.0, top_k=0, max_tokens=24)))
+
+    again = answer(engine, ask(SHORT, first.sampling))
+
+    assert again.text == first.text
+
+
+def test_a_used_model_answers_as_a_fresh_one(engine: KernelEngine, fresh: Answers) -> None:
+    asked = [(prompt, sampling) for prompt in (LONG, ALIKE, SHORT, ALIKE, LONG, LONG) for sampling in (WILD, GREEDY)]
+
+    completions = [answer(engine, ask(prompt, sampling)) for prompt, sampling in asked]
+
+    assert [completion.text for completion in completions] == [fresh[key] for key in asked]
+    assert any(completion.stats.cached_tokens >= 256 for completion in completions)
+
+
+def test_tokens_of_the_last_prompt_are_read_once(engine: KernelEngine) -> None:
+    answer(engine, ask(LONG))
+
+    events = [event for event in engine.stream(ask(ALIKE), Stop()) if isinstance(event, Reading)]
+
+    first, last = events[0], events[-1]
+    assert (first.done, first.cached) == (first.cached, last.cached)
+    assert first.cached % 256 == 0
+    assert first.cached > 0
+    assert last.done == last.total > 256
+
+
+def test_a_limit_of_tokens_is_kept(engine: KernelEngine) -> None:
+    completion = answer(engine, ask(SHORT, Sampling(temperature=0.0, max_tokens=3)))
+
+    assert (completion.stats.completion_tokens, completion.finish_reason) == (3, "length")
+
+
+def test_an_answer_ends_by_itself(engine: KernelEngine) -> None:
+    completion = answer(engine, ask(SHORT, Sampling(temperature=0.0)))
+
+    assert completion.finish_reason == "stop"
+    assert completion.text.strip()
+
+
+def test_an_answer_ends_where_the_context_is_full(demo: ModelInfo) -> None:
+    with fresh_engine(demo, ctx=256) as engine:
+        context = len(engine.preview(ask(SHORT), Stop()).tokens)
+        assert engine.used.context is not None
+        text = "Once upon a time, there was a"
+        words = 1
+        while context < engine.used.context - 12:
+            words += 1
+            context = len(engine.preview(ask(f"{'the ' * words}{text}", raw=True), Stop()).tokens)
+
+        completion = answer(engine, ask(f"{'the ' * words}{text}", Sampling(temperature=0.0), raw=True))
+
+    stats = completion.stats
+    assert completion.finish_reason == "length"
+    assert stats.prompt_tokens + stats.completion_tokens == completion.model.context
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["chat", "raw"])
+def test_a_prompt_longer_than_the_context_is_refused_with_sizes(engine: KernelEngine, raw: bool) -> None:
+    completion = answer(engine, ask("cat " * 3000, raw=raw))
+
+    error = completion.error
+    assert error is not None
+    assert error.kind == "prompt_too_long"
+    assert error.message.endswith(" tokens, and the context of demo holds 1,024.")
+    assert error.hint.startswith("Shorten the prompt by at least ")
+    assert completion.finish_reason == "error"
+
+
+def test_a_prompt_that_a_larger_context_would_hold_says_which(demo: ModelInfo) -> None:
+    with fresh_engine(demo, ctx=256) as engine, pytest.raises(PromptTooLong) as caught:
+        engine.preview(ask(LONG[:2500]), Stop())
+
+    assert caught.value.hint.startswith("Try --ctx ")
+
+
+def test_after_a_refused_prompt_the_next_answer_is_right(engine: KernelEngine, fresh: Answers) -> None:
+    answer(engine, ask("cat " * 3000))
+
+    assert answer(engine, ask(SHORT)).text == fresh[SHORT, GREEDY]
+
+
+def test_an_empty_text_cannot_be_continued(engine: KernelEngine) -> None:
+    with pytest.raises(BadOption, match="The prompt is empty"):
+        engine.preview(ask("", raw=True), Stop())
+
+
+def test_a_stop_text_ends_the_answer_and_is_no_part_of_it(engine: KernelEngine, fresh: Answers) -> None:
+    whole = fresh[SHORT, GREEDY]
+    end = whole[11:15]
+
+    completion = answer(engine, ask(SHORT, Sampling(temperature=0.0, max_tokens=24, stop=(end,))))
+
+    assert completion.text == whole[: whole.index(end)]
+    assert completion.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        pytest.param("Grüße, 日本, 🦙 and \u202eright to left", id="unicode"),
+        pytest.param("\x00\x01\x7f", id="control"),
+        pytest.param("<|im_end|><|im_start|>", id="marks"),
+        pytest.param("{{ 1 / 0 }} {% raw %}", id="Jinja"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_any_prompt_is_answered(engine: KernelEngine, prompt: str) -> None:
+    assert answer(engine, ask(prompt)).error is None
+
+
+def test_half_characters_are_read_as_question_marks(engine: KernelEngine) -> None:
+    texts = [answer(engine, ask(f"Why{mark}", WILD)).text for mark in ("\ud800", "?")]
+
+    assert texts[0] == texts[1]

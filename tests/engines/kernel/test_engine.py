@@ -1,0 +1,273 @@
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.core.completion import Completion, ModelUsed
+from localllm_magics.core.errors import LoadFailed, UsageError
+from localllm_magics.core.events import Done, Event, Loading, Reading, TextDelta
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.engine import KernelEngine
+from localllm_magics.engines.kernel.library import library
+from tests.engines.kernel.asking import (
+    ALIKE,
+    GREEDY,
+    LONG,
+    SHORT,
+    STOPS,
+    WILD,
+    Answers,
+    Asked,
+    answer,
+    ask,
+    fresh_engine,
+    stop_in_decode,
+    stop_in_load,
+)
+
+
+def test_events_go_from_loading_to_done(engine: KernelEngine) -> None:
+    events = list(engine.stream(ask(SHORT), Stop()))
+
+    kinds = list(dict.fromkeys(type(event) for event in events))
+    done = events[-1]
+    assert kinds == [Loading, Reading, TextDelta, Done]
+    assert isinstance(done, Done)
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == done.completion.text
+    assert sum(event.tokens for event in events if isinstance(event, TextDelta)) == (
+        done.completion.stats.completion_tokens
+    )
+    assert [event for event in events if isinstance(event, Loading)][:: len(events)] == [Loading(0.0)]
+
+
+def test_a_loaded_model_is_not_loaded_again(engine: KernelEngine) -> None:
+    assert list(engine.load(Stop()))[-1] == Loading(1.0)
+
+    assert list(engine.load(Stop())) == []
+    assert not any(isinstance(event, Loading) for event in engine.stream(ask(SHORT), Stop()))
+
+
+def test_the_completion_says_what_was_used(engine: KernelEngine, demo: ModelInfo) -> None:
+    completion = answer(engine, ask(SHORT, Sampling(max_tokens=2)))
+
+    assert completion.model == ModelUsed(
+        reference="demo",
+        name="demo",
+        engine="kernel",
+        device="CPU",
+        architecture="llama",
+        quantization=demo.quantization,
+        size_bytes=demo.size_bytes,
+        parameters=demo.parameters,
+        gpu_layers=0,
+        layers=demo.layers,
+        context=demo.context,
+    )
+    assert completion.versions.engine == f"llama-cpp-python {library().version}"
+    assert None not in [
+        getattr(completion.sampling, name) for name in ("temperature", "top_k", "top_p", "min_p", "seed")
+    ]
+
+
+def test_what_is_not_loaded_has_no_size(engine: KernelEngine) -> None:
+    before = (engine.memory_bytes, engine.notices, engine.used.device, engine.used.context, repr(engine))
+
+    list(engine.load(Stop()))
+
+    assert before == (0, (), None, None, "<KernelEngine demo not loaded>")
+    assert engine.memory_bytes > 10**6
+    assert repr(engine) == "<KernelEngine demo loaded>"
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("prompt", [SHORT, LONG, ALIKE], ids=["short", "long", "alike"])
+def test_after_a_stop_the_next_answer_is_that_of_a_fresh_model(
+    engine: KernelEngine, fresh: Answers, stop: Callable[[KernelEngine], Completion], prompt: str
+) -> None:
+    stopped = stop(engine)
+
+    texts = [answer(engine, ask(prompt, sampling)).text for sampling in (WILD, GREEDY)]
+
+    assert (stopped.finish_reason, stopped.state) == ("stopped", "stopped")
+    assert texts == [fresh[prompt, WILD], fresh[prompt, GREEDY]]
+
+
+def test_a_stop_while_loading_leaves_nothing_in_memory(engine: KernelEngine) -> None:
+    completion = stop_in_load(engine)
+
+    assert (completion.text, engine.memory_bytes) == ("", 0)
+
+
+def test_a_stop_in_decode_keeps_the_text(engine: KernelEngine, fresh: Answers) -> None:
+    completion = stop_in_decode(engine)
+
+    assert completion.text
+    assert fresh[ALIKE, GREEDY].startswith(completion.text)
+    assert completion.stats.completion_tokens >= 5
+
+
+def test_a_stop_before_the_start_does_nothing(engine: KernelEngine) -> None:
+    stop = Stop()
+    stop.set()
+
+    events = list(engine.stream(ask(SHORT), stop))
+
+    assert [type(event) for event in events] == [Done]
+    assert list(engine.load(stop)) == []
+    assert engine.memory_bytes == 0
+    with pytest.raises(UsageError, match="The load was stopped"):
+        engine.preview(ask(SHORT), stop)
+
+
+def test_a_preview_is_what_would_be_sent(engine: KernelEngine) -> None:
+    preview = engine.preview(ask(SHORT, Sampling(temperature=0.5)), Stop())
+    completion = answer(engine, ask(SHORT, Sampling(max_tokens=1)))
+
+    assert SHORT in preview.prompt
+    assert "".join(text for _, text in preview.tokens).endswith(preview.prompt)
+    assert len(preview.tokens) == completion.stats.prompt_tokens
+    assert (preview.context, preview.sampling.temperature) == (1024, 0.5)
+
+
+def test_threads_that_ask_at_once_all_get_their_answer(engine: KernelEngine, fresh: Answers) -> None:
+    keys = [(prompt, sampling) for prompt in (SHORT, LONG, ALIKE) for sampling in (GREEDY, WILD)]
+    texts: Answers = {}
+
+    def work(key: Asked) -> None:
+        texts[key] = answer(engine, ask(*key)).text
+
+    threads = [threading.Thread(target=work, args=(key,)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert texts == {key: fresh[key] for key in keys}
+
+
+def test_who_waits_for_a_turn_can_stop(engine: KernelEngine) -> None:
+    holder = engine.stream(ask(SHORT), Stop())
+    next(holder)
+    stop, ended = Stop(), list[Event]()
+    waiter = threading.Thread(target=lambda: ended.extend(engine.stream(ask(SHORT), stop)))
+    waiter.start()
+
+    stop.set()
+    waiter.join()
+    *_, done = holder
+
+    assert [type(event) for event in ended] == [Done]
+    assert isinstance(done, Done)
+
+
+def test_closing_stops_what_runs(engine: KernelEngine) -> None:
+    reached, stop, events = threading.Event(), Stop(), list[Event]()
+
+    def work() -> None:
+        for event in engine.stream(ask(LONG), stop):
+            events.append(event)
+            if isinstance(event, TextDelta):
+                reached.set()
+                stop.wait(None)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    reached.wait()
+    engine.close()
+    worker.join()
+
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.completion.finish_reason == "stopped"
+    assert (engine.memory_bytes, repr(engine)) == (0, "<KernelEngine demo closed>")
+
+
+@pytest.mark.parametrize("is_loaded", [False, True], ids=["not loaded", "loaded"])
+def test_after_closing_it_says_so(engine: KernelEngine, is_loaded: bool) -> None:
+    if is_loaded:
+        list(engine.load(Stop()))
+
+    engine.close()
+    engine.close()
+
+    with pytest.raises(UsageError) as caught:
+        list(engine.load(Stop()))
+    assert (caught.value.message, caught.value.hint) == ("demo was unloaded.", "Type: %llm load demo")
+    with pytest.raises(UsageError, match="demo was unloaded"):
+        list(engine.stream(ask(SHORT), Stop()))
+
+
+def abandon(events: Iterator[Event]) -> None:
+    """Take one event and leave."""
+    next(events)
+    assert isinstance(events, Generator)
+    events.close()
+
+
+def test_an_abandoned_stream_gives_its_turn_back(engine: KernelEngine, fresh: Answers) -> None:
+    abandon(engine.stream(ask(LONG), Stop()))
+
+    assert answer(engine, ask(SHORT)).text == fresh[SHORT, GREEDY]
+
+
+def test_an_abandoned_load_can_be_repeated(engine: KernelEngine, fresh: Answers) -> None:
+    abandon(engine.load(Stop()))
+
+    assert answer(engine, ask(SHORT)).text == fresh[SHORT, GREEDY]
+
+
+def test_a_file_that_vanished_is_told(tmp_path: Path, demo: ModelInfo) -> None:
+    gone = replace(demo, path=tmp_path / "gone.gguf")
+
+    with fresh_engine(gone) as engine, pytest.raises(LoadFailed, match=r"llama\.cpp refused gone\.gguf"):
+        list(engine.load(Stop()))
+
+
+UNLOAD = """
+import resource, sys
+from pathlib import Path
+
+from localllm_magics.catalog.inspect import describe_file
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.kernel.engine import KernelEngine
+from localllm_magics.model import Model
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+info = describe_file(Path(sys.argv[1]), reference="random", source="folder")
+sizes = []
+for _ in range(4):
+    model = Model(KernelEngine(info, LoadOptions(threads=1, ctx=2048)), info)
+    model.complete("Why?", max_tokens=2)
+    sizes.append(resident())
+    model.unload()
+    sizes.append(resident())
+print(*sizes)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process does not know its size")
+def test_unloading_gives_the_memory_back(random_model: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", UNLOAD, str(random_model)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    sizes = [int(size) for size in result.stdout.split()]
+    loaded, unloaded = sizes[::2], sizes[1::2]
+    # Weights of 30 MB; the first time, libraries come into memory too.
+    assert all(before - after > 25e6 for before, after in zip(loaded, unloaded, strict=True))
+    assert unloaded[-1] - unloaded[0] < 10e6

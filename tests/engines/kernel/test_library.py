@@ -1,0 +1,117 @@
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.library import Library, install_hint, library
+from localllm_magics.engines.kernel.loaded import Loaded
+
+ROOT = Path(__file__).parents[3]
+COMPLETE = """
+from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.session import load
+
+try:
+    load("demo")
+except LocalLLMError as error:
+    print(error.kind, error.message, error.hint, sep="\\n")
+"""
+
+
+def test_there_is_one_library(lib: Library) -> None:
+    assert library() is lib
+    assert lib.version in repr(lib)
+
+
+def test_it_knows_itself(lib: Library) -> None:
+    assert lib.path.is_file()
+    assert "CPU" in lib.system_info
+    assert "CPU" in [device.name for device in lib.devices()]
+    assert lib.supports_gpu == any(device.is_gpu for device in lib.devices())
+
+
+def test_what_it_says_is_kept_and_not_printed(lib: Library, demo: ModelInfo, capfd: pytest.CaptureFixture[str]) -> None:
+    with lib.log.collecting() as said:
+        Loaded(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop()).close()
+
+    assert "llama_model_loader" in "".join(said)
+    assert "llama_model_loader" in str(lib.log)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_collected_after_the_block(lib: Library) -> None:
+    with lib.log.collecting() as said:
+        lib.log.add("one ")
+    lib.log.add("two ")
+
+    assert said == ["one "]
+    assert str(lib.log).endswith("one two ")
+
+
+def run_with(folder: Path) -> list[str]:
+    """What a load says where FOLDER, our package and a few others are all there is to import."""
+    for name in ("jinja2", "markupsafe", "platformdirs"):
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        (folder / name).symlink_to(spec.submodule_search_locations[0])
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", COMPLETE],
+        env={"PYTHONPATH": f"{folder}:{ROOT}", "XDG_CACHE_HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout.splitlines()
+
+
+def test_a_missing_library_says_what_to_install(tmp_path: Path) -> None:
+    assert run_with(tmp_path) == [
+        "engine_not_installed",
+        "llama-cpp-python is not installed; the kernel engine needs it.",
+        install_hint(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        pytest.param("raise OSError('libllama.so: no such file')", "libllama.so: no such file", id="no library"),
+        pytest.param("raise RuntimeError('Failed to load')", "Failed to load", id="cannot be loaded"),
+        pytest.param("import diskcache", "No module named 'diskcache'", id="something it needs"),
+    ],
+)
+def test_a_library_that_does_not_load_says_why(tmp_path: Path, source: str, reason: str) -> None:
+    (tmp_path / "llama_cpp.py").write_text(source)
+
+    assert run_with(tmp_path) == [
+        "engine_not_installed",
+        f"llama-cpp-python does not load: {reason}",
+        install_hint(),
+    ]
+
+
+def test_the_hint_is_a_command() -> None:
+    assert 'pip install "localllm-magics[llama]"' in install_hint()
+
+
+@pytest.mark.parametrize(
+    ("program", "flag"),
+    [
+        pytest.param("nvidia-smi", "-DGGML_CUDA=ON", id="NVIDIA"),
+        pytest.param("rocminfo", "-DGGML_HIP=ON", id="AMD"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are other programs")
+def test_the_hint_fits_the_gpu_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, flag: str
+) -> None:
+    (tmp_path / program).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert install_hint().startswith(f'Type: CMAKE_ARGS="{flag}" pip install ')

@@ -1,0 +1,62 @@
+import pytest
+
+from localllm_magics.engines.kernel.loaded import Loaded
+from localllm_magics.engines.kernel.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def vocabulary(loaded: Loaded) -> Vocabulary:
+    return loaded.vocabulary
+
+
+def to_text(vocabulary: Vocabulary, tokens: list[int], *, special: bool = False) -> str:
+    return b"".join(vocabulary.piece(token, special=special) for token in tokens).decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("Hello, world!", id="plain"),
+        pytest.param("Grüße, 日本, 🦙", id="unicode"),
+        pytest.param("a\n\n  b\tc", id="white space"),
+        pytest.param("x" * 5000, id="long word"),
+        pytest.param("a\x00b", id="zero"),
+    ],
+)
+def test_tokens_hold_the_text(vocabulary: Vocabulary, text: str) -> None:
+    tokens = vocabulary.tokens(text, add_special=False, parse_special=False)
+
+    assert to_text(vocabulary, tokens).removeprefix(" ") == text
+    assert all(0 <= token < vocabulary.size for token in tokens)
+
+
+def test_half_characters_become_question_marks(vocabulary: Vocabulary) -> None:
+    tokens = vocabulary.tokens("a\ud800b", add_special=False, parse_special=False)
+
+    assert tokens == vocabulary.tokens("a?b", add_special=False, parse_special=False)
+
+
+def test_the_end_token_ends_and_others_do_not(vocabulary: Vocabulary) -> None:
+    ends = [token for token in range(vocabulary.size) if vocabulary.is_end(token)]
+
+    assert 1 <= len(ends) < 10
+    assert vocabulary.eos in [vocabulary.piece(token, special=True).decode() for token in ends]
+
+
+def test_marks_are_read_as_such_only_if_wanted(vocabulary: Vocabulary) -> None:
+    mark = vocabulary.eos
+
+    read = vocabulary.tokens(mark, add_special=False, parse_special=True)
+    spelled = vocabulary.tokens(mark, add_special=False, parse_special=False)
+
+    assert len(read) == 1
+    assert vocabulary.is_end(read[0])
+    assert len(spelled) > 1
+    assert to_text(vocabulary, read) == ""
+    assert to_text(vocabulary, read, special=True) == mark
+
+
+def test_every_token_has_bytes_or_is_special(vocabulary: Vocabulary) -> None:
+    pieces = [vocabulary.piece(token, special=True) for token in range(vocabulary.size)]
+
+    assert [token for token, piece in enumerate(pieces) if not piece] == []

@@ -1,0 +1,106 @@
+"""What Ctrl-C does to a real process: each test has one of its own, and sends the signal from outside."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.engines.kernel.random_model import write_random_model
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+# A watcher tells when the worker is where it should be interrupted; the parent then sends the signal.
+PROGRAM = """
+import gc, sys, threading, time
+
+from localllm_magics.core.events import Loading, Reading, TextDelta
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.catalog.inspect import describe_file
+from localllm_magics.engines.kernel.engine import KernelEngine
+from localllm_magics.engines.stream import Stream
+from localllm_magics.model import Model
+from pathlib import Path
+
+
+def new_model():
+    info = describe_file(Path(sys.argv[1]), reference="random", source="folder")
+    return Model(KernelEngine(info, LoadOptions(threads=1, ctx=4096)), info)
+
+
+def say(word):
+    print(word, flush=True)
+
+
+def tell_when(question):
+    def watch():
+        while not question():
+            time.sleep(0.001)
+        say("now")
+
+    threading.Thread(target=watch, daemon=True, name="watcher").start()
+
+
+def is_loading():
+    return any(thread.name.startswith("localllm-load") for thread in threading.enumerate())
+
+
+def has_seen(kind, count):
+    def question():
+        streams = [thing for thing in gc.get_objects() if isinstance(thing, Stream)]
+        return any(sum(isinstance(event, kind) for event in stream.since(0)) >= count for stream in streams)
+
+    return question
+
+
+model = new_model()
+prompt = "Once upon a time " * 600
+try:
+{deed}
+except KeyboardInterrupt:
+    say("interrupted")
+say([thread.name for thread in threading.enumerate() if thread.name.startswith("localllm")])
+say(repr(model.complete("Why?", temperature=0, max_tokens=8).text))
+model.unload()
+say(repr(new_model().complete("Why?", temperature=0, max_tokens=8).text))
+"""
+
+
+@pytest.fixture(scope="module")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_model(tmp_path_factory.mktemp("models") / "random.gguf")
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        pytest.param("tell_when(is_loading)\nmodel.load()", id="load"),
+        pytest.param("tell_when(is_loading)\nmodel.complete('Why?')", id="load of complete"),
+        pytest.param("tell_when(has_seen(Reading, 2))\nmodel.complete(prompt)", id="prefill"),
+        pytest.param("tell_when(has_seen(TextDelta, 3))\nmodel.complete('Why?')", id="decode"),
+        pytest.param(
+            "tell_when(has_seen(TextDelta, 3))\nwith model.stream('Why?') as stream:\n    for event in stream:\n"
+            "        pass",
+            id="decode of stream",
+        ),
+    ],
+)
+def test_an_interrupt_ends_it_and_the_next_answer_is_right(random_model: Path, tmp_path: Path, deed: str) -> None:
+    program = PROGRAM.replace("{deed}", textwrap.indent(deed, "    "))
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(random_model)],
+        env={"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read().splitlines()
+
+    outcome, workers, next_answer, fresh_answer = rest
+    assert (first, outcome, workers) == ("now\n", "interrupted", "[]")
+    assert next_answer == fresh_answer
+    assert process.returncode == 0

@@ -1,0 +1,23 @@
+"""The bundled model without an end: it goes on until its context is full."""
+
+from pathlib import Path
+
+from gguf import GGUFReader
+
+from localllm_magics import demo
+
+_ENDS = {b"<|im_end|>": b"<|im_go_|>", b"<|endoftext|>": b"<|beginning|>"}
+"""Tokens that llama.cpp takes for ends by their names, and names of the same length."""
+
+
+def write_endless_model(path: Path) -> Path:
+    """Write it to PATH."""
+    data = demo.PATH.read_bytes()
+    for end, name in _ENDS.items():
+        data = data.replace(end, name)
+    path.write_bytes(data)
+    reader = GGUFReader(path, "r+")
+    for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"):
+        field = reader.fields[key]
+        field.parts[field.data[0]][0] = 0
+    return path

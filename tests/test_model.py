@@ -1,0 +1,138 @@
+from typing import Any
+
+import pytest
+
+from localllm_magics.core.errors import BadOption, StreamBroken
+from localllm_magics.core.events import Done, Pending
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions, Message, Request, Sampling, to_messages
+from localllm_magics.engines.stream import Stream
+from localllm_magics.model import Model, to_sampling
+from localllm_magics.testing import ScriptedEngine
+
+INFO = ModelInfo(reference="scripted", name="scripted", source="bundled")
+
+
+def new_model(*answers: str, hangs_after: int | None = None) -> tuple[Model, ScriptedEngine]:
+    engine = ScriptedEngine(*answers, hangs_after=hangs_after)
+    return Model(engine, INFO), engine
+
+
+def test_complete_answers() -> None:
+    model, engine = new_model("So it is.")
+
+    completion = model.complete("Why?", system="Be brief.", max_tokens=2, temperature=0, stop="END")
+
+    assert completion.text == "So it"
+    assert engine.requests[0].messages == to_messages("Why?", system="Be brief.")
+    assert engine.requests[0].sampling == Sampling(max_tokens=2, temperature=0, stop=("END",))
+
+
+def test_a_conversation_can_be_asked() -> None:
+    model, engine = new_model("Yes.")
+
+    model.complete([{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}])
+
+    assert engine.requests[0].messages == (
+        Message(role="user", content="Why?"),
+        Message(role="assistant", content="So."),
+    )
+
+
+def test_a_text_can_be_continued() -> None:
+    model, engine = new_model("a time")
+
+    model.complete("Once upon", raw=True)
+
+    assert engine.requests[0].raw
+
+
+def test_stream_gives_events() -> None:
+    model, _ = new_model("So it is.")
+
+    with model.stream("Why?") as events:
+        seen = list(events)
+
+    assert seen[0] == Pending()
+    assert isinstance(seen[-1], Done)
+
+
+def test_complete_raises_what_went_wrong() -> None:
+    model = Model(ScriptedEngine(StreamBroken("Gone.", "Again.")), INFO)
+
+    with pytest.raises(StreamBroken, match="Gone"):
+        model.complete("Why?")
+
+
+def test_a_request_can_be_previewed() -> None:
+    model, _ = new_model()
+
+    assert model.preview(Request(messages=to_messages("Why not?"))).prompt == "Why not?"
+
+
+def test_it_tells_what_it_is() -> None:
+    model, engine = new_model()
+
+    model.load()
+
+    assert (model.info, model.path, model.engine) == (INFO, None, engine)
+    assert (model.context, model.gpu_layers, model.memory_bytes) == (1024, None, 0)
+    assert model.options == LoadOptions(ctx=1024)
+    assert repr(model) == "<Model scripted: script, context 1024>"
+
+
+def test_the_end_of_the_block_unloads() -> None:
+    model, _ = new_model()
+
+    with model:
+        before = model.is_unloaded
+
+    assert (before, model.is_unloaded) == (False, True)
+    assert repr(model) == "<Model scripted: unloaded>"
+
+
+def test_unloading_stops_what_runs() -> None:
+    model, _ = new_model("one two", hangs_after=1)
+    stream: Stream = model.stream("Why?")
+    position = 0
+    while position < 4:  # pending, loading, reading, text
+        position = len(stream.since(0))
+
+    model.unload()
+    model.unload()
+
+    assert stream.completion().finish_reason == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("options", "sampling"),
+    [
+        pytest.param({}, Sampling(), id="none"),
+        pytest.param({"top_k": 5, "seed": 1}, Sampling(top_k=5, seed=1), id="numbers"),
+        pytest.param({"stop": "END"}, Sampling(stop=("END",)), id="a stop"),
+        pytest.param({"stop": ["END", "\n"]}, Sampling(stop=("END", "\n")), id="stops"),
+        pytest.param({"stop": None}, Sampling(), id="no stop"),
+    ],
+)
+def test_options_become_sampling(options: dict[str, Any], sampling: Sampling) -> None:
+    assert to_sampling(options) == sampling
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        pytest.param(
+            {"temprature": 1}, "There is no option 'temprature'.", "Did you mean temperature?", id="nearly right"
+        ),
+        pytest.param({"xyz": 1}, "There is no option 'xyz'.", "There are temperature, top_k, ", id="far off"),
+        pytest.param({"top_p": "a"}, "--top-p must be from 0 to 1, not a.", "Try --top-p 0.95.", id="text"),
+        pytest.param({"stop": 5}, "An option has a value of the wrong type: ", "Numbers are ", id="stop"),
+        pytest.param({"stop": [5]}, "--stop must be a text that is not empty.", "Try --stop ", id="list of numbers"),
+    ],
+)
+def test_a_bad_option_is_refused(options: dict[str, Any], message: str, hint: str) -> None:
+    with pytest.raises(BadOption) as caught:
+        to_sampling(options)
+
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint.startswith(hint)

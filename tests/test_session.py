@@ -1,0 +1,268 @@
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localllm_magics import demo, session
+from localllm_magics.core.errors import BadOption, ModelNotFound
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions, Request, to_messages
+from localllm_magics.model import Model
+from localllm_magics.session import Session, changed_options, default_session
+from localllm_magics.testing import ScriptedEngine
+
+ANY = LoadOptions()
+ROOT = Path(__file__).parents[1]
+
+
+def scripted(reference: str, *answers: str, hangs_after: int | None = None) -> Model:
+    engine = ScriptedEngine(*answers, reference=reference, hangs_after=hangs_after)
+    return Model(engine, ModelInfo(reference=reference, name=f"The {reference}", source="bundled"))
+
+
+def ask(text: str = "Why?") -> Request:
+    return Request(messages=to_messages(text))
+
+
+@pytest.fixture
+def new_session() -> Iterator[Session]:
+    made = Session()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model, in which we run."""
+    shutil.copy(demo.PATH, tmp_path / "mine.gguf")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_at_first_there_is_nothing(new_session: Session) -> None:
+    assert (new_session.current, new_session.models, new_session.running) == (None, (), ())
+    assert repr(new_session) == "<Session (), 0 running>"
+
+
+def test_without_a_reference_the_default_is_used(new_session: Session) -> None:
+    model = new_session.use(None, ANY)
+
+    assert (model.info.reference, new_session.current, new_session.models) == ("demo", model, (model,))
+
+
+def test_another_default_can_be_given(new_session: Session, folder: Path) -> None:
+    assert new_session.use(None, ANY, default="mine.gguf").path == folder / "mine.gguf"
+
+
+def test_without_a_reference_the_current_model_is_used(new_session: Session) -> None:
+    new_session.add(scripted("one"))
+    second = scripted("two")
+    new_session.add(second)
+
+    assert new_session.use(None, ANY, default="nothing.gguf") is second
+
+
+def test_a_reference_that_is_in_use_names_the_same_model(new_session: Session) -> None:
+    first = scripted("one")
+    new_session.add(first)
+    new_session.add(scripted("two"))
+
+    model = new_session.use("one", ANY)
+
+    assert (model, new_session.current, len(new_session.models)) == (first, first, 2)
+
+
+@pytest.mark.parametrize("reference", ["mine.gguf", "./mine.gguf", "mine", "min"])
+def test_any_way_to_write_a_file_names_the_same_model(new_session: Session, folder: Path, reference: str) -> None:
+    first = new_session.use(str(folder / "mine.gguf"), ANY)
+
+    assert new_session.use(reference, ANY) is first
+
+
+def test_an_unknown_reference_changes_nothing(new_session: Session, folder: Path) -> None:
+    model = new_session.use("demo", ANY)
+
+    with pytest.raises(ModelNotFound):
+        new_session.use("nothing.gguf", ANY)
+
+    assert (new_session.current, new_session.models) == (model, (model,))
+
+
+def test_another_load_option_loads_anew(new_session: Session) -> None:
+    first = new_session.use("demo", LoadOptions(ctx=512))
+
+    second = new_session.use("demo", LoadOptions(threads=1))
+
+    assert (first.is_unloaded, second.is_unloaded) == (True, False)
+    assert second.options == LoadOptions(ctx=512, threads=1)
+    assert new_session.models == (second,)
+
+
+@pytest.mark.parametrize("options", [ANY, LoadOptions(ctx=512)], ids=["none", "the same"])
+def test_the_same_load_options_change_nothing(new_session: Session, options: LoadOptions) -> None:
+    first = new_session.use("demo", LoadOptions(ctx=512))
+
+    assert new_session.use("demo", options) is first
+
+
+def test_what_was_unloaded_elsewhere_is_used_no_more(new_session: Session) -> None:
+    first = new_session.use("demo", ANY)
+    first.unload()
+
+    second = new_session.use(None, ANY)
+
+    assert second is not first
+    assert new_session.models == (second,)
+
+
+def test_a_running_generation_can_be_found_and_stopped(new_session: Session) -> None:
+    model = scripted("one", "a b", hangs_after=1)
+    new_session.add(model)
+    stream = new_session.start(model, ask())
+
+    running = new_session.running
+    counts = (new_session.stop("another"), new_session.stop(stream.request.id))
+    stream.wait()
+
+    assert (running, counts, new_session.running) == ((stream,), (0, 1), ())
+    assert stream.completion().finish_reason == "stopped"
+
+
+def test_all_generations_can_be_stopped(new_session: Session) -> None:
+    model = scripted("one", "a b", hangs_after=1)
+    streams = [new_session.start(model, ask()) for _ in range(3)]
+
+    count = new_session.stop()
+
+    assert count == 3
+    assert [stream.completion().finish_reason for stream in streams] == ["stopped"] * 3
+
+
+def test_threads_may_start_and_stop_at_once(new_session: Session) -> None:
+    model = scripted("one", "a b", hangs_after=1)
+    new_session.add(model)
+
+    def work() -> None:
+        stream = new_session.start(model, ask())
+        while stream.is_running:
+            new_session.stop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert new_session.running == ()
+
+
+def test_the_last_completion_of_each_model_is_kept(new_session: Session) -> None:
+    model = scripted("one", "first", "second")
+    completions = [model.complete("Why?") for _ in range(2)]
+
+    for completion in completions:
+        new_session.record(completion)
+
+    assert new_session.last("one") == completions[-1]
+    assert new_session.last("two") is None
+
+
+@pytest.mark.parametrize("name", ["one", "The one"])
+def test_one_model_can_be_unloaded_by_name(new_session: Session, name: str) -> None:
+    one, two = scripted("one"), scripted("two")
+    new_session.add(two)
+    new_session.add(one)
+
+    references = new_session.unload(name)
+
+    assert (references, new_session.models, new_session.current) == (["one"], (two,), None)
+    assert one.is_unloaded
+
+
+def test_another_model_stays_the_current_one(new_session: Session) -> None:
+    one, two = scripted("one"), scripted("two")
+    new_session.add(one)
+    new_session.add(two)
+
+    new_session.unload("one")
+
+    assert new_session.current is two
+
+
+@pytest.mark.parametrize(("loaded", "listed"), [([], "none"), (["one", "two"], "one, two")], ids=["none", "two"])
+def test_what_is_not_loaded_cannot_be_unloaded(new_session: Session, loaded: list[str], listed: str) -> None:
+    for reference in loaded:
+        new_session.add(scripted(reference))
+
+    with pytest.raises(ModelNotFound) as caught:
+        new_session.unload("three")
+
+    assert (caught.value.message, caught.value.hint) == (
+        "three is not loaded.",
+        f"Loaded: {listed}. Type: %llm status",
+    )
+
+
+def test_closing_stops_and_unloads_everything(new_session: Session) -> None:
+    model = scripted("one", "a b", hangs_after=1)
+    new_session.add(model)
+    stream = new_session.start(model, ask())
+
+    new_session.close()
+    new_session.close()
+
+    assert stream.completion().finish_reason == "stopped"
+    assert new_session.models == ()
+
+
+def test_load_puts_a_model_into_memory_and_makes_it_current() -> None:
+    model = session.load("demo", ctx=256, threads=1, gpu_layers=0)
+    try:
+        assert default_session().current is model
+        assert (model.context, model.gpu_layers) == (256, 0)
+        assert model.memory_bytes > 0
+        assert session.load("demo") is model
+    finally:
+        default_session().unload()
+
+
+def test_a_bad_load_option_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(BadOption):
+        session.load("nothing.gguf", ctx=0)
+
+
+def test_the_models_are_those_of_the_running_folder(folder: Path) -> None:
+    assert [info.reference for info in session.models()] == ["demo", "mine.gguf"]
+
+
+EXIT = """
+from localllm_magics.session import load
+
+model = load("demo", threads=1)
+stream = model.stream("Tell me a tiny story about a cat.", temperature=2.0, top_k=0)
+print("started", flush=True)
+"""
+
+
+def test_a_process_can_end_while_a_model_answers() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", EXIT], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "started\n", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        pytest.param(LoadOptions(), "", id="none"),
+        pytest.param(LoadOptions(gpu_layers="all", ctx=512), "--ctx 512 --gpu-layers all", id="two"),
+        pytest.param(LoadOptions(gpu_layers=0), "--gpu-layers 0", id="zero"),
+    ],
+)
+def test_load_options_are_written_as_they_are_typed(options: LoadOptions, text: str) -> None:
+    assert changed_options(options) == text

@@ -1,0 +1,116 @@
+from textwrap import dedent
+
+import pytest
+
+from localllm_magics import testing
+from localllm_magics.core.errors import StreamBroken
+from localllm_magics.core.events import Done, Loading, Pending, Reading, TextDelta
+from localllm_magics.core.request import LLAMA_CPP_SAMPLING, Request, Sampling, to_messages
+from localllm_magics.core.stop import Stop
+from localllm_magics.session import default_session
+from localllm_magics.testing import ScriptedEngine, scripted_model
+
+
+def test_it_says_what_it_was_told_one_word_a_token() -> None:
+    with scripted_model("So it is.\n") as model, model.stream("Why then?", seed=1) as stream:
+        events = list(stream)
+
+    completion = stream.completion()
+    assert events == [
+        Pending(),
+        Loading(1.0),
+        Reading(2, 2),
+        TextDelta("So"),
+        TextDelta(" it"),
+        TextDelta(" is."),
+        TextDelta("\n"),
+        Done(completion),
+    ]
+    assert completion.sampling == Sampling(seed=1).or_else(LLAMA_CPP_SAMPLING)
+    assert (completion.model.engine, completion.stats.completion_tokens) == ("scripted", 4)
+
+
+def test_answers_follow_each_other_and_the_last_repeats() -> None:
+    with scripted_model("one", "two") as model:
+        texts = [model.complete("Next?").text for _ in range(4)]
+
+    assert texts == ["one", "two", "two", "two"]
+
+
+def test_without_answers_it_says_nothing() -> None:
+    with scripted_model() as model:
+        completion = model.complete("Why?")
+
+    assert (completion.text, completion.finish_reason) == ("", "stop")
+
+
+def test_an_error_is_an_answer_too() -> None:
+    with scripted_model(StreamBroken("Gone."), "Back.") as model:
+        with pytest.raises(StreamBroken):
+            model.complete("Why?")
+
+        assert model.complete("Why?").text == "Back."
+
+
+@pytest.mark.parametrize(
+    ("limit", "text", "reason"),
+    [(1, "one", "length"), (2, "one two", "length"), (3, "one two three", "stop"), (4, "one two three", "stop")],
+)
+def test_a_limit_is_kept(limit: int, text: str, reason: str) -> None:
+    with scripted_model("one two three") as model:
+        completion = model.complete("Count.", max_tokens=limit)
+
+    assert (completion.text, completion.finish_reason) == (text, reason)
+
+
+def test_it_can_hang_until_it_is_stopped() -> None:
+    with scripted_model("one two three", hangs_after=2) as model, model.stream("Count.") as stream:
+        ended = stream.wait(0)
+        stream.stop()
+
+        assert not ended
+        assert stream.completion().finish_reason == "stopped"
+
+
+def test_a_stop_before_the_start_is_seen() -> None:
+    stop = Stop()
+    stop.set()
+
+    events = list(ScriptedEngine("one").stream(Request(messages=to_messages("Why?")), stop))
+
+    assert events[:-1] == [Reading(1, 1)]
+    assert isinstance(events[-1], Done)
+    assert events[-1].completion.finish_reason == "stopped"
+
+
+def test_the_requests_can_be_looked_at() -> None:
+    engine = ScriptedEngine("one")
+    request = Request(messages=to_messages("Why?"))
+
+    list(engine.stream(request, Stop()))
+
+    assert engine.requests == [request]
+    assert engine.preview(request, Stop()).tokens == ((0, "Why?"),)
+
+
+def test_the_session_knows_it_until_the_block_ends() -> None:
+    with scripted_model("Hi", reference="parrot") as model:
+        inside = (default_session().current, default_session().models)
+
+    assert inside == (model, (model,))
+    assert (default_session().current, default_session().models) == (None, ())
+
+
+def test_the_end_of_the_block_ends_what_hangs() -> None:
+    with scripted_model("one two", hangs_after=1) as model:
+        stream = model.stream("Why?")
+        while TextDelta("one") not in stream.since(0):
+            pass
+
+    assert stream.completion().finish_reason == "stopped"
+
+
+def test_the_docstring_tells_the_truth() -> None:
+    source = dedent((testing.__doc__ or "").partition("\n\n")[2])
+
+    exec(source, {})  # noqa: S102 - it is our own
