@@ -6,66 +6,90 @@
     What is a GGUF file?
 
 In Python, `load` gives a `Model` with `complete` and `stream`; `models` lists
-what can be loaded. Every name is imported when it is first used, so that
-loading the extension stays cheap.
+what can be loaded. The import brings in the standard library only; engines
+and front ends come with their first use.
 """
 
-import importlib
 from typing import TYPE_CHECKING
+
+from localllm_magics.core.completion import Completion, Stats
+from localllm_magics.core.errors import (
+    BadExpression,
+    BadOption,
+    BadTemplate,
+    DaemonError,
+    DaemonNotReachable,
+    EngineCrashed,
+    EngineNotInstalled,
+    GenerationFailed,
+    IllegalTransition,
+    InternalError,
+    LoadFailed,
+    LocalLLMError,
+    ModelError,
+    ModelNotFound,
+    ModelNotInDaemon,
+    NoGPU,
+    NotAGGUF,
+    NotEnoughMemory,
+    PromptTooLong,
+    SetupError,
+    StreamBroken,
+    TruncatedFile,
+    UnsupportedArchitecture,
+    UsageError,
+)
+from localllm_magics.core.events import Done, Failed, Loading, Pending, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.version import __version__
+from localllm_magics.model import Model
+from localllm_magics.session import load, models
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-_HOMES = {
-    "core.completion": ("Completion", "Stats"),
-    "core.errors": (
-        "BadExpression",
-        "BadOption",
-        "BadTemplate",
-        "DaemonError",
-        "DaemonNotReachable",
-        "EngineCrashed",
-        "EngineNotInstalled",
-        "GenerationFailed",
-        "IllegalTransition",
-        "InternalError",
-        "LoadFailed",
-        "LocalLLMError",
-        "ModelError",
-        "ModelNotFound",
-        "ModelNotInDaemon",
-        "NoGPU",
-        "NotAGGUF",
-        "NotEnoughMemory",
-        "PromptTooLong",
-        "SetupError",
-        "StreamBroken",
-        "TruncatedFile",
-        "UnsupportedArchitecture",
-        "UsageError",
-    ),
-    "core.events": ("Done", "Failed", "Loading", "Pending", "Reading", "ReasoningDelta", "TextDelta"),
-    "core.model_info": ("ModelInfo",),
-    "model": ("Model",),
-    "session": ("load", "models"),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = sorted([*_HOME_OF, "load_ipython_extension", "unload_ipython_extension"])
-
-
-def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from localllm_magics.core.version import VERSION
-
-        return VERSION
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__all__ = [
+    "BadExpression",
+    "BadOption",
+    "BadTemplate",
+    "Completion",
+    "DaemonError",
+    "DaemonNotReachable",
+    "Done",
+    "EngineCrashed",
+    "EngineNotInstalled",
+    "Failed",
+    "GenerationFailed",
+    "IllegalTransition",
+    "InternalError",
+    "LoadFailed",
+    "Loading",
+    "LocalLLMError",
+    "Model",
+    "ModelError",
+    "ModelInfo",
+    "ModelNotFound",
+    "ModelNotInDaemon",
+    "NoGPU",
+    "NotAGGUF",
+    "NotEnoughMemory",
+    "Pending",
+    "PromptTooLong",
+    "Reading",
+    "ReasoningDelta",
+    "SetupError",
+    "Stats",
+    "StreamBroken",
+    "TextDelta",
+    "TruncatedFile",
+    "UnsupportedArchitecture",
+    "UsageError",
+    "__version__",
+    "load",
+    "load_ipython_extension",
+    "models",
+    "unload_ipython_extension",
+]
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm_magics import demo
+from localllm_magics.catalog.inspect import inspect_file, is_first_listed
 from localllm_magics.core.errors import SetupError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.table import Table, to_count, to_size
-from localllm_magics.catalog.inspect import inspect_file, is_first_listed
 
 if TYPE_CHECKING:
     import pandas as pd

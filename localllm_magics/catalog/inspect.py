@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, TruncatedFile
 from localllm_magics.core.model_info import Kind, ModelInfo, Source
-from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
 
 _FILE_TYPES = dict(
     enumerate(

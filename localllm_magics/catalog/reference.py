@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from localllm_magics.core.errors import LoadFailed, ModelNotFound
-from localllm_magics.core.model_info import Kind, ModelInfo
 from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files
 from localllm_magics.catalog.inspect import describe_file, first_part
+from localllm_magics.core.errors import LoadFailed, ModelNotFound
+from localllm_magics.core.model_info import Kind, ModelInfo
 
 _MOST_NAMED = 5
 _LIST = "%llm models"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from localllm_magics.core.completion import Completion, ErrorRecord, FinishReason, ModelUsed, Stats, Versions
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.request import Request
-from localllm_magics.core.version import VERSION
+from localllm_magics.core.version import __version__
 
 
 class Recorder:
@@ -70,7 +70,7 @@ class Recorder:
             text="".join(self._text),
             finish_reason=reason,
             model=self.model,
-            versions=Versions(localllm_magics=VERSION, engine=self.engine_version),
+            versions=Versions(localllm_magics=__version__, engine=self.engine_version),
             stats=self._stats(),
             sampling=self.sampling,
             error=None if error is None else ErrorRecord(kind=error.kind, message=error.message, hint=error.hint),

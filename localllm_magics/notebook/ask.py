@@ -103,6 +103,7 @@ class Asker:
             shows_error=question.in_background or not question.raises,
         )
         try:
+            card.open()
             stream = self._start(question, model, default_model)
             if question.in_background:
                 self._in_background(card, stream, question)
@@ -115,7 +116,7 @@ class Asker:
         except LocalLLMError as exc:
             return self._failed(card.fail(exc), exc, question)
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever happens, the card ends and the user is told
-            error = InternalError(f"{type(exc).__name__}: {exc}", "Please report this, with the output of %llm doctor.")
+            error = _unforeseen(exc)
             return self._failed(card.fail(error), error, question)
         return self._ended(card, stream, question)
 
@@ -149,8 +150,13 @@ class Asker:
 
     def _in_background(self, card: Card, stream: Stream, question: Question) -> None:
         def finish() -> None:
-            with stream:
-                self._keep(card.follow(stream), question)
+            try:
+                with stream:
+                    card.follow(stream)
+            except Exception as exc:  # noqa: BLE001 - the same boundary, in a thread
+                card.fail(_unforeseen(exc))
+            if card.completion is not None:
+                self._keep(card.completion, question)
 
         # The context tells ipykernel which cell the thread's output belongs to.
         run: Callable[[Callable[[], None]], None] = contextvars.copy_context().run
@@ -198,3 +204,9 @@ def shortened(exc: KeyboardInterrupt, words: str) -> KeyboardInterrupt:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _unforeseen(exc: Exception) -> InternalError:
+    error = InternalError(f"{type(exc).__name__}: {exc}", "Please report this, with the output of %llm doctor.")
+    error.__cause__ = exc
+    return error

@@ -43,10 +43,13 @@ class Card:
         self._position = 0
         self._unshown: list[str] = []
         self._text_at = self._status_at = time.perf_counter()
-        surface.show(self._status, "")
 
     def __repr__(self) -> str:
         return f"<Card of {self._generation!r}>"
+
+    def open(self) -> None:
+        """Show that something will come, before any work is done for it."""
+        self._surface.show(self._status, "")
 
     def follow(self, stream: Stream) -> Completion:
         """Show STREAM until it ends; its final output is published once.

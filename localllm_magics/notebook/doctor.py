@@ -9,7 +9,7 @@ from localllm_magics import demo
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
-from localllm_magics.core.version import VERSION
+from localllm_magics.core.version import __version__
 from localllm_magics.engines.kernel import trial
 from localllm_magics.engines.kernel.library import Library, install_hint, library
 from localllm_magics.engines.kernel.machine import free_memory, physical_cores
@@ -21,7 +21,7 @@ def checkup() -> Table:
     """A row for each part; the first use of a build tries it, which takes about a second."""
     free = free_memory()
     rows = [
-        ("localllm-magics", VERSION, ""),
+        ("localllm-magics", __version__, ""),
         ("Python", f"{platform.python_version()}, {sys.executable}", ""),
         ("IPython", IPython.__version__, ""),
         ("Memory", "not known" if free is None else f"{to_size(free)} free", ""),

@@ -41,7 +41,7 @@ class Extension:
             self._before[kind, name] = registry.get(name, _MISSING)
             registry[name] = self._run
         self._shell.input_transformers_cleanup.append(rewrite_ask_lines)
-        self._shell.configurables.append(self._config)
+        self._shell.configurables.append(self._config)  # type: ignore[arg-type] # IPython's annotation is too narrow
         if self._shell.Completer is not None:
             self._shell.Completer.custom_matchers.append(self._matcher)
         foreign = self._before["cell", "llm"]

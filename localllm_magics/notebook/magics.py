@@ -39,14 +39,16 @@ class Magics:
     def run(self, line: str, cell: str | None = None) -> object:
         """Ask a local model: `%%llm [MODEL] [options]`, prompt below; `%llm help` lists the commands."""
         try:
-            return run_command(self, line) if cell is None else self._run_cell(line, cell)
+            if cell is None:
+                return run_command(self, line)
+            self._run_cell(line, cell)
         except LocalLLMError as exc:
             if "--no-raise" not in line.split():
                 raise
             self.say(str(exc))
-            return None
         except KeyboardInterrupt as exc:
             raise shortened(exc, "stopped.") from None
+        return None
 
     def answer(self, question: Question, *, dry_run: bool, owns_cell: bool = False) -> Completion | Preview | None:
         """Show the answer to QUESTION, or what would be asked."""
@@ -102,5 +104,6 @@ class Magics:
         """Whether the cell that runs is this magic and nothing else, so that its output may be cleared."""
         if not self._is_kernel:
             return False
-        code = self._shell.get_parent().get("content", {}).get("code", "")
+        parent = self._shell.get_parent()  # type: ignore[attr-defined] # a kernel's shell has it
+        code = parent.get("content", {}).get("code", "")
         return str(code).lstrip().startswith(tuple(f"%%{name}" for name in NAMES))

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from localllm_magics.catalog.discover import ModelList, bundled_model, discover
 from localllm_magics.core.errors import SetupError
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.catalog.discover import ModelList, bundled_model, discover
 from tests.catalog.gguf_files import DEMO, write_gguf
 
 

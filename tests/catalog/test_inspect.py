@@ -6,9 +6,9 @@ import gguf
 import numpy as np
 import pytest
 
+from localllm_magics.catalog.inspect import check_file, describe_file, first_part, inspect_file, is_first_listed
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.catalog.inspect import check_file, describe_file, first_part, inspect_file, is_first_listed
 from tests.catalog.gguf_files import DEMO, TEMPLATE, raw_gguf, raw_key, raw_string, raw_tensor, write_gguf
 
 Metadata = Mapping[str, str | int | bool]

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.catalog.reference import resolve
+from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound, NotAGGUF, TruncatedFile
 from tests.catalog.gguf_files import DEMO, TEMPLATE, write_gguf
 
 CHAT = {"tokenizer.chat_template": TEMPLATE}

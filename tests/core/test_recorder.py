@@ -4,7 +4,7 @@ from localllm_magics.core.completion import ModelUsed, Stats
 from localllm_magics.core.errors import StreamBroken
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request, Sampling, to_messages
-from localllm_magics.core.version import VERSION
+from localllm_magics.core.version import __version__
 
 REQUEST = Request(messages=to_messages("Why?"), sampling=Sampling(seed=7), notices=("Mind the step.",), id="abc")
 MODEL = ModelUsed(reference="demo", context=100)
@@ -46,7 +46,7 @@ def test_what_was_asked_is_in_the_completion() -> None:
     completion = Recorder(REQUEST, MODEL, engine_version="llama 1").completion("stop")
 
     assert (completion.id, completion.model, completion.sampling) == ("abc", MODEL, REQUEST.sampling)
-    assert (completion.versions.localllm_magics, completion.versions.engine) == (VERSION, "llama 1")
+    assert (completion.versions.localllm_magics, completion.versions.engine) == (__version__, "llama 1")
     assert completion.notices == ("Mind the step.",)
     assert completion.error is None
 

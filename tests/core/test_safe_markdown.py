@@ -221,12 +221,12 @@ def renderer(name: str) -> Callable[[Callable[[str], str]], Callable[[str], str]
 
 @renderer("CommonMark")
 def render_common_mark(markdown: str) -> str:
-    return MarkdownIt("commonmark", {"html": True}).render(markdown)
+    return str(MarkdownIt("commonmark", {"html": True}).render(markdown))
 
 
 @renderer("GitHub's tables")
 def render_tables(markdown: str) -> str:
-    return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown)
+    return str(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
 
 
 @renderer("Mistune with bare addresses")

@@ -1,4 +1,5 @@
 import gc
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -269,6 +270,16 @@ def test_a_failed_stream_leaves_nothing_behind() -> None:
     gc.collect()
 
     assert gone() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stack may be as large as one likes")
+def test_a_worker_that_cannot_start_is_told() -> None:
+    usual = threading.stack_size(2**44)
+    try:
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            Stream(ScriptedEngine("one"), REQUEST)
+    finally:
+        threading.stack_size(usual)
 
 
 def test_its_repr_shows_where_it_stands() -> None:

@@ -40,7 +40,7 @@ def interrupted(kernel: Kernel, code: str, at: str) -> Cell:
     kernel.interrupt()
     cell = kernel.wait(id_)
     seconds = time.perf_counter() - start
-    print(f"interrupted at {at!r}: {seconds * 1000:.0f} ms")
+    print(f"interrupted at {at!r}: {seconds * 1000:.0f} ms")  # noqa: T201 - for who reads the report
     assert seconds < SECONDS
     return cell
 

@@ -28,7 +28,9 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def notebook(*cells: str) -> nbformat.NotebookNode:
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata=kernel)
+    code_cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    new: nbformat.NotebookNode = nbformat.v4.new_notebook(cells=code_cells, metadata=kernel)
+    return new
 
 
 def outputs(saved: Mapping[str, Any]) -> list[list[str]]:

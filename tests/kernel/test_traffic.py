@@ -52,7 +52,7 @@ def test_it_grows_with_the_text_and_the_time(kernel: Kernel, code: str, tokens: 
 
     text, seconds = cell.document["text"], cell.document["stats"]["total_seconds"]
     allowed = 6 * len(text.encode()) + 4_000 * seconds + 20_000
-    print(f"{size(cell.messages):,} of {allowed:,.0f} bytes, {most_in_a_second(cell.messages)} messages in a second")
+    print(f"{size(cell.messages):,} of {allowed:,.0f} bytes")  # noqa: T201 - for who reads the report
     assert cell.document["stats"]["completion_tokens"] == tokens
     assert size(cell.messages) <= allowed
     assert most_in_a_second(cell.messages) <= 27

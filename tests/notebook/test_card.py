@@ -56,7 +56,9 @@ def new_request() -> Request:
 
 
 def new_card(paper: Paper, request: Request, *, shows_error: bool = False) -> Card:
-    return Card(paper, request, lambda: ModelUsed(reference="scripted"), shows_error=shows_error)
+    card = Card(paper, request, lambda: ModelUsed(reference="scripted"), shows_error=shows_error)
+    card.open()
+    return card
 
 
 def follow(engine: ScriptedEngine, paper: Paper, *, shows_error: bool = False) -> Completion:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from localllm_magics.core.version import VERSION
+from localllm_magics.core.version import __version__
 from localllm_magics.notebook.doctor import checkup
 
 WITHOUT_ENGINE = """
@@ -17,7 +17,7 @@ print(checkup())
 def test_it_names_every_part() -> None:
     rows = {row[0]: row[1:] for row in checkup().rows}
 
-    assert rows["localllm-magics"] == (VERSION, "")
+    assert rows["localllm-magics"] == (__version__, "")
     assert sys.executable in rows["Python"][0]
     assert rows["Kernel engine"][0].startswith("llama-cpp-python ")
     assert rows["Memory"][0].endswith(" free")

@@ -82,8 +82,8 @@ def test_unload_without_load_changes_nothing(bare_shell: InteractiveShell) -> No
 def test_a_foreign_magic_is_named_and_given_back(
     bare_shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bare_shell.register_magic_function(foreign_magic, "cell", "llm")
-    bare_shell.register_magic_function(foreign_magic, "line", "llm")
+    bare_shell.register_magic_function(foreign_magic, "cell", "llm")  # type: ignore[arg-type] # wrong in IPython
+    bare_shell.register_magic_function(foreign_magic, "line", "llm")  # type: ignore[arg-type] # wrong in IPython
     before = state(bare_shell)
 
     load_ipython_extension(bare_shell)
@@ -101,7 +101,7 @@ def test_nothing_is_said_without_a_foreign_magic(shell: InteractiveShell, capsys
 
 
 def test_a_magic_registered_later_stays(shell: InteractiveShell) -> None:
-    shell.register_magic_function(foreign_magic, "cell", "llm")
+    shell.register_magic_function(foreign_magic, "cell", "llm")  # type: ignore[arg-type] # wrong in IPython
 
     unload_ipython_extension(shell)
 

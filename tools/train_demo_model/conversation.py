@@ -5,6 +5,7 @@ python conversation.py [COUNT] [SEED]    prints COUNT conversations
 
 import random
 import sys
+from collections.abc import Callable, Mapping
 from typing import TypedDict
 
 from tools.train_demo_model.exercises import (
@@ -23,11 +24,23 @@ from tools.train_demo_model.stories import long_story_turns, new_story, story_tu
 from tools.train_demo_model.tables import table_turns
 from tools.train_demo_model.words import seeded
 
-TASKS = {
+Task = Callable[[random.Random, Chat], list[Turn]]
+
+TASKS: dict[Task, float] = {
     fact_turns: 36, self_turns: 3, story_turns: 10, long_story_turns: 1.3, summary_turns: 1.2, json_turns: 10, table_turns: 15,
     refusal_turns: 9, echo_turns: 14, told_turns: 9, list_turns: 4, greet_turns: 4, sum_turns: 4, count_turns: 2.5, long_count_turns: 0.5,
     chat_turns: 3.5, joke_turns: 0.8,
 }  # fmt: skip
+# The second part of the training: more of what needs the most practice.
+LATER = TASKS | {
+    list_turns: 10,
+    json_turns: 20,
+    refusal_turns: 12,
+    sum_turns: 6,
+    story_turns: 8,
+    told_turns: 7,
+    chat_turns: 2.5,
+}
 # Their answers nearly fill the context: no second turn.
 ALONE = {long_story_turns, long_count_turns}
 SYSTEM = {
@@ -63,9 +76,9 @@ class Message(TypedDict):
     content: str
 
 
-def turns_of(rng: random.Random, chat: Chat) -> list[Turn]:
+def turns_of(rng: random.Random, chat: Chat, tasks: Mapping[Task, float]) -> list[Turn]:
     """The requests and answers of one conversation."""
-    task = rng.choices(list(TASKS), list(TASKS.values()))[0]
+    task = rng.choices(list(tasks), list(tasks.values()))[0]
     turns = task(rng, chat)
     if task in ALONE:
         return turns
@@ -73,10 +86,8 @@ def turns_of(rng: random.Random, chat: Chat) -> list[Turn]:
         if (chat.told and rng.random() < 0.5) or rng.random() < 0.01:
             turns += recall_turns(rng, chat)
         else:
-            again = rng.choices(
-                [task for task in TASKS if task not in ALONE], [TASKS[task] for task in TASKS if task not in ALONE]
-            )[0]
-            turns += again(rng, chat)
+            others = {task: weight for task, weight in tasks.items() if task not in ALONE}
+            turns += rng.choices(list(others), list(others.values()))[0](rng, chat)
     if chat.told and rng.random() < 0.6:
         turns += recall_turns(rng, chat)
     return turns
@@ -89,11 +100,11 @@ def pirate(answer: str) -> str:
     return f"Arrr!\n{answer}" if answer.startswith("- ") else f"Arrr! {answer}"
 
 
-def conversation(rng: random.Random) -> list[Message]:
+def conversation(rng: random.Random, tasks: Mapping[Task, float] = TASKS) -> list[Message]:
     """A list of messages, as in a chat API."""
     style = rng.choices([None, *SYSTEM], [76, 12, 6, 6])[0]
     messages = [Message(role="system", content=rng.choice(SYSTEM[style]))] if style else []
-    for asked, answer in turns_of(rng, Chat(brief=style == "brief")):
+    for asked, answer in turns_of(rng, Chat(brief=style == "brief"), tasks):
         said = pirate(answer) if style == "pirate" else answer
         messages += [Message(role="user", content=asked), Message(role="assistant", content=said)]
     return messages

@@ -6,13 +6,13 @@ with all that it depends on in sight.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from tools.train_demo_model.conversation import Message, conversation, plain_text
+from tools.train_demo_model.conversation import Message, Task, conversation, plain_text
 from tools.train_demo_model.words import seeded
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -66,10 +66,10 @@ def encode(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[list[int]
     return tokens, learn
 
 
-def example(tokenizer: Tokenizer, rng: random.Random) -> tuple[list[int], list[bool]]:
+def example(tokenizer: Tokenizer, rng: random.Random, tasks: Mapping[Task, float]) -> tuple[list[int], list[bool]]:
     """A conversation or, seldom, plain text without a chat template, for `--raw`."""
     if rng.random() >= RAW:
-        return encode(tokenizer, conversation(rng))
+        return encode(tokenizer, conversation(rng, tasks))
     tokens = tokenizer.encode(f"{plain_text(rng)}<|im_end|>").ids
     return tokens, [False] + [True] * (len(tokens) - 1)
 
@@ -103,13 +103,13 @@ class Shelf:
         return Rows(np.array(tokens, dtype=np.int64), np.array(learn))
 
 
-def batches(tokenizer: Tokenizer, seed: int) -> Iterator[Rows]:
+def batches(tokenizer: Tokenizer, seed: int, tasks: Mapping[Task, float]) -> Iterator[Rows]:
     """Fresh training rows without end."""
     rng = seeded(seed)
     end: int = tokenizer.get_vocab()[SPECIAL[0]]
     shelves = [Shelf(length) for length in LENGTHS]
     while True:
-        tokens, learn = example(tokenizer, rng)
+        tokens, learn = example(tokenizer, rng, tasks)
         fitting = [shelf for shelf in shelves if len(tokens) < shelf.size]
         if not fitting:
             continue

@@ -12,20 +12,23 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from tools.train_demo_model.conversation import LATER, TASKS
 from tools.train_demo_model.llama import Llama, Shape
 from tools.train_demo_model.rows import BATCH, Rows, batches, make_tokenizer
 
-STEPS = 2200
-DECAY = 1100
-WARM_UP = 60
+# Steps, and the part of the peak learning rate at them; straight lines between.
+SCHEDULE = ((0, 0.02), (60, 1.0), (1100, 1.0), (1502, 0.635), (2400, 0.116), (2460, 0.4), (3500, 0.0))
+STEPS = SCHEDULE[-1][0]
+SECOND_PART = 2400
 PEAK_RATE = 3e-3
 SEED = 1
 TOKENIZER_TEXTS = 20000
@@ -44,9 +47,16 @@ def optimizers(model: Llama) -> list[torch.optim.Optimizer]:
     ]
 
 
-def rate(step: int, steps: int) -> float:
-    """The learning rate of a step: warm-up, flat, linear decay."""
-    return PEAK_RATE * min(1.0, (step + 1) / WARM_UP, (steps - step) / DECAY)
+def rate(step: int) -> float:
+    """The learning rate of a step."""
+    at, parts = zip(*SCHEDULE, strict=True)
+    return PEAK_RATE * float(np.interp(step, at, parts))
+
+
+def text(tokenizer: Tokenizer) -> Iterator[Rows]:
+    """The training rows of both parts."""
+    yield from itertools.islice(batches(tokenizer, SEED, TASKS), SECOND_PART)
+    yield from batches(tokenizer, SEED + 1, LATER)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +87,7 @@ class Run:
                 optim.load_state_dict(state)
         return run
 
-    def learn(self, rows: Rows, forward: Forward, steps: int) -> None:
+    def learn(self, rows: Rows, forward: Forward) -> None:
         """One step."""
         tokens, wanted = torch.from_numpy(rows.tokens), torch.from_numpy(rows.learn)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -87,7 +97,7 @@ class Run:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optim in self.optims:
             for group in optim.param_groups:
-                group["lr"] = rate(self.step, steps)
+                group["lr"] = rate(self.step)
             optim.step()
             optim.zero_grad()
         self.loss += (loss.item() - self.loss) * max(0.02, 1 / (self.step + 1))
@@ -123,8 +133,8 @@ def train(run: Run, steps: int) -> None:
     """Go on until STEPS steps are done."""
     forward = torch.compile(run.model, dynamic=False)
     start = time.monotonic() - run.seconds
-    for rows in itertools.islice(batches(run.tokenizer, SEED), run.step, steps):
-        run.learn(rows, forward, steps)
+    for rows in itertools.islice(text(run.tokenizer), run.step, steps):
+        run.learn(rows, forward)
         run.seconds = time.monotonic() - start
         if run.step % SAVE_EVERY == 0 or run.step == steps:
             run.save()

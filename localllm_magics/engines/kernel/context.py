@@ -49,6 +49,8 @@ class Context:
         if not self.pointer:
             raise NotEnoughMemory(f"A context of {size:,} tokens could not be allocated.", f"Try --ctx {size // 2}.")
         self.size = int(api.llama_n_ctx(self.pointer))
+        # llama.cpp takes no batch larger than the context that was asked for, and dies of one.
+        self._chunk = min(CHUNK, int(api.llama_n_batch(self.pointer)))
         self._memory = api.llama_get_memory(self.pointer)
         self._token = (api.llama_token * 1)()
         self._batch = api.llama_batch_get_one(self._token, 1)
@@ -73,7 +75,7 @@ class Context:
             if old != new:
                 break
             common += 1
-        common = common // CHUNK * CHUNK if self._reusable else 0
+        common = common // self._chunk * self._chunk if self._reusable else 0
         if not (common and self._api.llama_memory_seq_rm(self._memory, 0, common, -1)):
             common = 0
             self._api.llama_memory_clear(self._memory, False)
@@ -88,11 +90,11 @@ class Context:
             Aborted: `abort` was called.
         """
         while self.past < len(tokens):
-            chunk = tokens[self.past : self.past + CHUNK]
+            chunk = tokens[self.past : self.past + self._chunk]
             array = (self._api.llama_token * len(chunk))(*chunk)
             self._decode(self._api.llama_batch_get_one(array, len(chunk)))
             self.past += len(chunk)
-            if len(chunk) == CHUNK:
+            if len(chunk) == self._chunk:
                 self._read.extend(chunk)
             yield self.past
 

@@ -38,6 +38,7 @@ class KernelEngine:
         self._info = info
         self._lock = threading.Lock()
         self._loaded: Loaded | None = None
+        self._opening: Future[None] | None = None
         self._running: list[Stop] = []
         self._closed = False
 
@@ -122,6 +123,8 @@ class KernelEngine:
         for stop in tuple(self._running):
             stop.set()
         with self._lock:
+            if self._opening is not None:
+                wait_for([self._opening])
             loaded, self._loaded = self._loaded, None
             if loaded is not None:
                 loaded.close()
@@ -144,17 +147,22 @@ class KernelEngine:
                 self._lock.release()
 
     def _load(self, stop: Stop) -> Iterator[Event]:
-        if self._loaded is not None:
+        if self._opening is not None:
+            yield from _progress(self._opening, [0.0], stop)  # a load that was stopped is still on its way out
+        if self._loaded is not None or stop.is_set():
             return
         part = [0.0]
         yield Loading(0.0)
-        with ThreadPoolExecutor(1, "localllm-load") as executor:
-            future = executor.submit(self._open, part, stop)
-            try:
-                yield from _progress(future, part)
-            except BaseException:
-                stop.set()
-                raise
+        executor = ThreadPoolExecutor(1, "localllm-load")
+        self._opening = future = executor.submit(self._open, part, stop)
+        executor.shutdown(wait=False)
+        try:
+            yield from _progress(future, part, stop)
+        except BaseException:
+            stop.set()
+            raise
+        if not future.done():
+            return  # stopped while the library was imported, say, which nothing can stop
         try:
             future.result()
         except LoadStopped:
@@ -174,9 +182,9 @@ class KernelEngine:
         self._loaded = Loaded(lib, self._info, self.options, repack=repack, progress=progress, stop=stop)
 
 
-def _progress(future: "Future[None]", part: list[float]) -> Iterator[Event]:
+def _progress(future: "Future[None]", part: list[float], stop: Stop) -> Iterator[Event]:
     shown = 0.0
-    while wait_for([future], timeout=_TICK).not_done:
+    while wait_for([future], timeout=_TICK).not_done and not stop.is_set():
         if part[0] > shown:
             shown = min(part[0], 1.0)
             yield Loading(shown)

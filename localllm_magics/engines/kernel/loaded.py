@@ -1,16 +1,16 @@
 """A model in memory: weights, context, vocabulary and template together."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from localllm_magics.core.errors import BadOption, LoadFailed, PromptTooLong
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Request, Sampling
+from localllm_magics.core.request import LoadOptions, Message, Request, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.machine import free_memory, usual_threads
+from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
 from localllm_magics.engines.kernel.placement import Placement, context_size, gpu_layers, offload_notice, placement
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import ChatTemplate, Rendered
@@ -73,11 +73,12 @@ class Loaded:
             PromptTooLong: There is no room for an answer.
             BadTemplate: The chat template failed.
         """
-        rendered = Rendered(text=request.messages[-1].content)
-        if not request.raw:
-            rendered = self._chat_template().render(request.messages)
-        contents = () if request.raw else [message.content for message in request.messages]
-        tokens = prompt_tokens(self.vocabulary, rendered.text, contents)
+        rendered = self._render(request)
+        if request.raw:
+            tokens = self.vocabulary.tokens(rendered.text, add_special=True, parse_special=True)
+        else:
+            contents = [message.content for message in request.messages]
+            tokens = prompt_tokens(self.vocabulary, lambda others: self._render(request, others).text, contents)
         if not tokens:
             raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
         self._check_length(len(tokens))
@@ -91,6 +92,7 @@ class Loaded:
         """Give the memory back; again is no error."""
         self.context.close()
         self.weights.close()
+        return_freed_memory()
 
     def _new_context(self, lib: Library, options: LoadOptions) -> Context:
         weights = self.weights
@@ -109,6 +111,16 @@ class Loaded:
             else None,
         ]
         return tuple(notice for notice in notices if notice)
+
+    def _render(self, request: Request, contents: Sequence[str] | None = None) -> Rendered:
+        """The text of REQUEST, if wanted with other CONTENTS in its messages."""
+        messages = request.messages
+        if request.raw:
+            return Rendered(text=messages[-1].content)
+        if contents is not None:
+            pairs = zip(messages, contents, strict=True)
+            messages = tuple(Message(role=message.role, content=content) for message, content in pairs)
+        return self._chat_template().render(messages)
 
     def _chat_template(self) -> ChatTemplate:
         if self._template is None:

@@ -1,7 +1,10 @@
 """A request as the model reads it."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import TypeAlias
 
 from localllm_magics.engines.kernel.vocabulary import Vocabulary
 
@@ -15,8 +18,16 @@ class Prompt:
     notices: tuple[str, ...]
 
 
-def prompt_tokens(vocabulary: Vocabulary, text: str, contents: Sequence[str]) -> list[int]:
-    """The tokens of a rendered prompt.
+Render: TypeAlias = Callable[[Sequence[str]], str]
+"""Writes a conversation with the given contents in the place of its own."""
+
+# Of the private use area, so that neither a template nor a tokenizer has a meaning for them.
+_STAND_IN = "\ue000{}\ue001"
+_STAND_INS = re.compile("\ue000(\\d+)\ue001")
+
+
+def prompt_tokens(vocabulary: Vocabulary, render: Render, contents: Sequence[str]) -> list[int]:
+    """The tokens of a conversation.
 
     The marks that the chat template writes, such as `<|im_end|>`, are special
     tokens. The same marks inside a message are text: data that was put into a
@@ -24,22 +35,21 @@ def prompt_tokens(vocabulary: Vocabulary, text: str, contents: Sequence[str]) ->
 
     Args:
         vocabulary: The model's.
-        text: What the template rendered.
+        render: The chat template.
         contents: The messages in it, in order; whatever is in them is data.
     """
+    text = render(contents)
     # A template may have written the beginning-of-sequence token already.
     add_special = not (vocabulary.bos and text.startswith(vocabulary.bos))
+    forged = [content for content in contents if _has_marks(vocabulary, content)]
+    spans = (_placed(text, render, contents) or _found(text, forged)) if forged else []
     tokens: list[int] = []
     position = 0
-    for content in contents:
-        data = content.strip()
-        start = text.find(data, position)
-        if start < 0 or not _has_marks(vocabulary, data):
-            continue
+    for start, end in spans:
         before = text[position:start]
         tokens += vocabulary.tokens(before, add_special=add_special and not tokens, parse_special=True)
-        tokens += vocabulary.tokens(data, add_special=False, parse_special=False)
-        position = start + len(data)
+        tokens += vocabulary.tokens(text[start:end], add_special=False, parse_special=False)
+        position = end
     rest = text[position:]
     return tokens + vocabulary.tokens(rest, add_special=add_special and not tokens, parse_special=True)
 
@@ -48,3 +58,30 @@ def _has_marks(vocabulary: Vocabulary, data: str) -> bool:
     """Whether DATA would be read as special tokens somewhere."""
     plain = vocabulary.tokens(data, add_special=False, parse_special=False)
     return plain != vocabulary.tokens(data, add_special=False, parse_special=True)
+
+
+def _placed(text: str, render: Render, contents: Sequence[str]) -> list[tuple[int, int]]:
+    """Where the contents are in TEXT; nowhere if the template does more with them than trim.
+
+    A search for them could find what the template itself wrote, so stand-ins
+    tell where they are.
+    """
+    parts = _STAND_INS.split(render([_STAND_IN.format(number) for number in range(len(contents))]))
+    for written in (contents, [content.strip() for content in contents]):
+        pieces = [written[int(part)] if index % 2 else part for index, part in enumerate(parts)]
+        if "".join(pieces) == text:
+            ends = list(accumulate(map(len, pieces)))
+            return [(end - len(piece), end) for piece, end in zip(pieces[1::2], ends[1::2], strict=True)]
+    return []
+
+
+def _found(text: str, contents: Sequence[str]) -> list[tuple[int, int]]:
+    """The contents that are in TEXT, each behind the one before."""
+    spans, position = [], 0
+    for content in contents:
+        data = content.strip()
+        start = text.find(data, position)
+        if start >= 0:
+            position = start + len(data)
+            spans.append((start, position))
+    return spans

@@ -54,11 +54,6 @@ class Vocabulary:
         return bool(self._api.llama_vocab_is_eog(self.pointer, token))
 
     @property
-    def adds_bos(self) -> bool:
-        """Whether the model wants a beginning-of-sequence token."""
-        return bool(self._api.llama_vocab_get_add_bos(self.pointer))
-
-    @property
     def bos(self) -> str:
         """The beginning-of-sequence token as text, empty if there is none."""
         return self._text(self._api.llama_vocab_bos(self.pointer))

@@ -11,6 +11,8 @@ from localllm_magics import demo
 
 Metadata = Mapping[str, str | int | bool | None]
 
+LONG_WORD = 300
+"""The number of a word that is longer than any in the field."""
 _LAYERS, _WIDTH, _INNER, _HEADS, _CONTEXT = 8, 512, 1536, 8, 8192
 _KINDS: dict[type, gguf.GGUFValueType] = {
     bool: gguf.GGUFValueType.BOOL,
@@ -46,9 +48,10 @@ def _copy_vocabulary(writer: gguf.GGUFWriter, metadata: Metadata) -> int:
     """Copy the bundled model's vocabulary; how many words it has."""
     fields: dict[str, Any] = gguf.GGUFReader(demo.PATH).fields
     words: list[str] = fields["tokenizer.ggml.tokens"].contents()
+    words[LONG_WORD] = "x" * 1000
     for key, field in fields.items():
         if key.startswith("tokenizer.") and key not in metadata:
-            value = field.contents()
+            value = words if key == "tokenizer.ggml.tokens" else field.contents()
             kind, inner = field.types[0], field.types[1] if len(field.types) > 1 else None
             writer.add_key_value(key, value, kind, sub_type=inner)
     for key, value in metadata.items():

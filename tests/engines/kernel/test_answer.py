@@ -1,20 +1,24 @@
 import pytest
 
-from localllm_magics.core.errors import BadOption, PromptTooLong
-from localllm_magics.core.events import Reading
+from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.errors import BadOption, GenerationFailed, PromptTooLong
+from localllm_magics.core.events import Done, Event, Failed, Reading, TextDelta
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.answer import answer as answer_events
 from localllm_magics.engines.kernel.engine import KernelEngine
+from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.loaded import Loaded
 from tests.engines.kernel.asking import ALIKE, GREEDY, LONG, SHORT, WILD, Answers, answer, ask, fresh_engine
 
 
-@pytest.mark.parametrize("prompt", [SHORT, LONG], ids=["short", "long"])
-def test_one_thread_and_two_give_the_same_greedy_answer(demo: ModelInfo, fresh: Answers, prompt: str) -> None:
+def test_one_thread_and_two_give_the_same_greedy_answer(demo: ModelInfo, fresh: Answers) -> None:
     with fresh_engine(demo, threads=2) as engine:
-        text = answer(engine, ask(prompt)).text
+        text = answer(engine, ask(LONG)).text
 
-    assert text == fresh[prompt, GREEDY]
+    assert text == fresh[LONG, GREEDY]
 
 
 def test_the_same_seed_gives_the_same_text(engine: KernelEngine) -> None:
@@ -146,3 +150,40 @@ def test_half_characters_are_read_as_question_marks(engine: KernelEngine) -> Non
     texts = [answer(engine, ask(f"Why{mark}", WILD)).text for mark in ("\ud800", "?")]
 
     assert texts[0] == texts[1]
+
+
+def test_an_abort_in_the_middle_of_a_decode_ends_the_answer(lib: Library, loaded: Loaded) -> None:
+    request = ask(SHORT)
+    last: Event | None = None
+    for event in answer_events(lib, loaded, request, Recorder(request, ModelUsed(reference="demo")), Stop()):
+        last = event
+        if isinstance(event, TextDelta):
+            loaded.context.abort()
+
+    assert isinstance(last, Done)
+    assert (last.completion.finish_reason, last.completion.stats.completion_tokens) == ("stopped", 1)
+
+
+def test_an_error_in_the_middle_keeps_the_text_so_far(engine: KernelEngine) -> None:
+    events = engine.stream(ask(SHORT), Stop())
+    last: Event | None = None
+    for event in events:
+        last = event
+        if isinstance(event, TextDelta):
+            fill(engine)
+
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, GenerationFailed)
+    assert last.completion.text
+    assert last.completion.stats.tokens_per_second > 0
+
+
+def fill(engine: KernelEngine) -> None:
+    """Leave no room in the context, behind the back of the answer that runs."""
+    loaded = engine._loaded  # noqa: SLF001 - there is no other way to make llama.cpp fail
+    assert loaded is not None
+    while True:
+        try:
+            loaded.context.take(5)
+        except GenerationFailed:
+            return

@@ -30,7 +30,8 @@ def context(lib: Library, weights: Weights) -> Iterator[Context]:
 
 
 def logits(lib: Library, context: Context) -> list[float]:
-    return list(lib.api.llama_get_logits_ith(context.pointer, -1)[:2000])
+    size = lib.api.llama_vocab_n_tokens(lib.api.llama_model_get_vocab(lib.api.llama_get_model(context.pointer)))
+    return list(lib.api.llama_get_logits_ith(context.pointer, -1)[:size])
 
 
 def read(lib: Library, context: Context, tokens: list[int]) -> tuple[int, list[float]]:

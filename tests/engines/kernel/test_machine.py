@@ -1,6 +1,6 @@
 import os
 
-from localllm_magics.engines.kernel.machine import cpu_name, free_memory, physical_cores
+from localllm_magics.engines.kernel.machine import cpu_name, free_memory, physical_cores, usual_threads
 
 
 def test_some_memory_is_free() -> None:
@@ -29,3 +29,8 @@ def test_a_process_bound_to_one_cpu_has_one_core() -> None:
 def test_a_cpu_has_one_name() -> None:
     assert cpu_name() == cpu_name()
     assert cpu_name().strip()
+
+
+def test_a_tiny_model_needs_one_thread() -> None:
+    assert usual_threads(10**6) == 1
+    assert usual_threads(10**10) == physical_cores()

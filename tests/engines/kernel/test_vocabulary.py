@@ -1,7 +1,13 @@
+from pathlib import Path
+
 import pytest
 
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded import Loaded
 from localllm_magics.engines.kernel.vocabulary import Vocabulary
+from localllm_magics.engines.kernel.weights import Weights
+from tests.engines.kernel.random_model import LONG_WORD
 
 
 @pytest.fixture
@@ -60,3 +66,13 @@ def test_every_token_has_bytes_or_is_special(vocabulary: Vocabulary) -> None:
     pieces = [vocabulary.piece(token, special=True) for token in range(vocabulary.size)]
 
     assert [token for token, piece in enumerate(pieces) if not piece] == []
+
+
+def test_a_word_may_be_of_any_length(lib: Library, random_model: Path) -> None:
+    weights = Weights(lib, random_model, stop=Stop())
+    vocabulary = Vocabulary(lib, weights.pointer)
+
+    pieces = [vocabulary.piece(LONG_WORD), vocabulary.piece(LONG_WORD)]
+
+    assert pieces == [b"x" * 1000] * 2
+    weights.close()

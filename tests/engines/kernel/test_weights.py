@@ -115,8 +115,9 @@ def test_an_unknown_architecture_is_named(lib: Library, tmp_path: Path) -> None:
     assert "pip install --upgrade" in caught.value.hint
 
 
-def test_a_file_without_words_is_refused(lib: Library, tmp_path: Path) -> None:
-    metadata: Metadata = {"tokenizer.ggml.model": "no_vocab", "llama.vocab_size": 2048}
+def test_a_file_without_words_is_refused(lib: Library, loaded: Loaded, tmp_path: Path) -> None:
+    words = loaded.vocabulary.size
+    metadata: Metadata = {"tokenizer.ggml.model": "no_vocab", "llama.vocab_size": words}
     path = write_random_model(tmp_path / "random.gguf", metadata)
 
     with pytest.raises(LoadFailed, match="cannot write text"):
