@@ -43,7 +43,10 @@ class Stream:
         try:
             self._worker.start()
         except BaseException:
-            self._stop.set()  # nobody will hold this stream, and the worker may run already
+            # Nobody will hold this stream; an interrupt finds the worker running already, another error does not.
+            self._stop.set()
+            if self._worker.ident is not None:
+                self.wait()
             raise
 
     def __repr__(self) -> str:

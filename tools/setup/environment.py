@@ -62,9 +62,10 @@ def once(step: str, key: str, action: Callable[[], None]) -> None:
     done = _read_notes()
     if done.get(step) == key:
         return
+    # An action that fails may leave something half done, so the old note goes first.
+    _write_notes({name: value for name, value in done.items() if name != step})
     action()
-    done[step] = key
-    _NOTES.write_text(json.dumps(done, indent=1) + "\n", "utf-8")
+    _write_notes({**done, step: key})
 
 
 def digest(*texts: str) -> str:
@@ -100,3 +101,7 @@ def _read_notes() -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return notes
+
+
+def _write_notes(notes: dict[str, str]) -> None:
+    _NOTES.write_text(json.dumps(notes, indent=1) + "\n", "utf-8")

@@ -154,9 +154,9 @@ class KernelEngine:
         part = [0.0]
         yield Loading(0.0)
         executor = ThreadPoolExecutor(1, "localllm-load")
-        self._opening = future = executor.submit(self._open, part, stop)
-        executor.shutdown(wait=False)
         try:
+            self._opening = future = executor.submit(self._open, part, stop)
+            executor.shutdown(wait=False)
             yield from _progress(future, part, stop)
         except BaseException:
             stop.set()

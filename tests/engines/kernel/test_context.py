@@ -48,6 +48,16 @@ def test_a_prompt_is_read_in_chunks(context: Context) -> None:
     assert context.past == len(PROMPT)
 
 
+def test_a_small_context_reads_in_chunks_of_its_own_size(lib: Library, weights: Weights) -> None:
+    context = Context(lib, weights, size=64, threads=1)
+    context.reuse(PROMPT)
+
+    read = list(context.read(PROMPT[:200]))
+    context.close()
+
+    assert read == [64, 128, 192, 200]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "cached"),
     [

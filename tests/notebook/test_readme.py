@@ -2,7 +2,6 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from localllm_magics.notebook.commands import COMMANDS
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.notebook.options import ASKING, parse
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 CELLS = [text for language, text in BLOCKS if language in ("", "python")]
@@ -21,20 +20,18 @@ TYPED = re.findall(r"^\| (`%.+?) \|", README, re.MULTILINE)
 
 
 @pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    """A shell in a folder that has the file the README speaks of."""
+def folder(tmp_path: Path) -> Path:
+    """A folder that has the file the README speaks of."""
     model = tmp_path / "path" / "to" / "model.gguf"
     model.parent.mkdir(parents=True)
     shutil.copy(demo.PATH, model)
-    monkeypatch.chdir(tmp_path)
-    shell = InteractiveShell()
+    return tmp_path
+
+
+def test_cells_run_in_the_order_of_the_page(bare_shell: InteractiveShell, folder: Path) -> None:
+    shell = bare_shell
     shell.user_ns["error"] = "NameError: name 'x' is not defined"
-    yield shell
-    shell.run_line_magic("unload_ext", "localllm_magics")
-    shell.history_manager.end_session()
 
-
-def test_cells_run_in_the_order_of_the_page(shell: InteractiveShell) -> None:
     results = [shell.run_cell(cell) for cell in CELLS]
 
     assert [result.success for result in results] == [True] * len(CELLS)
