@@ -61,10 +61,10 @@ try:
 {deed}
 except KeyboardInterrupt:
     say("interrupted")
-workers = [thread for thread in threading.enumerate() if thread.name.startswith("localllm")]
-say([worker.name for worker in workers if not worker.name.startswith("localllm-load")])
-for worker in workers:
-    worker.join()  # a load may still be on its way out, but must end
+workers = [thread.name for thread in threading.enumerate() if thread.name.startswith("localllm")]
+say([name for name in workers if not name.startswith("localllm-load")])
+while is_loading():
+    time.sleep(0.001)  # it may still be on its way out, but must end
 say(repr(model.complete("Why?", temperature=0, max_tokens=8).text))
 model.unload()
 say(repr(new_model().complete("Why?", temperature=0, max_tokens=8).text))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from localllm_magics.core.completion import ModelUsed
@@ -16,9 +18,10 @@ from tests.engines.kernel.asking import ALIKE, GREEDY, LONG, SHORT, WILD, Answer
 
 def test_one_thread_and_two_give_the_same_greedy_answer(demo: ModelInfo, fresh: Answers) -> None:
     with fresh_engine(demo, threads=2) as engine:
-        text = answer(engine, ask(LONG)).text
+        text = answer(engine, ask(LONG, replace(GREEDY, max_tokens=8))).text
 
-    assert text == fresh[LONG, GREEDY]
+    assert text
+    assert fresh[LONG, GREEDY].startswith(text)
 
 
 def test_the_same_seed_gives_the_same_text(engine: KernelEngine) -> None:
