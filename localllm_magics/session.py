@@ -9,7 +9,7 @@ from pathlib import Path
 from localllm_magics.catalog.discover import ModelList, discover
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.core.completion import Completion
-from localllm_magics.core.errors import ModelNotFound
+from localllm_magics.core.errors import LocalLLMError, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import GpuLayers, LoadOptions, Request
 from localllm_magics.engines.stream import Stream
@@ -64,11 +64,18 @@ class Session:
             wanted = options.or_else(known.options)
             if wanted != known.options:
                 known.unload()
-                known = _new_model(known.info, wanted)
+                known = Model(known.engine.with_options(wanted), known.info)
             if known not in self.models:
                 self._models.append(known)
             self.current = known
             return known
+
+    def drop(self, model: Model) -> None:
+        """Forget MODEL if it could not be loaded, so that nobody goes on with it."""
+        if model.context is None:
+            model.unload()
+            if self.current is model:
+                self.current = None
 
     def start(self, model: Model, request: Request) -> Stream:
         """Answer REQUEST, known to `running` and `stop`."""
@@ -148,7 +155,11 @@ def load(
         LocalLLMError: There is no such model, or it cannot be loaded.
     """
     model = default_session().use(reference, LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads))
-    model.load()
+    try:
+        model.load()
+    except LocalLLMError:
+        default_session().drop(model)
+        raise
     return model
 
 

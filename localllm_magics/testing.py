@@ -95,6 +95,12 @@ class ScriptedEngine:
             sampling=request.sampling.or_else(LLAMA_CPP_SAMPLING),
         )
 
+    def with_options(self, options: LoadOptions) -> "ScriptedEngine":
+        """The same script from the start; nothing depends on OPTIONS."""
+        engine = ScriptedEngine(*self._answers, reference=self._reference, hangs_after=self._hangs_after)
+        engine.options = options
+        return engine
+
     def close(self) -> None:
         """Stop what runs; there is nothing else to give back."""
         for stop in tuple(self._running):

@@ -49,5 +49,8 @@ class Engine(Protocol):
     def preview(self, request: Request, stop: Stop) -> Preview:
         """The prompt as the model would read it; generates nothing."""
 
+    def with_options(self, options: LoadOptions) -> "Engine":
+        """A new engine for the same model, not loaded yet, to be loaded with OPTIONS."""
+
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""

@@ -110,6 +110,8 @@ class Asker:
                 return None
             with stream:
                 card.follow(stream)
+            if stream.generation.error is not None:
+                self._session.drop(model[0])
         except KeyboardInterrupt as exc:
             self._keep(card.completion or card.interrupt(), question)
             raise shortened(exc, "stopped. The text so far is in _llm.") from None

@@ -11,7 +11,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.kernel import trial
-from localllm_magics.engines.kernel.library import Library, install_hint, library
+from localllm_magics.engines.kernel.library import Library, library, rebuild_hint
 from localllm_magics.engines.kernel.machine import free_memory, physical_cores
 
 _HEADERS = ("Part", "Found", "To change it")
@@ -49,7 +49,7 @@ def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
             "" if survives else trial.REBUILD,
         ),
         *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),
-        *([] if gpus else [("GPU", _no_gpu(lib), install_hint())]),
+        *([] if gpus else [("GPU", _no_gpu(lib), rebuild_hint())]),
     ]
 
 

@@ -16,7 +16,7 @@ _NAME = "picture.ipynb"
 _CELLS = (
     "%load_ext localllm_magics",
     "%%llm demo --temperature 0\nWhat is a GGUF file?",
-    "%%llm --temperature 0\nTell me a long story about a fox.",
+    "%%llm --temperature 0\nTell me a long story about a robot.",
 )
 
 

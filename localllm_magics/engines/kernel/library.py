@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 import platform
+import re
 import shutil
 import threading
 from collections import deque
@@ -16,6 +17,8 @@ from typing import Any
 
 from localllm_magics.core.errors import EngineNotInstalled
 
+OLDEST = (0, 3, 36)
+"""The first llama-cpp-python whose C API is the one used here."""
 INSTALL = 'pip install "localllm-magics[llama]"'
 _GPU_TYPES = (1, 2)  # GPU and integrated GPU, enum ggml_backend_dev_type in ggml-backend.h
 
@@ -138,13 +141,29 @@ def _import_library() -> Library:
         else:
             message = f"llama-cpp-python does not load: {exc}"
         raise EngineNotInstalled(message, install_hint()) from exc
+    if _numbers(llama_cpp.__version__) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        message = f"llama-cpp-python {llama_cpp.__version__} is too old; {oldest} or later is needed."
+        raise EngineNotInstalled(message, _typed(_gpu_flag(), "pip install --upgrade llama-cpp-python"))
     return Library(llama_cpp.llama_cpp, llama_cpp.__version__)
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
 def install_hint() -> str:
-    """The command that installs llama-cpp-python with what this machine has."""
-    flag = _gpu_flag()
-    command = f'CMAKE_ARGS="{flag}" {INSTALL}' if flag else INSTALL
+    """The command that installs llama-cpp-python for what this machine has."""
+    return _typed(_gpu_flag(), INSTALL)
+
+
+def rebuild_hint() -> str:
+    """The command that compiles llama-cpp-python anew for the GPU of this machine, or for one to come."""
+    return _typed(_gpu_flag() or "-DGGML_CUDA=ON", "pip install --force-reinstall --no-cache-dir llama-cpp-python")
+
+
+def _typed(flag: str, command: str) -> str:
+    command = f'CMAKE_ARGS="{flag}" {command}' if flag else command
     return f"Type: {command} (compiles for some minutes; needs a C++ compiler)"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.request import GpuLayers
-from localllm_magics.engines.kernel.library import Device, install_hint
+from localllm_magics.engines.kernel.library import Device, rebuild_hint
 
 LARGEST_DEFAULT_CONTEXT = 8192
 SMALLEST_DEFAULT_CONTEXT = 512
@@ -86,7 +86,7 @@ def offload_notice(asked: GpuLayers | None, wanted: int, got: int, *, supports_g
     layers = "All layers" if asked == "all" else "1 layer" if asked == 1 else f"{asked} layers"
     if supports_gpu:
         return f"{layers} asked, {got} on a GPU: %llm doctor lists the devices."
-    return f"{layers} asked, 0 on a GPU: this build has no GPU support. {install_hint()}"
+    return f"{layers} asked, 0 on a GPU: this build has no GPU support. {rebuild_hint()}"
 
 
 def _smaller_contexts(largest: int) -> list[int]:

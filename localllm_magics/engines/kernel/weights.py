@@ -109,9 +109,13 @@ class Weights:
     def kv_bytes_per_token(self) -> int:
         """Bytes of one token in a KV cache of half precision, as an upper bound."""
         api, model = self._api, self.pointer
-        heads = max(1, api.llama_model_n_head(model))
-        width = api.llama_model_n_embd(model) * api.llama_model_n_head_kv(model) // heads
-        return int(2 * 2 * width * self.layers)
+        architecture = self.metadata("general.architecture")
+        usual = api.llama_model_n_embd(model) // max(1, api.llama_model_n_head(model))
+        width = sum(
+            _to_int(self.metadata(f"{architecture}.attention.{part}_length") or "") or usual
+            for part in ("key", "value")
+        )
+        return int(2 * width * api.llama_model_n_head_kv(model) * self.layers)
 
     def metadata(self, key: str) -> str | None:
         """A scalar of the header as text, or None."""
