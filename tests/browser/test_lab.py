@@ -7,7 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tools.browser.lab import lab, notebook
+from tests.kernel.endless_model import write_endless_model
+from tools.browser.lab import lab, notebook, write
 
 pytestmark = pytest.mark.browser
 
@@ -32,11 +33,6 @@ def url(folder: Path) -> Iterator[str]:
         yield address
 
 
-def write(folder: Path, name: str, *cells: str) -> None:
-    document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    nbformat.write(document, folder / name)
-
-
 def test_quickstart_runs_and_saves_one_output_for_each_answer(url: str, folder: Path, tmp_path: Path) -> None:
     file = folder / "01-quickstart.ipynb"
     cells = [cell for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "code"]
@@ -58,12 +54,12 @@ def test_quickstart_runs_and_saves_one_output_for_each_answer(url: str, folder: 
 
 
 def test_stop_button_keeps_the_text_and_the_next_cell_answers(url: str, folder: Path) -> None:
+    write_endless_model(folder / "endless.gguf")
     write(
-        folder,
-        "stop.ipynb",
+        folder / "stop.ipynb",
         "%load_ext localllm_magics",
-        "%%llm demo --raw --ctx 8192 --seed 1 -t 1.5\nOnce upon a time",
-        "%%llm -t 0\nWhat is a token?",
+        "%%llm endless.gguf --ctx 8192 --seed 1\nTell me a story.",
+        "%%llm demo -t 0\nWhat is a token?",
     )
 
     with notebook(url, "stop.ipynb") as page:
@@ -88,8 +84,7 @@ def test_nothing_in_an_answer_reaches_the_page_or_the_network(url: str, folder: 
         "$\\\\style{background:url(http://pixel.example/b.png)}{x}$ **bold**"
     )
     write(
-        folder,
-        "unsafe.ipynb",
+        folder / "unsafe.ipynb",
         "%load_ext localllm_magics",
         "from localllm_magics.testing import scripted_model\n"
         f'model = scripted_model("""{unsafe}""", reference="unsafe").__enter__()',

@@ -8,9 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import nbformat
-
-from tools.browser.lab import lab, notebook
+from tools.browser.lab import lab, notebook, write
 
 _NAME = "picture.ipynb"
 _CELLS = (
@@ -24,9 +22,9 @@ def main() -> None:
     """Run two cells, and take the picture while the second one streams."""
     target = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in _CELLS])
-        nbformat.write(document, Path(folder, _NAME))
+        write(Path(folder, _NAME), *_CELLS)
         with lab(Path(folder)) as url, notebook(url, _NAME) as page:
+            page.page.set_viewport_size({"width": 1000, "height": 520})
             page.page.keyboard.press("Control+b")
             page.run(0)
             page.run(1)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 from playwright.sync_api import Locator, Page, Request, sync_playwright
 
 from tools.setup import browser
@@ -49,6 +50,13 @@ _IS_DONE = """number => {
     const prompts = document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputArea-prompt');
     return /^\\[\\d+\\]/.test(prompts[number]?.textContent ?? '');
 }"""
+
+
+def write(path: Path, *cells: str) -> None:
+    """Make a notebook of code CELLS, to be run by this environment's Python."""
+    document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    document.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(document, path)
 
 
 class Notebook:
@@ -132,7 +140,7 @@ def notebook(url: str, name: str) -> Iterator[Notebook]:
         try:
             page, foreign = context.new_page(), list[str]()
             page.on("request", lambda request: _note(request, url, foreign))
-            page.goto(f"{url}/lab/tree/{name}")
+            page.goto(f"{url}/lab/tree/{name}?reset")  # without what was open before
             page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=START_SECONDS * 1000)
             page.wait_for_function(_KERNEL_IS_READY, timeout=START_SECONDS * 1000)
             yield Notebook(page, foreign)
