@@ -87,7 +87,8 @@ def test_nothing_in_an_answer_reaches_the_page_or_the_network(url: str, folder: 
         folder / "unsafe.ipynb",
         "%load_ext localllm_magics",
         "from localllm_magics.testing import scripted_model\n"
-        f'model = scripted_model("""{unsafe}""", reference="unsafe").__enter__()',
+        f'context = scripted_model("""{unsafe}""", reference="unsafe")\n'
+        "model = context.__enter__()",
         UNSAFE.strip(),
     )
 
