@@ -41,6 +41,7 @@ class Context:
         self.past = 0
         params = api.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = size, CHUNK, CHUNK
+        params.n_outputs_max = 1  # only the last token's logits are read: room for more would be wasted
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
         with lib.log.collecting() as said:
