@@ -23,7 +23,7 @@ def full(say: Say) -> Mapping[str, Measure]:
         "decode-large": lambda: decode(large(), say),
         "prefill": lambda: prefill(large(), say),
         "traffic-fast": lambda: traffic(tiny_subject(rounds=1, tokens=100), (200, 1000, 4000), say),
-        "traffic-slow": lambda: traffic(large(), (200, 1000, 4000), say),
+        "traffic-slow": lambda: traffic(large(), (200, 1000), say),
         "load": lambda: load_extension(15, say),
         "first-output": lambda: first_output(demo_subject(rounds=1), 7, 5, say),
         "stop": lambda: stopping(large(), 20, say),
