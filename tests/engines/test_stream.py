@@ -45,7 +45,10 @@ class BrokenEngine:
             self.is_ended = True
 
     def preview(self, request: Request, stop: Stop) -> Preview:
-        raise NotImplementedError
+        raise AssertionError("A stream needs no preview.")
+
+    def with_options(self, options: LoadOptions) -> "BrokenEngine":
+        raise AssertionError("A stream loads nothing anew.")
 
     def close(self) -> None:
         pass
