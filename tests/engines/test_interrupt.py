@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSI
 
 # A watcher tells when the worker is where it should be interrupted; the parent then sends the signal.
 PROGRAM = """
-import gc, sys, threading, time
+import gc, signal, sys, threading, time
 
 from localllm_magics.core.events import Loading, Reading, TextDelta
 from localllm_magics.core.request import LoadOptions
@@ -23,6 +23,9 @@ from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
 from pathlib import Path
+
+# A shell's background job, as a test run may be, begins with interrupts ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def new_model():
