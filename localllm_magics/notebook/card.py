@@ -14,9 +14,9 @@ from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.status import LiveStatus
 from localllm_magics.notebook.surface import Surface
 
-TICK = 0.05
-"""Seconds between two looks at a generation; ends are noticed at once."""
-_TEXT_SECONDS = 0.1
+TICK = 0.1
+"""Seconds between two looks at a generation; ends are noticed at once. Each look takes a core from the model."""
+_TEXT_SECONDS = 0.09  # a little less than a look, so that each look may show text
 _STATUS_SECONDS = 0.25
 
 
