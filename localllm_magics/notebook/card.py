@@ -16,7 +16,6 @@ from localllm_magics.notebook.surface import Surface
 
 TICK = 0.1
 """Seconds between two looks at a generation; ends are noticed at once. Each look takes a core from the model."""
-_TEXT_SECONDS = 0.09  # a little less than a look, so that each look may show text
 _STATUS_SECONDS = 0.25
 
 
@@ -42,7 +41,7 @@ class Card:
         self._status = LiveStatus(self._generation, model)
         self._position = 0
         self._unshown: list[str] = []
-        self._text_at = self._status_at = time.perf_counter()
+        self._status_at = time.perf_counter()
 
     def __repr__(self) -> str:
         return f"<Card of {self._generation!r}>"
@@ -104,10 +103,8 @@ class Card:
             self._unshown.append(event.text)
 
     def _draw(self) -> None:
+        self._append()
         now = time.perf_counter()
-        if self._unshown and now - self._text_at >= _TEXT_SECONDS:
-            self._text_at = now
-            self._append()
         if now - self._status_at >= _STATUS_SECONDS:
             self._status_at = now
             self._surface.show(self._status, self._generation.text)
