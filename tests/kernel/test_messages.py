@@ -10,7 +10,8 @@ from localllm_magics.core.completion import MIME_TYPE
 from tests.kernel.notebook_kernel import ROOT, Cell, Kernel, say
 
 MEDIA_TYPES = {"text/markdown", "text/plain", MIME_TYPE}
-# D: display, U: its update, S: printed text, C: clear_output, F and f: display and update with the completion.
+# D: display, U: its update, S: printed text (in one piece or several), C: clear_output,
+# F and f: display and update with the completion.
 LETTERS = {
     "display_data": "D",
     "update_display_data": "U",
@@ -50,10 +51,10 @@ def _scripted(kernel: Kernel) -> None:
         pytest.param("%%llm --raw\nHi", CELL, id="raw"),
         pytest.param("%llm ask Hi?", LINE, id="a line"),
         pytest.param("x = %llm ask -t 0 Hi?", LINE, id="a line, assigned"),
-        pytest.param("%time x = 1\n%llm ask Hi?", f"S{LINE}", id="a line after another magic"),
-        pytest.param("print(1)\n%llm ask Hi?", f"S{LINE}", id="a line after something printed"),
+        pytest.param("%time x = 1\n%llm ask Hi?", f"S+{LINE}", id="a line after another magic"),
+        pytest.param("print(1)\n%llm ask Hi?", f"S+{LINE}", id="a line after something printed"),
         pytest.param("get_ipython().run_cell_magic('llm', '', 'Hi')", LINE, id="a cell magic from Python"),
-        pytest.param("%%time\n%%llm\nHi", f"{LINE}S", id="timed"),
+        pytest.param("%%time\n%%llm\nHi", f"{LINE}S+", id="timed"),
         pytest.param("%%capture\n%%llm\nHi", "", id="captured"),
         pytest.param("%%llm --dry-run\nHi", "D", id="a dry run"),
         pytest.param("%llm ask --dry-run Hi", "D", id="a dry run in a line"),
