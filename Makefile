@@ -10,7 +10,7 @@ NOT_BROWSER := $(if $(filter no,$(BROWSER)),-m "not browser")
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup setup-browser demo test check format lab bench notebooks picture constraints clean
+.PHONY: help setup setup-tests demo test check format lab bench notebooks picture constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,13 +18,13 @@ help:  ## list the targets
 setup:  ## make .venv ready: packages, and llama.cpp compiled for this machine
 	@$(PYTHON) -m tools.setup
 
-setup-browser:
-	@$(PYTHON) -m tools.setup $(if $(filter no,$(BROWSER)),,--browser)
+setup-tests:
+	@$(PYTHON) -m tools.setup --servers $(if $(filter no,$(BROWSER)),,--browser)
 
 demo: setup  ## run the quickstart notebook on the bundled model, and watch it answer
 	@$(BIN)/python -m tools.demo.run_quickstart notebooks/01-quickstart.ipynb
 
-test: setup-browser check  ## check, then every test: unit, kernel, browser, wheel, notebooks
+test: setup-tests check  ## check, then every test: unit, kernel, browser, wheel, notebooks
 	$(PYTEST) $(NOT_BROWSER) --cov --cov-report=term
 	LOCALLLM_STREAM=off $(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
@@ -40,13 +40,13 @@ format: setup  ## format the code and mend what the linter can
 lab: setup  ## JupyterLab on the tutorials
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
-bench: setup  ## the performance tables
+bench: setup-tests  ## the performance tables
 	$(BIN)/python -m tools.bench
 
 notebooks: setup  ## run the tutorials and store their outputs
 	$(BIN)/python -m tools.notebooks
 
-picture: setup-browser  ## take the README's picture again
+picture: setup-tests  ## take the README's picture again
 	$(BIN)/python -m tools.browser notebooks/images/streaming.png
 
 constraints: setup  ## pin the newest versions of everything

@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from tools.setup import browser, environment, llama
+from tools.setup import browser, environment, llama, servers
 from tools.setup.terminal import SetupFailed, say
 
 
@@ -12,11 +12,12 @@ def main() -> int:
     """Set up, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m tools.setup", description=__doc__)
     parser.add_argument("--browser", action="store_true", help="bring in Chromium too")
-    wants_browser: bool = parser.parse_args().browser
+    parser.add_argument("--servers", action="store_true", help="compile llama-server and its kin too")
+    wanted = parser.parse_args()
     started = time.monotonic()
     try:
         with environment.one_at_a_time():
-            _set_up(wants_browser=wants_browser)
+            _set_up(wants_browser=wanted.browser, wants_servers=wanted.servers)
     except SetupFailed as failure:
         print(f"\n[set-up] stopped: {failure}", file=sys.stderr)
         return 1
@@ -25,11 +26,13 @@ def main() -> int:
     return 0
 
 
-def _set_up(*, wants_browser: bool) -> None:
+def _set_up(*, wants_browser: bool, wants_servers: bool) -> None:
     environment.create()
     environment.once("packages", environment.packages_key(), environment.install_packages)
     recipe = llama.recipe()
     environment.once("llama", recipe.key, lambda: llama.install(recipe))
+    if wants_servers:
+        environment.once("servers", recipe.key, lambda: servers.install(recipe))
     if wants_browser:
         browser.ensure()
 

@@ -43,8 +43,12 @@ class Recipe:
     @property
     def folder(self) -> Path:
         """Where the wheel is kept."""
+        return self.cache("wheels", "llama-cpp-python")
+
+    def cache(self, kind: str, name: str) -> Path:
+        """A folder that outlives this checkout, for what was compiled by this recipe."""
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cache / "localllm-magics" / "wheels" / f"llama-cpp-python-{self.version}-{self.key}"
+        return cache / "localllm-magics" / kind / f"{name}-{self.version}-{self.key}"
 
 
 def recipe() -> Recipe:
@@ -76,15 +80,19 @@ def install(wanted: Recipe) -> None:
     _try_out(wanted)
 
 
+def jobs() -> int:
+    """How many files are compiled at a time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _build(wanted: Recipe) -> Path:
-    jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    say(f"compiling llama-cpp-python {wanted.version} for this machine, {jobs} files at a time")
+    say(f"compiling llama-cpp-python {wanted.version} for this machine, {jobs()} files at a time")
     say("this takes about 8 minutes on 2 cores, once; later set-ups take the wheel from")
     say(f"{wanted.folder}")
     wanted.folder.parent.mkdir(parents=True, exist_ok=True)
     env = {
         "CMAKE_ARGS": wanted.cmake_args,
-        "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs),
+        "CMAKE_BUILD_PARALLEL_LEVEL": str(jobs()),
         "CC": wanted.c_compiler,
         "CXX": wanted.cxx_compiler,
     }
@@ -93,7 +101,7 @@ def _build(wanted: Recipe) -> Path:
         command = [str(PYTHON), "-m", "pip", "wheel", "--verbose", "--disable-pip-version-check"]
         command += ["--no-deps", "--no-cache-dir", "--no-binary", name, "--wheel-dir", folder]
         log = LOGS / "llama-build.log"
-        run([*command, f"{name}=={wanted.version}"], log=log, env=env, watch=_Progress())
+        run([*command, f"{name}=={wanted.version}"], log=log, env=env, watch=Progress())
         shutil.copytree(folder, wanted.folder, dirs_exist_ok=True)
     wheel = _kept_wheel(wanted)
     if wheel is None:
@@ -105,7 +113,7 @@ def _kept_wheel(wanted: Recipe) -> Path | None:
     return next(wanted.folder.glob("*.whl"), None)
 
 
-class _Progress:
+class Progress:
     """Says every half minute how far the compilation is."""
 
     def __init__(self) -> None:
