@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from localllm_magics.core.completion import Completion, Stats
 from localllm_magics.core.errors import (
+    AccessDenied,
     BadExpression,
     BadOption,
     BadTemplate,
+    DaemonBusy,
     DaemonError,
     DaemonNotReachable,
     EngineCrashed,
@@ -49,10 +51,12 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = [
+    "AccessDenied",
     "BadExpression",
     "BadOption",
     "BadTemplate",
     "Completion",
+    "DaemonBusy",
     "DaemonError",
     "DaemonNotReachable",
     "Done",

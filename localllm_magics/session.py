@@ -6,12 +6,16 @@ import threading
 from dataclasses import fields
 from pathlib import Path
 
+from localllm_magics.catalog.daemons import find_daemons
 from localllm_magics.catalog.discover import ModelList, discover
 from localllm_magics.catalog.reference import resolve
+from localllm_magics.catalog.served import is_served, to_served
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import LocalLLMError, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import GpuLayers, LoadOptions, Request
+from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.engines.new import new_engine
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
 
@@ -23,6 +27,7 @@ class Session:
 
     def __init__(self) -> None:
         self.current: Model | None = None
+        self.settings = DaemonSettings()
         self._last: dict[str, Completion] = {}
         self._lock = threading.RLock()
         self._models: list[Model] = []
@@ -115,10 +120,16 @@ class Session:
             self.current = None
         return [model.info.reference for model in models]
 
+    def list_models(self) -> ModelList:
+        """All models that can be used, those of servers that answer too."""
+        return ModelList([*discover(Path.cwd()), *self._daemon_models()])
+
     def close(self) -> None:
-        """Stop and unload everything."""
+        """Stop everything, and unload what is ours; a server that others started keeps its models."""
         self.stop()
-        self.unload()
+        for model in self.models:
+            if model.info.engine not in ("ollama", "openai"):
+                model.unload()
 
     def _known(self, reference: str | None) -> Model | None:
         if reference is None:
@@ -127,9 +138,14 @@ class Session:
         return next((model for model in self.models if model.info.reference == reference), None)
 
     def _resolved(self, reference: str) -> Model:
-        info = resolve(reference, Path.cwd())
-        loaded = next((model for model in self.models if model.path is not None and model.path == info.path), None)
-        return loaded or _new_model(info, LoadOptions())
+        folder = Path.cwd()
+        text = reference.strip()
+        info = to_served(text, folder) if is_served(text) else resolve(text, folder, self._daemon_models)
+        loaded = next((model for model in self.models if _is_same(model.info, info)), None)
+        return loaded or Model(new_engine(info, LoadOptions(), self.settings), info)
+
+    def _daemon_models(self) -> list[ModelInfo]:
+        return [info for daemon in find_daemons(self.settings) for info in daemon.models]
 
 
 @functools.cache
@@ -146,7 +162,8 @@ def load(
     """Load a model and make it the current one.
 
     Args:
-        reference: `demo`, a path to a GGUF file, or a name that `models()` lists.
+        reference: `demo`, a path to a GGUF file or a llamafile, a name that `models()` lists, or a model of a server:
+            `ollama:NAME`, `openai:MODEL@URL`, a URL alone, `llamafile:PATH`.
         ctx: Tokens of context; by default the trained size, at most 8,192.
         gpu_layers: How many layers go to a GPU, or `auto` or `all`.
         threads: CPU threads; by default one for each core, and one for a tiny model.
@@ -164,8 +181,11 @@ def load(
 
 
 def models() -> ModelList:
-    """The models that can be loaded: the bundled one, and the GGUF files in the running folder."""
-    return discover(Path.cwd())
+    """The models that can be used: the bundled one, GGUF files in the running folder, and those of servers that run.
+
+    All known servers are asked at once, and have half a second to answer.
+    """
+    return default_session().list_models()
 
 
 def changed_options(options: LoadOptions) -> str:
@@ -174,8 +194,7 @@ def changed_options(options: LoadOptions) -> str:
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value is not None)
 
 
-def _new_model(info: ModelInfo, options: LoadOptions) -> Model:
-    """A model in this process, not loaded yet; the engine is imported now, so that the extension loads fast."""
-    from localllm_magics.engines.kernel.engine import KernelEngine
-
-    return Model(KernelEngine(info, options), info)
+def _is_same(one: ModelInfo, other: ModelInfo) -> bool:
+    """Whether two references mean the same file, run in the same way; names of Ollama's can share one."""
+    is_same_file = one.path is not None and one.path == other.path
+    return is_same_file and one.engine == other.engine and one.defaults == other.defaults

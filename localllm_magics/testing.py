@@ -101,6 +101,9 @@ class ScriptedEngine:
         engine.options = options
         return engine
 
+    def look(self) -> None:
+        """Nothing changes by itself."""
+
     def close(self) -> None:
         """Stop what runs; there is nothing else to give back."""
         for stop in tuple(self._running):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from localllm_magics import demo
 from localllm_magics.catalog.inspect import inspect_file, is_first_listed
+from localllm_magics.catalog.ollama_store import stored_models
 from localllm_magics.core.errors import SetupError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.table import Table, to_count, to_size
@@ -26,7 +27,7 @@ class ModelList(list[ModelInfo]):
         return Table(headers=_HEADERS, rows=tuple(_row(info) for info in self), notes=problems)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """A DataFrame with a column for each field of `ModelInfo`.
+        """A DataFrame with a column for each field of `ModelInfo` but the defaults.
 
         Raises:
             SetupError: pandas is not installed.
@@ -35,7 +36,7 @@ class ModelList(list[ModelInfo]):
             import pandas as pd
         except ImportError as exc:
             raise SetupError("A DataFrame needs pandas, which is not installed.", "pip install pandas") from exc
-        names = [field.name for field in fields(ModelInfo)]
+        names = [field.name for field in fields(ModelInfo) if field.name != "defaults"]
         return pd.DataFrame([[getattr(info, name) for name in names] for info in self], columns=names)
 
     def __repr__(self) -> str:
@@ -46,14 +47,20 @@ class ModelList(list[ModelInfo]):
 
 
 def discover(folder: Path) -> ModelList:
-    """List the bundled model, then the GGUF files in FOLDER itself, those that cannot be read too."""
+    """List the bundled model, the GGUF files in FOLDER itself, and Ollama's models, those that cannot be read too."""
     found = [inspect_file(path, reference=path.name, source="folder") for path in model_files(folder)]
-    return ModelList([bundled_model(), *found])
+    return ModelList([bundled_model(), *found, *ollama_models()])
 
 
 def bundled_model() -> ModelInfo:
     """The model that is in the package."""
     return replace(inspect_file(demo.PATH, reference=DEMO, source="bundled"), name=DEMO)
+
+
+def ollama_models() -> list[ModelInfo]:
+    """The models of Ollama's store; one that is named like the bundled model is referred to with its tag."""
+    models = stored_models()
+    return [replace(info, reference=info.name) if info.reference.casefold() == DEMO else info for info in models]
 
 
 def model_files(folder: Path) -> list[Path]:

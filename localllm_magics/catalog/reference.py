@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files
+from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files, ollama_models
 from localllm_magics.catalog.inspect import describe_file, first_part
+from localllm_magics.catalog.ollama_name import parse_name
+from localllm_magics.catalog.ollama_store import describe_stored, find_stored
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.model_info import Kind, ModelInfo
 
@@ -20,11 +22,11 @@ _NO_TEXT: dict[Kind | None, str] = {
 }
 
 
-def resolve(reference: str, folder: Path) -> ModelInfo:
-    """Return the model that REFERENCE names; relative paths and names are looked for in FOLDER.
+def resolve(reference: str, folder: Path, others: Callable[[], Sequence[ModelInfo]] = lambda: ()) -> ModelInfo:
+    """Return the model that REFERENCE names; relative paths and names are looked for in FOLDER, then among OTHERS.
 
     There are four cases: `demo`, an existing file, something written as a path, and a name of the list or a part
-    of one.
+    of one. Names of Ollama's models can be written like paths.
 
     Raises:
         ModelNotFound: Nothing or more than one thing answers to it.
@@ -35,10 +37,22 @@ def resolve(reference: str, folder: Path) -> ModelInfo:
         return _usable(bundled_model())
     path = _to_path(text, folder)
     if text and _answers(path.exists) and not _answers(path.is_dir):
-        return _usable(describe_file(first_part(path), reference=text, source="folder"))
-    if _is_written_as_path(text):
+        return _usable(describe_file(_weights(path), reference=text, source="folder"))
+    if not _is_written_as_path(text):
+        return _usable(_named(text, path, discover(folder), others))
+    matches = _matches(text, ollama_models()) if parse_name(text) else []
+    if not matches:
         raise _no_file(text, path)
-    return _usable(_named(text, path, discover(folder)))
+    return _usable(_only(text, matches))
+
+
+def _weights(path: Path) -> Path:
+    """The file that has the weights; those inside a llamafile are copied out."""
+    if path.suffix.lower() != ".llamafile":
+        return first_part(path)
+    from localllm_magics.catalog.llamafile import extract_weights
+
+    return extract_weights(path)
 
 
 def _to_path(text: str, folder: Path) -> Path:
@@ -60,16 +74,24 @@ def _is_written_as_path(text: str) -> bool:
     return "/" in text or "\\" in text or text in {"~", ".", ".."} or text.lower().endswith(".gguf")
 
 
-def _named(text: str, path: Path, models: Sequence[ModelInfo]) -> ModelInfo:
-    matches = _matches(text, models)
-    if len(matches) == 1:
-        return matches[0]
+def _named(text: str, path: Path, near: Sequence[ModelInfo], others: Callable[[], Sequence[ModelInfo]]) -> ModelInfo:
+    matches, models = _matches(text, near), near
+    if not matches and text:
+        models = [*near, *others()]
+        matches = _matches(text, models)
     if matches:
-        names = [info.reference for info in matches]
-        raise ModelNotFound(f"{text!r} names {len(matches)} models: {_several(names)}.", _load(names[0]))
+        return _only(text, matches)
     if text and _answers(path.is_dir):
         raise _is_folder(text, path)
     raise _unknown(text, models)
+
+
+def _only(text: str, matches: Sequence[ModelInfo]) -> ModelInfo:
+    if len(matches) == 1:
+        return matches[0]
+    # The name of a stored model has its tag, so that it is not that of a file too.
+    names = [info.name if info.source == "ollama" else info.reference for info in matches]
+    raise ModelNotFound(f"{text!r} names {len(matches)} models: {_several(names)}.", _load(names[0]))
 
 
 def _matches(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
@@ -77,7 +99,8 @@ def _matches(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
     wanted = text.casefold()
     if not wanted:
         return []
-    exact = [info for info in models if wanted in _names(info)]
+    stored = find_stored(text, models)
+    exact = [info for info in models if wanted in _names(info) or info in stored]
     partial = exact or [info for info in models if any(wanted in name for name in _names(info))]
     able = [info for info in partial if info.problem is None and info.kind not in _NO_TEXT]
     return able if len(able) == 1 else partial
@@ -90,7 +113,9 @@ def _names(info: ModelInfo) -> tuple[str, ...]:
 
 def _usable(info: ModelInfo) -> ModelInfo:
     """Return INFO if it can generate text; one with a problem is read again, for the error itself."""
-    if info.problem is not None and info.path is not None:
+    if info.problem is not None and info.source == "ollama":
+        info = describe_stored(info.name)
+    elif info.problem is not None and info.path is not None:
         info = describe_file(info.path, reference=info.reference, source=info.source)
     if info.kind in _NO_TEXT:
         raise LoadFailed(f"{info.reference} {_NO_TEXT[info.kind]}.", _LIST)

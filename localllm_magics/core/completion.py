@@ -52,6 +52,8 @@ class Stats:
         prompt_tokens_per_second: Without the cached tokens.
         tokens_per_second: The decode rate.
         estimated: Whether the engine did not count, so that we had to guess.
+        timed_tokens: How many tokens were produced within `decode_seconds`, where that is not all of them: a clock
+            that starts at the first token times one less.
     """
 
     prompt_tokens: int = 0
@@ -63,6 +65,7 @@ class Stats:
     decode_seconds: float = 0.0
     total_seconds: float = 0.0
     estimated: bool = False
+    timed_tokens: int | None = None
 
     @property
     def prompt_tokens_per_second(self) -> float:
@@ -71,8 +74,9 @@ class Stats:
 
     @property
     def tokens_per_second(self) -> float:
-        """The decode rate, 0 where nothing was produced."""
-        return _rate(self.completion_tokens, self.decode_seconds)
+        """The decode rate, 0 where nothing was timed."""
+        timed = self.completion_tokens if self.timed_tokens is None else self.timed_tokens
+        return _rate(timed, self.decode_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +161,7 @@ class Completion:
 
     def to_markdown(self, *, spell_error: bool = True) -> str:
         """The answer, made safe to show, the error if wanted, and one small line of stats."""
-        parts = [to_safe_markdown(self.text).rstrip()]
+        parts = [_folded(self.reasoning), to_safe_markdown(self.text).rstrip()]
         if self.error is not None and spell_error:
             parts.append(f"**{to_safe_markdown(self.error.message)}** {to_safe_markdown(self.error.hint)}")
         parts.append(f"<sub>{to_safe_markdown(self.summary())}</sub>")
@@ -178,8 +182,8 @@ class Completion:
         parts = [model.reference, model.device or "", _ENDINGS[self.finish_reason]]
         if stats.completion_tokens:
             parts += [
-                _count(stats.completion_tokens),
-                f"{about}{stats.tokens_per_second:.1f} tok/s",
+                f"{about}{_count(stats.completion_tokens)}",
+                f"{about}{stats.tokens_per_second:.1f} tok/s" if stats.tokens_per_second else "",
                 f"first token {stats.ttft_seconds:.2f} s",
             ]
         if model.context and stats.prompt_tokens:
@@ -200,8 +204,19 @@ class Completion:
         return self.to_bundle()
 
 
-_STATS = (*(f.name for f in fields(Stats)), "prompt_tokens_per_second", "tokens_per_second")
+_STATS = (
+    *(f.name for f in fields(Stats) if f.name != "timed_tokens"),
+    "prompt_tokens_per_second",
+    "tokens_per_second",
+)
 _ENDINGS = {"stop": "", "length": "cut off by the token limit", "stopped": "stopped", "error": "failed"}
+
+
+def _folded(reasoning: str | None) -> str:
+    """The reasoning as a block that opens on a click."""
+    if not reasoning:
+        return ""
+    return f"<details><summary>Reasoning</summary>\n\n{to_safe_markdown(reasoning).rstrip()}\n\n</details>"
 
 
 def _count(tokens: int) -> str:

@@ -19,6 +19,8 @@ LocalLLMError
 │   └── BadTemplate
 ├── DaemonError               a server, or the way to it
 │   ├── DaemonNotReachable
+│   ├── AccessDenied
+│   ├── DaemonBusy
 │   ├── ModelNotInDaemon
 │   └── StreamBroken
 └── InternalError             us
@@ -128,6 +130,14 @@ class DaemonError(LocalLLMError):
 
 class DaemonNotReachable(DaemonError):
     """Nothing answers at the address."""
+
+
+class AccessDenied(DaemonError):
+    """The server wants a key, or another one."""
+
+
+class DaemonBusy(DaemonError):
+    """The server has too much to do."""
 
 
 class ModelNotInDaemon(DaemonError):

@@ -14,14 +14,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """The model is on its way into memory; FRACTION goes from 0 to 1."""
+    """The model is on its way into memory; FRACTION goes from 0 to 1, and stays 0 where nobody tells."""
 
     fraction: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """DONE of TOTAL prompt tokens are read, CACHED of them from a cache."""
+    """DONE of TOTAL prompt tokens are read, CACHED of them from a cache; 0 of 0 where nobody tells."""
 
     done: int
     total: int
@@ -30,18 +30,20 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More text of the answer, made of TOKENS tokens."""
+    """More text of the answer, made of TOKENS tokens, or of about so many."""
 
     text: str
     tokens: int = 1
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """More text of the reasoning before the answer, made of TOKENS tokens."""
+    """More text of the reasoning before the answer, made of TOKENS tokens, or of about so many."""
 
     text: str
     tokens: int = 1
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ class Generation:
         self.loaded = 0.0
         self.read = Reading(0, 0)
         self.tokens = 0
+        self.is_estimated = False
         self.completion: Completion | None = None
         self.error: LocalLLMError | None = None
         self._text: list[str] = []
@@ -120,15 +121,19 @@ class Generation:
                 self.loaded = fraction
             case Reading():
                 self.read = event
-            case TextDelta(text, tokens):
+            case TextDelta(text, tokens, estimated):
                 self._text.append(text)
-                self.tokens += tokens
-            case ReasoningDelta(text, tokens):
+                self._count(tokens, estimated=estimated)
+            case ReasoningDelta(text, tokens, estimated):
                 self._reasoning.append(text)
-                self.tokens += tokens
+                self._count(tokens, estimated=estimated)
             case Done(completion):
                 self.completion = completion
             case Failed(error, completion):
                 self.error, self.completion = error, completion
             case _:
                 assert isinstance(event, Pending)  # noqa: S101 - for the type checker: the cases are complete
+
+    def _count(self, tokens: int, *, estimated: bool) -> None:
+        self.tokens += tokens
+        self.is_estimated |= estimated

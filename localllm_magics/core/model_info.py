@@ -1,13 +1,33 @@
 """What is known of a model without loading it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+from localllm_magics.core.completion import EngineName
+from localllm_magics.core.request import Sampling
 
 Source: TypeAlias = Literal[
     "bundled", "folder", "huggingface", "ollama", "lmstudio", "llama.cpp", "gpt4all", "jan", "daemon"
 ]
 Kind: TypeAlias = Literal["chat", "base", "embedding", "projector", "adapter", "vocabulary"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDefaults:
+    """What a model's maker wants to be used where a request says nothing.
+
+    Args:
+        system: The system prompt of a conversation that has none.
+        sampling: What was set; None leaves a value to the model's file.
+        ctx: Tokens of context.
+        has_foreign_template: There is a chat template that only the program which keeps the model can use.
+    """
+
+    system: str | None = None
+    sampling: Sampling = Sampling()
+    ctx: int | None = None
+    has_foreign_template: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +40,9 @@ class ModelInfo:
         parameters: How many weights it has.
         context: The context it was trained with, in tokens.
         problem: Why it cannot be used, in words, or None.
+        engine: What runs it.
+        address: URL of the server that has it, where there is one.
+        defaults: What its maker set beside the file; no part of the tables that users see.
     """
 
     reference: str
@@ -35,3 +58,6 @@ class ModelInfo:
     has_chat_template: bool | None = None
     kind: Kind | None = None
     problem: str | None = None
+    engine: EngineName = "kernel"
+    address: str | None = None
+    defaults: ModelDefaults = field(default=ModelDefaults(), repr=False)

@@ -14,9 +14,11 @@ class Preview:
         tokens: Id and text of each token; text is not always whole characters.
         context: How many tokens the context holds.
         sampling: What would be used, with the model's defaults filled in.
+        sent: What would be sent to a server, as JSON.
     """
 
     prompt: str
     tokens: tuple[tuple[int, str], ...]
     context: int
     sampling: Sampling
+    sent: str = ""

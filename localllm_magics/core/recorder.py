@@ -2,11 +2,29 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 from localllm_magics.core.completion import Completion, ErrorRecord, FinishReason, ModelUsed, Stats, Versions
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.request import Request
 from localllm_magics.core.version import __version__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a server counted and timed itself, in tokens and seconds; None is what it does not tell.
+
+    Args:
+        timed_tokens: See `completion.Stats`.
+    """
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    load_seconds: float | None = None
+    prompt_seconds: float | None = None
+    decode_seconds: float | None = None
+    timed_tokens: int | None = None
 
 
 class Recorder:
@@ -35,7 +53,10 @@ class Recorder:
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.tokens = 0
+        self.counts = Counts()
+        self.estimated = False
         self._text: list[str] = []
+        self._reasoning: list[str] = []
         self._clock = clock
         self._start = clock()
         self._loaded = self._read_from = self._read_to = self._first = self._last = self._start
@@ -54,10 +75,13 @@ class Recorder:
 
     def add(self, text: str, tokens: int) -> None:
         """TOKENS more tokens brought TEXT."""
-        if not self.tokens:
-            self._first = self._clock()
-        self.tokens += tokens
+        self._count(tokens)
         self._text.append(text)
+
+    def think(self, text: str, tokens: int) -> None:
+        """TOKENS more tokens brought TEXT of the reasoning."""
+        self._count(tokens)
+        self._reasoning.append(text)
 
     def end(self) -> None:
         """The last token was produced."""
@@ -68,6 +92,7 @@ class Recorder:
         return Completion(
             id=self.request.id,
             text="".join(self._text),
+            reasoning="".join(self._reasoning) or None,
             finish_reason=reason,
             model=self.model,
             versions=Versions(localllm_magics=__version__, engine=self.engine_version),
@@ -77,14 +102,22 @@ class Recorder:
             notices=tuple(self.notices),
         )
 
+    def _count(self, tokens: int) -> None:
+        if not (self._text or self._reasoning):
+            self._first = self._clock()
+        self.tokens += tokens
+
     def _stats(self) -> Stats:
-        return Stats(
+        own = Stats(
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
             completion_tokens=self.tokens,
             load_seconds=self._loaded - self._start,
-            ttft_seconds=self._first - self._start if self.tokens else 0.0,
+            ttft_seconds=self._first - self._start if self._text or self._reasoning else 0.0,
             prompt_seconds=self._read_to - self._read_from,
             decode_seconds=self._last - self._read_to,
             total_seconds=self._clock() - self._start,
+            estimated=self.estimated,
         )
+        told = {f.name: getattr(self.counts, f.name) for f in fields(Counts)}
+        return replace(own, **{name: value for name, value in told.items() if value is not None})

@@ -71,8 +71,8 @@ class Sampling:
             raise BadOption("--stop must be a text that is not empty.", 'Try --stop "END".')
 
     def or_else(self, defaults: "Sampling") -> "Sampling":
-        """These values, with those that are None taken from DEFAULTS."""
-        missing = {f.name: getattr(defaults, f.name) for f in fields(self) if getattr(self, f.name) is None}
+        """These values, with those that are None, and stop texts where there are none, taken from DEFAULTS."""
+        missing = {f.name: getattr(defaults, f.name) for f in fields(self) if getattr(self, f.name) in (None, ())}
         return replace(self, **missing)
 
     def seeded(self) -> "Sampling":
@@ -155,6 +155,8 @@ class Request:
         messages: The conversation, oldest first; the last one is the user's.
         sampling: What the user set; the engine fills in the rest.
         raw: The single message is text to continue, without a chat template.
+        think: Whether a reasoning model shall reason; None leaves it to the model.
+        schema: The JSON Schema that the answer follows.
         notices: What the completion should tell of how it was asked, in sentences.
         id: Names the generation, its card and its completion.
 
@@ -165,6 +167,8 @@ class Request:
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     raw: bool = False
+    think: bool | None = None
+    schema: Mapping[str, object] | None = None
     notices: tuple[str, ...] = ()
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 

@@ -136,7 +136,10 @@ class Stream:
         recorder = self._recorder
         recorder.model = self._engine.used
         recorder.notices.extend(self._engine.notices)
+        if self.generation.reasoning:
+            recorder.think(self.generation.reasoning, 0)
         recorder.add(self.generation.text, self.generation.tokens)
+        recorder.estimated = self.generation.is_estimated
         self._emit(Failed(error, recorder.completion("error", error)))
 
 

@@ -7,6 +7,7 @@ from localllm_magics.catalog.discover import ModelList, bundled_model, discover
 from localllm_magics.core.errors import SetupError
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, write_gguf
+from tests.catalog.ollama_stores import write_recorded_store
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_a_model_of_which_nothing_is_known_is_a_row() -> None:
 def test_a_list_becomes_a_data_frame(folder: Path) -> None:
     frame = discover(folder).to_pandas()
 
-    assert frame.shape == (4, 13)
+    assert frame.shape == (4, 15)
     assert list(frame["reference"])[:1] == ["demo"]
     assert frame["context"].iloc[3] == 4096
 
@@ -89,3 +90,13 @@ def test_a_data_frame_without_pandas_says_what_to_install(monkeypatch: pytest.Mo
     with pytest.raises(SetupError) as caught:
         ModelList().to_pandas()
     assert caught.value.hint == "pip install pandas"
+
+
+def test_ollamas_models_come_last(folder: Path, store: Path) -> None:
+    write_recorded_store(store)
+
+    models = discover(folder)[4:]
+
+    # `demo` alone is the bundled model.
+    assert [info.reference for info in models] == ["demo:latest", "hf.co/someone/demo-GGUF:Q8_0", "terse"]
+    assert {info.source for info in models} == {"ollama"}

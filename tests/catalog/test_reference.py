@@ -5,6 +5,7 @@ import pytest
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound, NotAGGUF, TruncatedFile
 from tests.catalog.gguf_files import DEMO, TEMPLATE, write_gguf
+from tests.catalog.ollama_stores import LIBRARY, write_model, write_recorded_store
 
 CHAT = {"tokenizer.chat_template": TEMPLATE}
 
@@ -206,3 +207,55 @@ def test_a_vocabulary_makes_no_text(tmp_path: Path) -> None:
     assert failure("x.gguf", tmp_path).message == (
         "x.gguf has a vocabulary and no weights; load the file that has the weights."
     )
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        *((text, "terse:latest") for text in ("terse", "Terse", "terse:latest", "library/terse", "ers")),
+        *((text, "hf.co/someone/demo-GGUF:Q8_0") for text in ("hf.co/someone/demo-GGUF:q8_0", "someone/demo", "Q8_0")),
+        *((text, "demo:latest") for text in ("demo:latest", "library/demo", "registry.ollama.ai/library/demo:latest")),
+    ],
+)
+def test_a_stored_model_is_found_by_its_name(tmp_path: Path, store: Path, reference: str, name: str) -> None:
+    write_recorded_store(store)
+
+    info = resolve(reference, tmp_path)
+
+    assert (info.source, info.name) == ("ollama", name)
+
+
+@pytest.mark.parametrize("reference", ["demo", "library/terse"])
+def test_the_bundled_model_and_files_come_before_stored_models(tmp_path: Path, store: Path, reference: str) -> None:
+    write_recorded_store(store)
+    (tmp_path / "library").mkdir()
+    write_gguf(tmp_path / "library" / "terse", metadata=CHAT)
+
+    assert resolve(reference, tmp_path).source != "ollama"
+
+
+def test_a_file_and_a_stored_model_of_one_name_are_told_apart(tmp_path: Path, store: Path) -> None:
+    write_recorded_store(store)
+    write_gguf(tmp_path / "terse.gguf", metadata=CHAT)
+
+    error = failure("terse", tmp_path)
+
+    assert error.message == "'terse' names 2 models: terse.gguf, terse:latest."
+    assert [resolve(name, tmp_path).source for name in ("terse.gguf", "terse:latest")] == ["folder", "ollama"]
+
+
+def test_a_stored_model_that_cannot_be_used_says_why(tmp_path: Path, store: Path) -> None:
+    write_model(store, f"{LIBRARY}/cloud/latest", config={"remote_host": "https://ollama.com"}, weights=None)
+
+    error = failure("cloud", tmp_path)
+
+    assert isinstance(error, LoadFailed)
+    assert error.message == "cloud:latest runs on a server of Ollama's: its weights are not in the store."
+    assert error.hint == "Type: %llm load ollama:cloud"
+
+
+def test_a_missing_path_is_no_stored_model(tmp_path: Path, store: Path) -> None:
+    write_recorded_store(store)
+
+    assert failure("./terse", tmp_path).message == "There is no file ./terse, and no GGUF file in its folder."
+    assert failure("other/terse", tmp_path).message.startswith("There is no file other/terse: the folder ")

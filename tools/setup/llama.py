@@ -120,6 +120,7 @@ class Progress:
         self.next_report = 30.0
 
     def __call__(self, line: str, seconds: float) -> None:
+        """Take one LINE of the compiler's output."""
         found = _TARGETS.search(line)
         if found is None or seconds < self.next_report:
             return

@@ -114,12 +114,15 @@ class KernelEngine:
                 prompt=prompt.text,
                 tokens=tuple(zip(prompt.tokens, (piece.decode("utf-8", "replace") for piece in pieces), strict=True)),
                 context=loaded.context.size,
-                sampling=request.sampling.or_else(loaded.sampling),
+                sampling=loaded.fill(request.sampling),
             )
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":
         """A new engine for the same file; see `Engine.with_options`."""
         return KernelEngine(self._info, options)
+
+    def look(self) -> None:
+        """Nothing to do: what is in this process is known."""
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""

@@ -3,17 +3,26 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
-from localllm_magics.core.errors import BadOption, LoadFailed, PromptTooLong
+from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Message, Request, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
-from localllm_magics.engines.kernel.placement import Placement, context_size, gpu_layers, offload_notice, placement
+from localllm_magics.engines.kernel.placement import (
+    LARGEST_DEFAULT_CONTEXT,
+    Placement,
+    context_size,
+    gpu_layers,
+    offload_notice,
+    placement,
+)
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
-from localllm_magics.engines.kernel.template import ChatTemplate, Rendered
+from localllm_magics.engines.kernel.template import CHATML_NOTICE, GO_NOTICE, ChatTemplate, Rendered
 from localllm_magics.engines.kernel.trial import NOTICE
 from localllm_magics.engines.kernel.vocabulary import Vocabulary
 from localllm_magics.engines.kernel.weights import LoadStopped, Weights
@@ -53,17 +62,22 @@ class Loaded:
         devices = lib.devices()
         wanted = gpu_layers(options.gpu_layers, info.layers or 0, info.size_bytes or 0, devices)
         with _one_at_a_time(stop):
-            self.weights = Weights(lib, info.path, gpu_layers=wanted, repack=repack, progress=progress, stop=stop)
             try:
-                self.context = self._new_context(lib, options)
+                self.weights = Weights(lib, info.path, gpu_layers=wanted, repack=repack, progress=progress, stop=stop)
+            except ModelError as exc:
+                if info.source == "ollama":
+                    raise _refused_blob(info, info.path, exc) from exc
+                raise
+            try:
+                self.context = self._new_context(lib, options, info.defaults.ctx)
             except BaseException:
                 self.weights.close()
                 raise
         self.vocabulary = Vocabulary(lib, self.weights.pointer)
-        self.sampling = self.weights.sampling()
+        self.sampling = info.defaults.sampling.or_else(self.weights.sampling())
         self.placement: Placement = placement(self.weights.log + self.context.log, devices)
         self.notices = self._notices(options, wanted, repack=repack, supports_gpu=lib.supports_gpu)
-        self._name = info.name
+        self._info = info
         self._template: ChatTemplate | None = None
 
     def prompt(self, request: Request) -> Prompt:
@@ -73,6 +87,7 @@ class Loaded:
             PromptTooLong: There is no room for an answer.
             BadTemplate: The chat template failed.
         """
+        request = self._with_system(request)
         rendered = self._render(request)
         if request.raw:
             tokens = self.vocabulary.tokens(rendered.text, add_special=True, parse_special=True)
@@ -84,9 +99,13 @@ class Loaded:
         self._check_length(len(tokens))
         return Prompt(text=rendered.text, tokens=tokens, notices=rendered.notices)
 
+    def fill(self, sampling: Sampling) -> Sampling:
+        """SAMPLING with the model's defaults."""
+        return sampling.or_else(self.sampling)
+
     def choose(self, sampling: Sampling) -> Sampling:
         """SAMPLING with the model's defaults and a seed."""
-        return sampling.or_else(self.sampling).seeded()
+        return self.fill(sampling).seeded()
 
     def close(self) -> None:
         """Give the memory back; again is no error."""
@@ -94,11 +113,17 @@ class Loaded:
         self.weights.close()
         return_freed_memory()
 
-    def _new_context(self, lib: Library, options: LoadOptions) -> Context:
+    def _new_context(self, lib: Library, options: LoadOptions, default: int | None) -> Context:
         weights = self.weights
         if not weights.can_generate:
             raise LoadFailed("This model cannot write text.", "Choose a chat model: %llm models")
-        size = context_size(options.ctx, weights.trained_context, weights.kv_bytes_per_token, free_memory())
+        size = context_size(
+            options.ctx,
+            weights.trained_context,
+            weights.kv_bytes_per_token,
+            free_memory(),
+            default or LARGEST_DEFAULT_CONTEXT,
+        )
         return Context(lib, weights, size=size, threads=options.threads or usual_threads(weights.size_bytes))
 
     def _notices(self, options: LoadOptions, wanted: int, *, repack: bool, supports_gpu: bool) -> tuple[str, ...]:
@@ -112,6 +137,14 @@ class Loaded:
         ]
         return tuple(notice for notice in notices if notice)
 
+    def _with_system(self, request: Request) -> Request:
+        """REQUEST with the model's own system prompt, where it has none."""
+        system = self._info.defaults.system
+        has_one = any(message.role == "system" for message in request.messages[:1])
+        if system is None or request.raw or has_one:
+            return request
+        return replace(request, messages=(Message(role="system", content=system), *request.messages))
+
     def _render(self, request: Request, contents: Sequence[str] | None = None) -> Rendered:
         """The text of REQUEST, if wanted with other CONTENTS in its messages."""
         messages = request.messages
@@ -124,8 +157,11 @@ class Loaded:
 
     def _chat_template(self) -> ChatTemplate:
         if self._template is None:
-            vocabulary = self.vocabulary
-            self._template = ChatTemplate(self.weights.chat_template, bos=vocabulary.bos, eos=vocabulary.eos)
+            vocabulary, info = self.vocabulary, self._info
+            notice = GO_NOTICE.format(info.reference) if info.defaults.has_foreign_template else CHATML_NOTICE
+            self._template = ChatTemplate(
+                self.weights.chat_template, bos=vocabulary.bos, eos=vocabulary.eos, notice=notice
+            )
         return self._template
 
     def _check_length(self, tokens: int) -> None:
@@ -135,9 +171,18 @@ class Loaded:
         over = tokens - size + 1
         wider = f"Try --ctx {min(trained, tokens + 512)}, or s" if trained > tokens else "S"
         raise PromptTooLong(
-            f"The prompt has {tokens:,} tokens, and the context of {self._name} holds {size:,}.",
+            f"The prompt has {tokens:,} tokens, and the context of {self._info.name} holds {size:,}.",
             f"{wider}horten the prompt by at least {over:,} tokens.",
         )
+
+
+def _refused_blob(info: ModelInfo, path: Path, error: ModelError) -> ModelError:
+    """ERROR as it should be read of a blob of Ollama's, which changes llama.cpp to read layouts of its own."""
+    message = error.message.replace(path.name, info.reference)
+    return type(error)(
+        f"{message} It may lie in Ollama's own layout, which Ollama alone reads.",
+        f"Type: %llm load ollama:{info.reference}",
+    )
 
 
 @contextmanager

@@ -22,21 +22,28 @@ class Placement:
     memory_bytes: int
 
 
-def context_size(asked: int | None, trained: int, bytes_per_token: int, free: int | None) -> int:
+def context_size(
+    asked: int | None,
+    trained: int,
+    bytes_per_token: int,
+    free: int | None,
+    usual: int = LARGEST_DEFAULT_CONTEXT,
+) -> int:
     """Tokens of context to allocate.
 
     Args:
-        asked: What the user wants, or None for the trained size, bounded by 8,192 and by half the free memory.
+        asked: What the user wants, or None for the trained size, bounded by USUAL and by half the free memory.
         trained: Tokens that the model was trained with.
         bytes_per_token: KV cache bytes of one token.
         free: Bytes of free memory, or None if not known.
+        usual: The most that is allocated without being asked for.
 
     Raises:
         NotEnoughMemory: What was asked for does not fit.
     """
     fits = free // max(1, bytes_per_token) if free is not None else 2**31
     if asked is None:
-        size = min(trained, LARGEST_DEFAULT_CONTEXT)
+        size = min(trained, usual)
         while size > SMALLEST_DEFAULT_CONTEXT and size > fits // 2:
             size //= 2
         return size

@@ -20,6 +20,10 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CHATML_NOTICE = "This model has no chat template, so ChatML was used."
+GO_NOTICE = (
+    "This model's only chat template is Ollama's, written in Go, which cannot be used here, so ChatML was used. "
+    "Ollama itself uses it: %llm load ollama:{}"
+)
 # A template is a program of somebody else's: besides its own errors it can raise what any expression can.
 _RAISED = (
     jinja2.TemplateError,
@@ -52,10 +56,11 @@ class ChatTemplate:
         source: The model's Jinja text, or None for ChatML.
         bos: Beginning-of-sequence token as text, which templates may write.
         eos: End-of-sequence token as text.
+        notice: What to tell where ChatML was used.
     """
 
-    def __init__(self, source: str | None, *, bos: str = "", eos: str = "") -> None:
-        self._notices = (CHATML_NOTICE,) if source is None else ()
+    def __init__(self, source: str | None, *, bos: str = "", eos: str = "", notice: str = CHATML_NOTICE) -> None:
+        self._notices = (notice,) if source is None else ()
         self._special = {"bos_token": bos, "eos_token": eos}
         try:
             self._template = _environment().from_string(CHATML if source is None else source)

@@ -33,6 +33,19 @@ def test_a_context_has_the_size_that_is_wanted_and_fits(
 
 
 @pytest.mark.parametrize(
+    ("asked", "free", "usual", "size"),
+    [
+        pytest.param(None, 100 * GB, 16384, 16384, id="more than usual"),
+        pytest.param(None, 100 * GB, 99999, 32768, id="more than trained"),
+        pytest.param(None, 20_000_000, 16384, 8192, id="more than fits"),
+        pytest.param(4096, 100 * GB, 16384, 4096, id="asked for"),
+    ],
+)
+def test_the_usual_size_of_a_context_can_be_another(asked: int | None, free: int, usual: int, size: int) -> None:
+    assert context_size(asked, 32768, 1000, free, usual) == size
+
+
+@pytest.mark.parametrize(
     ("asked", "trained", "free", "hint"),
     [
         pytest.param(

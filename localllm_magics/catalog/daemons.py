@@ -1,0 +1,115 @@
+"""The models of the servers that run: all known places are asked at once."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.engines.daemon.address import Address, ollama_address
+from localllm_magics.engines.daemon.settings import DaemonSettings
+
+SECONDS = 0.5
+"""How long all servers together have to answer."""
+_USUAL = {
+    "llama-server, llamafile": (8080, 9931),
+    "llama_cpp.server, vLLM": (8000,),
+    "LM Studio": (1234,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """A place where a server may be, and what was found there.
+
+    Args:
+        name: What is there, else what is usually there.
+        models: What it has.
+        problem: Why there is nothing, in words, or None.
+    """
+
+    address: Address
+    name: str
+    models: tuple[ModelInfo, ...] = ()
+    problem: str | None = None
+
+
+def known_places(settings: DaemonSettings) -> dict[Address, str]:
+    """Where to look, each with the usual name of what is there."""
+    places = {ollama_address(): "Ollama"}
+    for text in settings.addresses:
+        places.setdefault(Address.from_text(text), "server")
+    for name, ports in _USUAL.items():
+        for port in ports:
+            places.setdefault(Address("http", "127.0.0.1", port), name)
+    return places
+
+
+def find_daemons(settings: DaemonSettings, seconds: float = SECONDS) -> list[Daemon]:
+    """Ask all known places at once; whoever has not answered after SECONDS is taken as silent."""
+    from localllm_magics.engines.openai import identity  # imported before the clock runs
+
+    del identity
+    places = known_places(settings)
+    found: dict[Address, Daemon] = {}
+    named = {Address.from_text(text) for text in settings.addresses}
+
+    def ask(address: Address) -> None:
+        try:
+            found[address] = inspect_daemon(address, settings, is_named=address in named, seconds=seconds)
+        except LocalLLMError as exc:
+            found[address] = Daemon(address=address, name=places[address], problem=exc.message)
+
+    threads = [threading.Thread(target=ask, args=(address,), daemon=True) for address in places]
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(until - time.monotonic(), 0))
+    silent = "It takes connections but does not answer."
+    return [found.get(address, Daemon(address=address, name=name, problem=silent)) for address, name in places.items()]
+
+
+def inspect_daemon(address: Address, settings: DaemonSettings, *, is_named: bool, seconds: float) -> Daemon:
+    """What runs at ADDRESS.
+
+    Raises:
+        LocalLLMError: Nothing, or nothing of use.
+    """
+    from localllm_magics.engines.daemon.connection import Connection
+    from localllm_magics.engines.ollama import server as ollama
+    from localllm_magics.engines.openai.identity import identify
+
+    connection = Connection.to(address, settings, is_named=is_named)
+    if address == ollama_address() or address.port == ollama_address().port:
+        version = ollama.version(connection, seconds=seconds)
+        if version is not None:
+            models = _short(ollama.tags(connection, seconds), address)
+            return Daemon(address=address, name=f"Ollama {version}", models=models)
+    identity = identify(connection, seconds=seconds)
+    if identity.kind.value == "Ollama":
+        return Daemon(address=address, name=identity.name, models=_short(ollama.tags(connection, seconds), address))
+    models = tuple(
+        ModelInfo(
+            reference=f"openai:{served.name}@{address.url}",
+            name=served.name.rpartition("/")[2],
+            source="daemon",
+            size_bytes=served.size_bytes,
+            parameters=served.parameters,
+            quantization=served.quantization,
+            context=served.context,
+            kind="chat",
+            engine="openai",
+            address=address.url,
+        )
+        for served in identity.models
+    )
+    return Daemon(address=address, name=identity.name, models=models)
+
+
+def _short(models: Sequence[ModelInfo], address: Address) -> tuple[ModelInfo, ...]:
+    """MODELS of Ollama; at its usual place they need no address."""
+    if address != ollama_address():
+        return tuple(models)
+    return tuple(replace(info, reference=f"ollama:{info.name}") for info in models)

@@ -1,0 +1,120 @@
+"""Models of Ollama's own store, used as they lie there: nothing is ever written into it.
+
+A store has a JSON file for each name, `manifests/<host>/<namespace>/<model>/<tag>`, which lists files of `blobs/` by
+digest: the weights, and the system prompt and the parameters that belong to them.
+"""
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from localllm_magics.catalog.inspect import describe_file
+from localllm_magics.catalog.ollama_manifest import Manifest, Place, ask_ollama, pull
+from localllm_magics.catalog.ollama_name import name_of_parts, parse_name
+from localllm_magics.core.errors import LocalLLMError, ModelNotFound, UnsupportedArchitecture
+from localllm_magics.core.model_info import ModelInfo
+
+_OF_SERVICES = (
+    Path("/usr/share/ollama/.ollama/models"),  # Ollama's own installer
+    Path("/var/lib/ollama/.ollama/models"),
+    Path("/var/lib/ollama/models"),
+    Path("/var/lib/ollama"),
+)
+_MOST_MANIFESTS = 10_000
+_OLLAMAS_OWN = {"deepseekocr", "glm4moelite", "gptoss", "mllama", "qwen25vl"}
+"""Architectures that llama.cpp does not have, or has under another name and with other tensors."""
+
+
+def store_folders() -> list[Path]:
+    """The stores that can be read: the one that OLLAMA_MODELS names, else the user's own and those of services."""
+    named = os.environ.get("OLLAMA_MODELS", "").strip().strip("\"'")
+    home = os.path.expanduser("~")  # noqa: PTH111 - unlike Path's, it does not fail where there is no home
+    candidates = (Path(named),) if named else (Path(home, ".ollama", "models"), *_OF_SERVICES)
+    return [folder for folder in candidates if _names_in(folder / "manifests", are_folders=True)]
+
+
+def stored_models(folders: Sequence[Path] | None = None) -> list[ModelInfo]:
+    """Describe every model in FOLDERS, or in all stores, by name; what is wrong with one is its `problem`."""
+    return [_inspect(place) for place in _places(folders)]
+
+
+def describe_stored(name: str, folders: Sequence[Path] | None = None) -> ModelInfo:
+    """Describe the model of that name.
+
+    Raises:
+        LocalLLMError: Why it cannot be loaded.
+    """
+    wanted = parse_name(name)
+    for place in _places(folders):
+        if wanted is not None and place.name.key == wanted.key:
+            return _describe(place)
+    raise ModelNotFound(f"Ollama's store has no model {name!r}.", "%llm models")
+
+
+def find_stored(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
+    """Those of MODELS that Ollama would take TEXT for."""
+    wanted = parse_name(text)
+    if wanted is None:
+        return []
+    names = ((info, parse_name(info.name)) for info in models if info.source == "ollama")
+    return [info for info, name in names if name is not None and name.key == wanted.key]
+
+
+def _places(folders: Sequence[Path] | None) -> list[Place]:
+    """The manifests of all stores, by name; of two with the same name that of the first store."""
+    found: dict[tuple[str, ...], Place] = {}
+    for store in store_folders() if folders is None else folders:
+        # Counted, for a link among them can lead anywhere.
+        for host, namespace, model, tag in islice(_paths(store / "manifests", 4), _MOST_MANIFESTS):
+            name = name_of_parts(host, namespace, model, tag)
+            if name is not None:
+                path = store / "manifests" / host / namespace / model / tag
+                found.setdefault(name.key, Place(name=name, path=path, store=store))
+    return sorted(found.values(), key=lambda place: place.name.reference.casefold())
+
+
+def _paths(folder: Path, depth: int) -> Iterator[tuple[str, ...]]:
+    """The names on the way to each file that lies DEPTH deep in FOLDER."""
+    if not depth:
+        yield ()
+        return
+    for name in _names_in(folder, are_folders=depth > 1):
+        for rest in _paths(folder / name, depth - 1):
+            yield name, *rest
+
+
+def _names_in(folder: Path, *, are_folders: bool) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() == are_folders)
+    except OSError:
+        return []
+
+
+def _inspect(place: Place) -> ModelInfo:
+    try:
+        return _describe(place)
+    except LocalLLMError as error:
+        name = place.name
+        return ModelInfo(reference=name.reference, name=str(name), source="ollama", problem=error.message)
+
+
+def _describe(place: Place) -> ModelInfo:
+    name, manifest = place.name, Manifest(place)
+    path = manifest.weights()
+    try:
+        info = _describe_blob(path)
+    except LocalLLMError as error:
+        raise type(error)(error.message.replace(path.name, str(name)), pull(name)) from error
+    if info.architecture in _OLLAMAS_OWN:
+        message = f"{name} lies in Ollama's own layout ({info.architecture}), which llama.cpp cannot read."
+        raise UnsupportedArchitecture(message, ask_ollama(name))
+    return replace(info, reference=name.reference, name=str(name), defaults=manifest.defaults())
+
+
+@functools.lru_cache(maxsize=1024)
+def _describe_blob(path: Path) -> ModelInfo:
+    """What the header of the weights says, once: a blob's name is the digest of its bytes, and names share blobs."""
+    return describe_file(path, reference=path.name, source="ollama")

@@ -1,0 +1,1 @@
+"""What all servers have in common: addresses, connections, failures."""

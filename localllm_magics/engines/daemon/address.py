@@ -1,0 +1,122 @@
+"""Where a server is: from what a user or the environment writes to a URL."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from localllm_magics.core.errors import BadOption
+
+OLLAMA_PORT = 11434
+_PORTS = {"http": 80, "https": 443}
+_EXAMPLE = "Write it like http://127.0.0.1:8080."
+_HOST = re.compile(r"[^\s/?#@\\:%\x00-\x20]+(%[\w.-]+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server's place; HOST has no brackets, PATH no slash at its end.
+
+    A server that binds every interface (`0.0.0.0`, `::`) is reached on this machine's own, and so is `localhost`,
+    which most servers mean as 127.0.0.1.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+
+    @classmethod
+    def from_text(cls, text: str) -> "Address":
+        """An address from a URL; a path that ends in `/v1` is that of its parent.
+
+        Raises:
+            BadOption: It is no URL of a server.
+        """
+        url = text.strip()
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as exc:
+            raise BadOption(f"{text!r} is no address: {exc}.", _EXAMPLE) from exc
+        if parts.scheme not in _PORTS or not parts.hostname or not _HOST.fullmatch(parts.hostname.replace(":", ".")):
+            raise BadOption(f"{text!r} is no address of a server.", _EXAMPLE)
+        if "@" in parts.netloc:
+            raise BadOption(
+                "An address holds no user and no password: it would be saved in the notebook.",
+                "Put the key into the environment variable LOCALLLM_API_KEY.",
+            )
+        if parts.query or parts.fragment:
+            raise BadOption("An address of a server ends with its path, without ? and #.", _EXAMPLE)
+        path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+        return cls(parts.scheme, _connectable(parts.hostname), port or _PORTS[parts.scheme], path)
+
+    @classmethod
+    def from_ollama_host(cls, text: str) -> "Address":
+        """An address as Ollama reads its variable OLLAMA_HOST: `[scheme://]host[:port][/path]`.
+
+        Source: envconfig/config.go of Ollama 0.33.
+        """
+        scheme, separator, rest = text.strip().strip("\"'").strip().partition("://")
+        if not separator:
+            scheme, rest = "http", scheme
+            default = 443 if rest.partition("/")[0] == "ollama.com" else OLLAMA_PORT
+            scheme = "https" if default == _PORTS["https"] else scheme
+        else:
+            default = _PORTS.get(scheme, OLLAMA_PORT)
+        place, _, path = rest.partition("/")
+        host, port = _split_port(place, default)
+        known = scheme if scheme in _PORTS else "http"
+        return cls(known, _connectable(host or "127.0.0.1"), port, f"/{path}".rstrip("/"))
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        return f"{self.scheme}://{self.place}{self.path}"
+
+    @property
+    def place(self) -> str:
+        """Host and port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, where no proxy can help."""
+        try:
+            return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return self.host.lower().rstrip(".").endswith(".localhost")
+
+    @property
+    def alternatives(self) -> tuple["Address", ...]:
+        """This address, then another one to try where it refuses; some servers bind what `localhost` names."""
+        return (self, replace(self, host="::1")) if self.host == "127.0.0.1" else (self,)
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def ollama_address(environment: Mapping[str, str] = os.environ) -> Address:
+    """Where Ollama listens, as the environment says, else where it does by default."""
+    return Address.from_ollama_host(environment.get("OLLAMA_HOST", ""))
+
+
+def _connectable(host: str) -> str:
+    own = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+    return own.get(host.lower().rstrip("."), host)
+
+
+def _split_port(place: str, default: int) -> tuple[str, int]:
+    """Host without brackets, and port; a port that cannot be is ignored, as Ollama does."""
+    bare = place.strip("[]")
+    try:
+        ipaddress.IPv6Address(bare.partition("%")[0])
+    except ValueError:
+        host, colon, digits = place.rpartition(":")
+        if not colon:
+            return bare, default
+        number = int(digits) if digits.isascii() and digits.isdigit() else -1
+        return host.strip("[]"), number if 0 < number < 65536 else default
+    return bare, default

@@ -1,0 +1,158 @@
+"""From the bytes of a server's answer to the events of a generation."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from localllm_magics.core.completion import FinishReason
+from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
+from localllm_magics.core.events import Done, Event, Failed, ReasoningDelta, TextDelta
+from localllm_magics.core.recorder import Counts, Recorder
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.daemon.connection import Cut, Exchange
+from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
+
+_FIRST_LOOK = 0.5  # seconds before anybody asks what takes so long
+_MOST_SILENT_LOOKS = 20
+_TICK = 0.05
+
+
+class Reading(Protocol):
+    """Understands the records of one answer; pure."""
+
+    @property
+    def reason(self) -> FinishReason | None:
+        """Why the answer ended, once it has."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing worth waiting for can follow."""
+
+    @property
+    def counts(self) -> Counts:
+        """What the server counted, once the answer has ended."""
+
+    def feed(self, record: Record) -> Sequence[Event]:
+        """The events in RECORD.
+
+        Raises:
+            LocalLLMError: The record is an error.
+        """
+
+
+def ndjson_records(chunks: Iterator[bytes]) -> Iterator[Record | Malformed]:
+    """The records in CHUNKS, as they become whole."""
+    decoder = NDJSON()
+    for chunk in chunks:
+        yield from decoder.feed(chunk)
+    yield from decoder.close()
+
+
+def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], Event | None]) -> Iterator[Event]:
+    """Wait until the answer begins, asking LOOK now and then what takes so long.
+
+    A server that loads or reads is silent, and so is one that hangs; the first still answers other questions.
+
+    Raises:
+        DaemonNotReachable: LOOK has got no answer many times.
+        Cut: STOP was set.
+    """
+    watch = _Watch(look)
+    waited, next_look, last = 0.0, _FIRST_LOOK, None
+    while not exchange.wait(_TICK):
+        if stop.is_set():
+            raise Cut
+        waited += _TICK
+        if waited < next_look:
+            continue
+        next_look = waited + max(_FIRST_LOOK, waited / 4)
+        event = watch.look()
+        if event is not None and event != last:
+            yield event
+            last = event
+
+
+class _Watch:
+    """Asks LOOK, and loses its patience with a server that does not answer."""
+
+    def __init__(self, look: Callable[[], Event | None]) -> None:
+        self._look = look
+        self._silent = 0
+
+    def look(self) -> Event | None:
+        try:
+            event = self._look()
+        except DaemonError as exc:
+            self._silent += 1
+            if self._silent == _MOST_SILENT_LOOKS:
+                hint = "Start it again, or look into its log."
+                raise DaemonNotReachable(f"The server has stopped answering: {exc.message}", hint) from exc
+            return None
+        self._silent = 0
+        return event
+
+
+def read_answer(
+    records: Iterator[Record | Malformed], reading: Reading, recorder: Recorder, where: str
+) -> Iterator[Event]:
+    """The events of an answer whose head is there, without the terminal one; what broke it off is raised.
+
+    Raises:
+        LocalLLMError: It broke off.
+        Cut: Somebody stopped it.
+    """
+    for record in _until_end(records, reading):
+        if isinstance(record, Malformed):
+            raise StreamBroken(
+                f"{where} sent what cannot be read: {record.reason}: {record.excerpt!r}", "Is it a model server?"
+            )
+        for event in reading.feed(record):
+            _record(event, recorder)
+            yield event
+        if reading.is_complete:
+            break
+    if reading.reason is None:
+        raise StreamBroken(f"{where} ended its answer too early.", "The text so far is kept. Ask again.")
+    recorder.counts = reading.counts
+    recorder.estimated = recorder.tokens > 0 and reading.counts.completion_tokens is None
+
+
+def ending_well(events: Iterator[Event], recorder: Recorder, stop: Stop) -> Iterator[Event]:
+    """EVENTS, with a terminal one where they break off: the text so far is kept."""
+    try:
+        yield from events
+    except Cut:
+        recorder.estimated = recorder.tokens > 0
+        yield Done(recorder.completion("stopped"))
+    except LocalLLMError as exc:
+        recorder.estimated = recorder.tokens > 0
+        # What breaks because we broke the connection is no failure.
+        yield Done(recorder.completion("stopped")) if stop.is_set() else Failed(exc, recorder.completion("error", exc))
+
+
+def _until_end(records: Iterator[Record | Malformed], reading: Reading) -> Iterator[Record | Malformed]:
+    """RECORDS; how a connection breaks after the end of the answer does not matter."""
+    try:
+        for record in records:
+            if isinstance(record, Malformed) and reading.reason is not None:
+                return
+            yield record
+    except StreamBroken:
+        if reading.reason is None:
+            raise
+
+
+def _record(event: Event, recorder: Recorder) -> None:
+    match event:
+        case TextDelta(text, tokens):
+            _begin(recorder)
+            recorder.add(text, tokens)
+            recorder.end()
+        case ReasoningDelta(text, tokens):
+            _begin(recorder)
+            recorder.think(text, tokens)
+            recorder.end()
+
+
+def _begin(recorder: Recorder) -> None:
+    if not recorder.tokens:
+        recorder.read()

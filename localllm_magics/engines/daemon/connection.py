@@ -1,0 +1,306 @@
+"""One request to a server and its answer, which any thread can break off at any moment.
+
+A blocked read cannot be ended by closing its socket from another thread, only by shutting the
+connection down, and httpx shows its socket once it has connected. So each exchange has a
+connection of its own, keeps a second handle on it, and does the part that nothing can end, the
+look-up of a name and the connecting, in a thread that may be left behind.
+"""
+
+import contextlib
+import json
+import socket
+import ssl
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+import httpx
+
+from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, LocalLLMError, SetupError
+from localllm_magics.core.stop import Stop
+from localllm_magics.core.version import __version__
+from localllm_magics.engines.daemon.address import Address
+from localllm_magics.engines.daemon.keys import find_key
+from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.engines.daemon.transport_errors import translated
+
+CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 10.0
+"""Within this time a server answers what needs no model."""
+SILENT_SECONDS = 600.0
+"""So long a server may be busy with a request, or with the next token, without a byte."""
+_MOST_BYTES = 64 * 2**20
+_TICK = 0.05
+
+
+class Cut(Exception):
+    """The exchange was broken off because somebody asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def to_json(self) -> object:
+        """The body as JSON, or None if it is none."""
+        try:
+            value: object = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return value
+
+    def to_dict(self) -> dict[str, object]:
+        """The body as a JSON object; empty if it is none."""
+        value = self.to_json()
+        return value if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Connection:
+    """How to reach a server.
+
+    Args:
+        address: Where it is.
+        key: What goes into the header `Authorization`; kept out of every message.
+        ca_file: A file of certificates to trust on top of the system's.
+    """
+
+    address: Address
+    key: str | None = None
+    ca_file: str | None = None
+
+    @classmethod
+    def to(cls, address: Address, settings: DaemonSettings, *, is_named: bool = True) -> "Connection":
+        """The way to ADDRESS; a server that the user has not named gets no key."""
+        key = find_key(address, settings.key_variables) if is_named else None
+        return cls(address, key, settings.ca_file or None)
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self.address.url}>"
+
+    def ask(
+        self, method: str, path: str, body: object = None, *, stop: Stop | None = None, seconds: float = ANSWER_SECONDS
+    ) -> Reply:
+        """Send a request and wait for the whole answer.
+
+        Raises:
+            LocalLLMError: There is no answer.
+            Cut: STOP was set.
+        """
+        stop = stop or Stop()
+        with Exchange(self, method, path, body, seconds=seconds) as exchange, stop.telling(exchange.cut):
+            while not exchange.wait(_TICK):
+                if stop.is_set():
+                    raise Cut
+            return exchange.read_all()
+
+    def redact(self, text: str) -> str:
+        """TEXT of a server without our key in it."""
+        return text.replace(self.key, "…") if self.key else text
+
+
+class Exchange:
+    """A request that was sent, and the answer as it comes; a context manager.
+
+    Args:
+        connection: Where to.
+        method: Of HTTP.
+        path: What follows the base URL.
+        body: Sent as JSON unless None.
+        seconds: How long the server may say nothing.
+    """
+
+    def __init__(
+        self, connection: Connection, method: str, path: str, body: object = None, *, seconds: float = SILENT_SECONDS
+    ) -> None:
+        self._connection = connection
+        self._what = (method, path, body)
+        self._seconds = seconds
+        self._opened = threading.Event()
+        self._lock = threading.Lock()
+        self._is_cut = False
+        self._is_over = False
+        self._handle: socket.socket | None = None
+        self._client: httpx.Client | None = None
+        self._response: httpx.Response | None = None
+        self._reply: Reply | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> "Exchange":
+        threading.Thread(target=self._open, name="localllm-connect", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cut()
+        with self._lock:
+            self._is_over = True
+            if not self._opened.is_set():
+                return  # the thread that opens it will find nobody waiting
+        self._close()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the head of the answer, or an error; whether it came."""
+        return self._opened.wait(seconds)
+
+    def cut(self) -> None:
+        """Break the connection; whoever waits for it gets `Cut`, at once where the connection stands."""
+        with self._lock:
+            self._is_cut = True
+            if self._handle is not None:
+                with contextlib.suppress(OSError):
+                    self._handle.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def response(self) -> httpx.Response:
+        """The answer's head; its body is not read yet.
+
+        Raises:
+            LocalLLMError: There is no answer.
+            Cut: The exchange was broken off.
+        """
+        if self._response is None:
+            self._raise(self._error)
+        assert self._response is not None  # noqa: S101 - else an error was raised
+        return self._response
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body in pieces as they come, unpacked if it was compressed.
+
+        Raises:
+            LocalLLMError: The body broke off.
+            Cut: The exchange was broken off.
+        """
+        try:
+            yield from self.response.iter_bytes()
+        except (httpx.HTTPError, OSError, ValueError) as exc:
+            self._raise(exc)
+        if self._is_cut:
+            raise Cut
+
+    def read_all(self) -> Reply:
+        """The whole answer, the second time too.
+
+        Raises:
+            LocalLLMError: There is none, it broke off, or it is too large.
+            Cut: The exchange was broken off.
+        """
+        if self._reply is None:
+            response, body = self.response, bytearray()
+            for chunk in self.chunks():
+                body += chunk
+                if len(body) > _MOST_BYTES:
+                    most = f"{_MOST_BYTES >> 20} MB"
+                    raise DaemonError(f"{self._connection.address.url} sends more than {most} at once.", "")
+            self._reply = Reply(response.status_code, response.headers, bytes(body))
+        return self._reply
+
+    def _raise(self, error: BaseException | None) -> None:
+        if self._is_cut:
+            raise Cut from error
+        assert error is not None  # noqa: S101 - opened without an answer
+        if isinstance(error, LocalLLMError):
+            raise error
+        raise translated(error, self._connection.address, answered=self._response is not None) from error
+
+    def _open(self) -> None:
+        try:
+            self._response = self._send()
+        except BaseException as exc:  # noqa: BLE001 - it is raised again in the thread that waits
+            self._error = exc
+        finally:
+            with self._lock:
+                self._opened.set()
+                is_left_behind = self._is_over
+            if is_left_behind:
+                self._close()
+
+    def _send(self) -> httpx.Response:
+        alternatives = self._connection.address.alternatives
+        for number, address in enumerate(alternatives, 1):
+            try:
+                return self._send_to(address)
+            except httpx.ConnectError:
+                if number == len(alternatives) or self._handle is not None:
+                    raise
+                self._close()
+        raise DaemonNotReachable(f"{self._connection.address.url} has no address.", "")
+
+    def _send_to(self, address: Address) -> httpx.Response:
+        method, path, body = self._what
+        self._client = _client(replace(self._connection, address=address), self._seconds)
+        # The name that was asked for, as servers check it, with the place that answers to it.
+        headers = {} if address == self._connection.address else {"Host": self._connection.address.place}
+        extensions = {"trace": self._trace}
+        request = self._client.build_request(
+            method, f"{address.url}{path}", json=body, headers=headers, extensions=extensions
+        )
+        return self._client.send(request, stream=True)
+
+    def _trace(self, event: str, info: Mapping[str, object]) -> None:
+        """Take a handle on the connection when it stands; httpcore calls this at each step."""
+        if event != "connection.connect_tcp.complete":
+            return
+        stream = info["return_value"]
+        found = stream.get_extra_info("socket")  # type: ignore[attr-defined] # httpcore.NetworkStream
+        with self._lock:
+            self._handle = found.dup()
+            if self._is_cut:
+                self._handle.shutdown(socket.SHUT_RDWR)
+
+    def _close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+        if self._client is not None:
+            self._client.close()
+        with self._lock:
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+
+
+def _client(connection: Connection, seconds: float) -> httpx.Client:
+    headers = {"User-Agent": f"localllm-magics/{__version__}", "Accept-Encoding": "identity"}
+    if connection.key is not None:
+        if not (connection.key.isascii() and connection.key.isprintable()):
+            raise BadOption("The API key has characters that no key can have.", "Set its variable again.")
+        headers["Authorization"] = f"Bearer {connection.key}"
+    try:
+        return httpx.Client(
+            headers=headers,
+            verify=_tls(connection),
+            proxy=_proxy(connection.address),
+            # Nothing of the environment: a proxy would be used for this machine's own servers too.
+            trust_env=False,
+            timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS, write=30.0),
+        )
+    except (ImportError, ValueError) as exc:
+        raise SetupError(f"The proxy of the environment cannot be used: {exc}", "Unset it, or set NO_PROXY.") from exc
+
+
+def _tls(connection: Connection) -> ssl.SSLContext | bool:
+    if connection.address.scheme != "https":
+        return False
+    # The system's certificates, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
+    context = ssl.create_default_context()
+    if connection.ca_file:
+        try:
+            context.load_verify_locations(connection.ca_file)
+        except OSError as exc:
+            raise SetupError(
+                f"The certificates in {connection.ca_file} cannot be read: {exc}", "Type: %config LocalLLM.ca_file = ''"
+            ) from exc
+    return context
+
+
+def _proxy(address: Address) -> str | None:
+    if address.is_loopback or urllib.request.proxy_bypass(address.host):
+        return None
+    return urllib.request.getproxies().get(address.scheme)

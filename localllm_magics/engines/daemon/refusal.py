@@ -1,0 +1,244 @@
+"""Why a server refused: from a status and a body, or an error record, to one of our errors."""
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from localllm_magics.core.errors import (
+    AccessDenied,
+    BadOption,
+    DaemonBusy,
+    DaemonError,
+    EngineCrashed,
+    LoadFailed,
+    LocalLLMError,
+    ModelNotInDaemon,
+    NotEnoughMemory,
+    PromptTooLong,
+    StreamBroken,
+    UnsupportedArchitecture,
+)
+from localllm_magics.core.safe_markdown import strip_control
+from localllm_magics.engines.daemon.address import Address
+from localllm_magics.engines.daemon.keys import VARIABLE
+
+_MOST_WORDS = 300
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_TOO_LONG = re.compile(
+    r"exceeds? the available context|context length|context_length_exceeded|prompt is too long|longer than the context",
+    re.IGNORECASE,
+)
+# What servers write, in the order in which it is looked for; an empty hint says how to get the model.
+_CAUSES: tuple[tuple[re.Pattern[str], type[LocalLLMError], str, str], ...] = (
+    (
+        re.compile(r"model.{0,200}(not found|does not exist|not exist|is not loaded)|no such model", re.IGNORECASE),
+        ModelNotInDaemon,
+        "does not have {model}",
+        "",
+    ),
+    (
+        re.compile(r"not support thinking", re.IGNORECASE),
+        BadOption,
+        "has no reasoning for {model}",
+        "Leave --think out.",
+    ),
+    (
+        re.compile(r"system memory|out of memory|(unable|failed) to allocate|OutOfMemory", re.IGNORECASE),
+        NotEnoughMemory,
+        "has too little memory for {model}",
+        "Try --ctx 2048, fewer --gpu-layers, or a smaller model.",
+    ),
+    (
+        re.compile(r"unknown model architecture", re.IGNORECASE),
+        UnsupportedArchitecture,
+        "does not know the architecture of {model}",
+        "Bring the server up to date, or take another model.",
+    ),
+    (
+        re.compile(r"signal: |segmentation fault|illegal instruction|has unexpectedly stopped", re.IGNORECASE),
+        EngineCrashed,
+        "lost the process that ran {model}",
+        "The server's log may say why.",
+    ),
+    (
+        re.compile(
+            r"error loading model|failed to load|process has terminated|exceeds file size|invalid file magic"
+            r"|timed out waiting for llama",
+            re.IGNORECASE,
+        ),
+        LoadFailed,
+        "cannot load {model}",
+        "",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked of whom, for the words of an error.
+
+    Args:
+        address: The server.
+        model: The model's name there.
+        to_get_model: What to type so that the server has the model.
+        to_raise_context: How to have a larger context.
+        redact: Takes secrets out of a text.
+    """
+
+    address: Address
+    model: str
+    to_get_model: str
+    to_raise_context: str = "--ctx"
+    redact: Callable[[str], str] = str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a server says of an error."""
+
+    message: str
+    kind: str = ""
+    prompt_tokens: int | None = None
+    context: int | None = None
+
+    @classmethod
+    def from_value(cls, value: object) -> "Words":
+        """The error in VALUE: a text, an object, a list of them, or JSON once more inside a text."""
+        for _ in range(4):
+            if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
+                value = _parsed(value)
+            elif isinstance(value, list) and value:
+                value = value[0]
+            elif isinstance(value, dict) and (inner := _first(value, "error", "detail")) is not None:
+                value = inner
+        if not isinstance(value, dict):
+            return cls(message="" if value is None else _bounded(str(value)))
+        return cls(
+            message=_bounded(str(_first(value, "message", "msg") or json.dumps(value))),
+            kind=str(_first(value, "code", "type") if isinstance(value.get("code"), str) else value.get("type") or ""),
+            prompt_tokens=_whole(value.get("n_prompt_tokens")),
+            context=_whole(value.get("n_ctx")),
+        )
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes, asked: Asked) -> LocalLLMError:
+    """The error that an answer with STATUS, which is not 200, stands for."""
+    text = body[: 64 * 1024].decode("utf-8", "replace")
+    if "html" in headers.get("content-type", "").lower() or text.lstrip()[:1] == "<":
+        return web_page(status, text, asked)
+    words = Words.from_value(text)
+    if 300 <= status < 400:
+        target = _bounded(headers.get("location", "nowhere"))
+        url = asked.address.url
+        return DaemonError(f"{url} sends on to {target}, which was not followed.", "If you trust it, use that address.")
+    if status in (401, 403, 407):
+        return _denied(status, asked.redact(words.message), asked)
+    if status == 429 or (status == 503 and "loading" not in words.message.lower()):
+        return _busy(status, headers, asked.redact(words.message), asked)
+    return _by_words(words, asked) or _by_status(status, asked.redact(words.message) or "no reason given", asked)
+
+
+def checked(status: int, headers: Mapping[str, str], body: bytes, asked: Asked) -> None:
+    """Raise the error that a whole answer stands for, unless it is none."""
+    if status != 200:
+        raise refusal(status, headers, body, asked)
+    if "html" in headers.get("content-type", "").lower():
+        raise web_page(status, body[: 64 * 1024].decode("utf-8", "replace"), asked)
+
+
+def broken_off(value: object, asked: Asked) -> LocalLLMError:
+    """The error of an error record in the middle of an answer."""
+    words = Words.from_value(value)
+    known = _by_words(words, asked)
+    if known is not None:
+        return known
+    message = asked.redact(words.message) or "no reason given"
+    return StreamBroken(f"{asked.address.url} broke off: {message}", "The text so far is kept. Ask again.")
+
+
+def web_page(status: int, text: str, asked: Asked) -> LocalLLMError:
+    """The error of an answer that is a page for people: of a proxy, a login, or another program."""
+    found = _TITLE.search(text)
+    title = f" ({_bounded(html.unescape(found[1]))!r})" if found else ""
+    return DaemonError(
+        f"{asked.address.url} answered with a web page{title}, status {status}, and not as a model server.",
+        "Is a proxy or a login in between, or another program on that port?",
+    )
+
+
+def _by_words(words: Words, asked: Asked) -> LocalLLMError | None:
+    text = f"{words.message} {words.kind}"
+    if words.prompt_tokens is not None or _TOO_LONG.search(text):
+        return _too_long(words, asked)
+    for pattern, error, sentence, hint in _CAUSES:
+        if pattern.search(text):
+            message = f"{asked.address.url} {sentence.format(model=asked.model)}: {asked.redact(words.message)}"
+            return error(message, hint or asked.to_get_model)
+    return None
+
+
+def _by_status(status: int, message: str, asked: Asked) -> LocalLLMError:
+    url = asked.address.url
+    if status in (404, 405):
+        return DaemonError(
+            f"{url} has no such service (status {status}): {message}",
+            f"Is it the right address, and the right kind of server? Type: %llm connect {url}",
+        )
+    if status in (400, 422):
+        return BadOption(f"{url} refused the request (status {status}): {message}", "Leave out what it names.")
+    return DaemonError(f"{url} failed (status {status}): {message}", "Its log may say why.")
+
+
+def _busy(status: int, headers: Mapping[str, str], message: str, asked: Asked) -> DaemonBusy:
+    after = headers.get("retry-after", "")
+    hint = f"Try again after {after} seconds." if after.isdigit() else "Try again in a moment."
+    return DaemonBusy(f"{asked.address.url} is busy (status {status}): {message or 'no reason given'}", hint)
+
+
+def _too_long(words: Words, asked: Asked) -> PromptTooLong:
+    if words.prompt_tokens is None or words.context is None:
+        return PromptTooLong(
+            f"The prompt does not fit into the context: {asked.redact(words.message)}",
+            f"Shorten it, or raise the context with {asked.to_raise_context}.",
+        )
+    return PromptTooLong(
+        f"The prompt has {words.prompt_tokens:,} tokens, and the context of {asked.model} holds {words.context:,}.",
+        f"Shorten it, or raise the context: {asked.to_raise_context} {words.prompt_tokens + 512}",
+    )
+
+
+def _denied(status: int, message: str, asked: Asked) -> AccessDenied:
+    url = asked.address.url
+    if status == 403 and not message:
+        return AccessDenied(
+            f"{url} forbids this, without a reason (status 403).",
+            "Ollama does so to foreign host names: use 127.0.0.1, or set OLLAMA_HOST where it is started.",
+        )
+    return AccessDenied(
+        f"{url} wants a key, or another one (status {status}): {message or 'no reason given'}",
+        f'Set the key in a terminal before Jupyter starts: export {VARIABLE}="…"',
+    )
+
+
+def _parsed(text: str) -> object:
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return f" {text.strip()}"  # the space keeps it from being tried again
+    return value
+
+
+def _first(value: Mapping[object, object], *names: str) -> object:
+    return next((value[name] for name in names if value.get(name) not in (None, "")), None)
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _bounded(text: str) -> str:
+    """TEXT in one line that cannot flood or steer a terminal."""
+    line = " ".join(strip_control(text).split())
+    return line if len(line) <= _MOST_WORDS else f"{line[:_MOST_WORDS]}…"

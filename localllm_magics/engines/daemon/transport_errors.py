@@ -1,0 +1,89 @@
+"""What went wrong between us and a server, in the words of our own errors."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+import httpx
+
+from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, StreamBroken
+from localllm_magics.engines.daemon.address import OLLAMA_PORT, Address
+
+_TLS_ALERT = "\\x15\\x03"
+
+
+def translated(error: BaseException, address: Address, *, answered: bool) -> Exception:
+    """ERROR of httpx or the system as one of ours.
+
+    Args:
+        error: What was raised.
+        address: Where to we spoke.
+        answered: Whether the head of the answer had come.
+    """
+    url = address.url
+    if not isinstance(error, (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)):
+        return DaemonError(f"Talking to {url} failed: {type(error).__name__}: {error}", "Type: %llm doctor")
+    if isinstance(error, httpx.DecodingError):
+        return StreamBroken(f"{url} sent an answer that is packed wrongly: {error}", "Ask again.")
+    if isinstance(error, (httpx.ConnectTimeout, httpx.ConnectError)):
+        return _no_connection(error, address)
+    if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
+        return BadOption(f"{url} cannot be asked: {error}", "Write it like http://127.0.0.1:8080.")
+    if isinstance(error, httpx.ProxyError):
+        return DaemonNotReachable(f"The proxy on the way to {url} refused: {error}", "Unset it, or set NO_PROXY.")
+    return _broken(error, address, answered=answered)
+
+
+def how_to_start(address: Address) -> str:
+    """What to type so that a server runs at ADDRESS."""
+    if not address.is_loopback:
+        return f"Is the address right, and the server running? Type: %llm connect {address.url}"
+    if address.port == OLLAMA_PORT:
+        return "To start Ollama, type in a terminal: ollama serve"
+    return f"Start the server, for example: llama-server -m model.gguf --port {address.port}"
+
+
+def _no_connection(error: BaseException, address: Address) -> Exception:
+    causes = list(_causes(error))
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        hint = "If you trust it, type: %config LocalLLM.ca_file = '/path/to/its/ca.pem'"
+        return DaemonNotReachable(f"The certificate of {address.url} is not trusted: {tls.verify_message}.", hint)
+    if tls is not None:
+        plain = f"http://{address.place}{address.path}"
+        return DaemonNotReachable(f"{address.url} does not speak TLS: {tls.reason or tls}.", f"Try {plain}.")
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        hint = "Check the name; for a server on this machine, write 127.0.0.1."
+        return DaemonNotReachable(f"There is no host {address.host}.", hint)
+    if isinstance(error, httpx.ConnectTimeout):
+        hint = f"If it does not speak TLS, try http://{address.place}{address.path}."
+        return DaemonNotReachable(
+            f"{address.url} does not answer: no connection in time.",
+            hint if address.scheme == "https" else how_to_start(address),
+        )
+    is_refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
+    what = f"Nothing listens at {address.url}." if is_refused else f"{address.url} cannot be reached: {error}."
+    return DaemonNotReachable(what, how_to_start(address))
+
+
+def _broken(error: BaseException, address: Address, *, answered: bool) -> Exception:
+    url = address.url
+    if answered:
+        what = "said nothing for too long" if isinstance(error, httpx.TimeoutException) else "broke the connection"
+        return StreamBroken(f"{url} {what} in the middle of its answer.", "The text so far is kept. Ask again.")
+    if isinstance(error, httpx.TimeoutException):
+        hint = "It may hang: start it again, or look into its log."
+        return DaemonNotReachable(f"{url} takes connections but does not answer.", hint)
+    if isinstance(error, httpx.RemoteProtocolError) and _TLS_ALERT in str(error):
+        return DaemonNotReachable(f"{url} wants TLS.", f"Try https://{address.place}{address.path}.")
+    if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in str(error):
+        return DaemonNotReachable(f"{url} does not speak HTTP: {str(error)[:80]}", "Is it another kind of server?")
+    return StreamBroken(f"{url} closed the connection before it answered.", "Its log may say why. Ask again.")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen = 0
+    while error is not None and seen < 10:
+        yield error
+        error = error.__cause__ or error.__context__
+        seen += 1

@@ -1,0 +1,94 @@
+"""The engine that runs a model; each is imported with its first use, so that the extension loads fast."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from localllm_magics.core.completion import EngineName
+from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.base import Engine
+from localllm_magics.engines.daemon.address import Address
+from localllm_magics.engines.daemon.settings import DaemonSettings
+
+if TYPE_CHECKING:
+    from localllm_magics.engines.daemon.connection import Connection
+
+
+def new_engine(info: ModelInfo, options: LoadOptions, settings: DaemonSettings) -> Engine:
+    """An engine for the model, not loaded yet.
+
+    Where INFO names a server and no model, the server is asked whether it is Ollama, whose own API tells more.
+
+    Raises:
+        LocalLLMError: The server has several models.
+    """
+    return _NEW[info.engine](info, options, settings)
+
+
+def _kernel(info: ModelInfo, options: LoadOptions, _settings: DaemonSettings) -> Engine:
+    from localllm_magics.engines.kernel.engine import KernelEngine
+
+    return KernelEngine(info, options)
+
+
+def _ollama(info: ModelInfo, options: LoadOptions, settings: DaemonSettings) -> Engine:
+    from localllm_magics.engines.daemon.connection import Connection
+    from localllm_magics.engines.ollama.engine import OllamaEngine
+
+    return OllamaEngine(info, options, Connection.to(_address(info), settings), settings.keep_alive)
+
+
+def _openai(info: ModelInfo, options: LoadOptions, settings: DaemonSettings) -> Engine:
+    from localllm_magics.engines.daemon.connection import Connection
+    from localllm_magics.engines.openai.engine import OpenAIEngine
+    from localllm_magics.engines.openai.found import FoundServer
+
+    connection = Connection.to(_address(info), settings)
+    names_model = info.reference.startswith("openai:")
+    if not names_model and (name := _ollama_model(connection)) is not None:
+        return _ollama(replace(info, name=name, engine="ollama"), options, settings)
+    return OpenAIEngine(info, options, FoundServer(connection), info.name if names_model else "")
+
+
+def _llamafile(info: ModelInfo, options: LoadOptions, _settings: DaemonSettings) -> Engine:
+    from localllm_magics.engines.llamafile.server import LlamafileServer
+    from localllm_magics.engines.openai.engine import OpenAIEngine
+
+    assert info.path is not None  # noqa: S101 - such a reference is a path
+    return OpenAIEngine(info, options, LlamafileServer(info.path))
+
+
+def _ollama_model(connection: "Connection") -> str | None:
+    """The model of an Ollama server that was named alone; None if it is another server, or does not answer."""
+    from localllm_magics.engines.ollama import server
+
+    try:
+        if not server.is_ollama(connection):
+            return None
+        loaded = [model.name for model in server.running(connection)]
+        names = loaded if len(loaded) == 1 else [info.name for info in server.tags(connection)]
+    except LocalLLMError:
+        return None  # the engine will meet the same, and tell
+    if len(names) == 1:
+        return names[0]
+    url = connection.address.url
+    if not names:
+        raise ModelNotInDaemon(f"Ollama at {url} has no model.", "Type: %llm pull ollama:NAME")
+    listed = ", ".join(names[:5])
+    hint = f"Type: %llm load ollama:{names[0]}@{url}"
+    raise ModelNotInDaemon(f"Ollama at {url} has {len(names)} models, and none was named: {listed}.", hint)
+
+
+def _address(info: ModelInfo) -> Address:
+    assert info.address is not None  # noqa: S101 - such a reference is an address
+    return Address.from_text(info.address)
+
+
+_NEW: Mapping[EngineName, Callable[[ModelInfo, LoadOptions, DaemonSettings], Engine]] = {
+    "kernel": _kernel,
+    "ollama": _ollama,
+    "openai": _openai,
+    "llamafile": _llamafile,
+}

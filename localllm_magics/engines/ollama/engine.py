@@ -1,0 +1,265 @@
+"""One model of an Ollama server, asked through its native API."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.events import Done, Event, Failed, Loading, Reading
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Message, Request, Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.daemon.answer import ending_well, ndjson_records, read_answer, wait_for_head
+from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
+from localllm_magics.engines.daemon.refusal import Asked, checked
+from localllm_magics.engines.ollama import server
+from localllm_magics.engines.ollama.reading import OllamaReading
+
+_DEFAULT_CONTEXT = 8192
+_ALL_LAYERS = 999
+_LOOK_SECONDS = 1.0
+_UNLOAD_SECONDS = 5.0
+
+
+class OllamaEngine:
+    """One model of a server; see `engines.base.Engine`.
+
+    Args:
+        info: Names the model.
+        options: How it is to be loaded; the same values go with every request, so that nothing reloads.
+        connection: The way to the server.
+        keep_alive: How long the server keeps the model, as it is typed; empty leaves that to the server.
+    """
+
+    def __init__(self, info: ModelInfo, options: LoadOptions, connection: Connection, keep_alive: str = "") -> None:
+        self.options = options
+        self._info = info
+        self._connection = connection
+        self._keep_alive = keep_alive
+        self._asked = Asked(
+            address=connection.address,
+            model=info.name,
+            to_get_model=f"Type: %llm pull {info.reference}",
+            redact=connection.redact,
+        )
+        self._version: str | None = None
+        self._shown: server.Shown | None = None
+        self._is_described = False
+        self._placed: server.Running | None = None
+        self._last: tuple[Message, ...] = ()
+        self._running: list[Stop] = []
+        self._is_used = False
+
+    def __repr__(self) -> str:
+        return f"<OllamaEngine {self._info.name} at {self._connection.address.url}>"
+
+    @property
+    def used(self) -> ModelUsed:
+        """The model and its placement, as far as known."""
+        info, shown, placed = self._info, self._shown or server.Shown(), self._placed
+        return ModelUsed(
+            reference=info.reference,
+            name=info.name,
+            engine="ollama",
+            device=None if placed is None else placed.device,
+            architecture=shown.architecture or info.architecture,
+            quantization=shown.quantization or info.quantization,
+            size_bytes=info.size_bytes,
+            parameters=shown.parameters or info.parameters,
+            gpu_layers=0 if placed is not None and not placed.size_vram else None,
+            layers=shown.layers,
+            context=None if placed is None else placed.context,
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that the server says it holds, 0 when it does not hold the model or does not know."""
+        return 0 if self._placed is None else self._placed.size
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Where the model is, if not where it was asked to be."""
+        wanted = self.options.gpu_layers
+        if self._placed is None or self._placed.size_vram or wanted in (None, "auto", 0):
+            return ()
+        layers = "all" if wanted == "all" else str(wanted)
+        return (f"{layers} layers asked, 0 on a GPU: Ollama placed {self._info.name} on the CPU.",)
+
+    def load(self, stop: Stop) -> Iterator[Event]:
+        """Have the server load the model; see `Engine.load`."""
+        with self._registered(stop), suppress(Cut):
+            self._describe(stop)
+            yield Loading(0.0)
+            body = {"model": self._info.name, "stream": False, "options": self._load_options(), **self._kept()}
+            with Exchange(self._connection, "POST", "/api/generate", body) as exchange, stop.telling(exchange.cut):
+                yield from wait_for_head(exchange, stop, lambda: Loading(float(self._is_there(stop))))
+                checked(exchange.response.status_code, exchange.response.headers, exchange.read_all().body, self._asked)
+            self._find(stop)
+            yield Loading(1.0)
+
+    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
+        """Answer REQUEST; see `Engine.stream`."""
+        recorder = Recorder(request, self.used)
+        with self._registered(stop):
+            for event in ending_well(self._answer(request, recorder, stop), recorder, stop):
+                if isinstance(event, Failed):
+                    self._is_described = False  # another server may be there next time
+                yield event
+
+    def preview(self, request: Request, stop: Stop) -> Preview:
+        """The prompt as the server renders it."""
+        self._describe(stop)
+        body = self._body(request)
+        prompt = request.messages[0].content
+        if not request.raw:
+            # A server that does not know the field would answer.
+            asking = {**body, "_debug_render_only": True, "stream": False}
+            reply = self._connection.ask("POST", "/api/chat", asking, stop=stop, seconds=60)
+            checked(reply.status, reply.headers, reply.body, self._asked)
+            rendered = reply.to_dict().get("_debug_info")
+            found = rendered.get("rendered_template") if isinstance(rendered, dict) else None
+            prompt = found if isinstance(found, str) else "(this server does not show the prompt)"
+        return Preview(
+            prompt=prompt,
+            tokens=(),
+            context=self._context,
+            sampling=self._sampling(request),
+            sent=json.dumps(body, indent=2, ensure_ascii=False),
+        )
+
+    def with_options(self, options: LoadOptions) -> "OllamaEngine":
+        """A new engine for the same model; see `Engine.with_options`."""
+        return OllamaEngine(self._info, options, self._connection, self._keep_alive)
+
+    def look(self) -> None:
+        """Ask the server where the model is now."""
+        self._find(None)
+
+    def _find(self, stop: Stop | None) -> None:
+        with suppress(LocalLLMError, Cut):
+            found = server.running(self._connection, stop, _LOOK_SECONDS)
+            name = server.full_name(self._info.name).casefold()
+            self._placed = next((model for model in found if model.name.casefold() == name), None)
+
+    def close(self) -> None:
+        """Stop what runs, and have the server give the memory back if it was used from here."""
+        for stop in tuple(self._running):
+            stop.set()
+        if self._is_used:
+            self._is_used = False
+            body = {"model": self._info.name, "keep_alive": 0}
+            with suppress(LocalLLMError):
+                self._connection.ask("POST", "/api/generate", body, seconds=_UNLOAD_SECONDS)
+        self._placed = None
+
+    def _answer(self, request: Request, recorder: Recorder, stop: Stop) -> Iterator[Event]:
+        self._describe(stop)
+        recorder.sampling = self._sampling(request)
+        recorder.engine_version = f"Ollama {self._version}" if self._version else "Ollama"
+        recorder.model = self.used
+        path = "/api/generate" if request.raw else "/api/chat"
+        is_cached = request.messages[:1] == self._last[:1]
+        self._last = request.messages
+        recorder.reading()
+        with (
+            Exchange(self._connection, "POST", path, self._body(request)) as exchange,
+            stop.telling(exchange.cut),
+        ):
+            yield from wait_for_head(exchange, stop, lambda: Reading(0, 0) if self._is_there(stop) else Loading(0.0))
+            response = exchange.response
+            if response.status_code != 200 or "html" in response.headers.get("content-type", ""):
+                checked(response.status_code, response.headers, exchange.read_all().body, self._asked)
+            self._is_used = True
+            reading = OllamaReading(self._asked, is_cached=is_cached)
+            where = self._connection.address.url
+            yield from read_answer(ndjson_records(exchange.chunks()), reading, recorder, where)
+        self._notice_placement(reading, recorder, stop)
+        assert reading.reason is not None  # noqa: S101 - the answer was read to its end
+        yield Done(recorder.completion(reading.reason))
+
+    def _notice_placement(self, reading: OllamaReading, recorder: Recorder, stop: Stop) -> None:
+        if self._placed is None or (reading.counts.load_seconds or 0) > 0.5:
+            self._find(stop)
+        recorder.model = self.used
+        recorder.notices.extend(self.notices)
+
+    def _describe(self, stop: Stop) -> None:
+        """Learn once what the server knows of the model; what it does not tell is no error."""
+        if self._is_described:
+            return
+        self._shown = server.show(self._connection, self._info.name, stop)
+        self._version = server.version(self._connection, stop)
+        self._is_described = True
+
+    def _is_there(self, stop: Stop) -> bool:
+        """Whether the server has the model in memory."""
+        found = server.running(self._connection, stop, _LOOK_SECONDS)
+        name = server.full_name(self._info.name).casefold()
+        return any(model.name.casefold() == name for model in found)
+
+    def _body(self, request: Request) -> dict[str, object]:
+        body: dict[str, object] = {"model": self._info.name, "stream": True, "truncate": False, **self._kept()}
+        if request.raw:
+            body |= {"prompt": request.messages[0].content, "raw": True}
+        else:
+            body |= {"messages": [message.to_dict() for message in request.messages]}
+        if request.think is not None:
+            body["think"] = request.think
+        if request.schema is not None:
+            body["format"] = dict(request.schema)
+        return {**body, "options": {**self._load_options(), **_sampling_options(self._sampling(request))}}
+
+    def _kept(self) -> dict[str, object]:
+        if not self._keep_alive:
+            return {}
+        text = self._keep_alive
+        return {"keep_alive": int(text) if text.lstrip("-").isdigit() else text}
+
+    @property
+    def _context(self) -> int:
+        shown = self._shown or server.Shown()
+        trained = min(shown.trained_context or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
+        return self.options.ctx or shown.ctx or trained
+
+    def _load_options(self) -> dict[str, object]:
+        options: dict[str, object] = {"num_ctx": self._context}
+        layers = self.options.gpu_layers
+        if layers is not None:
+            options["num_gpu"] = {"all": _ALL_LAYERS, "auto": -1}.get(str(layers), layers)
+        if self.options.threads is not None:
+            options["num_thread"] = self.options.threads
+        return options
+
+    def _sampling(self, request: Request) -> Sampling:
+        """What is sent: the server's own defaults, where the model's are not known, are left to it."""
+        if self._shown is None:
+            return request.sampling
+        stored = self._shown.sampling
+        filled = request.sampling.or_else(stored).or_else(LLAMA_CPP_SAMPLING).seeded()
+        return replace(filled, stop=tuple(dict.fromkeys((*request.sampling.stop, *stored.stop))))
+
+    @contextmanager
+    def _registered(self, stop: Stop) -> Iterator[None]:
+        self._running.append(stop)
+        try:
+            yield
+        finally:
+            self._running.remove(stop)
+
+
+def _sampling_options(sampling: Sampling) -> dict[str, object]:
+    values: dict[str, object] = {
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "repeat_penalty": sampling.repeat_penalty,
+        "seed": sampling.seed,
+        "num_predict": sampling.max_tokens,
+        "stop": list(sampling.stop) or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}

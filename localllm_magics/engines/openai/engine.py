@@ -1,0 +1,249 @@
+"""One model of a server that speaks as OpenAI does."""
+
+import json
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+
+from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon, StreamBroken
+from localllm_magics.core.events import Done, Event, Failed, Loading
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.request import LoadOptions, Request, Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.daemon.answer import ending_well, read_answer, wait_for_head
+from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
+from localllm_magics.engines.daemon.refusal import Asked, checked
+from localllm_magics.engines.openai import llama_cpp
+from localllm_magics.engines.openai.dialect import dialect, to_body
+from localllm_magics.engines.openai.found import Server
+from localllm_magics.engines.openai.identity import Identity, Kind, Served, identify
+from localllm_magics.engines.openai.reading import OpenAIReading, sse_records
+
+_OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
+_EVENT_STREAM = "text/event-stream"
+
+
+class OpenAIEngine:
+    """One model of a server; see `engines.base.Engine`.
+
+    Args:
+        info: The reference, and the model's name on the server.
+        options: How the server is to be started, where it is not running yet.
+        server: Where the model is.
+        model: What the user called the model, empty for the one that the server has.
+    """
+
+    def __init__(self, info: ModelInfo, options: LoadOptions, server: Server, model: str = "") -> None:
+        self.options = options
+        self._info = info
+        self._server = server
+        self._found: Connection | None = None
+        self._model = model
+        self._identity: Identity | None = None
+        self._served: Served | None = None
+        self._running: list[Stop] = []
+
+    def __repr__(self) -> str:
+        return f"<OpenAIEngine {self._info.reference}>"
+
+    @property
+    def used(self) -> ModelUsed:
+        """The model and its placement, as far as known."""
+        served, identity = self._served, self._identity
+        return ModelUsed(
+            reference=self._info.reference,
+            name=self._info.name if served is None else served.name,
+            engine=self._info.engine,
+            quantization=served.quantization if served else None,
+            size_bytes=served.size_bytes if served else None,
+            parameters=served.parameters if served else None,
+            context=(identity.context if identity else None) or (served.context if served else None),
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """Not known: the memory is the server's."""
+        return 0
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Which model answers, if not the one that was asked for."""
+        served = self._served
+        if served is None or not self._model or served.is_called(self._model):
+            return ()
+        return (f"{self._model} was asked for; the server has {served.name}.",)
+
+    def load(self, stop: Stop) -> Iterator[Event]:
+        """Wait until the server is ready, and has the model in memory; see `Engine.load`."""
+        with self._registered(stop), suppress(Cut):
+            identity = yield from self._identified(stop)
+            if identity.kind is Kind.ROUTER and self._served is not None:
+                yield from llama_cpp.load(self._connection, self._served.name, self._asked, stop)
+            yield Loading(1.0)
+
+    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
+        """Answer REQUEST; see `Engine.stream`."""
+        recorder = Recorder(request, self.used)
+        with self._registered(stop):
+            for event in ending_well(self._answer(request, recorder, stop), recorder, stop):
+                if isinstance(event, Failed):
+                    self._identity = None  # another server may be there next time
+                yield event
+
+    def preview(self, request: Request, stop: Stop) -> Preview:
+        """What would be sent, and where the server can tell, the prompt and its tokens."""
+        for _ in self._identified(stop):
+            pass
+        identity = self._identity or Identity(kind=Kind.OTHER)
+        body = to_body(request, identity.kind, self._name, self._sampling(request))
+        prompt, tokens = llama_cpp.render(self._connection, body, identity.kind, stop)
+        return Preview(
+            prompt=prompt,
+            tokens=tokens,
+            context=self.used.context or 0,
+            sampling=self._sampling(request).or_else(identity.sampling),
+            sent=json.dumps(body, indent=2, ensure_ascii=False),
+        )
+
+    def with_options(self, options: LoadOptions) -> "OpenAIEngine":
+        """A new engine for the same model; see `Engine.with_options`."""
+        return OpenAIEngine(self._info, options, self._server, self._model)
+
+    def look(self) -> None:
+        """Nothing to ask again: such servers do not tell where a model is."""
+
+    def close(self) -> None:
+        """Stop what runs; end the server if it was started for this, and have a router give the memory back."""
+        for stop in tuple(self._running):
+            stop.set()
+        if self._identity is not None and self._identity.kind is Kind.ROUTER and self._served is not None:
+            with suppress(LocalLLMError):
+                llama_cpp.unload(self._connection, self._served.name)
+        self._identity = None
+        self._server.close()
+
+    @property
+    def _connection(self) -> Connection:
+        assert self._found is not None  # noqa: S101 - nothing is asked before the server was identified
+        return self._found
+
+    @property
+    def _asked(self) -> Asked:
+        url = self._connection.address.url
+        return Asked(
+            address=self._connection.address,
+            model=self._name or "its model",
+            to_get_model=f"To see what it has, type: %llm connect {url}",
+            to_raise_context="--ctx" if self._info.engine == "llamafile" else "start the server with -c",
+            redact=self._connection.redact,
+        )
+
+    @property
+    def _name(self) -> str:
+        return self._served.name if self._served is not None and not self.notices else self._model
+
+    def _answer(self, request: Request, recorder: Recorder, stop: Stop) -> Iterator[Event]:
+        identity = yield from self._identified(stop)
+        recorder.sampling = self._sampling(request).or_else(identity.sampling)
+        recorder.engine_version = identity.name
+        recorder.model = self.used
+        recorder.notices.extend(self.notices)
+        recorder.loaded()
+        recorder.reading()
+        body = to_body(request, identity.kind, self._name, self._sampling(request))
+        path = dialect(identity.kind).raw_path if request.raw else "/v1/chat/completions"
+        reading = OpenAIReading(self._asked)
+        is_ready = False
+        while not is_ready:
+            with Exchange(self._connection, "POST", path, body) as exchange, stop.telling(exchange.cut):
+                yield from wait_for_head(exchange, stop, lambda: llama_cpp.look(self._connection, identity.kind, stop))
+                is_ready = not (identity.kind in _OWN and _is_loading(exchange))
+                if is_ready:
+                    yield from self._read(exchange, reading, recorder)
+            if not is_ready:  # the server was started again since it was last asked
+                yield from llama_cpp.wait_until_ready(self._connection, stop)
+        assert reading.reason is not None  # noqa: S101 - the answer was read to its end
+        yield Done(recorder.completion(reading.reason))
+
+    def _read(self, exchange: Exchange, reading: OpenAIReading, recorder: Recorder) -> Iterator[Event]:
+        response, where = exchange.response, self._connection.address.url
+        kind = response.headers.get("content-type", "")
+        if response.status_code != 200 or "html" in kind:
+            checked(response.status_code, response.headers, exchange.read_all().body, self._asked)
+        if "application/json" in kind:
+            # A server that does not stream.
+            yield from read_answer(iter([exchange.read_all().to_dict()]), reading, recorder, where)
+            return
+        try:
+            yield from read_answer(sse_records(exchange.chunks()), reading, recorder, where)
+        except StreamBroken as exc:
+            if reading.is_empty and reading.is_complete is False:
+                raise self._why_empty(recorder.request) from exc
+            if reading.is_complete and self._identity is not None and self._identity.kind is Kind.LLAMA_CPP_SERVER:
+                raise StreamBroken(
+                    f"{where} dropped this answer, as it does when another request comes in.",
+                    "Ask one thing at a time, or start it with --interrupt_requests false.",
+                ) from exc
+            raise
+
+    def _why_empty(self, request: Request) -> LocalLLMError:
+        """Ask again without streaming: some servers tell only then why there was no answer."""
+        identity = self._identity or Identity(kind=Kind.OTHER)
+        body = to_body(request, identity.kind, self._name, self._sampling(request))
+        once = {**body, "stream": False, "max_tokens": 1}
+        del once["stream_options"]
+        path = dialect(identity.kind).raw_path if request.raw else "/v1/chat/completions"
+        try:
+            reply = self._connection.ask("POST", path, once, seconds=60)
+            checked(reply.status, reply.headers, reply.body, self._asked)
+        except LocalLLMError as exc:
+            return exc
+        return StreamBroken(f"{self._connection.address.url} sent an empty answer.", "Its log may say why. Ask again.")
+
+    def _identified(self, stop: Stop) -> Generator[Event, None, Identity]:
+        """Learn once what the server is, waiting while it loads."""
+        if self._identity is None:
+            self._found = yield from self._server.connect(self.options, stop)
+            identity = identify(self._connection, stop)
+            while identity.is_loading:
+                yield from llama_cpp.wait_until_ready(self._connection, stop)
+                identity = identify(self._connection, stop)
+            self._served = self._choose(identity)
+            self._identity = identity
+        return self._identity
+
+    def _choose(self, identity: Identity) -> Served | None:
+        """The model of the server that the user means."""
+        models, url = identity.models, self._connection.address.url
+        if self._model:
+            found = next((model for model in models if model.is_called(self._model)), None)
+            is_only = dialect(identity.kind).names_are_ignored and len(models) == 1
+            return found or (models[0] if is_only else None)
+        loaded = [model for model in models if model.status in ("loaded", "sleeping")]
+        if len(models) == 1 or len(loaded) == 1:
+            return (loaded or list(models))[0]
+        if not models:
+            return None
+        names = ", ".join(model.name for model in models[:5])
+        raise ModelNotInDaemon(
+            f"{url} has {len(models)} models, and none was named: {names}.",
+            f"Type: %llm load openai:{models[0].name}@{url}",
+        )
+
+    def _sampling(self, request: Request) -> Sampling:
+        is_own = self._identity is not None and self._identity.kind in _OWN
+        return request.sampling.seeded() if is_own else request.sampling
+
+    @contextmanager
+    def _registered(self, stop: Stop) -> Iterator[None]:
+        self._running.append(stop)
+        try:
+            yield
+        finally:
+            self._running.remove(stop)
+
+
+def _is_loading(exchange: Exchange) -> bool:
+    return exchange.response.status_code == 503 and b"oading" in exchange.read_all().body

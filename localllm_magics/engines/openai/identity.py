@@ -1,0 +1,183 @@
+"""Which server it is that speaks as OpenAI does: found out by questions that differ between them."""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from localllm_magics.core.errors import AccessDenied, BadOption, DaemonError
+from localllm_magics.core.request import Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.daemon.connection import ANSWER_SECONDS, Connection, Reply
+from localllm_magics.engines.ollama import server as ollama
+from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole
+
+
+class Kind(enum.Enum):
+    """A kind of server; the value is its name for people."""
+
+    LLAMA_SERVER = "llama-server"
+    ROUTER = "llama-server (router)"
+    LLAMAFILE = "llamafile 0.9"
+    LLAMAFILER = "llamafile 0.9 --v2"
+    LLAMA_CPP_SERVER = "llama_cpp.server"
+    VLLM = "vLLM"
+    LM_STUDIO = "LM Studio"
+    OLLAMA = "Ollama"
+    OTHER = "OpenAI-compatible server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A model that a server lists; None is not known.
+
+    Args:
+        aliases: Its other names.
+        context: Tokens of context that a request may use.
+        status: Whether it is loaded, in the server's word, where it loads and unloads models.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    context: int | None = None
+    size_bytes: int | None = None
+    parameters: int | None = None
+    quantization: str | None = None
+    status: str | None = None
+
+    def is_called(self, name: str) -> bool:
+        """Whether NAME means this model: its name, an alias, or its file's name."""
+        wanted = name.casefold().removesuffix(".gguf")
+        own = (self.name, *self.aliases)
+        return any(wanted in {word, word.rpartition("/")[2]} for word in (_bare(name) for name in own))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a server is, and has.
+
+    Args:
+        is_loading: It answers, but its model is still on its way into memory.
+        sampling: The defaults that it uses.
+    """
+
+    kind: Kind
+    version: str = ""
+    is_loading: bool = False
+    models: tuple[Served, ...] = ()
+    sampling: Sampling = Sampling()
+    context: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Kind and version for people."""
+        return f"{self.kind.value} {self.version}".rstrip()
+
+
+def identify(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> Identity:
+    """Ask the server at CONNECTION what it is.
+
+    Raises:
+        LocalLLMError: It cannot be reached, wants a key, or is no model server.
+        Cut: STOP was set.
+    """
+
+    def get(path: str) -> Reply:
+        return connection.ask("GET", path, stop=stop, seconds=seconds)
+
+    props = get("/props")
+    if _is_loading(props):
+        return Identity(kind=Kind.LLAMA_SERVER, is_loading=True)
+    if props.status == 200 and _is_llama_cpp(props):
+        return _llama_cpp(props.to_dict(), get("/v1/models"))
+    listed = get("/v1/models")
+    if _is_loading(listed):
+        return Identity(kind=Kind.LLAMA_SERVER, is_loading=True)
+    if listed.status in (401, 403):
+        raise AccessDenied(
+            f"{connection.address.url} wants a key (status {listed.status}).",
+            'Set it in a terminal before Jupyter starts: export LOCALLLM_API_KEY="…"',
+        )
+    if ollama.is_ollama(connection, stop, seconds):
+        own = ollama.version(connection, stop, seconds) or ""
+        return Identity(kind=Kind.OLLAMA, version=own, models=to_models(listed.to_dict()))
+    if listed.status != 200 or not isinstance(listed.to_dict().get("data"), list):
+        raise DaemonError(
+            f"{connection.address.url} is no model server: /v1/models gave status {listed.status}.",
+            "Is another program on that port? Type: %llm models",
+        )
+    kind = _kind(listed, get)
+    version = text(get("/version").to_dict(), "version") if kind is Kind.VLLM else None
+    return Identity(kind=kind, version=version or "", models=to_models(listed.to_dict()))
+
+
+def to_models(document: Json) -> tuple[Served, ...]:
+    """The models of an answer of `/v1/models`."""
+    return tuple(_to_served(entry) for entry in children(document, "data") if text(entry, "id"))
+
+
+def _to_served(entry: Json) -> Served:
+    meta, status = child(entry, "meta"), child(entry, "status")
+    aliases = entry.get("aliases")
+    return Served(
+        name=text(entry, "id") or "",
+        aliases=tuple(alias for alias in aliases if isinstance(alias, str)) if isinstance(aliases, list) else (),
+        context=whole(meta, "n_ctx") or whole(entry, "max_model_len") or whole(entry, "loaded_context_length"),
+        size_bytes=whole(meta, "size"),
+        parameters=whole(meta, "n_params"),
+        quantization=text(meta, "ftype") or text(entry, "quantization"),
+        status=text(status, "value") or text(entry, "state"),
+    )
+
+
+def _is_loading(reply: Reply) -> bool:
+    return reply.status == 503 and b"oading" in reply.body[:1000]
+
+
+def _is_llama_cpp(reply: Reply) -> bool:
+    props = reply.to_dict()
+    return any(name in props for name in ("build_info", "total_slots", "default_generation_settings", "user_name"))
+
+
+def _llama_cpp(props: Json, listed: Reply) -> Identity:
+    models = to_models(listed.to_dict())
+    if props.get("role") == "router":
+        return Identity(kind=Kind.ROUTER, version=text(props, "build_info") or "", models=models)
+    if "user_name" in props and "build_info" not in props:
+        return Identity(kind=Kind.LLAMAFILE, models=models)
+    settings = child(props, "default_generation_settings")
+    return Identity(
+        kind=Kind.LLAMA_SERVER,
+        version=text(props, "build_info") or "",
+        models=models,
+        sampling=_to_sampling(child(settings, "params")),
+        context=whole(settings, "n_ctx"),
+    )
+
+
+def _to_sampling(params: Json) -> Sampling:
+    """The server's defaults, its floats of 32 bits rounded to what was meant; none if one is impossible."""
+    values = {name: number(params, name) for name in ("temperature", "top_p", "min_p", "repeat_penalty")}
+    rounded = {name: round(value, 6) for name, value in values.items() if value is not None}
+    try:
+        return Sampling(top_k=whole(params, "top_k"), **rounded)  # type: ignore[arg-type] # floats, by name
+    except BadOption:
+        return Sampling()
+
+
+def _kind(listed: Reply, get: Callable[[str], Reply]) -> Kind:
+    """The kind of a server that is neither llama-server nor Ollama, by what it says of its models."""
+    entries = children(listed.to_dict(), "data")
+    owners = {text(entry, "owned_by") for entry in entries}
+    if "vllm" in owners or any("max_model_len" in entry for entry in entries):
+        return Kind.VLLM
+    if "me" in owners and listed.headers.get("server", "") == "uvicorn":
+        return Kind.LLAMA_CPP_SERVER
+    if "llamacpp" in owners:
+        return Kind.LLAMA_SERVER
+    if "llamafile" in owners or get("/flagz").status == 200:
+        return Kind.LLAMAFILER
+    return Kind.LM_STUDIO if get("/api/v0/models").status == 200 else Kind.OTHER
+
+
+def _bare(name: str) -> str:
+    return name.casefold().removesuffix(".gguf")

@@ -1,0 +1,101 @@
+"""What llama-server can do beside OpenAI's API: tell how it is, show a prompt, load and unload models."""
+
+from collections.abc import Iterator, Mapping
+
+from localllm_magics.core.errors import DaemonNotReachable, LoadFailed
+from localllm_magics.core.events import Event, Loading
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.daemon.connection import Connection, Cut
+from localllm_magics.engines.daemon.refusal import Asked, checked
+from localllm_magics.engines.openai.identity import Kind, to_models
+from localllm_magics.engines.wire.fields import Json, child, children, number, text
+
+_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 0.1
+_MOST_LOAD_SECONDS = 600.0
+_OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
+
+
+def look(connection: Connection, kind: Kind, stop: Stop) -> Event | None:
+    """Whether the model is still being loaded; nothing where the server does not tell."""
+    if kind not in _OWN:
+        return None
+    reply = connection.ask("GET", "/health", stop=stop, seconds=_LOOK_SECONDS)
+    return Loading(0.0) if reply.status == 503 else None
+
+
+def wait_until_ready(connection: Connection, stop: Stop) -> Iterator[Event]:
+    """Wait while the server loads its model.
+
+    Raises:
+        LocalLLMError: It went away, or takes too long.
+        Cut: STOP was set.
+    """
+    yield Loading(0.0)
+    waited = 0.0
+    while connection.ask("GET", "/health", stop=stop).status == 503:
+        if stop.wait(_POLL_SECONDS):
+            raise Cut
+        waited += _POLL_SECONDS
+        if waited > _MOST_LOAD_SECONDS:
+            raise DaemonNotReachable(f"{connection.address.url} still loads its model.", "Its log may say why.")
+
+
+def load(connection: Connection, model: str, asked: Asked, stop: Stop) -> Iterator[Event]:
+    """Have a router load MODEL, and wait for it.
+
+    Raises:
+        LocalLLMError: The model cannot be loaded.
+        Cut: STOP was set.
+    """
+    entry = _entry(connection, model, stop)
+    if text(child(entry, "status"), "value") in ("loaded", "sleeping"):
+        return
+    reply = connection.ask("POST", "/models/load", {"model": model}, stop=stop)
+    checked(reply.status, reply.headers, reply.body, asked)
+    while True:
+        status = child(_entry(connection, model, stop), "status")
+        if text(status, "value") == "loaded":
+            return
+        if status.get("failed") is True:
+            raise LoadFailed(f"{connection.address.url} could not load {model}.", "Its log may say why.")
+        yield Loading(min(number(status, "progress") or 0.0, 1.0))
+        if stop.wait(_POLL_SECONDS):
+            raise Cut
+
+
+def unload(connection: Connection, model: str) -> None:
+    """Have a router give the memory of MODEL back."""
+    connection.ask("POST", "/models/unload", {"model": model}, seconds=5.0)
+
+
+def render(
+    connection: Connection, body: Mapping[str, object], kind: Kind, stop: Stop
+) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """The prompt that BODY makes, and its tokens; of servers that do not tell, no tokens."""
+    prompt = body.get("prompt")
+    if kind not in _OWN:
+        return (prompt if isinstance(prompt, str) else "(this server does not show the prompt)"), ()
+    if not isinstance(prompt, str):
+        asking = {name: body[name] for name in ("model", "messages", "chat_template_kwargs") if name in body}
+        reply = connection.ask("POST", "/apply-template", asking, stop=stop)
+        prompt = text(reply.to_dict(), "prompt") or ""
+    asking = {"content": prompt, "with_pieces": True, "add_special": True, "parse_special": True}
+    asking |= {"model": body["model"]} if "model" in body else {}
+    reply = connection.ask("POST", "/tokenize", asking, stop=stop)
+    return prompt, tuple(_to_token(entry) for entry in children(reply.to_dict(), "tokens"))
+
+
+def _entry(connection: Connection, model: str, stop: Stop) -> Json:
+    document = connection.ask("GET", "/models", stop=stop).to_dict()
+    names = [served.name for served in to_models(document)]
+    entries = [entry for entry in children(document, "data") if text(entry, "id")]
+    return next((entry for name, entry in zip(names, entries, strict=True) if name == model), {})
+
+
+def _to_token(entry: Json) -> tuple[int, str]:
+    """A token with its text; a piece that is no whole character comes as its bytes."""
+    id_, piece = entry.get("id"), entry.get("piece")
+    if isinstance(piece, list):
+        piece = bytes(byte for byte in piece if isinstance(byte, int) and 0 <= byte < 256).decode("utf-8", "replace")
+    return (id_ if isinstance(id_, int) else 0), (piece if isinstance(piece, str) else "")

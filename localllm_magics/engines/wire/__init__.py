@@ -1,0 +1,1 @@
+"""What servers stream, decoded from bytes that may be cut anywhere."""

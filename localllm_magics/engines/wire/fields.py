@@ -1,0 +1,42 @@
+"""Values out of JSON that nobody vouches for: what has another type is not there."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+Json: TypeAlias = Mapping[str, object]
+
+
+def text(document: Json, *names: str) -> str | None:
+    """The first of NAMES that is a text with something in it; halves of characters become U+FFFD."""
+    values = (document.get(name) for name in names)
+    found = next((value for value in values if isinstance(value, str) and value), None)
+    return (
+        found
+        if found is None or found.isascii()
+        else found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )
+
+
+def whole(document: Json, name: str) -> int | None:
+    """A whole number of 0 or more."""
+    value = document.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def number(document: Json, name: str) -> float | None:
+    """A number of 0 or more."""
+    value = document.get(name)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < float("inf") else None  # type: ignore[operator,arg-type] # checked
+
+
+def child(document: Json, name: str) -> Json:
+    """An object, empty where there is none."""
+    value = document.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def children(document: Json, name: str) -> list[Json]:
+    """The objects of a list."""
+    value = document.get(name)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,0 +1,115 @@
+"""Events out of a `text/event-stream`, as the servers that speak OpenAI's API stream them.
+
+The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html, but for these: a lone CR ends no
+line; `id` and `retry` mean nothing; `error` lines, of old llama.cpp servers, are data of an event of that name; and the
+last event may lack its blank line.
+"""
+
+import codecs
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+
+from localllm_magics.engines.wire.lines import LIMIT, Lines, LineTooLong
+from localllm_magics.engines.wire.ndjson import Malformed, Record, decode, parse, parse_last
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A thing that a server told: NAME is `message` unless it said another."""
+
+    name: str
+    data: str
+
+
+class SSE:
+    """Fields on lines, and an event at each blank line; LIMIT is the most bytes of a line, and of an event's data."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._lines = Lines(limit)
+        self._limit = limit
+        self._is_at_start = True
+        self._is_broken = False
+        self._name = b""
+        self._data = bytearray()  # each line of it with an LF
+
+    def feed(self, data: bytes) -> list[Event | Malformed]:
+        """The events whose blank lines are in DATA; after a line or an event that is too long there are none."""
+        try:
+            return self._read(self._lines.feed(data))
+        except LineTooLong as error:
+            events = self._read(error.before)
+            return events if self._is_broken else [*events, self._break(str(error), error.start)]
+
+    def close(self) -> list[Event | Malformed]:
+        """The event whose blank line is missing, if there is one; not if its last line was cut, unless it is whole."""
+        rest = self._lines.close()
+        events = self._read([rest]) if rest else []
+        if not self._data:
+            return events
+        event = self._dispatch()
+        if rest and not _is_done(event):
+            last = parse_last(event.data)
+            return [last if isinstance(last, Malformed) else event]
+        return [event]
+
+    def _read(self, lines: list[bytes]) -> list[Event | Malformed]:
+        if self._is_at_start and lines:
+            self._is_at_start = False
+            lines = [lines[0].removeprefix(codecs.BOM_UTF8), *lines[1:]]
+        events: list[Event | Malformed] = []
+        for line in lines:
+            if self._is_broken:
+                break
+            if line:
+                self._take(line)
+            elif self._data:
+                events.append(self._dispatch())
+            else:
+                self._name = b""
+            if len(self._data) > self._limit:
+                reason = f"an event is longer than the size limit of {self._limit:,} bytes"
+                events.append(self._break(reason, bytes(self._data[: self._limit])))
+        return events
+
+    def _take(self, line: bytes) -> None:
+        field, _, value = line.partition(b":")
+        match field:
+            case b"data":
+                self._data += value.removeprefix(b" ") + b"\n"
+            case b"event":
+                self._name = value.removeprefix(b" ")
+            case b"error":
+                self._name = b"error"
+                self._data += value.removeprefix(b" ") + b"\n"
+
+    def _dispatch(self) -> Event:
+        event = Event(decode(self._name) or "message", decode(self._data[:-1]))
+        self._name = b""
+        self._data.clear()
+        return event
+
+    def _break(self, reason: str, start: bytes) -> Malformed:
+        self._is_broken = True
+        self._data.clear()
+        return Malformed.of(reason, decode(start))
+
+
+def to_record(event: Event) -> Record | Malformed | None:
+    """What EVENT says, or None for the `[DONE]` at the end; what an error says is under the key `error`."""
+    if _is_done(event):
+        return None
+    if event.name == "error":
+        return _to_error(event.data)
+    return parse(event.data)
+
+
+def _is_done(event: Event) -> bool:
+    return event.data == "[DONE]"
+
+
+def _to_error(text: str) -> Record:
+    said: object = text
+    with suppress(ValueError, RecursionError):
+        said = json.loads(text)
+    return said if isinstance(said, dict) and "error" in said else {"error": said}

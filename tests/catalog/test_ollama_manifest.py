@@ -1,0 +1,228 @@
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.catalog.ollama_manifest import Manifest, Place, to_sampling
+from localllm_magics.catalog.ollama_name import OllamaName
+from localllm_magics.core.errors import LoadFailed, LocalLLMError, TruncatedFile
+from localllm_magics.core.model_info import ModelDefaults
+from localllm_magics.core.request import Sampling
+from tests.catalog.ollama_stores import LIBRARY, add_blob, blob_of, write_manifest, write_model, write_recorded_store
+
+NAME = OllamaName(host="registry.ollama.ai", namespace="library", model="x", tag="latest")
+PULL = "Type in a terminal: ollama pull x"
+OLLAMA = "Type: %llm load ollama:x"
+
+
+def place(path: Path) -> Place:
+    return Place(name=NAME, path=path, store=path.parents[4])
+
+
+def failure(path: Path) -> LocalLLMError:
+    with pytest.raises(LocalLLMError) as caught:
+        _ = (manifest := Manifest(place(path))).weights(), manifest.defaults()
+    return caught.value
+
+
+def test_a_recorded_manifest_has_weights_and_defaults(tmp_path: Path) -> None:
+    store = write_recorded_store(tmp_path / "models")
+    path = store / "manifests" / LIBRARY / "terse" / "latest"
+
+    manifest = Manifest(place(path))
+
+    assert manifest.weights() == blob_of(store, path)
+    assert manifest.defaults() == ModelDefaults(
+        system="You are terse.",
+        sampling=Sampling(temperature=0, stop=("END",)),
+        ctx=512,
+        has_foreign_template=True,
+    )
+
+
+def test_a_manifest_may_have_weights_alone(tmp_path: Path) -> None:
+    digest, size = add_blob(tmp_path, b"GGUF")
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": digest.replace(":", "-"), "size": size}
+
+    manifest = Manifest(place(write_manifest(tmp_path, f"{LIBRARY}/x/latest", {"layers": [layer]})))
+
+    assert manifest.weights() == tmp_path / "blobs" / digest.replace(":", "-")
+    assert manifest.defaults() == ModelDefaults()
+
+
+@pytest.mark.parametrize("renderer", [{"renderer": "qwen3-coder"}, {}])
+def test_a_renderer_is_a_template_that_ollama_alone_has(tmp_path: Path, renderer: dict[str, str]) -> None:
+    path = write_model(tmp_path, f"{LIBRARY}/x/latest", config=renderer)
+
+    assert Manifest(place(path)).defaults().has_foreign_template == bool(renderer)
+
+
+def test_the_last_system_prompt_counts_and_a_blank_one_is_none(tmp_path: Path) -> None:
+    two = write_model(tmp_path, f"{LIBRARY}/x/two", layers=[("system", b"One."), ("system", b"Tw\xf6.")])
+    blank = write_model(tmp_path, f"{LIBRARY}/x/blank", layers=[("system", b" \n")])
+
+    assert Manifest(place(two)).defaults().system == "Tw\N{REPLACEMENT CHARACTER}."
+    assert Manifest(place(blank)).defaults().system is None
+
+
+@pytest.mark.parametrize(
+    ("config", "layers", "words"),
+    [
+        pytest.param({"remote_host": "https://x"}, [], "runs on a server of Ollama's", id="cloud"),
+        pytest.param({"model_format": "safetensors"}, [], "in a format that Ollama alone reads", id="format"),
+        pytest.param({}, [("tensor", b"1")], "in a format that Ollama alone reads", id="tensors"),
+        pytest.param({}, [("model", b"1"), ("adapter", b"2")], "has an adapter (LoRA)", id="adapter"),
+        pytest.param({}, [("model", b"1"), ("model", b"2")], "has 2 files of weights instead of one", id="parts"),
+        pytest.param({}, [("license", b"1")], "has 0 files of weights instead of one", id="no weights"),
+    ],
+)
+def test_what_ollama_alone_can_run_says_so(
+    tmp_path: Path, config: dict[str, str], layers: list[tuple[str, bytes]], words: str
+) -> None:
+    error = failure(write_model(tmp_path, f"{LIBRARY}/x/latest", config=config, layers=layers, weights=None))
+
+    assert isinstance(error, LoadFailed)
+    assert words in error.message
+    assert error.hint == OLLAMA
+
+
+def test_weights_that_are_missing_or_cut_say_so(tmp_path: Path) -> None:
+    path = write_model(tmp_path, f"{LIBRARY}/x/latest", layers=[("model", b"GGUF")], weights=None)
+    blob = blob_of(tmp_path, path)
+
+    blob.write_bytes(b"GGU")
+    cut = failure(path)
+    blob.rename(f"{blob}-partial")
+    partial = failure(path)
+    Path(f"{blob}-partial").unlink()
+    gone = failure(path)
+
+    assert [type(error) for error in (cut, partial, gone)] == [TruncatedFile] * 3
+    assert cut.message == "The weights of x:latest have 3 bytes instead of 4."
+    assert partial.message == "The weights of x:latest were not downloaded to their end."
+    assert gone.message == "The weights of x:latest are not in Ollama's store."
+    assert {error.hint for error in (cut, partial, gone)} == {PULL}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"hello", id="text"),
+        pytest.param(b"\xff\xfe", id="bytes"),
+        pytest.param(b"[]", id="list"),
+        pytest.param(b"[" * 500_000, id="deep"),
+        pytest.param(b'{"a": ' + b"1" * 10_000 + b'}{"', id="long"),
+        pytest.param(b" " * 1_000_001, id="huge"),
+    ],
+)
+@pytest.mark.parametrize("where", ["manifest", "configuration", "parameters"])
+def test_what_is_no_short_json_object_is_named(tmp_path: Path, content: bytes, where: str) -> None:
+    path = write_model(tmp_path, f"{LIBRARY}/x/latest", layers=[("params", b"{}")])
+    config = json.loads(path.read_text())["config"]["digest"].replace(":", "-")
+    blobs = {
+        "manifest": path,
+        "configuration": tmp_path / "blobs" / config,
+        "parameters": blob_of(tmp_path, path, "params"),
+    }
+    blobs[where].write_bytes(content)
+
+    error = failure(path)
+
+    assert isinstance(error, LoadFailed)
+    assert error.message.startswith(f"The {where} of x:latest ")
+    assert error.hint == PULL
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param("model", id="no object"),
+        pytest.param({}, id="empty"),
+        pytest.param({"mediaType": "x", "digest": "sha256:../../../etc/passwd", "size": 1}, id="a way out"),
+        pytest.param({"mediaType": "x", "digest": "sha256:" + "A" * 64, "size": 1}, id="capitals"),
+        pytest.param({"mediaType": "x", "digest": "sha256:" + "a" * 64 + "\n", "size": 1}, id="line end"),
+        pytest.param({"mediaType": "x", "digest": 7, "size": 1}, id="number"),
+        pytest.param({"mediaType": 7, "digest": "sha256:" + "a" * 64, "size": 1}, id="no media type"),
+        pytest.param({"mediaType": "x", "digest": "sha256:" + "a" * 64, "size": "1"}, id="no size"),
+    ],
+)
+@pytest.mark.parametrize("key", ["layers", "config"])
+def test_a_layer_that_is_none_is_damage(tmp_path: Path, layer: object, key: str) -> None:
+    path = write_manifest(
+        tmp_path, f"{LIBRARY}/x/latest", {key: [layer] if key == "layers" else layer or {"digest": ""}}
+    )
+
+    assert failure(path).message == "The manifest of x:latest is damaged."
+
+
+def test_a_missing_file_and_a_pipe_are_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / "manifests" / LIBRARY / "x"
+    folder.mkdir(parents=True)
+    (folder / "loop").symlink_to("loop")
+    os.mkfifo(folder / "pipe")
+
+    messages = [failure(folder / name).message for name in ("gone", "loop", "pipe")]
+
+    assert messages == [
+        f"The manifest of x:latest cannot be read: {os.strerror(errno.ENOENT)}.",
+        f"The manifest of x:latest cannot be read: {os.strerror(errno.ELOOP)}.",
+        "The manifest of x:latest is no file.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        pytest.param({}, Sampling(), id="none"),
+        pytest.param(
+            {
+                "temperature": 0.6,
+                "top_k": 20,
+                "top_p": 0.9,
+                "min_p": 0,
+                "repeat_penalty": 1.1,
+                "seed": 7,
+                "num_predict": 5,
+                "stop": ["a", "b"],
+            },
+            Sampling(
+                temperature=0.6,
+                top_k=20,
+                top_p=0.9,
+                min_p=0,
+                repeat_penalty=1.1,
+                seed=7,
+                max_tokens=5,
+                stop=("a", "b"),
+            ),
+            id="all",
+        ),
+        pytest.param({"stop": "END"}, Sampling(stop=("END",)), id="one stop"),
+        pytest.param({"stop": ["", 7, None, "x"]}, Sampling(stop=("x",)), id="bad stops"),
+        pytest.param({"stop": {"a": 1}}, Sampling(), id="no stops"),
+        pytest.param(
+            {"num_predict": -1, "seed": -1, "top_p": 2, "temperature": 0.5}, Sampling(temperature=0.5), id="out"
+        ),
+        pytest.param(
+            {"temperature": "hot", "top_k": 1.5, "min_p": True, "seed": [1], "top_p": 0.5},
+            Sampling(top_p=0.5),
+            id="types",
+        ),
+        pytest.param({"temperature": float("nan"), "mirostat": 2, "num_gpu": 99}, Sampling(), id="unknown"),
+    ],
+)
+def test_parameters_that_can_be_used_are(params: dict[str, object], expected: Sampling) -> None:
+    assert to_sampling(params) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "ctx"), [(2048, 2048), (0, None), (-1, None), (2**31, None), ("2048", None), (True, None)]
+)
+def test_the_context_is_taken_where_it_is_one(tmp_path: Path, value: object, ctx: int | None) -> None:
+    params = json.dumps({"num_ctx": value}).encode()
+    path = write_model(tmp_path, f"{LIBRARY}/x/latest", layers=[("params", params)])
+
+    assert Manifest(place(path)).defaults().ctx == ctx

@@ -1,0 +1,24 @@
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from localllm_magics import demo
+from tests.daemon.llamafile_stand_in import make_llamafile
+
+ARGS = "-m\n/zip/model.gguf\n-c\n256\n...\n"
+
+
+@pytest.fixture(scope="session")
+def server() -> Path:
+    """The real llama-server, which the set-up for tests compiles."""
+    found = shutil.which("llama-server", path=str(Path(sys.executable).parent))
+    if found is None:
+        pytest.skip("llama-server is not compiled")
+    return Path(found)
+
+
+@pytest.fixture
+def llamafile(tmp_path: Path, server: Path) -> Path:
+    return make_llamafile(tmp_path / "x.llamafile", demo.PATH, ARGS, server)

@@ -1,0 +1,30 @@
+"""Programs that stand for a llamafile where no server is needed, and what tests ask of processes."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+_TICK = threading.Event()
+
+
+def write_program(path: Path, deed: str) -> Path:
+    """A script that does DEED when it is started as a server."""
+    path.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit\n{deed}\n')
+    path.chmod(0o755)
+    return path
+
+
+def wait_until(question: Callable[[], bool]) -> None:
+    """Ask until the answer is yes; the test's own timeout ends it otherwise."""
+    while not question():
+        _TICK.wait(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended, also where nobody collects the dead."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

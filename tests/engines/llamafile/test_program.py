@@ -1,0 +1,143 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.llamafile import program as program_module
+from localllm_magics.engines.llamafile.program import arguments_for, command_for, is_of_old_generation
+from tests.engines.llamafile.programs import write_program
+
+
+@pytest.mark.parametrize(
+    ("start", "shell"),
+    [
+        pytest.param(b"MZqFpD='\n", ["/bin/sh"], id="usual"),
+        pytest.param(b"jartsr='\n", ["/bin/sh"], id="other"),
+        pytest.param(b"\x7fELF\x02", [], id="made a program of Linux"),
+        pytest.param(b"#!/bin/sh\n", [], id="script"),
+    ],
+)
+def test_a_shell_starts_what_the_system_does_not_know(tmp_path: Path, start: bytes, shell: list[str]) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(start)
+    file.chmod(0o755)
+
+    assert command_for(file) == [*shell, str(file)]
+
+
+def test_a_name_is_no_option_and_not_looked_for_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-c").write_bytes(b"MZqFpD='\n")
+
+    assert command_for(Path("-c")) == ["/bin/sh", str(tmp_path / "-c")]
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        pytest.param(b"GGUF\3\0\0\0", "%llm load ", id="GGUF"),
+        pytest.param(b"", "`%llm models`", id="empty"),
+        pytest.param(b"MZ\x90\0", "`%llm models`", id="a program of Windows"),
+        pytest.param(b"PK\3\4", "`%llm models`", id="zip"),
+    ],
+)
+def test_what_is_no_program_is_not_started(tmp_path: Path, content: bytes, hint: str) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(content)
+    file.chmod(0o755)
+
+    with pytest.raises(LoadFailed) as caught:
+        command_for(file)
+    assert caught.value.message == "x is not a llamafile: it is no program."
+    assert caught.value.hint.startswith(hint)
+
+
+def test_a_program_that_may_not_be_run_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "my x"
+    file.write_bytes(b"\x7fELF")
+
+    with pytest.raises(LoadFailed) as caught:
+        command_for(file)
+    assert caught.value.message == "my x may not be run."
+    assert caught.value.hint == f"!chmod +x '{file}'"
+
+
+def test_windows_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "x.exe"
+    monkeypatch.setattr(os, "name", "nt")
+
+    with pytest.raises(LoadFailed) as caught:
+        command_for(file)
+    monkeypatch.undo()
+    assert "x.exe --server" in caught.value.hint
+
+
+def test_what_is_not_there_or_cannot_be_read_is_told(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    errors: list[type[LocalLLMError]] = []
+    for file in (tmp_path / "missing", tmp_path, loop, pipe, tmp_path / "a\0b"):
+        with pytest.raises(LocalLLMError) as caught:
+            command_for(file)
+        errors.append(caught.type)
+    assert errors == [ModelNotFound, LoadFailed, LoadFailed, LoadFailed, LoadFailed]
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        pytest.param(LoadOptions(), "", id="nothing"),
+        pytest.param(LoadOptions(ctx=512, gpu_layers=3, threads=2), "-c 512 -ngl 3 -t 2", id="numbers"),
+        pytest.param(LoadOptions(gpu_layers=0), "-ngl 0", id="none on the GPU"),
+        pytest.param(LoadOptions(gpu_layers="all"), "-ngl 999", id="all"),
+        pytest.param(LoadOptions(gpu_layers="auto"), "", id="auto"),
+    ],
+)
+def test_options_become_arguments(options: LoadOptions, arguments: str) -> None:
+    assert arguments_for(options) == arguments.split()
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_old"),
+    [
+        pytest.param("echo llamafile v0.9.3", True, id="0.9"),
+        pytest.param("echo llamafile v0.8.17 >&2", True, id="0.8, on the other channel"),
+        pytest.param("echo llamafile v0.10.4", False, id="0.10"),
+        pytest.param("echo llamafile v1.0.0", False, id="1.0"),
+        pytest.param("exit 1", False, id="nothing"),
+        pytest.param("echo llamafile", False, id="no number"),
+    ],
+)
+def test_the_generation_is_told_by_the_version(tmp_path: Path, answer: str, is_old: bool) -> None:
+    program = tmp_path / "x"
+    program.write_text(f"#!/bin/sh\n{answer}\n")
+    program.chmod(0o755)
+
+    assert is_of_old_generation([str(program)], tmp_path / "log") is is_old
+
+
+def test_a_program_that_does_not_tell_its_version_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_module, "_SECONDS", 0.1)
+    program = tmp_path / "x"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+
+    assert not is_of_old_generation([str(program)], tmp_path / "log")
+
+
+def test_a_program_that_cannot_be_run_is_not_old(tmp_path: Path) -> None:
+    assert not is_of_old_generation([str(tmp_path / "missing")], tmp_path / "log")
+
+
+def test_a_version_after_much_else_is_not_looked_for(tmp_path: Path) -> None:
+    program = write_program(tmp_path / "x", "")
+    program.write_text("#!/bin/sh\nhead -c 1000000 /dev/zero\necho llamafile v0.9.3\n")
+
+    assert not is_of_old_generation([str(program)], tmp_path / "log")
