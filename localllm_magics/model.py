@@ -109,6 +109,8 @@ class Model:
         *,
         system: str | None = None,
         raw: bool = False,
+        think: bool | None = None,
+        schema: Mapping[str, object] | None = None,
         **sampling: "Unpack[SamplingOptions]",
     ) -> Completion:
         """Answer PROMPT and wait for the end.
@@ -117,12 +119,14 @@ class Model:
             prompt: A string, or messages with `role` and `content`.
             system: A system prompt.
             raw: Continue the text of PROMPT, without a chat template.
+            think: Whether a reasoning model shall reason; by default it decides.
+            schema: A JSON Schema that the answer follows; `Completion.value` has the object. Servers only.
             **sampling: See `SamplingOptions`.
 
         Raises:
             LocalLLMError: The generation failed.
         """
-        with self.stream(prompt, system=system, raw=raw, **sampling) as stream:
+        with self.stream(prompt, system=system, raw=raw, think=think, schema=schema, **sampling) as stream:
             return stream.completion()
 
     def stream(
@@ -131,6 +135,8 @@ class Model:
         *,
         system: str | None = None,
         raw: bool = False,
+        think: bool | None = None,
+        schema: Mapping[str, object] | None = None,
         **sampling: "Unpack[SamplingOptions]",
     ) -> Stream:
         """Answer PROMPT event by event; arguments as for `complete`.
@@ -138,9 +144,8 @@ class Model:
         Returns:
             A context manager and an iterable of events with exactly one terminal one, the last.
         """
-        return self.start(
-            Request(messages=to_messages(prompt, system), sampling=to_sampling(sampling), raw=raw),
-        )
+        messages, values = to_messages(prompt, system), to_sampling(sampling)
+        return self.start(Request(messages=messages, sampling=values, raw=raw, think=think, schema=schema))
 
     def start(self, request: Request) -> Stream:
         """Answer REQUEST in a thread of its own."""

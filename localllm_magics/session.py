@@ -28,6 +28,7 @@ class Session:
     def __init__(self) -> None:
         self.current: Model | None = None
         self.settings = DaemonSettings()
+        self.listed: tuple[str, ...] = ()
         self._last: dict[str, Completion] = {}
         self._lock = threading.RLock()
         self._models: list[Model] = []
@@ -121,8 +122,11 @@ class Session:
         return [model.info.reference for model in models]
 
     def list_models(self) -> ModelList:
-        """All models that can be used, those of servers that answer too."""
-        return ModelList([*discover(Path.cwd()), *self._daemon_models()])
+        """All models that can be used, those of servers that answer too; `listed` remembers these."""
+        daemons = find_daemons(self.settings)
+        models = [*discover(Path.cwd()), *(info for daemon in daemons for info in daemon.models)]
+        self.listed = tuple(info.reference for daemon in daemons for info in daemon.models)
+        return ModelList(models, notes=[daemon.problem for daemon in daemons if daemon.is_named and daemon.problem])
 
     def close(self) -> None:
         """Stop everything, and unload what is ours; a server that others started keeps its models."""

@@ -101,8 +101,9 @@ class ScriptedEngine:
         engine.options = options
         return engine
 
-    def look(self) -> None:
+    def look(self) -> str:
         """Nothing changes by itself."""
+        return ""
 
     def close(self) -> None:
         """Stop what runs; there is nothing else to give back."""

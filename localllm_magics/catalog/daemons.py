@@ -27,12 +27,14 @@ class Daemon:
         name: What is there, else what is usually there.
         models: What it has.
         problem: Why there is nothing, in words, or None.
+        is_named: Whether the user has named it, and so will miss it.
     """
 
     address: Address
     name: str
     models: tuple[ModelInfo, ...] = ()
     problem: str | None = None
+    is_named: bool = False
 
 
 def known_places(settings: DaemonSettings) -> dict[Address, str]:
@@ -55,11 +57,14 @@ def find_daemons(settings: DaemonSettings, seconds: float = SECONDS) -> list[Dae
     found: dict[Address, Daemon] = {}
     named = {Address.from_text(text) for text in settings.addresses}
 
+    def nothing(address: Address, problem: str) -> Daemon:
+        return Daemon(address=address, name=places[address], problem=problem, is_named=address in named)
+
     def ask(address: Address) -> None:
         try:
             found[address] = inspect_daemon(address, settings, is_named=address in named, seconds=seconds)
         except LocalLLMError as exc:
-            found[address] = Daemon(address=address, name=places[address], problem=exc.message)
+            found[address] = nothing(address, exc.message)
 
     threads = [threading.Thread(target=ask, args=(address,), daemon=True) for address in places]
     until = time.monotonic() + seconds
@@ -67,8 +72,10 @@ def find_daemons(settings: DaemonSettings, seconds: float = SECONDS) -> list[Dae
         thread.start()
     for thread in threads:
         thread.join(max(until - time.monotonic(), 0))
-    silent = "It takes connections but does not answer."
-    return [found.get(address, Daemon(address=address, name=name, problem=silent)) for address, name in places.items()]
+    return [
+        found.get(address, nothing(address, f"{address.url} takes connections but does not answer."))
+        for address in places
+    ]
 
 
 def inspect_daemon(address: Address, settings: DaemonSettings, *, is_named: bool, seconds: float) -> Daemon:

@@ -1,5 +1,6 @@
 """Which models there are to choose from."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +20,21 @@ _HEADERS = ("Reference", "Name", "Architecture", "Parameters", "Quantization", "
 
 
 class ModelList(list[ModelInfo]):
-    """Models; shows as a table."""
+    """Models; shows as a table.
+
+    Args:
+        models: In the order in which they are shown.
+        notes: Sentences below the table.
+    """
+
+    def __init__(self, models: Iterable[ModelInfo] = (), *, notes: Sequence[str] = ()) -> None:
+        super().__init__(models)
+        self.notes = tuple(notes)
 
     def to_table(self) -> Table:
         """The table that a terminal or a notebook shows."""
         problems = tuple(info.problem for info in self if info.problem is not None)
-        return Table(headers=_HEADERS, rows=tuple(_row(info) for info in self), notes=problems)
+        return Table(headers=_HEADERS, rows=tuple(_row(info) for info in self), notes=(*problems, *self.notes))
 
     def to_pandas(self) -> "pd.DataFrame":
         """A DataFrame with a column for each field of `ModelInfo` but the defaults.

@@ -1,5 +1,6 @@
 """Takes down a generation as an engine makes it, and adds it up."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -89,9 +90,11 @@ class Recorder:
 
     def completion(self, reason: FinishReason, error: LocalLLMError | None = None) -> Completion:
         """The sum of it all."""
+        text = "".join(self._text)
         return Completion(
             id=self.request.id,
-            text="".join(self._text),
+            text=text,
+            value=_parsed(text) if self.request.schema is not None and reason == "stop" else None,
             reasoning="".join(self._reasoning) or None,
             finish_reason=reason,
             model=self.model,
@@ -121,3 +124,12 @@ class Recorder:
         )
         told = {f.name: getattr(self.counts, f.name) for f in fields(Counts)}
         return replace(own, **{name: value for name, value in told.items() if value is not None})
+
+
+def _parsed(text: str) -> object:
+    """The JSON in TEXT, or None; a server may not know of schemas."""
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value

@@ -52,8 +52,12 @@ class Engine(Protocol):
     def with_options(self, options: LoadOptions) -> "Engine":
         """A new engine for the same model, not loaded yet, to be loaded with OPTIONS."""
 
-    def look(self) -> None:
-        """Bring `used`, `memory_bytes` and `notices` up to date, within a second; servers change by themselves."""
+    def look(self) -> str:
+        """Bring `used`, `memory_bytes` and `notices` up to date, within a second or so.
+
+        Returns:
+            What else there is to tell of a model on a server, in one sentence, or nothing.
+        """
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""

@@ -57,6 +57,8 @@ def to_question(parsed: Parsed, prompt: str, model: str | None = None) -> Questi
         raise BadOption(f"--out cannot be {out!r}.", "Try -o answer.")
     if values.get("code") and values.get("background"):
         raise BadOption("--code cannot be used with --background.", "Leave one of them out.")
+    if values.get("think") and values.get("no_think"):
+        raise BadOption("--think cannot be used with --no-think.", "Leave one of them out.")
     if not prompt.strip():
         raise BadOption("The prompt is empty.", "Write it below the line with %%llm, or after %llm ask.")
     if model is not None and "model" in values:
@@ -66,7 +68,12 @@ def to_question(parsed: Parsed, prompt: str, model: str | None = None) -> Questi
     return Question(
         model=model or _text(values.get("model")),
         load=LoadOptions(**{option.name: values.get(option.name) for option in LOADING}),  # type: ignore[arg-type] # converted by the options' own table
-        request=Request(messages=to_messages(prompt, _text(system)), sampling=sampling, raw="raw" in values),
+        request=Request(
+            messages=to_messages(prompt, _text(system)),
+            sampling=sampling,
+            raw="raw" in values,
+            think=True if "think" in values else False if "no_think" in values else None,
+        ),
         out=_text(out),
         has_vars="no_vars" not in values,
         wants_code="code" in values,

@@ -3,18 +3,17 @@
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from localllm_magics.catalog.discover import ModelList, discover
-from localllm_magics.core.completion import Completion
+from localllm_magics.catalog.discover import ModelList
+from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.notebook.ask import Question, to_question
 from localllm_magics.notebook.config import LocalLLM
-from localllm_magics.notebook.options import ASKING, LOADING, Option, Parsed, parse
+from localllm_magics.notebook.options import ASKING, CLEANING, LOADING, Option, Parsed, parse
 from localllm_magics.session import Session
 
 
@@ -29,6 +28,9 @@ class Notebook(Protocol):
 
     def load(self, reference: str | None, options: LoadOptions) -> None:
         """Bring a model into memory, showing how far it is."""
+
+    def pull(self, reference: str) -> None:
+        """Have a server get a model, showing how far it is."""
 
     def say(self, text: str) -> None:
         """Show one sentence."""
@@ -86,8 +88,22 @@ def _ask(notebook: Notebook, parsed: Parsed) -> object:
     return notebook.answer(to_question(parsed, parsed.text), dry_run="dry_run" in parsed.values)
 
 
-def _models(_notebook: Notebook, _parsed: Parsed) -> ModelList:
-    return discover(Path.cwd())
+def _models(notebook: Notebook, _parsed: Parsed) -> ModelList:
+    return notebook.session.list_models()
+
+
+def _connect(notebook: Notebook, parsed: Parsed) -> ModelList:
+    from localllm_magics.notebook.connect import connect
+
+    if not parsed.words:
+        raise BadOption("%llm connect needs an address.", "Type: %llm connect http://127.0.0.1:8080")
+    return connect(parsed.words[0], notebook.session, notebook.config)
+
+
+def _pull(notebook: Notebook, parsed: Parsed) -> None:
+    if not parsed.words:
+        raise BadOption("%llm pull needs a model.", "Type: %llm pull ollama:llama3.2")
+    notebook.pull(parsed.words[0])
 
 
 def _load(notebook: Notebook, parsed: Parsed) -> Table:
@@ -105,13 +121,14 @@ def _unload(notebook: Notebook, parsed: Parsed) -> None:
 
 def _status(notebook: Notebook, _parsed: Parsed) -> Table:
     session = notebook.session
+    told = [model.engine.look() for model in session.models]
     rows = []
     for model in session.models:
         used, last = model.engine.used, session.last(model.info.reference)
         rows.append(
             (
                 f"{model.info.reference} (current)" if model is session.current else model.info.reference,
-                f"{used.engine} on {used.device}" if used.device else "not in memory yet",
+                _place(used),
                 to_size(model.memory_bytes) if model.memory_bytes else "",
                 f"{used.gpu_layers} of {(used.layers or 0) + 1}" if used.gpu_layers is not None else "",
                 f"{used.context:,}" if used.context else "",
@@ -122,7 +139,13 @@ def _status(notebook: Notebook, _parsed: Parsed) -> Table:
     running = [f"Running: {stream.request.id}. To stop it, type: %llm stop" for stream in session.running]
     empty = () if rows else ("No model is loaded. Type: %llm load demo",)
     headers = ("Model", "Engine", "Memory", "Layers on GPU", "Context", "Last answer")
-    return Table(headers=headers, rows=tuple(rows), notes=(*notices, *running, *empty))
+    return Table(headers=headers, rows=tuple(rows), notes=(*filter(None, told), *notices, *running, *empty))
+
+
+def _place(used: ModelUsed) -> str:
+    if used.device is not None:
+        return f"{used.engine} on {used.device}"
+    return "not in memory yet" if used.engine == "kernel" else f"{used.engine}"
 
 
 def _stop(notebook: Notebook, parsed: Parsed) -> None:
@@ -130,10 +153,10 @@ def _stop(notebook: Notebook, parsed: Parsed) -> None:
     notebook.say(f"Stopped {count}." if count else "Nothing is running.")
 
 
-def _doctor(_notebook: Notebook, _parsed: Parsed) -> Table:
-    from localllm_magics.notebook.doctor import checkup  # it looks into the engine, which is imported when used
+def _doctor(notebook: Notebook, parsed: Parsed) -> Table:
+    from localllm_magics.notebook.doctor import checkup, clean  # it looks into the engines, imported when used
 
-    return checkup()
+    return clean() if "clean" in parsed.values else checkup(notebook.session.settings)
 
 
 def _config(notebook: Notebook, _parsed: Parsed) -> Table:
@@ -156,7 +179,9 @@ COMMANDS: Mapping[str, Command] = {
     command.name: command
     for command in (
         Command(name="ask", words="TEXT", options=ASKING, takes_text=True, run=_ask, help="ask in one line"),
-        Command(name="models", run=_models, help="list the models that can be used"),
+        Command(name="models", run=_models, help="list the models that can be used, those of running servers too"),
+        Command(name="connect", words="URL", run=_connect, help="see what a server has, and remember it"),
+        Command(name="pull", words="ollama:NAME", run=_pull, help="have Ollama download a model"),
         Command(
             name="load",
             words="REF",
@@ -170,7 +195,9 @@ COMMANDS: Mapping[str, Command] = {
         ),
         Command(name="status", run=_status, help="show what is loaded where, and what runs"),
         Command(name="stop", words="[ID]", run=_stop, help="stop an answer that is being made, or all"),
-        Command(name="doctor", run=_doctor, help="show what is installed, and how to mend what is missing"),
+        Command(
+            name="doctor", options=CLEANING, run=_doctor, help="show what is there, and how to mend what is missing"
+        ),
         Command(name="config", run=_config, help="show the settings"),
         Command(name="help", words="[COMMAND]", run=_help, help="show the commands, or the options of one"),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from localllm_magics.catalog.discover import DEMO, model_files
+from localllm_magics.catalog.discover import DEMO, model_files, ollama_models
 from localllm_magics.notebook.commands import COMMANDS
 from localllm_magics.notebook.options import ASKING, Option
 from localllm_magics.session import Session
@@ -61,5 +61,8 @@ def _arguments(
 
 def _references(session: Session) -> list[str]:
     """Models by name, without opening their files."""
-    files = [path.name for path in model_files(Path.cwd())]
-    return list(dict.fromkeys([*(model.info.reference for model in session.models), DEMO, *files]))
+    folder = Path.cwd()
+    files = [path.name for path in (*model_files(folder), *folder.glob("*.llamafile"))]
+    stored = [info.reference for info in ollama_models()]
+    loaded = [model.info.reference for model in session.models]
+    return list(dict.fromkeys([*loaded, *session.listed, DEMO, *files, *stored, "ollama:", "openai:", "llamafile:"]))

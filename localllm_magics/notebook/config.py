@@ -5,11 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from traitlets import Bool, TraitError, Unicode
+from traitlets import Bool, Dict, List, TraitError, Unicode
 from traitlets.config import Configurable
 
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.table import Table
+from localllm_magics.engines.daemon.address import Address
+from localllm_magics.engines.daemon.settings import DaemonSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -19,11 +21,42 @@ else:
 STREAM_VARIABLE = "LOCALLLM_STREAM"
 
 
+DAEMON_SETTINGS = ("daemons", "api_key_variables", "ca_file", "keep_alive")
+"""The settings that `LocalLLM.daemon_settings` is made of."""
+
+
 class LocalLLM(Configurable):
     """What `%config LocalLLM` shows and changes."""
 
     default_model = Unicode("demo", help="The model when a cell names none and none is loaded.").tag(config=True)
     stream = Bool(True, help="Show answers while they are made; without it only the final output.").tag(config=True)
+
+    daemons = List(Unicode(), help="URLs of servers to look for models on, beside the usual ones.").tag(config=True)
+    api_key_variables = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="For each server's URL the name of the environment variable that holds its API key.",
+    ).tag(config=True)
+    ca_file = Unicode("", help="A file of certificates to trust for https, beside the system's.").tag(config=True)
+    keep_alive = Unicode(
+        "", help="How long Ollama keeps a model in memory, such as 10m; empty leaves it to Ollama."
+    ).tag(config=True)
+
+    @property
+    def daemon_settings(self) -> DaemonSettings:
+        """The settings for servers.
+
+        Raises:
+            BadOption: An address is none.
+        """
+        for text in (*self.daemons, *self.api_key_variables):
+            Address.from_text(text)
+        return DaemonSettings(
+            addresses=tuple(self.daemons),
+            key_variables=dict(self.api_key_variables),
+            ca_file=self.ca_file,
+            keep_alive=self.keep_alive,
+        )
 
     @property
     def is_streaming(self) -> bool:

@@ -6,19 +6,24 @@ import sys
 import IPython
 
 from localllm_magics import demo
+from localllm_magics.catalog.daemons import Daemon, find_daemons
+from localllm_magics.catalog.llamafile import cache_contents, clean_cache, default_folder
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.core.version import __version__
+from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.engines.daemon.transport_errors import how_to_start
 from localllm_magics.engines.kernel import trial
 from localllm_magics.engines.kernel.library import Library, library, rebuild_hint
 from localllm_magics.engines.kernel.machine import free_memory, physical_cores
+from localllm_magics.engines.llamafile.running import clean_logs
 
 _HEADERS = ("Part", "Found", "To change it")
 
 
-def checkup() -> Table:
-    """A row for each part; the first use of a build tries it, which takes about a second."""
+def checkup(settings: DaemonSettings) -> Table:
+    """A row for each part, and each server; the first use of a build tries it, which takes about a second."""
     free = free_memory()
     rows = [
         ("localllm-magics", __version__, ""),
@@ -32,7 +37,26 @@ def checkup() -> Table:
         rows += _kernel_engine(library())
     except EngineNotInstalled as exc:
         rows.append(("Kernel engine", exc.message, exc.hint))
+    rows += [_daemon(daemon) for daemon in find_daemons(settings)]
+    copied = sum(weights.size_bytes for weights in cache_contents())
+    if copied:
+        rows.append(("Weights of llamafiles", f"{to_size(copied)} in {default_folder()}", "%llm doctor --clean"))
     return Table(headers=_HEADERS, rows=tuple(rows))
+
+
+def clean() -> Table:
+    """Remove what was kept to be faster the next time."""
+    rows = [("Weights of llamafiles", to_size(clean_cache())), ("Logs of llamafiles", to_size(clean_logs()))]
+    return Table(headers=("Kept", "Given back"), rows=tuple(rows))
+
+
+def _daemon(daemon: Daemon) -> tuple[str, str, str]:
+    name = f"{daemon.name} at {daemon.address.place}"
+    if daemon.problem is not None:
+        return (name, daemon.problem, how_to_start(daemon.address))
+    count = len(daemon.models)
+    found = ", ".join(info.reference for info in daemon.models[:3]) + (", …" if count > 3 else "")
+    return (name, f"runs; {found}" if count else "runs, and has no model", "")
 
 
 def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:

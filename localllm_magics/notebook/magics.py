@@ -10,7 +10,7 @@ from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.safe_markdown import strip_control
 from localllm_magics.notebook.ask import Asker, Question, shortened, to_question
 from localllm_magics.notebook.commands import run_command
-from localllm_magics.notebook.config import LocalLLM
+from localllm_magics.notebook.config import DAEMON_SETTINGS, LocalLLM
 from localllm_magics.notebook.load_bar import LoadBar
 from localllm_magics.notebook.options import ASKING, parse
 from localllm_magics.notebook.preview import to_bundle
@@ -32,8 +32,12 @@ class Magics:
     def __init__(self, shell: InteractiveShell, session: Session, config: LocalLLM) -> None:
         self.session = session
         self.config = config
+        config.observe(self._apply_settings, names=list(DAEMON_SETTINGS))
         self._shell = shell
         self._asker = Asker(shell, session)
+
+    def _apply_settings(self, _change: object = None) -> None:
+        self.session.settings = self.config.daemon_settings
 
     @no_var_expand  # IPython would replace {x} and $x in a prompt
     def run(self, line: str, cell: str | None = None) -> object:
@@ -72,6 +76,13 @@ class Magics:
             bar.end("stopped" if isinstance(exc, KeyboardInterrupt) else "failed")
             raise
         bar.end("loaded")
+
+    def pull(self, reference: str) -> None:
+        """Have a server get a model, showing how far it is."""
+        from localllm_magics.notebook.pull import pull_model  # it brings httpx
+
+        is_shown = self._is_kernel and self.config.is_streaming
+        self.say(pull_model(reference, self.session.settings, self._shell if is_shown else None))
 
     def say(self, text: str) -> None:
         """Show one sentence."""

@@ -79,6 +79,7 @@ LOADING = (
     ),
     Option(flags=("--threads",), metavar="N", convert=int, example="4", help="CPU threads"),
 )
+CLEANING = (Option(flags=("--clean",), help="remove weights that were copied out of llamafiles, and old logs"),)
 ASKING = (
     MODEL,
     Option(flags=("-o", "--out"), metavar="NAME", example="answer", help="bind the completion to this variable"),
@@ -90,6 +91,8 @@ ASKING = (
     Option(flags=("--code",), help="put the first code block of the answer into the next cell"),
     Option(flags=("-b", "--background"), help="return at once; the card fills while the kernel is free"),
     *LOADING,
+    Option(flags=("--think",), help="let a reasoning model reason"),
+    Option(flags=("--no-think",), help="let it answer at once"),
     Option(flags=("--no-raise",), help="show an error without failing the cell"),
 )
 

@@ -11,12 +11,16 @@ def to_bundle(preview: Preview) -> dict[str, object]:
     prompt = strip_control(preview.prompt)
     summary = _summary(preview)
     tokens = " ".join(f"{strip_control(text)!r}:{id_}" for id_, text in preview.tokens)
+    sent = strip_control(preview.sent)
     fence = "`" * (max((len(run) for run in prompt.split("\n") if set(run) == {"`"}), default=2) + 4)
-    markdown = f"{fence}text\n{prompt}\n{fence}\n\n{summary}\n\n{fence}text\n{tokens}\n{fence}"
-    return {"text/plain": f"{prompt}\n\n{summary}\n\n{tokens}", "text/markdown": to_safe_markdown(markdown)}
+    blocks = [f"{fence}{kind}\n{block}\n{fence}" for kind, block in (("text", tokens), ("json", sent)) if block]
+    markdown = "\n\n".join([f"{fence}text\n{prompt}\n{fence}", summary, *blocks])
+    plain = "\n\n".join(part for part in (prompt, summary, tokens, sent) if part)
+    return {"text/plain": plain, "text/markdown": to_safe_markdown(markdown)}
 
 
 def _summary(preview: Preview) -> str:
     sampling = {f.name: getattr(preview.sampling, f.name) for f in fields(preview.sampling)}
     used = ", ".join(f"{name} {value}" for name, value in sampling.items() if value not in (None, ()))
-    return f"{len(preview.tokens):,} tokens of {preview.context:,}; {used}. Nothing was generated."
+    size = f"{len(preview.tokens):,} tokens of {preview.context:,}; " if preview.tokens else ""
+    return f"{size}{used}. Nothing was generated."

@@ -64,14 +64,18 @@ class LiveStatus:
         generation = self._generation
         seconds = self._clock() - self._since
         if self._state is State.LOADING:
-            return [f"{generation.loaded:.0%}"]
+            return [f"{generation.loaded:.0%}" if generation.loaded else f"{seconds:.0f} s"]
         if self._state is State.READING:
             return _reading(generation, seconds)
+        if self._state is State.PENDING and seconds >= 1:
+            return [f"{seconds:.0f} s"]
         if self._state is not State.GENERATING:
             return []
-        parts = [f"{generation.tokens:,} tokens"]
+        about = "~" if generation.is_estimated else ""
+        what = "tokens" if generation.text else "tokens of reasoning"
+        parts = [f"{about}{generation.tokens:,} {what}"]
         if seconds > 0:
-            parts.append(f"{generation.tokens / seconds:.1f} tok/s")
+            parts.append(f"{about}{generation.tokens / seconds:.1f} tok/s")
         if self._first is not None:
             parts.append(f"first token {self._first:.2f} s")
         return parts
@@ -79,6 +83,8 @@ class LiveStatus:
 
 def _reading(generation: Generation, seconds: float) -> list[str]:
     read = generation.read
+    if not read.total:
+        return [f"{seconds:.0f} s"]  # a server that does not tell
     fresh = read.done - read.cached
     parts = [f"{read.done:,} of {read.total:,} tokens"]
     if read.cached:

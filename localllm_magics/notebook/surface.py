@@ -11,6 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics.core.completion import Completion
 from localllm_magics.notebook.status import LiveStatus
 
+_LINE_SECONDS = 0.2
 _TAIL = 600  # characters of text shown by a display that is replaced at each update
 _BYTES_PER_SECOND = 3_500  # what such updates may cost
 _ENVELOPE = 250  # bytes of an update beside its line and text
@@ -122,6 +123,26 @@ class TerminalSurface:
         """Print the line of stats, and the text if it was never shown."""
         text = "\n\n" if self._has_text else ""
         print(f"{text}[{completion.summary()}]", flush=True)  # noqa: T201 - a terminal is printed to
+
+
+class LineDisplay:
+    """One line of plain text that changes, a few times a second."""
+
+    def __init__(self, shell: InteractiveShell, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._display = _Display(shell)
+        self._clock = clock
+        self._next = clock()
+
+    def show(self, line: str) -> None:
+        """Put LINE there, unless one was put there a moment ago."""
+        now = self._clock()
+        if now >= self._next:
+            self._next = now + _LINE_SECONDS
+            self._display.publish({"text/plain": line})
+
+    def end(self, line: str) -> None:
+        """Put LINE there for good."""
+        self._display.publish({"text/plain": line})
 
 
 class _Display:

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 
 from localllm_magics.core.completion import FinishReason
+from localllm_magics.core.errors import BadOption
 from localllm_magics.core.events import Done, Event, Reading, TextDelta
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request
@@ -20,6 +21,11 @@ def answer(lib: Library, loaded: Loaded, request: Request, recorder: Recorder, s
     Raises:
         LocalLLMError: The prompt cannot be read, or llama.cpp failed.
     """
+    if request.schema is not None:
+        raise BadOption(
+            "A model in this process cannot be bound to a schema yet.",
+            "Use a server: %llm load ollama:NAME, for example.",
+        )
     prompt = loaded.prompt(request)
     recorder.notices.extend(prompt.notices)
     recorder.sampling = loaded.choose(request.sampling)

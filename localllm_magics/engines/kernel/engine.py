@@ -121,8 +121,9 @@ class KernelEngine:
         """A new engine for the same file; see `Engine.with_options`."""
         return KernelEngine(self._info, options)
 
-    def look(self) -> None:
+    def look(self) -> str:
         """Nothing to do: what is in this process is known."""
+        return ""
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""

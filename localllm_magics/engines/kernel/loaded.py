@@ -153,7 +153,7 @@ class Loaded:
         if contents is not None:
             pairs = zip(messages, contents, strict=True)
             messages = tuple(Message(role=message.role, content=content) for message, content in pairs)
-        return self._chat_template().render(messages)
+        return self._chat_template().render(messages, think=request.think)
 
     def _chat_template(self) -> ChatTemplate:
         if self._template is None:

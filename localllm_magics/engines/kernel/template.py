@@ -67,24 +67,29 @@ class ChatTemplate:
         except _RAISED as exc:
             raise _bad(exc) from exc
 
-    def render(self, messages: Sequence[Message]) -> Rendered:
-        """MESSAGES as text, ready for the answer.
+    def render(self, messages: Sequence[Message], *, think: bool | None = None) -> Rendered:
+        """MESSAGES as text, ready for the answer; THINK tells templates of reasoning models whether to reason.
 
         Raises:
             BadTemplate: The template failed on these messages.
         """
         try:
-            return Rendered(text=self._render(messages), notices=self._notices)
+            return Rendered(text=self._render(messages, think), notices=self._notices)
         except BadTemplate:
             merged = _without_system(messages)
             if merged is None:
                 raise
-            return Rendered(text=self._render(merged), notices=(*self._notices, NO_SYSTEM_NOTICE))
+            return Rendered(text=self._render(merged, think), notices=(*self._notices, NO_SYSTEM_NOTICE))
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def _render(self, messages: Sequence[Message], think: bool | None) -> str:
+        # By the name that the templates of Qwen3 and its successors read.
+        options = {} if think is None else {"enable_thinking": think}
         try:
             return self._template.render(
-                messages=[message.to_dict() for message in messages], add_generation_prompt=True, **self._special
+                messages=[message.to_dict() for message in messages],
+                add_generation_prompt=True,
+                **self._special,
+                **options,
             )
         except _RAISED as exc:
             raise _bad(exc) from exc

@@ -90,3 +90,14 @@ def new_log(folder: Path, file: Path) -> Path:
             log.unlink()
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", file.stem)[:60]
     return folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 10**9}.log"
+
+
+def clean_logs(folder: Path | None = None) -> int:
+    """Remove all logs; the bytes that were freed."""
+    freed = 0
+    with contextlib.suppress(OSError):
+        for log in (folder or default_logs()).glob("*.log"):
+            size = log.lstat().st_size
+            log.unlink()
+            freed += size
+    return freed

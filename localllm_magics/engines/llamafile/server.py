@@ -37,6 +37,8 @@ class LlamafileServer:
             self.close()
             self._process = self._acquire(options, stop)
         waited = 0.0
+        # Looked at before and after: another server may have taken the port and answer in its place.
+        self._process.require_running()
         while not _answers(connection := Connection(Address.from_text(self._process.address)), stop):
             self._process.require_running()
             if stop.wait(_POLL_SECONDS):
@@ -44,6 +46,7 @@ class LlamafileServer:
             waited += _POLL_SECONDS
             if waited > _MOST_LOAD_SECONDS:
                 raise LoadFailed(f"{self._file.name} still loads its model.", f"Its log is {self._process.log}")
+        self._process.require_running()
         yield Loading(1.0)
         return connection
 

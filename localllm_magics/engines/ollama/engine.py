@@ -135,9 +135,13 @@ class OllamaEngine:
         """A new engine for the same model; see `Engine.with_options`."""
         return OllamaEngine(self._info, options, self._connection, self._keep_alive)
 
-    def look(self) -> None:
-        """Ask the server where the model is now."""
+    def look(self) -> str:
+        """Ask the server where the model is now, and how long it stays there."""
         self._find(None)
+        name, placed = self._info.reference, self._placed
+        if placed is None:
+            return f"{name} is not in Ollama's memory now; it is loaded with the next question."
+        return f"{name} is on the {placed.device}; Ollama keeps it in memory {placed.kept}."
 
     def _find(self, stop: Stop | None) -> None:
         with suppress(LocalLLMError, Cut):

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.model_info import ModelInfo
@@ -14,6 +15,8 @@ from localllm_magics.engines.wire.fields import Json, child, children, text, who
 
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _PARAMETERS = re.compile(r"\s*([\d.]{1,12})\s*([KMBT])\s*", re.IGNORECASE)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,12})?(Z|[+-]\d\d:\d\d)")
+_FOR_EVER = timedelta(days=365)
 _SAMPLING: Mapping[str, tuple[str, type]] = {
     "temperature": ("temperature", float),
     "top_k": ("top_k", int),
@@ -52,6 +55,16 @@ class Running:
     size_vram: int = 0
     context: int | None = None
     expires_at: str = ""
+
+    @property
+    def kept(self) -> str:
+        """How long it stays, in words."""
+        until = _to_time(self.expires_at)
+        if until is None:
+            return "for a time that it does not tell"
+        if until - datetime.now(timezone.utc) > _FOR_EVER:
+            return "until it is unloaded"
+        return f"until {until.astimezone():%H:%M:%S}"
 
     @property
     def device(self) -> str:
@@ -179,6 +192,15 @@ def _to_info(entry: Json, connection: Connection) -> ModelInfo:
         engine="ollama",
         address=connection.address.url,
     )
+
+
+def _to_time(written: str) -> datetime | None:
+    """A time in RFC 3339, whose fraction may have more digits than Python takes."""
+    found = _TIME.fullmatch(written)
+    try:
+        return datetime.fromisoformat(found[1] + (found[2] if found[2] != "Z" else "+00:00")) if found else None
+    except ValueError:
+        return None
 
 
 def _to_count(written: str | None) -> int | None:

@@ -111,8 +111,9 @@ class OpenAIEngine:
         """A new engine for the same model; see `Engine.with_options`."""
         return OpenAIEngine(self._info, options, self._server, self._model)
 
-    def look(self) -> None:
-        """Nothing to ask again: such servers do not tell where a model is."""
+    def look(self) -> str:
+        """What the server is; such servers do not tell where a model is."""
+        return "" if self._identity is None else f"{self._info.reference} is on {self._identity.name}."
 
     def close(self) -> None:
         """Stop what runs; end the server if it was started for this, and have a router give the memory back."""

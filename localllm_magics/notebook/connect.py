@@ -1,0 +1,35 @@
+"""`%llm connect`: what a server is and has."""
+
+from localllm_magics.catalog.daemons import Daemon, inspect_daemon
+from localllm_magics.catalog.discover import ModelList
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.daemon.address import Address
+from localllm_magics.notebook.config import LocalLLM
+from localllm_magics.session import Session
+
+_SECONDS = 5.0
+
+
+def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
+    """Learn what runs at the address TEXT, and remember it; if it has one model, that becomes the current one.
+
+    Raises:
+        LocalLLMError: It cannot be reached, or is no model server.
+    """
+    address = Address.from_text(text if "://" in text else f"http://{text}")
+    daemon = inspect_daemon(address, session.settings, is_named=True, seconds=_SECONDS)
+    if address.url not in config.daemons:
+        config.daemons = [*config.daemons, address.url]
+    if len(daemon.models) == 1:
+        session.use(daemon.models[0].reference, LoadOptions())
+    return ModelList(daemon.models, notes=(_sentence(daemon),))
+
+
+def _sentence(daemon: Daemon) -> str:
+    start = f"{daemon.name} runs at {daemon.address.url}"
+    if not daemon.models:
+        return f"{start}, and has no model."
+    reference = daemon.models[0].reference
+    if len(daemon.models) == 1:
+        return f"{start}; {reference} is the current model now."
+    return f"{start}. To use one of its models, type for example: %llm load {reference}"
