@@ -28,6 +28,7 @@ class Daemon:
         models: What it has.
         problem: Why there is nothing, in words, or None.
         is_named: Whether the user has named it, and so will miss it.
+        is_loading: It answers, but its model is still on its way into memory.
     """
 
     address: Address
@@ -35,6 +36,7 @@ class Daemon:
     models: tuple[ModelInfo, ...] = ()
     problem: str | None = None
     is_named: bool = False
+    is_loading: bool = False
 
 
 def known_places(settings: DaemonSettings) -> dict[Address, str]:
@@ -112,7 +114,7 @@ def inspect_daemon(address: Address, settings: DaemonSettings, *, is_named: bool
         )
         for served in identity.models
     )
-    return Daemon(address=address, name=identity.name, models=models)
+    return Daemon(address=address, name=identity.name, models=models, is_loading=identity.is_loading)
 
 
 def _short(models: Sequence[ModelInfo], address: Address) -> tuple[ModelInfo, ...]:

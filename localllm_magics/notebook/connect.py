@@ -1,5 +1,7 @@
 """`%llm connect`: what a server is and has."""
 
+import time
+
 from localllm_magics.catalog.daemons import Daemon, inspect_daemon
 from localllm_magics.catalog.discover import ModelList
 from localllm_magics.core.request import LoadOptions
@@ -8,6 +10,7 @@ from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.session import Session
 
 _SECONDS = 5.0
+_POLL_SECONDS = 0.1
 
 
 def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
@@ -18,6 +21,9 @@ def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
     """
     address = Address.from_text(text if "://" in text else f"http://{text}")
     daemon = inspect_daemon(address, session.settings, is_named=True, seconds=_SECONDS)
+    while daemon.is_loading:
+        time.sleep(_POLL_SECONDS)
+        daemon = inspect_daemon(address, session.settings, is_named=True, seconds=_SECONDS)
     if address.url not in config.daemons:
         config.daemons = [*config.daemons, address.url]
     if len(daemon.models) == 1:
