@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from localllm_magics import demo
+from tests.daemon.llama_server import LlamaServer
+
 ROOT = Path(__file__).parents[2]
 CONSTRAINTS = ROOT / "tools" / "setup" / "constraints.txt"
 HEAVY = ["IPython", "anywidget", "httpx", "ipywidgets", "jinja2", "llama_cpp", "numpy", "pandas", "traitlets"]
@@ -87,3 +90,14 @@ def test_extension_loads(python: str, tmp_path: Path) -> None:
     said = run(python, "-m", "IPython", "--no-banner", "--ipython-dir", str(tmp_path), str(script), cwd=tmp_path)
 
     assert "lsmagic: True" in said
+
+
+def test_servers_need_no_compiler(python: str, tmp_path: Path) -> None:
+    with LlamaServer(demo.PATH, "-c", "1024", "-np", "1") as server:
+        lines = [
+            "import localllm_magics as m",
+            f"print(m.load({server.address!r}).complete('What is a token?', temperature=0, max_tokens=4).text)",
+        ]
+        said = run(python, "-c", "\n".join(lines), cwd=tmp_path)
+
+    assert said.strip() == "A token is a"
