@@ -1,10 +1,12 @@
 """A llamafile as the server of an engine: started at first use, and shared by all who use it alike."""
 
+import os
+import threading
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from localllm_magics.core.errors import DaemonNotReachable, LoadFailed
+from localllm_magics.core.errors import DaemonNotReachable, LoadFailed, StreamBroken
 from localllm_magics.core.events import Event, Loading
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
@@ -15,6 +17,7 @@ from localllm_magics.engines.llamafile.running import Running, running
 
 _POLL_SECONDS = 0.1
 _MOST_LOAD_SECONDS = 600.0
+_KEY_VARIABLE = "LLAMA_API_KEY"
 
 
 class LlamafileServer:
@@ -29,32 +32,48 @@ class LlamafileServer:
         self._file = file
         self._processes = processes
         self._process: ServerProcess | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process was started and has ended since."""
+        process = self._process
+        return process is not None and not process.is_running
 
     def connect(self, options: LoadOptions, stop: Stop) -> Generator[Event, None, Connection]:
         """Start it if need be, and wait until it answers."""
         yield Loading(0.0)
-        if self._process is None or not self._process.is_running:
-            self.close()
-            self._process = self._acquire(options, stop)
+        process = self._process
+        if process is None or not process.is_running:
+            process = self._acquire(options, stop)
+            self._replace(process)
+            if stop.is_set():  # who closed this meanwhile has found nothing to close
+                self.close()
+                raise Cut
         waited = 0.0
-        # Looked at before and after: another server may have taken the port and answer in its place.
-        self._process.require_running()
-        while not _answers(connection := Connection(Address.from_text(self._process.address)), stop):
-            self._process.require_running()
+        while (connection := _way_to(process, stop)) is None:
             if stop.wait(_POLL_SECONDS):
                 raise Cut
             waited += _POLL_SECONDS
             if waited > _MOST_LOAD_SECONDS:
-                raise LoadFailed(f"{self._file.name} still loads its model.", f"Its log is {self._process.log}")
-        self._process.require_running()
+                raise LoadFailed(f"{self._file.name} still loads its model.", f"Its log is {process.log}")
         yield Loading(1.0)
         return connection
 
+    def another(self) -> "LlamafileServer":
+        """The same file, with a process of its own or shared with whoever uses it alike."""
+        return LlamafileServer(self._file, self._processes)
+
     def close(self) -> None:
         """Give the process back; it ends if nobody else uses it."""
-        process, self._process = self._process, None
-        if process is not None:
-            self._processes.release(process)
+        self._replace(None)
+
+    def _replace(self, process: ServerProcess | None) -> None:
+        """Use PROCESS from here on, and give back the one before; two threads may have got the same one."""
+        with self._lock:
+            before, self._process = self._process, process
+        if before is not None:
+            self._processes.release(before)
 
     def _acquire(self, options: LoadOptions, stop: Stop) -> ServerProcess:
         """The process; it is given back when it comes after a stop."""
@@ -67,7 +86,7 @@ class LlamafileServer:
         except BaseException:
             starting.add_done_callback(self._give_back)
             raise
-        if not starting.done():
+        if stop.is_set():
             starting.add_done_callback(self._give_back)
             raise Cut
         return starting.result()
@@ -77,8 +96,15 @@ class LlamafileServer:
             self._processes.release(starting.result())
 
 
-def _answers(connection: Connection, stop: Stop) -> bool:
+def _way_to(process: ServerProcess, stop: Stop) -> Connection | None:
+    """The way to PROCESS, once it answers."""
+    # Looked at before and after: another server may have taken the port and answer in its place.
+    process.require_running()
+    # The process has our environment, and so wants the key that it finds there.
+    connection = Connection(Address.from_text(process.address), os.environ.get(_KEY_VARIABLE) or None)
     try:
-        return connection.ask("GET", "/health", stop=stop, seconds=2.0).status == 200
-    except DaemonNotReachable:
-        return False
+        is_ready = connection.ask("GET", "/health", stop=stop, seconds=2.0).status == 200
+    except (DaemonNotReachable, StreamBroken):
+        is_ready = False
+    process.require_running()
+    return connection if is_ready and Address.from_text(process.address) == connection.address else None

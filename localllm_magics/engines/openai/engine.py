@@ -5,7 +5,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 
 from localllm_magics.core.completion import ModelUsed
-from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon, StreamBroken
+from localllm_magics.core.errors import (
+    AccessDenied,
+    DaemonError,
+    DaemonNotReachable,
+    LocalLLMError,
+    ModelNotInDaemon,
+    StreamBroken,
+)
 from localllm_magics.core.events import Done, Event, Failed, Loading
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
@@ -22,7 +29,6 @@ from localllm_magics.engines.openai.identity import Identity, Kind, Served, iden
 from localllm_magics.engines.openai.reading import OpenAIReading, sse_records
 
 _OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
-_EVENT_STREAM = "text/event-stream"
 
 
 class OpenAIEngine:
@@ -54,7 +60,7 @@ class OpenAIEngine:
         served, identity = self._served, self._identity
         return ModelUsed(
             reference=self._info.reference,
-            name=self._info.name if served is None else served.name,
+            name=self._info.name if served is None else served.label,
             engine=self._info.engine,
             quantization=served.quantization if served else None,
             size_bytes=served.size_bytes if served else None,
@@ -73,14 +79,13 @@ class OpenAIEngine:
         served = self._served
         if served is None or not self._model or served.is_called(self._model):
             return ()
-        return (f"{self._model} was asked for; the server has {served.name}.",)
+        return (f"{self._model} was asked for; the server has {served.label}.",)
 
     def load(self, stop: Stop) -> Iterator[Event]:
         """Wait until the server is ready, and has the model in memory; see `Engine.load`."""
+        self._identity = None  # a router may have given the memory to another model
         with self._registered(stop), suppress(Cut):
-            identity = yield from self._identified(stop)
-            if identity.kind is Kind.ROUTER and self._served is not None:
-                yield from llama_cpp.load(self._connection, self._served.name, self._asked, stop)
+            yield from self._identified(stop)
             yield Loading(1.0)
 
     def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
@@ -98,7 +103,7 @@ class OpenAIEngine:
             pass
         identity = self._identity or Identity(kind=Kind.OTHER)
         body = to_body(request, identity.kind, self._name, self._sampling(request))
-        prompt, tokens = llama_cpp.render(self._connection, body, identity.kind, stop)
+        prompt, tokens = llama_cpp.render(self._connection, body, identity.kind, self._asked, stop)
         return Preview(
             prompt=prompt,
             tokens=tokens,
@@ -109,7 +114,7 @@ class OpenAIEngine:
 
     def with_options(self, options: LoadOptions) -> "OpenAIEngine":
         """A new engine for the same model; see `Engine.with_options`."""
-        return OpenAIEngine(self._info, options, self._server, self._model)
+        return OpenAIEngine(self._info, options, self._server.another(), self._model)
 
     def look(self) -> str:
         """What the server is; such servers do not tell where a model is."""
@@ -132,12 +137,12 @@ class OpenAIEngine:
 
     @property
     def _asked(self) -> Asked:
-        url = self._connection.address.url
+        url, kind = self._connection.address.url, self._identity.kind if self._identity is not None else Kind.OTHER
         return Asked(
             address=self._connection.address,
-            model=self._name or "its model",
+            model=(self._served.label if self._served is not None else self._model) or "its model",
             to_get_model=f"To see what it has, type: %llm connect {url}",
-            to_raise_context="--ctx" if self._info.engine == "llamafile" else "start the server with -c",
+            to_raise_context="--ctx" if self._info.engine == "llamafile" else dialect(kind).to_raise_context,
             redact=self._connection.redact,
         )
 
@@ -151,24 +156,29 @@ class OpenAIEngine:
         recorder.engine_version = identity.name
         recorder.model = self.used
         recorder.notices.extend(self.notices)
-        recorder.loaded()
-        recorder.reading()
         body = to_body(request, identity.kind, self._name, self._sampling(request))
         path = dialect(identity.kind).raw_path if request.raw else "/v1/chat/completions"
         reading = OpenAIReading(self._asked)
-        is_ready = False
-        while not is_ready:
+
+        def look() -> Event | None:
+            return llama_cpp.look(self._connection, identity.kind, self._name, stop)
+
+        is_answered = False
+        while not is_answered:
+            recorder.loaded()
+            recorder.reading()
             with Exchange(self._connection, "POST", path, body) as exchange, stop.telling(exchange.cut):
-                yield from wait_for_head(exchange, stop, lambda: llama_cpp.look(self._connection, identity.kind, stop))
-                is_ready = not (identity.kind in _OWN and _is_loading(exchange))
-                if is_ready:
-                    yield from self._read(exchange, reading, recorder)
-            if not is_ready:  # the server was started again since it was last asked
+                yield from wait_for_head(exchange, stop, look)
+                is_loading = identity.kind in _OWN and _is_loading(exchange)
+                is_answered = not is_loading and not _drop_refused(body, exchange)
+                if is_answered:
+                    yield from self._read(exchange, reading, recorder, stop)
+            if is_loading:  # the server was started again since it was last asked
                 yield from llama_cpp.wait_until_ready(self._connection, stop)
         assert reading.reason is not None  # noqa: S101 - the answer was read to its end
         yield Done(recorder.completion(reading.reason))
 
-    def _read(self, exchange: Exchange, reading: OpenAIReading, recorder: Recorder) -> Iterator[Event]:
+    def _read(self, exchange: Exchange, reading: OpenAIReading, recorder: Recorder, stop: Stop) -> Iterator[Event]:
         response, where = exchange.response, self._connection.address.url
         kind = response.headers.get("content-type", "")
         if response.status_code != 200 or "html" in kind:
@@ -180,8 +190,8 @@ class OpenAIEngine:
         try:
             yield from read_answer(sse_records(exchange.chunks()), reading, recorder, where)
         except StreamBroken as exc:
-            if reading.is_empty and reading.is_complete is False:
-                raise self._why_empty(recorder.request) from exc
+            if reading.is_empty and not reading.is_complete:
+                raise self._why_empty(recorder.request, stop) from exc
             if reading.is_complete and self._identity is not None and self._identity.kind is Kind.LLAMA_CPP_SERVER:
                 raise StreamBroken(
                     f"{where} dropped this answer, as it does when another request comes in.",
@@ -189,7 +199,7 @@ class OpenAIEngine:
                 ) from exc
             raise
 
-    def _why_empty(self, request: Request) -> LocalLLMError:
+    def _why_empty(self, request: Request, stop: Stop) -> LocalLLMError:
         """Ask again without streaming: some servers tell only then why there was no answer."""
         identity = self._identity or Identity(kind=Kind.OTHER)
         body = to_body(request, identity.kind, self._name, self._sampling(request))
@@ -197,23 +207,36 @@ class OpenAIEngine:
         del once["stream_options"]
         path = dialect(identity.kind).raw_path if request.raw else "/v1/chat/completions"
         try:
-            reply = self._connection.ask("POST", path, once, seconds=60)
+            reply = self._connection.ask("POST", path, once, stop=stop, seconds=60)
             checked(reply.status, reply.headers, reply.body, self._asked)
         except LocalLLMError as exc:
             return exc
         return StreamBroken(f"{self._connection.address.url} sent an empty answer.", "Its log may say why. Ask again.")
 
     def _identified(self, stop: Stop) -> Generator[Event, None, Identity]:
-        """Learn once what the server is, waiting while it loads."""
-        if self._identity is None:
+        """Learn once what the server is, waiting while it loads, and have a router load the model."""
+        if self._identity is None or self._server.has_ended:
             self._found = yield from self._server.connect(self.options, stop)
-            identity = identify(self._connection, stop)
+            identity = self._identify(stop)
             while identity.is_loading:
                 yield from llama_cpp.wait_until_ready(self._connection, stop)
-                identity = identify(self._connection, stop)
+                identity = self._identify(stop)
             self._served = self._choose(identity)
+            if identity.kind is Kind.ROUTER and self._name:
+                yield from llama_cpp.load(self._connection, self._name, self._asked, stop)
+                identity = identify(self._connection, stop)  # which tells more of a model that is loaded
+                self._served = self._choose(identity)
             self._identity = identity
         return self._identity
+
+    def _identify(self, stop: Stop) -> Identity:
+        """What the server is; one that answers, but not these questions, is asked all the same."""
+        try:
+            return identify(self._connection, stop)
+        except (AccessDenied, DaemonNotReachable):
+            raise
+        except DaemonError:
+            return Identity(kind=Kind.OTHER)
 
     def _choose(self, identity: Identity) -> Served | None:
         """The model of the server that the user means."""
@@ -227,10 +250,10 @@ class OpenAIEngine:
             return (loaded or list(models))[0]
         if not models:
             return None
-        names = ", ".join(model.name for model in models[:5])
+        names = ", ".join(model.label for model in models[:5])
         raise ModelNotInDaemon(
             f"{url} has {len(models)} models, and none was named: {names}.",
-            f"Type: %llm load openai:{models[0].name}@{url}",
+            f"Type: %llm load openai:{models[0].label}@{url}",
         )
 
     def _sampling(self, request: Request) -> Sampling:
@@ -248,3 +271,9 @@ class OpenAIEngine:
 
 def _is_loading(exchange: Exchange) -> bool:
     return exchange.response.status_code == 503 and b"oading" in exchange.read_all().body
+
+
+def _drop_refused(body: dict[str, object], exchange: Exchange) -> bool:
+    """Take out of BODY the one field of ours that a server may refuse; whether it did."""
+    was_refused = exchange.response.status_code in (400, 422) and b"stream_options" in exchange.read_all().body
+    return was_refused and body.pop("stream_options", None) is not None

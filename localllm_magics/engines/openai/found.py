@@ -24,6 +24,13 @@ class Server(Protocol):
             Cut: STOP was set.
         """
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started here and has ended since."""
+
+    def another(self) -> "Server":
+        """The same for another engine, which starts and closes by itself."""
+
     def close(self) -> None:
         """Give back what was started; again is no error."""
 
@@ -47,6 +54,15 @@ class FoundServer:
                 "Leave --ctx, --gpu-layers and --threads out, or start the server with others.",
             )
         return self._connection
+
+    @property
+    def has_ended(self) -> bool:
+        """Not known before it is asked."""
+        return False
+
+    def another(self) -> "FoundServer":
+        """This one: nothing is started, and nothing closed."""
+        return self
 
     def close(self) -> None:
         """Leave it running."""

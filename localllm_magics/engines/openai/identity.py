@@ -1,6 +1,7 @@
 """Which server it is that speaks as OpenAI does: found out by questions that differ between them."""
 
 import enum
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import ANSWER_SECONDS, Connection, Reply
 from localllm_magics.engines.ollama import server as ollama
 from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole
+
+_LONGEST_WORD = 200
 
 
 class Kind(enum.Enum):
@@ -43,6 +46,11 @@ class Served:
     parameters: int | None = None
     quantization: str | None = None
     status: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name for people: that of a file without its folders."""
+        return re.split(r"[/\\]", self.name)[-1] if self.name.lower().endswith(".gguf") else self.name
 
     def is_called(self, name: str) -> bool:
         """Whether NAME means this model: its name, an alias, or its file's name."""
@@ -95,36 +103,34 @@ def identify(connection: Connection, stop: Stop | None = None, seconds: float = 
     if listed.status in (401, 403):
         raise AccessDenied(
             f"{connection.address.url} wants a key (status {listed.status}).",
-            'Set it in a terminal before Jupyter starts: export LOCALLLM_API_KEY="…"',
+            'Set the key in a terminal before Jupyter starts: export LOCALLLM_API_KEY="…"',
         )
     if ollama.is_ollama(connection, stop, seconds):
         own = ollama.version(connection, stop, seconds) or ""
         return Identity(kind=Kind.OLLAMA, version=own, models=to_models(listed.to_dict()))
     if listed.status != 200 or not isinstance(listed.to_dict().get("data"), list):
         raise DaemonError(
-            f"{connection.address.url} is no model server: /v1/models gave status {listed.status}.",
+            f"{connection.address.url} is no model server: /v1/models has no list of models (status {listed.status}).",
             "Is another program on that port? Type: %llm models",
         )
-    kind = _kind(listed, get)
-    version = text(get("/version").to_dict(), "version") if kind is Kind.VLLM else None
-    return Identity(kind=kind, version=version or "", models=to_models(listed.to_dict()))
+    return _by_list(listed, get)
 
 
 def to_models(document: Json) -> tuple[Served, ...]:
-    """The models of an answer of `/v1/models`."""
-    return tuple(_to_served(entry) for entry in children(document, "data") if text(entry, "id"))
+    """The models of an answer of `/v1/models`; one whose name cannot be shown is left out."""
+    return tuple(_to_served(entry) for entry in children(document, "data") if _word(entry, "id"))
 
 
 def _to_served(entry: Json) -> Served:
     meta, status = child(entry, "meta"), child(entry, "status")
     aliases = entry.get("aliases")
     return Served(
-        name=text(entry, "id") or "",
+        name=_word(entry, "id"),
         aliases=tuple(alias for alias in aliases if isinstance(alias, str)) if isinstance(aliases, list) else (),
         context=whole(meta, "n_ctx") or whole(entry, "max_model_len") or whole(entry, "loaded_context_length"),
         size_bytes=whole(meta, "size"),
         parameters=whole(meta, "n_params"),
-        quantization=text(meta, "ftype") or text(entry, "quantization"),
+        quantization=_word(meta, "ftype") or _word(entry, "quantization") or None,
         status=text(status, "value") or text(entry, "state"),
     )
 
@@ -141,13 +147,13 @@ def _is_llama_cpp(reply: Reply) -> bool:
 def _llama_cpp(props: Json, listed: Reply) -> Identity:
     models = to_models(listed.to_dict())
     if props.get("role") == "router":
-        return Identity(kind=Kind.ROUTER, version=text(props, "build_info") or "", models=models)
+        return Identity(kind=Kind.ROUTER, version=_word(props, "build_info"), models=models)
     if "user_name" in props and "build_info" not in props:
         return Identity(kind=Kind.LLAMAFILE, models=models)
     settings = child(props, "default_generation_settings")
     return Identity(
         kind=Kind.LLAMA_SERVER,
-        version=text(props, "build_info") or "",
+        version=_word(props, "build_info"),
         models=models,
         sampling=_to_sampling(child(settings, "params")),
         context=whole(settings, "n_ctx"),
@@ -164,19 +170,27 @@ def _to_sampling(params: Json) -> Sampling:
         return Sampling()
 
 
-def _kind(listed: Reply, get: Callable[[str], Reply]) -> Kind:
-    """The kind of a server that is neither llama-server nor Ollama, by what it says of its models."""
-    entries = children(listed.to_dict(), "data")
+def _by_list(listed: Reply, get: Callable[[str], Reply]) -> Identity:
+    """A server that is neither llama-server nor Ollama, by what it says of its models, and by what only it answers."""
+    entries, models = children(listed.to_dict(), "data"), to_models(listed.to_dict())
     owners = {text(entry, "owned_by") for entry in entries}
     if "vllm" in owners or any("max_model_len" in entry for entry in entries):
-        return Kind.VLLM
+        return Identity(kind=Kind.VLLM, version=_word(get("/version").to_dict(), "version"), models=models)
     if "me" in owners and listed.headers.get("server", "") == "uvicorn":
-        return Kind.LLAMA_CPP_SERVER
+        return Identity(kind=Kind.LLAMA_CPP_SERVER, models=models)
     if "llamacpp" in owners:
-        return Kind.LLAMA_SERVER
-    if "llamafile" in owners or get("/flagz").status == 200:
-        return Kind.LLAMAFILER
-    return Kind.LM_STUDIO if get("/api/v0/models").status == 200 else Kind.OTHER
+        return Identity(kind=Kind.LLAMA_SERVER, models=models)
+    # By the words of the answers: many servers, LM Studio for one, answer what they do not know with status 200.
+    if "completion_mode" in get("/flagz").to_dict():
+        return Identity(kind=Kind.LLAMAFILER, models=models)
+    own = to_models(get("/api/v0/models").to_dict())
+    return Identity(kind=Kind.LM_STUDIO, models=own) if own else Identity(kind=Kind.OTHER, models=models)
+
+
+def _word(document: Json, name: str) -> str:
+    """A text that will be shown as it is; empty if it is too long for that, or would steer a terminal."""
+    found = text(document, name) or ""
+    return found if found.isprintable() and len(found) <= _LONGEST_WORD else ""
 
 
 def _bare(name: str) -> str:

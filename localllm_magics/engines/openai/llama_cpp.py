@@ -2,23 +2,28 @@
 
 from collections.abc import Iterator, Mapping
 
-from localllm_magics.core.errors import DaemonNotReachable, LoadFailed
+from localllm_magics.core.errors import DaemonNotReachable, LoadFailed, ModelNotInDaemon
 from localllm_magics.core.events import Event, Loading
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import Connection, Cut
 from localllm_magics.engines.daemon.refusal import Asked, checked
-from localllm_magics.engines.openai.identity import Kind, to_models
+from localllm_magics.engines.openai.identity import Kind
 from localllm_magics.engines.wire.fields import Json, child, children, number, text
 
 _LOOK_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 _MOST_LOAD_SECONDS = 600.0
 _OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
+_THERE = ("loaded", "sleeping")
+_ON_ITS_WAY = ("loading", "downloading")
 
 
-def look(connection: Connection, kind: Kind, stop: Stop) -> Event | None:
-    """Whether the model is still being loaded; nothing where the server does not tell."""
-    if kind not in _OWN:
+def look(connection: Connection, kind: Kind, model: str, stop: Stop) -> Event | None:
+    """Whether MODEL is still being loaded; nothing where the server does not tell."""
+    if kind is Kind.ROUTER:
+        status = _status(connection, model, stop)
+        return _to_loading(status) if text(status, "value") in _ON_ITS_WAY else None
+    if kind is not Kind.LLAMA_SERVER:
         return None
     reply = connection.ask("GET", "/health", stop=stop, seconds=_LOOK_SECONDS)
     return Loading(0.0) if reply.status == 503 else None
@@ -48,20 +53,20 @@ def load(connection: Connection, model: str, asked: Asked, stop: Stop) -> Iterat
         LocalLLMError: The model cannot be loaded.
         Cut: STOP was set.
     """
-    entry = _entry(connection, model, stop)
-    if text(child(entry, "status"), "value") in ("loaded", "sleeping"):
-        return
-    reply = connection.ask("POST", "/models/load", {"model": model}, stop=stop)
-    checked(reply.status, reply.headers, reply.body, asked)
-    while True:
-        status = child(_entry(connection, model, stop), "status")
-        if text(status, "value") == "loaded":
-            return
-        if status.get("failed") is True:
+    status = _status(connection, model, stop)
+    if not status:
+        raise ModelNotInDaemon(f"{connection.address.url} does not have {model}.", asked.to_get_model)
+    if text(status, "value") not in (*_THERE, *_ON_ITS_WAY):
+        reply = connection.ask("POST", "/models/load", {"model": model}, stop=stop)
+        checked(reply.status, reply.headers, reply.body, asked)
+        status = _status(connection, model, stop)
+    while text(status, "value") not in _THERE:
+        if text(status, "value") not in _ON_ITS_WAY:
             raise LoadFailed(f"{connection.address.url} could not load {model}.", "Its log may say why.")
-        yield Loading(min(number(status, "progress") or 0.0, 1.0))
+        yield _to_loading(status)
         if stop.wait(_POLL_SECONDS):
             raise Cut
+        status = _status(connection, model, stop)
 
 
 def unload(connection: Connection, model: str) -> None:
@@ -70,15 +75,21 @@ def unload(connection: Connection, model: str) -> None:
 
 
 def render(
-    connection: Connection, body: Mapping[str, object], kind: Kind, stop: Stop
+    connection: Connection, body: Mapping[str, object], kind: Kind, asked: Asked, stop: Stop
 ) -> tuple[str, tuple[tuple[int, str], ...]]:
-    """The prompt that BODY makes, and its tokens; of servers that do not tell, no tokens."""
+    """The prompt that BODY makes, and its tokens; of servers that do not tell, no tokens.
+
+    Raises:
+        LocalLLMError: The server cannot make it.
+        Cut: STOP was set.
+    """
     prompt = body.get("prompt")
     if kind not in _OWN:
         return (prompt if isinstance(prompt, str) else "(this server does not show the prompt)"), ()
     if not isinstance(prompt, str):
         asking = {name: body[name] for name in ("model", "messages", "chat_template_kwargs") if name in body}
         reply = connection.ask("POST", "/apply-template", asking, stop=stop)
+        checked(reply.status, reply.headers, reply.body, asked)
         prompt = text(reply.to_dict(), "prompt") or ""
     asking = {"content": prompt, "with_pieces": True, "add_special": True, "parse_special": True}
     asking |= {"model": body["model"]} if "model" in body else {}
@@ -86,11 +97,14 @@ def render(
     return prompt, tuple(_to_token(entry) for entry in children(reply.to_dict(), "tokens"))
 
 
-def _entry(connection: Connection, model: str, stop: Stop) -> Json:
+def _status(connection: Connection, model: str, stop: Stop) -> Json:
+    """What a router tells of MODEL now."""
     document = connection.ask("GET", "/models", stop=stop).to_dict()
-    names = [served.name for served in to_models(document)]
-    entries = [entry for entry in children(document, "data") if text(entry, "id")]
-    return next((entry for name, entry in zip(names, entries, strict=True) if name == model), {})
+    return next((child(entry, "status") for entry in children(document, "data") if entry.get("id") == model), {})
+
+
+def _to_loading(status: Json) -> Loading:
+    return Loading(min(number(status, "progress") or 0.0, 1.0))
 
 
 def _to_token(entry: Json) -> tuple[int, str]:

@@ -100,14 +100,16 @@ class OpenAIReading:
         tokens, is_estimate = self._new_tokens()
         if thought is not None:
             yield ReasoningDelta(thought, tokens, estimated=is_estimate)
-            tokens = 0 if piece is not None else tokens
+            tokens = 0  # those of the text in the same record too
         if piece is not None:
             yield TextDelta(piece, tokens, estimated=is_estimate)
 
     def _new_tokens(self) -> tuple[int, bool]:
         """How many tokens the piece at hand has, and whether that is a guess."""
         self._pieces += 1
-        total = whole(self._timings, "predicted_n") or whole(self._usage, "completion_tokens")
+        total = whole(self._timings, "predicted_n")
+        if total is None:
+            total = whole(self._usage, "completion_tokens")
         if total is None:
             return 1, True
         tokens, self._counted = max(total - self._counted, 0), max(total, self._counted)

@@ -4,30 +4,29 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 Json: TypeAlias = Mapping[str, object]
+_LARGEST = 2**63
 
 
 def text(document: Json, *names: str) -> str | None:
     """The first of NAMES that is a text with something in it; halves of characters become U+FFFD."""
     values = (document.get(name) for name in names)
     found = next((value for value in values if isinstance(value, str) and value), None)
-    return (
-        found
-        if found is None or found.isascii()
-        else found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    )
+    if found is None or found.isascii():
+        return found
+    return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def whole(document: Json, name: str) -> int | None:
-    """A whole number of 0 or more."""
+    """A whole number of 0 or more, of at most 63 bits."""
     value = document.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST else None
 
 
 def number(document: Json, name: str) -> float | None:
-    """A number of 0 or more."""
+    """A number of 0 or more, within the same bounds."""
     value = document.get(name)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < float("inf") else None  # type: ignore[operator,arg-type] # checked
+    return float(value) if is_number and 0 <= value < _LARGEST else None  # type: ignore[operator,arg-type] # checked
 
 
 def child(document: Json, name: str) -> Json:

@@ -1,0 +1,179 @@
+"""Llamafiles as servers: when they are started, shared, given back and started again."""
+
+import os
+import shlex
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.core.errors import LoadFailed
+from localllm_magics.core.events import Event, Loading
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.daemon.connection import Connection, Cut
+from localllm_magics.engines.llamafile.running import Running
+from localllm_magics.engines.llamafile.server import LlamafileServer
+from tests.engines.llamafile.programs import is_gone, wait_until, write_program
+
+DEFAULT = LoadOptions()
+ANSWERS = f"""exec {shlex.quote(sys.executable)} -c '
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+' "$@"
+"""
+HANGS = "exec sleep 1000"
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    return write_program(tmp_path / "x.llamafile", ANSWERS)
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Running]:
+    running = Running(tmp_path / "logs")
+    yield running
+    for shared in list(running._shared.values()):  # noqa: SLF001 - what a failed test left behind
+        shared.process.stop()
+
+
+def connect(server: LlamafileServer, options: LoadOptions = DEFAULT, stop: Stop | None = None) -> Connection:
+    """The way to SERVER once it runs."""
+    steps = server.connect(options, stop or Stop())
+    try:
+        while True:
+            next(steps)
+    except StopIteration as done:
+        connection = done.value
+    assert isinstance(connection, Connection)
+    return connection
+
+
+def pid_of(server: LlamafileServer) -> int:
+    process = server._process  # noqa: SLF001 - nobody else tells
+    assert process is not None
+    return process.pid
+
+
+def test_a_server_is_started_with_the_first_question(program: Path, processes: Running) -> None:
+    server = LlamafileServer(program, processes)
+    events: list[Event] = []
+
+    events.extend(server.connect(DEFAULT, Stop()))
+
+    assert events == [Loading(0.0), Loading(1.0)]
+    assert not server.has_ended
+    server.close()
+
+
+def test_closing_ends_the_process_and_again_is_no_error(program: Path, processes: Running) -> None:
+    server = LlamafileServer(program, processes)
+    connect(server)
+    pid = pid_of(server)
+
+    server.close()
+    server.close()
+
+    assert is_gone(pid)
+
+
+def test_a_process_that_has_ended_is_started_again(program: Path, processes: Running) -> None:
+    server = LlamafileServer(program, processes)
+    connect(server)
+    first = pid_of(server)
+    os.kill(first, 9)
+    wait_until(lambda: server.has_ended)
+
+    connection = connect(server)
+
+    assert connection.ask("GET", "/health").status == 200
+    assert pid_of(server) != first
+    server.close()
+
+
+def test_another_of_the_same_file_shares_the_process_and_outlives_the_first(program: Path, processes: Running) -> None:
+    first = LlamafileServer(program, processes)
+    second = first.another()
+    connect(first)
+    connect(second)
+    pid = pid_of(first)
+    first.close()
+    is_kept = not is_gone(pid)
+    second.close()
+
+    assert is_kept
+    assert is_gone(pid)
+
+
+def test_two_threads_that_start_it_at_once_hold_one_process(program: Path, processes: Running) -> None:
+    server = LlamafileServer(program, processes)
+    threads = [threading.Thread(target=connect, args=(server,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pid = pid_of(server)
+
+    server.close()
+
+    assert is_gone(pid)
+
+
+def test_a_stop_while_it_loads_is_seen(tmp_path: Path, processes: Running) -> None:
+    server = LlamafileServer(write_program(tmp_path / "x.llamafile", HANGS), processes)
+    stop = Stop()
+    steps = server.connect(DEFAULT, stop)
+    next(steps)
+    threading.Timer(0.05, stop.set).start()
+
+    with pytest.raises(Cut):
+        next(steps)
+    server.close()
+
+
+def test_a_stop_before_it_was_started_gives_the_process_back(program: Path, processes: Running) -> None:
+    server = LlamafileServer(program, processes)
+    stop = Stop()
+    stop.set()
+
+    with pytest.raises(Cut):
+        connect(server, stop=stop)
+    wait_until(lambda: not processes._shared)  # noqa: SLF001 - nobody else tells
+
+    assert not server.has_ended
+
+
+def test_what_ends_before_it_answers_is_told_with_its_reason(tmp_path: Path, processes: Running) -> None:
+    program = write_program(tmp_path / "x.llamafile", "echo 'error loading model: no tensors'; exit 1")
+
+    with pytest.raises(LoadFailed, match=r"x\.llamafile ended with status 1 .*it could not load its model"):
+        connect(LlamafileServer(program, processes))
+
+
+def test_what_is_no_program_is_told(tmp_path: Path, processes: Running) -> None:
+    file = tmp_path / "x.llamafile"
+    file.write_text("hello")
+
+    with pytest.raises(LoadFailed, match="is not a llamafile"):
+        connect(LlamafileServer(file, processes))
+
+
+def test_the_key_that_the_process_finds_in_the_environment_is_used(
+    program: Path, processes: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_API_KEY", "secret")
+    server = LlamafileServer(program, processes)
+
+    connection = connect(server)
+
+    assert connection.key == "secret"
+    assert "secret" not in repr(connection)
+    server.close()

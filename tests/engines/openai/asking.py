@@ -1,0 +1,74 @@
+"""Asking a model of a server as a user does, and the streams that such a server sends."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from localllm_magics.core.completion import Completion
+from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.events import Done, Event, Failed
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.engines.new import new_engine
+from localllm_magics.model import Model
+from tests.daemon.faults import Close, FaultServer, InTurn, Send, Steps
+from tests.daemon.http_bytes import chunked, chunked_head
+
+CHAT = "/v1/chat/completions"
+Script = Mapping[str, Steps | InTurn]
+Serve = Callable[[Script], FaultServer]
+
+
+def sse(*records: object, ends: bool = True) -> Steps:
+    """RECORDS as a stream of events; texts are sent as they are."""
+    frames = [f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n".encode() for one in records]
+    return [Send(chunked_head("text/event-stream") + chunked(*frames, ends=ends)), Close()]
+
+
+def delta(text: str) -> dict[str, Any]:
+    """A chunk with TEXT."""
+    return {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+
+
+END = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+USAGE = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
+HELLO = sse(delta("Hel"), delta("lo"), END, USAGE, "[DONE]")
+
+
+def model_on(server: FaultServer, name: str = "", options: LoadOptions | None = None) -> Model:
+    """The model that a user gets who names SERVER."""
+    return model_at(server.address, name, options)
+
+
+def model_at(address: str, name: str = "", options: LoadOptions | None = None) -> Model:
+    """The model that a user gets who names ADDRESS."""
+    info = ModelInfo(
+        reference=f"openai:{name}@{address}", name=name, source="daemon", kind="chat", engine="openai", address=address
+    )
+    return Model(new_engine(info, options or LoadOptions(), DaemonSettings()), info)
+
+
+def events_of(model: Model, prompt: str = "Hi", **options: Any) -> list[Event]:  # noqa: ANN401 - of Model.stream
+    """All events of an answer."""
+    with model.stream(prompt, **options) as stream:
+        return list(stream)
+
+
+def completion_of(model: Model, prompt: str = "Hi", **options: Any) -> Completion:  # noqa: ANN401 - same
+    """The completion of an answer that did not fail."""
+    *_, last = events_of(model, prompt, **options)
+    assert isinstance(last, Done), last
+    return last.completion
+
+
+def error_of(model: Model, prompt: str = "Hi", **options: Any) -> LocalLLMError:  # noqa: ANN401 - same
+    """The error of an answer that failed."""
+    *_, last = events_of(model, prompt, **options)
+    assert isinstance(last, Failed), last
+    return last.error
+
+
+def asked(server: FaultServer) -> list[str]:
+    """The requests that came, oldest first."""
+    return [f"{request.method} {request.path}" for request in server.requests]

@@ -1,0 +1,231 @@
+"""Servers, told apart by their answers."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from localllm_magics.core.errors import AccessDenied, DaemonError, DaemonNotReachable
+from localllm_magics.core.request import Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.daemon.address import Address
+from localllm_magics.engines.daemon.connection import Connection, Cut
+from localllm_magics.engines.openai.identity import Identity, Kind, Served, identify, to_models
+from tests.daemon.faults import Hold, InTurn, Steps
+from tests.daemon.server_process import free_port
+from tests.engines.openai import imitations as they
+from tests.engines.openai.imitations import FALLBACK, models, said, text
+
+Script = Mapping[str, Steps | InTurn]
+Connect = Callable[[Script], Connection]
+
+
+@pytest.mark.parametrize(
+    ("script", "name", "names"),
+    [
+        pytest.param(they.LLAMA_SERVER, "llama-server b0-0c1e57098", ["demo"], id="llama-server"),
+        pytest.param(they.ROUTER, "llama-server (router) b9-abc", ["a", "b"], id="router"),
+        pytest.param(they.LLAMAFILE, "llamafile 0.9", ["LLaMA_CPP"], id="llamafile 0.9"),
+        pytest.param(they.LLAMAFILER, "llamafile 0.9 --v2", ["mistral"], id="llamafiler"),
+        pytest.param(they.LLAMA_CPP_SERVER, "llama_cpp.server", ["/m/demo.gguf"], id="llama_cpp.server"),
+        pytest.param(they.VLLM, "vLLM 0.11.0", ["org/big"], id="vLLM"),
+        pytest.param(they.LM_STUDIO, "LM Studio", ["qwen", "phi"], id="LM Studio"),
+        pytest.param(they.OLLAMA, "Ollama 0.33.0", ["demo:latest"], id="Ollama"),
+        pytest.param(they.OTHER, "OpenAI-compatible server", ["some-model"], id="other"),
+    ],
+)
+def test_each_kind_of_server_is_known(connect: Connect, script: Script, name: str, names: list[str]) -> None:
+    identity = identify(connect(script))
+
+    assert identity.name == name
+    assert [model.name for model in identity.models] == names
+    assert not identity.is_loading
+
+
+def test_llama_server_tells_its_window_its_defaults_and_its_model(connect: Connect) -> None:
+    identity = identify(connect(they.LLAMA_SERVER))
+
+    assert identity.context == 512
+    assert identity.sampling == Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0)
+    assert identity.models == (
+        Served(
+            name="demo",
+            aliases=("demo",),
+            context=512,
+            size_bytes=3_247_872,
+            parameters=3_049_920,
+            quantization="Q8_0",
+        ),
+    )
+
+
+def test_a_router_tells_what_is_loaded(connect: Connect) -> None:
+    identity = identify(connect(they.ROUTER))
+
+    assert [(model.status, model.context) for model in identity.models] == [("unloaded", None), ("loaded", 512)]
+
+
+def test_lm_studio_tells_more_in_its_own_list(connect: Connect) -> None:
+    identity = identify(connect(they.LM_STUDIO))
+
+    assert identity.models == (
+        Served(name="qwen", context=2048, quantization="Q4_K_M", status="loaded"),
+        Served(name="phi", status="not-loaded"),
+    )
+
+
+def test_vllm_tells_its_window(connect: Connect) -> None:
+    assert [model.context for model in identify(connect(they.VLLM)).models] == [4096]
+
+
+@pytest.mark.parametrize("path", [FALLBACK, "/v1/models"])
+def test_a_server_that_loads_is_known_as_loading(connect: Connect, path: str) -> None:
+    script = {**they.NOTHING, path: they.LOADING[FALLBACK]}
+
+    assert identify(connect(script)) == Identity(kind=Kind.LLAMA_SERVER, is_loading=True)
+
+
+def test_llama_server_is_known_without_its_properties(connect: Connect) -> None:
+    script = {**they.WANTS_KEY, "/v1/models": they.LLAMA_SERVER["/v1/models"]}
+
+    assert identify(connect(script)).kind is Kind.LLAMA_SERVER
+
+
+@pytest.mark.parametrize("script", [they.WANTS_KEY, they.VLLM_WANTS_KEY], ids=["llama-server", "vLLM"])
+def test_a_server_that_wants_a_key_says_so(connect: Connect, script: Script) -> None:
+    with pytest.raises(AccessDenied, match=r"wants a key \(status 401\)\.\n.*LOCALLLM_API_KEY"):
+        identify(connect(script))
+
+
+@pytest.mark.parametrize("script", [they.WEB_SITE, they.NOTHING], ids=["web site", "nothing"])
+def test_a_server_of_something_else_is_told(connect: Connect, script: Script) -> None:
+    with pytest.raises(DaemonError, match="is no model server: /v1/models has no list of models"):
+        identify(connect(script))
+
+
+def test_the_words_of_ollama_alone_do_not_make_one(connect: Connect) -> None:
+    script = {
+        **they.OTHER,
+        "/api/version": said({"version": "0.1"}),
+        "/": text("<title>Proxy</title>", 200, "text/html"),
+    }
+
+    assert identify(connect(script)).kind is Kind.OTHER
+
+
+def test_nobody_there_is_told() -> None:
+    with pytest.raises(DaemonNotReachable, match="Nothing listens"):
+        identify(Connection(Address("http", "127.0.0.1", free_port())))
+
+
+def test_asking_can_be_stopped(connect: Connect) -> None:
+    stop = Stop()
+    stop.set()
+
+    with pytest.raises(Cut):
+        identify(connect({FALLBACK: [Hold()]}), stop)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"data": 7}', id="a number"),
+        pytest.param(b'{"data": null}', id="null"),
+        pytest.param(b"\xff\xfe\x00", id="no text"),
+        pytest.param(b'{"data": [' + b"9" * 5000 + b"]}", id="a long number"),
+        pytest.param(b'"data"', id="a text"),
+    ],
+)
+def test_hostile_lists_are_no_list(connect: Connect, body: bytes) -> None:
+    with pytest.raises(DaemonError, match="is no model server"):
+        identify(connect({**they.NOTHING, "/v1/models": said(body)}))
+
+
+@pytest.mark.parametrize(
+    "props",
+    [
+        pytest.param({"build_info": 7, "default_generation_settings": None}, id="other types"),
+        pytest.param({"build_info": "\x1b[31mred"}, id="terminal sequence"),
+        pytest.param({"build_info": "b" * 10_000}, id="flood"),
+        pytest.param({"total_slots": [], "default_generation_settings": {"params": {"top_p": 7.0}}}, id="impossible"),
+        pytest.param({"default_generation_settings": {"params": {"min_p": -1, "top_k": "x"}, "n_ctx": -5}}, id="less"),
+    ],
+)
+def test_hostile_props_say_nothing(connect: Connect, props: object) -> None:
+    script = {**they.NOTHING, "/props": said(props), "/v1/models": said(b"{")}
+
+    assert identify(connect(script)) == Identity(kind=Kind.LLAMA_SERVER)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(7, id="number"),
+        pytest.param({}, id="no name"),
+        pytest.param({"id": ""}, id="empty"),
+        pytest.param({"id": ["x"]}, id="list"),
+        pytest.param({"id": "\x1b]0;title\x07"}, id="terminal sequence"),
+        pytest.param({"id": "a\nb"}, id="two lines"),
+        pytest.param({"id": "x" * 1000}, id="flood"),
+        pytest.param({"id": "safe\u202egpj"}, id="reversed"),
+    ],
+)
+def test_models_that_cannot_be_named_are_left_out(entry: object) -> None:
+    assert [model.name for model in to_models({"data": [entry, {"id": "good"}]})] == ["good"]
+
+
+def test_what_is_told_of_a_model_may_have_any_type() -> None:
+    entry = {"id": "m", "aliases": ["n", 7, None], "meta": [], "status": "x", "max_model_len": True, "state": 3}
+
+    assert to_models({"data": [entry]}) == (Served(name="m", aliases=("n",)),)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_meant"),
+    [
+        ("demo", True),
+        ("DEMO", True),
+        ("demo.gguf", True),
+        ("/models/demo.gguf", True),
+        ("small", True),
+        ("dem", False),
+        ("models/demo", False),
+        ("", False),
+    ],
+)
+def test_a_model_answers_to_its_name_its_file_and_its_aliases(name: str, is_meant: bool) -> None:
+    served = Served(name="/models/demo.gguf", aliases=("small",))
+
+    assert served.is_called(name) == is_meant
+
+
+def test_few_questions_are_asked(serve: Callable[[Script], object]) -> None:
+    asked = {}
+    for name, script in {"llama-server": they.LLAMA_SERVER, "vLLM": they.VLLM, "Ollama": they.OLLAMA}.items():
+        server = serve(script)
+        identify(Connection(Address.from_text(server.address)))  # type: ignore[attr-defined] # a FaultServer
+        asked[name] = [request.path for request in server.requests]  # type: ignore[attr-defined] # same
+
+    assert asked == {
+        "llama-server": ["/props", "/v1/models"],
+        "vLLM": ["/props", "/v1/models", "/api/version", "/version"],
+        "Ollama": ["/props", "/v1/models", "/api/version", "/", "/api/version"],
+    }
+
+
+def test_aliases_that_cannot_be_shown_do_no_harm() -> None:
+    assert to_models(models("m", aliases=["\x1b[31m"]))[0].name == "m"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("/models/demo.gguf", "demo.gguf"),
+        ("C:\\models\\Demo.GGUF", "Demo.GGUF"),
+        ("org/big", "org/big"),
+        ("demo:latest", "demo:latest"),
+    ],
+)
+def test_a_file_is_shown_without_its_folders(name: str, label: str) -> None:
+    assert Served(name=name).label == label

@@ -1,0 +1,313 @@
+"""Answers of servers, as recorded and as written down, read without a socket."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from localllm_magics.core.errors import LocalLLMError, PromptTooLong, StreamBroken
+from localllm_magics.core.events import Event, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.recorder import Counts
+from localllm_magics.engines.daemon.address import Address
+from localllm_magics.engines.daemon.refusal import Asked
+from localllm_magics.engines.openai.reading import END, OpenAIReading, sse_records
+from localllm_magics.engines.wire.ndjson import Malformed, Record
+from tests.daemon.recordings import Server, load
+
+ASKED = Asked(address=Address("http", "127.0.0.1", 8080), model="demo", to_get_model="", redact=lambda text: text)
+SENTENCE = "A token is a word or a piece of a word. A model reads and writes text as a row of tokens."
+
+
+def read(reading: OpenAIReading, *records: object) -> list[Event]:
+    """The events in RECORDS, the end mark included."""
+    return [event for record in records for event in reading.feed(record)]  # type: ignore[arg-type] # any JSON
+
+
+def delta(**fields: object) -> Record:
+    return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": fields, "finish_reason": None}]}
+
+
+def end(reason: str = "stop", **fields: object) -> Record:
+    return {"choices": [{"index": 0, "delta": fields, "finish_reason": reason}]}
+
+
+def texts(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def recorded(server: Server, name: str, number: int, size: int | None = None) -> Iterator[Record]:
+    """The records of a recorded answer, its body cut into pieces of SIZE bytes."""
+    response = load(server, name)[number].response
+    body = response.body
+    pieces = [frame.data for frame in response.frames]
+    if size is not None:
+        pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    for record in sse_records(iter(pieces)):
+        assert not isinstance(record, Malformed)
+        yield record
+
+
+@pytest.mark.parametrize("size", [None, 1, 7, 1 << 20], ids=["as recorded", "bytes", "sevens", "whole"])
+@pytest.mark.parametrize(
+    ("server", "name", "number", "text", "reason", "counts"),
+    [
+        pytest.param("llama-server", "chat", 0, SENTENCE, "stop", (16, 0, 25), id="llama-server with usage"),
+        pytest.param("llama-server", "chat", 1, SENTENCE, "stop", (16, 15, 25), id="llama-server without usage"),
+        pytest.param("llama-server", "chat", 3, "A token is a word or", "length", (16, 15, 6), id="timings per token"),
+        pytest.param("llama-server", "completion", 0, "A token is a word or a piece", "length", (16, 15, 8), id="own"),
+        pytest.param("ollama", "v1-chat", 0, SENTENCE, "stop", (16, None, 25), id="Ollama with usage"),
+        pytest.param("ollama", "v1-chat", 1, SENTENCE, "stop", (None, None, None), id="Ollama without usage"),
+        pytest.param("ollama", "v1-completions", 0, "robin", "stop", (None, None, None), id="Ollama raw"),
+    ],
+)
+def test_a_recorded_stream_gives_text_end_and_counts(  # noqa: PLR0913 - a table
+    *,
+    server: Server,
+    name: str,
+    number: int,
+    text: str,
+    reason: str,
+    counts: tuple[int | None, int | None, int | None],
+    size: int | None,
+) -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, *recorded(server, name, number, size))
+
+    assert texts(events) == text
+    assert reading.reason == reason
+    found = reading.counts
+    assert (found.prompt_tokens, found.cached_tokens, found.completion_tokens) == counts
+
+
+@pytest.mark.parametrize(
+    ("server", "name", "number", "text", "reason", "tokens"),
+    [
+        pytest.param("llama-server", "chat", 2, "A token is a word", "length", 5, id="llama-server"),
+        pytest.param("llama-server", "completion", 1, "NoNo", "length", 2, id="llama-server's own"),
+        pytest.param("llama-server", "schema", 0, '{"name": "Ben", "age": 7}', "stop", 14, id="schema"),
+        pytest.param("ollama", "v1-chat", 2, "A token is a word", "length", 5, id="Ollama"),
+    ],
+)
+def test_an_answer_that_was_not_streamed_is_read_too(
+    server: Server, name: str, number: int, text: str, reason: str, tokens: int
+) -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, json.loads(load(server, name)[number].response.body))
+
+    assert texts(events) == text
+    assert (reading.reason, reading.counts.completion_tokens) == (reason, tokens)
+
+
+def test_the_times_are_those_of_the_server() -> None:
+    reading = OpenAIReading(ASKED)
+    read(reading, *recorded("llama-server", "chat", 0))
+
+    assert reading.counts == Counts(
+        prompt_tokens=16,
+        cached_tokens=0,
+        completion_tokens=25,
+        prompt_seconds=2.065e-3,
+        decode_seconds=10.781e-3,
+        timed_tokens=24,
+    )
+
+
+def test_timings_count_tokens_exactly_while_they_come() -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, *recorded("llama-server", "chat", 3))
+
+    deltas = [event for event in events if isinstance(event, TextDelta)]
+    assert [event.tokens for event in deltas] == [1] * len(deltas)
+    assert not any(event.estimated for event in deltas)
+
+
+def test_a_long_answer_counts_as_many_tokens_live_as_the_server_does_at_the_end() -> None:
+    reading = OpenAIReading(ASKED)
+    chunks = [
+        {**delta(content="ab"), "timings": {"predicted_n": 0}},
+        {**delta(content="cd"), "timings": {"predicted_n": 3}},
+        {**delta(content="e"), "timings": {"predicted_n": 4}},
+        {**end(), "timings": {"predicted_n": 5, "prompt_n": 2}},
+    ]
+
+    assert read(reading, *chunks) == [TextDelta("ab", 0), TextDelta("cd", 3), TextDelta("e", 1)]
+    assert reading.counts.completion_tokens == 5
+
+
+def test_usage_on_each_chunk_counts_exactly_too() -> None:
+    reading = OpenAIReading(ASKED)
+    chunks = [
+        {**delta(role="assistant", content=""), "usage": {"prompt_tokens": 9, "completion_tokens": 0}},
+        {**delta(content="Two at"), "usage": {"prompt_tokens": 9, "completion_tokens": 2}},
+        {**delta(content=" once"), "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
+        {**end(), "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
+    ]
+
+    assert read(reading, *chunks) == [TextDelta("Two at", 2), TextDelta(" once", 1)]
+    assert (reading.counts.completion_tokens, reading.counts.timed_tokens) == (3, 2)
+
+
+def test_without_counts_each_piece_is_about_a_token() -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, delta(content="Hel"), delta(content="lo"), end(), END)
+
+    assert events == [TextDelta("Hel", 1, estimated=True), TextDelta("lo", 1, estimated=True)]
+    assert (reading.counts.completion_tokens, reading.counts.timed_tokens) == (None, 1)
+
+
+def test_a_count_that_goes_back_takes_nothing_away() -> None:
+    reading = OpenAIReading(ASKED)
+    chunks = [{**delta(content="a"), "timings": {"predicted_n": number}} for number in (5, 2, 6)]
+
+    events = read(reading, *chunks)
+
+    assert [event.tokens for event in events if isinstance(event, TextDelta)] == [5, 0, 1]
+
+
+def test_progress_in_the_prompt_is_told() -> None:
+    reading = OpenAIReading(ASKED)
+    chunk = {**delta(role="assistant", content=None), "prompt_progress": {"total": 90, "cache": 20, "processed": 60}}
+
+    assert read(reading, chunk) == [Reading(60, 90, 20)]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_reasoning_comes_under_several_names(field: str) -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, delta(**{field: "Hm.", "content": None}), delta(content="Yes"), end())
+
+    assert events == [ReasoningDelta("Hm.", 1, estimated=True), TextDelta("Yes", 1, estimated=True)]
+
+
+def test_the_tokens_of_a_chunk_with_reasoning_and_text_are_counted_once() -> None:
+    reading = OpenAIReading(ASKED)
+    chunk = {**delta(reasoning="Hm.", content="Yes"), "usage": {"completion_tokens": 4}}
+
+    assert read(reading, chunk) == [ReasoningDelta("Hm.", 4), TextDelta("Yes", 0)]
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        pytest.param(delta(content=None), "", id="null"),
+        pytest.param(delta(content=""), "", id="empty"),
+        pytest.param(delta(role="assistant"), "", id="role only"),
+        pytest.param(delta(content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), "ab", id="parts"),
+        pytest.param(delta(content=[{"type": "image_url"}, "x", None]), "", id="parts without text"),
+        pytest.param(delta(content=7), "", id="a number"),
+        pytest.param({"choices": []}, "", id="no choice"),
+        pytest.param({"choices": None, "usage": None}, "", id="nothing"),
+        pytest.param({"choices": [{"index": 1, "delta": {"content": "other"}}]}, "", id="another choice"),
+        pytest.param({"choices": [{"text": "raw", "index": 0}]}, "raw", id="raw"),
+        pytest.param({"choices": [{"delta": {"content": "x"}}]}, "x", id="no index"),
+        pytest.param({**delta(content="x"), "usage": None}, "x", id="usage null"),
+        pytest.param({**delta(content="x"), "error": None}, "x", id="error null"),
+        pytest.param({**delta(content="x"), "timings": "fast"}, "x", id="timings of another type"),
+        pytest.param({**delta(content="x"), "usage": {"completion_tokens": -1}}, "x", id="less than no tokens"),
+        pytest.param(delta(content="\ud83d"), "�", id="half a character"),
+        pytest.param({}, "", id="empty record"),
+    ],
+)
+def test_odd_records_are_no_trouble(record: Record, text: str) -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, record)
+
+    assert texts(events) == text
+    assert reading.reason is None
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [("stop", "stop"), ("length", "length"), ("tool_calls", "stop"), ("content_filter", "stop")],
+)
+def test_an_end_may_come_with_the_last_text(given: str, reason: str) -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, end(given, content="last"))
+
+    assert texts(events) == "last"
+    assert (reading.reason, reading.is_complete) == (reason, False)
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        pytest.param({"content": "", "stop": True, "stop_type": "eos"}, "stop", id="new, by itself"),
+        pytest.param({"content": "", "stop": True, "stop_type": "limit"}, "length", id="new, by the limit"),
+        pytest.param({"content": "", "stop": True, "stopped_eos": True, "stopped_limit": False}, "stop", id="old"),
+        pytest.param({"content": "", "stop": True, "stopped_limit": True}, "length", id="old, by the limit"),
+    ],
+)
+def test_the_own_shape_of_llama_cpp_ends(last: Record, reason: str) -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, {"content": "fox", "stop": False}, last)
+
+    assert events == [TextDelta("fox", 1, estimated=True)]
+    assert reading.reason == reason
+
+
+def test_a_mark_at_the_end_is_not_yet_a_reason() -> None:
+    reading = OpenAIReading(ASKED)
+
+    read(reading, delta(content="x"), END)
+
+    assert (reading.is_complete, reading.reason) == (True, None)
+
+
+def test_an_error_that_ollama_swallows_leaves_no_reason() -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, *recorded("ollama", "runner-dies-v1", 0))
+
+    assert texts(events) != ""
+    assert (reading.is_complete, reading.reason) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("record", "error", "words"),
+    [
+        pytest.param({"error": {"message": "lost it", "code": 500}}, StreamBroken, "lost it", id="object"),
+        pytest.param({"error": "lost it"}, StreamBroken, "lost it", id="string"),
+        pytest.param({"object": "error", "message": "lost it", "code": 400}, StreamBroken, "lost it", id="flat"),
+        pytest.param({"detail": "lost it"}, StreamBroken, "lost it", id="detail"),
+        pytest.param({"detail": [{"msg": "lost it"}]}, StreamBroken, "lost it", id="list of details"),
+        pytest.param({"error": {}, "object": "error"}, StreamBroken, "broke off", id="error without words"),
+        pytest.param(
+            {"error": {"message": "too long", "n_prompt_tokens": 3014, "n_ctx": 512}},
+            PromptTooLong,
+            "3,014 tokens",
+            id="too long",
+        ),
+    ],
+)
+def test_an_error_in_the_stream_is_raised(record: Record, error: type[LocalLLMError], words: str) -> None:
+    reading = OpenAIReading(ASKED)
+    read(reading, delta(content="so far"))
+
+    with pytest.raises(error, match=words):
+        read(reading, record, END)
+
+
+def test_an_error_line_of_old_llama_cpp_is_raised() -> None:
+    reading = OpenAIReading(ASKED)
+
+    with pytest.raises(StreamBroken, match="slot unavailable"):
+        read(reading, *sse_records(iter([b'error: {"message": "slot unavailable"}\n\n'])))
+
+
+def test_what_is_no_json_is_told() -> None:
+    records = list(sse_records(iter([b'data: {"choices": [}\n\n', b"data: [DONE]\n\n"])))
+
+    assert isinstance(records[0], Malformed)
+    assert records[1] is END
+
+
+def test_pings_are_no_records() -> None:
+    assert list(sse_records(iter([b":\n\n", b": ping - now\n\n", b"data: [DONE]\n\n"]))) == [END]
