@@ -1,15 +1,20 @@
 import json
+import time
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tools.bench.decode import play
+from tools.bench.decoder import decoder
+from tools.bench.pieces import Pieces
 from tools.bench.result import Row, Section, at_least, at_most, percentile, ratio_row, to_json, to_markdown
+from tools.bench.server import LlamaServer, ServerFailed
 from tools.bench.subject import demo_subject
 from tools.bench.traffic import busiest_second
 from tools.bench.vocabulary import SIZE, vocabulary, words
-from tools.bench.worker import BARE, COMPLETE, Worker, WorkerFailed
+from tools.bench.worker import BARE, COMPLETE, RAW_SOCKET, SERVED, Worker, WorkerFailed
 
 
 def test_contenders_in_their_processes_write_the_same_answer() -> None:
@@ -24,6 +29,56 @@ def test_contenders_in_their_processes_write_the_same_answer() -> None:
     assert ours.samples[0].text == reference.samples[0].text
     assert ours.samples[0].tokens == reference.samples[0].tokens > 0
     assert min(ours.rate, reference.rate) > 0
+
+
+def test_our_client_and_a_raw_socket_get_the_same_answer() -> None:
+    subject = demo_subject(rounds=1)
+    ask = replace(subject.asks[0], max_tokens=40)
+
+    with LlamaServer(subject.setup.path, "--threads", "1") as server:
+        setup = replace(subject.setup, reference=server.url)
+        with closing(Worker(RAW_SOCKET, setup)) as raw, closing(Worker(SERVED, setup)) as served:
+            turns = play({RAW_SOCKET: raw, SERVED: served}, [ask], 2, lambda _: None)
+        free_at = server.free_at()
+
+    for theirs, ours in zip(turns[RAW_SOCKET], turns[SERVED], strict=True):
+        reference, sample = theirs.samples[0], ours.samples[0]
+        assert sample.text == reference.text
+        assert sample.tokens == reference.tokens == ask.max_tokens
+        assert sample.prompt_tokens == reference.prompt_tokens
+        assert min(theirs.rate, ours.rate, sample.server_seconds or 0, reference.server_seconds or 0) > 0
+    assert free_at <= time.perf_counter()
+
+
+def test_a_server_that_does_not_start_is_told_of(tmp_path: Path) -> None:
+    model = tmp_path / "no-model.gguf"
+    model.write_bytes(b"GGUF")
+
+    with pytest.raises(ServerFailed, match="llama-server did not start"), LlamaServer(model):
+        pass
+
+
+def test_pieces_of_an_answer_may_be_cut_anywhere() -> None:
+    stream = (
+        b'22\r\ndata: {"delta":{"role":"assistant","content":null}}\n\n\r\n'
+        b'22\r\ndata: {"delta":{"content":"Once \\"upon"}}\n\n\r\n22\r\ndata: {"delta":{"content":" a time"}}\n\n\r\n'
+        b'22\r\ndata: {"timings":{"cache_n":4,"prompt_n":3,"predicted_n":9,"predicted_ms":250.0}}\n\n\r\n0\r\n\r\n'
+    )
+    pieces = Pieces()
+
+    for position in range(len(stream)):
+        pieces.take(stream[position : position + 1])
+    sample = pieces.to_sample()
+
+    assert sample.text == 'Once "upon a time'
+    assert (sample.tokens, sample.steps, sample.prompt_tokens, sample.server_seconds) == (9, 8, 7, 0.25)
+    assert 0 < sample.decode_seconds < sample.wall_seconds
+
+
+def test_recorded_streams_are_decoded_whole_and_in_pieces() -> None:
+    section = decoder(1, lambda _: None)
+
+    assert [row.ours > 0 for row in section.rows] == [True] * 8
 
 
 def test_a_contender_that_dies_is_told_of() -> None:

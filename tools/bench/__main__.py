@@ -41,11 +41,12 @@ def _measured(name: str, measure: "Measure") -> "Section":
     """The table of MEASURE; one that cannot be measured does not take the others along."""
     from tools.bench.kernel import CellFailed
     from tools.bench.result import Section
+    from tools.bench.server import ServerFailed
     from tools.bench.worker import WorkerFailed
 
     try:
         return measure()
-    except (CellFailed, WorkerFailed) as failure:
+    except (CellFailed, ServerFailed, WorkerFailed) as failure:
         return Section(title=name, notes=(f"Not measured: {failure}",))
 
 

@@ -52,6 +52,7 @@ class Sample:
         tokens: Of the answer.
         steps: Tokens that were decoded to get the next one, in `decode_seconds`.
         wall_seconds: From the call to its end.
+        server_seconds: What decoding took by the clock of a server, where one answered.
     """
 
     text: str
@@ -61,6 +62,7 @@ class Sample:
     steps: int
     decode_seconds: float
     wall_seconds: float
+    server_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

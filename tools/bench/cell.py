@@ -1,16 +1,23 @@
 """Ours, from a notebook: `%%llm` cells in a real kernel."""
 
 import shlex
+from collections.abc import Callable
 
 from tools.bench.ask import MIN_P, TEMPERATURE, TOP_K, TOP_P, Ask, Memory, Sample, Setup, memory_of, steps
 from tools.bench.kernel import LOAD_EXTENSION, Cell, Kernel
 
 
 class CellContender:
-    """A kernel that has the extension; the first ask loads the model."""
+    """A kernel that has the extension; the first ask loads the model.
 
-    def __init__(self, setup: Setup) -> None:
+    Args:
+        setup: How it is loaded.
+        to_source: The cell for an ask, `source` unless given.
+    """
+
+    def __init__(self, setup: Setup, to_source: Callable[[Setup, Ask], str] | None = None) -> None:
         self._setup = setup
+        self._to_source = to_source or source
         self.kernel = Kernel()
         try:
             self.kernel.run(LOAD_EXTENSION)
@@ -20,7 +27,7 @@ class CellContender:
 
     def ask(self, ask: Ask) -> Sample:
         """Answer ASK in a cell: counts and rates from its document, `wall_seconds` as a front end sees it."""
-        cell = self.kernel.run(source(self._setup, ask))
+        cell = self.kernel.run(self._to_source(self._setup, ask))
         return to_sample(cell)
 
     def memory(self) -> Memory:

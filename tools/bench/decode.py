@@ -54,11 +54,11 @@ def decode(subject: Subject, say: Callable[[str], None]) -> Section:
 def play(
     contenders: Mapping[str, Contender], asks: Sequence[Ask], rounds: int, say: Callable[[str], None]
 ) -> dict[str, list[Turn]]:
-    """ROUNDS rounds in which the contenders take turns, after one that does not count."""
+    """ROUNDS rounds in which the contenders take turns, every other time backwards, after one that does not count."""
     turns: dict[str, list[Turn]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         say(f"round {number} of {rounds}")
-        for name, contender in contenders.items():
+        for name, contender in list(contenders.items())[:: -1 if number % 2 else 1]:
             turn = Turn(tuple(contender.ask(ask) for ask in asks))
             if number:
                 turns[name].append(turn)

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from tools.bench.daemon import daemon, first_token
 from tools.bench.decode import decode
+from tools.bench.decoder import decoder
 from tools.bench.prefill import prefill
 from tools.bench.result import Section
+from tools.bench.slot import slot
 from tools.bench.startup import first_output, load_extension
 from tools.bench.stopping import stopping
 from tools.bench.subject import demo_subject, half_billion_subject, tiny_subject
@@ -27,6 +30,13 @@ def full(say: Say) -> Mapping[str, Measure]:
         "load": lambda: load_extension(15, say),
         "first-output": lambda: first_output(demo_subject(rounds=1), 7, 5, say),
         "stop": lambda: stopping(large(), 20, say),
+        "daemon-demo": lambda: daemon(demo_subject(rounds=12), 256, say),
+        "daemon-large": lambda: daemon(half_billion_subject(rounds=4, tokens=256), 256, say),
+        "daemon-first-token": lambda: first_token(
+            (demo_subject(rounds=30), half_billion_subject(rounds=15, tokens=8)), say
+        ),
+        "daemon-stop": lambda: slot(large(), 30, say),
+        "decoder": lambda: decoder(9, say),
     }
 
 
@@ -41,4 +51,9 @@ def quick(say: Say) -> Mapping[str, Measure]:
         "load": lambda: load_extension(3, say),
         "first-output": lambda: first_output(demo_subject(rounds=1), 1, 5, say),
         "stop": lambda: stopping(tiny(), 3, say),
+        "daemon-demo": lambda: daemon(demo_subject(rounds=2), 64, say),
+        "daemon-large": lambda: daemon(tiny(), 64, say),
+        "daemon-first-token": lambda: first_token((demo_subject(rounds=3), tiny()), say),
+        "daemon-stop": lambda: slot(tiny(), 3, say),
+        "decoder": lambda: decoder(3, say),
     }

@@ -26,12 +26,12 @@ def stopping(subject: Subject, stops: int, say: Callable[[str], None]) -> Sectio
         contender.ask(replace(subject.asks[0], max_tokens=4))
         for phase, ask, begun in (
             ("prompt", _long_prompt, _has_output),
-            ("answer", lambda _: replace(subject.asks[0], max_tokens=4000), _has_text),
+            ("answer", lambda _: replace(subject.asks[0], max_tokens=4000), has_text),
         ):
             cells = []
             for number in range(stops):
                 say(f"stopping in the {phase}: {number + 1} of {stops}")
-                cells.append(contender.kernel.run(source(setup, ask(number)), stop_when=_after_a_while(begun, number)))
+                cells.append(contender.kernel.run(source(setup, ask(number)), stop_when=after_a_while(begun, number)))
             rows += _rows(phase, cells)
             missed = sum(not _was_stopped_in(phase, cell) for cell in cells)
             if missed:
@@ -44,7 +44,7 @@ def _long_prompt(number: int) -> Ask:
     return Ask(text=text, prompt=text, seed=1, max_tokens=4)
 
 
-def _after_a_while(begun: Callable[[Sequence[Message]], bool], number: int) -> Callable[[Sequence[Message]], bool]:
+def after_a_while(begun: Callable[[Sequence[Message]], bool], number: int) -> Callable[[Sequence[Message]], bool]:
     """Says yes some time, another one for each NUMBER, after BEGUN does."""
     delay = random.Random(number).uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
     since: list[float] = []  # the moment when BEGUN was true first
@@ -61,7 +61,8 @@ def _has_output(messages: Sequence[Message]) -> bool:
     return any(message.is_output for message in messages)
 
 
-def _has_text(messages: Sequence[Message]) -> bool:
+def has_text(messages: Sequence[Message]) -> bool:
+    """Whether the answer has begun."""
     return any(message.kind == "stream" for message in messages)
 
 

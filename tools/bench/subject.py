@@ -22,6 +22,7 @@ class Limits:
     cell: float | None = None
     showing: float | None = None
     saved_megabytes: float | None = None
+    served: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +43,13 @@ def demo_subject(*, rounds: int) -> Subject:
         for seed, text in enumerate(_QUESTIONS, start=1)
     )
     setup = Setup(path=demo.PATH, reference="demo", context=1024, threads=physical_cores())
-    return Subject(name="demo", setup=setup, asks=asks, rounds=rounds, limits=Limits(complete=0.85))
+    return Subject(name="demo", setup=setup, asks=asks, rounds=rounds, limits=Limits(complete=0.85, served=0.9))
 
 
 def half_billion_subject(*, rounds: int, tokens: int) -> Subject:
     """A model of the shape of Qwen2-0.5B with random Q4_0 weights."""
     subject = _random_subject(HALF_BILLION, "0.5 B", rounds=rounds, tokens=tokens)
-    return replace(subject, limits=Limits(complete=0.97, cell=0.95, showing=0.98, saved_megabytes=250))
+    return replace(subject, limits=Limits(complete=0.97, cell=0.95, showing=0.98, saved_megabytes=250, served=0.99))
 
 
 def tiny_subject(*, rounds: int, tokens: int) -> Subject:

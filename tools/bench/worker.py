@@ -11,6 +11,8 @@ _SECONDS = 600
 BARE = "tools.bench.bare:BareLoop"
 HIGH_LEVEL = "tools.bench.high_level:HighLevel"
 COMPLETE = "tools.bench.complete:Complete"
+SERVED = "tools.bench.served:Served"
+RAW_SOCKET, CURL = "tools.bench.raw_socket:RawSocket", "tools.bench.raw_socket:Curl"
 
 
 class WorkerFailed(Exception):
