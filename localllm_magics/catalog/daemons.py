@@ -4,11 +4,15 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.daemon.address import Address, ollama_address
 from localllm_magics.engines.daemon.settings import DaemonSettings
+
+if TYPE_CHECKING:
+    from localllm_magics.engines.openai.identity import Served
 
 SECONDS = 0.5
 """How long all servers together have to answer."""
@@ -88,33 +92,35 @@ def inspect_daemon(address: Address, settings: DaemonSettings, *, is_named: bool
     """
     from localllm_magics.engines.daemon.connection import Connection
     from localllm_magics.engines.ollama import server as ollama
-    from localllm_magics.engines.openai.identity import identify
+    from localllm_magics.engines.openai.identity import Kind, identify
 
     connection = Connection.to(address, settings, is_named=is_named)
-    if address == ollama_address() or address.port == ollama_address().port:
+    if address.port == ollama_address().port:
         version = ollama.version(connection, seconds=seconds)
         if version is not None:
             models = _short(ollama.tags(connection, seconds), address)
-            return Daemon(address=address, name=f"Ollama {version}", models=models)
+            return Daemon(address=address, name=f"Ollama {version}", models=models, is_named=is_named)
     identity = identify(connection, seconds=seconds)
-    if identity.kind.value == "Ollama":
-        return Daemon(address=address, name=identity.name, models=_short(ollama.tags(connection, seconds), address))
-    models = tuple(
-        ModelInfo(
-            reference=f"openai:{served.name}@{address.url}",
-            name=served.name.rpartition("/")[2],
-            source="daemon",
-            size_bytes=served.size_bytes,
-            parameters=served.parameters,
-            quantization=served.quantization,
-            context=served.context,
-            kind="chat",
-            engine="openai",
-            address=address.url,
-        )
-        for served in identity.models
+    if identity.kind is Kind.OLLAMA:
+        models = _short(ollama.tags(connection, seconds), address)
+    else:
+        models = tuple(_to_info(served, address) for served in identity.models)
+    return Daemon(address=address, name=identity.name, models=models, is_named=is_named, is_loading=identity.is_loading)
+
+
+def _to_info(served: "Served", address: Address) -> ModelInfo:
+    return ModelInfo(
+        reference=f"openai:{served.name}@{address.url}",
+        name=served.name.rpartition("/")[2] or served.name,
+        source="daemon",
+        size_bytes=served.size_bytes,
+        parameters=served.parameters,
+        quantization=served.quantization,
+        context=served.context,
+        kind="chat",
+        engine="openai",
+        address=address.url,
     )
-    return Daemon(address=address, name=identity.name, models=models, is_loading=identity.is_loading)
 
 
 def _short(models: Sequence[ModelInfo], address: Address) -> tuple[ModelInfo, ...]:

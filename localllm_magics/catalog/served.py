@@ -43,10 +43,13 @@ def _ollama(text: str, rest: str, _folder: Path) -> ModelInfo:
     if at_url is not None:
         name, address = at_url["model"], Address.from_text(at_url["url"])
     else:
-        address = Address.from_ollama_host(place) if place else ollama_address()
+        # Ollama takes every text as a place; from_text knows which are none.
+        address = Address.from_text(Address.from_ollama_host(place).url) if place else ollama_address()
     name = name.strip()
     if not name:
         raise BadOption(f"{text!r} names no model.", f"Type: %llm connect {address.url} to see what it has.")
+    if "@" in name:
+        raise BadOption(f"{text!r} has more than one @.", "Write ollama:NAME@http://127.0.0.1:11434, without a user.")
     return ModelInfo(reference=text, name=name, source="daemon", kind="chat", engine="ollama", address=address.url)
 
 
@@ -59,12 +62,8 @@ def _openai(text: str, rest: str, _folder: Path) -> ModelInfo:
 
 
 def _llamafile(text: str, rest: str, folder: Path) -> ModelInfo:
-    path = folder / Path(rest).expanduser()
-    try:
-        is_there = bool(rest) and path.is_file()
-    except (OSError, ValueError):
-        is_there = False
-    if not is_there:
+    path = _file(folder, rest)
+    if path is None:
         raise ModelNotFound(f"There is no file {rest or 'after llamafile:'}.", "Write llamafile:path/to/x.llamafile.")
     return ModelInfo(
         reference=text,
@@ -75,3 +74,12 @@ def _llamafile(text: str, rest: str, folder: Path) -> ModelInfo:
         kind="chat",
         engine="llamafile",
     )
+
+
+def _file(folder: Path, text: str) -> Path | None:
+    """The file that TEXT names; one that is too long, forbidden or impossible is not there."""
+    try:
+        path = folder / Path(text).expanduser()
+        return path if path.is_file() else None
+    except (OSError, ValueError, RuntimeError):  # the last for ~somebody whom the system does not know
+        return None

@@ -1,28 +1,34 @@
 """One model of an Ollama server, asked through its native API."""
 
 import json
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from localllm_magics.core.completion import ModelUsed
-from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError
 from localllm_magics.core.events import Done, Event, Failed, Loading, Reading
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Message, Request, Sampling
+from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Request, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.answer import ending_well, ndjson_records, read_answer, wait_for_head
 from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
 from localllm_magics.engines.daemon.refusal import Asked, checked
-from localllm_magics.engines.ollama import server
+from localllm_magics.engines.ollama import pull, server
 from localllm_magics.engines.ollama.reading import OllamaReading
+from localllm_magics.engines.wire.fields import Json, child, text
 
 _DEFAULT_CONTEXT = 8192
 _ALL_LAYERS = 999
 _LOOK_SECONDS = 1.0
 _UNLOAD_SECONDS = 5.0
+_PREVIEW_SECONDS = 60.0
+_SLOW_LOAD = 0.5
+_REMEMBERED_PROMPTS = 8
+_SHORT_PROMPT = 16
 
 
 class OllamaEngine:
@@ -43,14 +49,14 @@ class OllamaEngine:
         self._asked = Asked(
             address=connection.address,
             model=info.name,
-            to_get_model=f"Type: %llm pull {info.reference}",
+            to_get_model=f"Type: {pull.command(info.name, connection.address)}",
             redact=connection.redact,
         )
         self._version: str | None = None
         self._shown: server.Shown | None = None
         self._is_described = False
         self._placed: server.Running | None = None
-        self._last: tuple[Message, ...] = ()
+        self._prompts: deque[str] = deque(maxlen=_REMEMBERED_PROMPTS)
         self._running: list[Stop] = []
         self._is_used = False
 
@@ -95,6 +101,7 @@ class OllamaEngine:
             self._describe(stop)
             yield Loading(0.0)
             body = {"model": self._info.name, "stream": False, "options": self._load_options(), **self._kept()}
+            self._is_used = True  # a load goes on when its client leaves
             with Exchange(self._connection, "POST", "/api/generate", body) as exchange, stop.telling(exchange.cut):
                 yield from wait_for_head(exchange, stop, lambda: Loading(float(self._is_there(stop))))
                 checked(exchange.response.status_code, exchange.response.headers, exchange.read_all().body, self._asked)
@@ -113,23 +120,24 @@ class OllamaEngine:
     def preview(self, request: Request, stop: Stop) -> Preview:
         """The prompt as the server renders it."""
         self._describe(stop)
-        body = self._body(request)
-        prompt = request.messages[0].content
-        if not request.raw:
-            # A server that does not know the field would answer.
-            asking = {**body, "_debug_render_only": True, "stream": False}
-            reply = self._connection.ask("POST", "/api/chat", asking, stop=stop, seconds=60)
-            checked(reply.status, reply.headers, reply.body, self._asked)
-            rendered = reply.to_dict().get("_debug_info")
-            found = rendered.get("rendered_template") if isinstance(rendered, dict) else None
-            prompt = found if isinstance(found, str) else "(this server does not show the prompt)"
+        sampling = self._sampling(request)
+        body = self._body(request, sampling)
         return Preview(
-            prompt=prompt,
+            prompt=request.messages[0].content if request.raw else self._rendered(body, stop),
             tokens=(),
             context=self._context,
-            sampling=self._sampling(request),
+            sampling=sampling,
             sent=json.dumps(body, indent=2, ensure_ascii=False),
         )
+
+    def _rendered(self, body: Json, stop: Stop) -> str:
+        options = {**child(body, "options"), "num_predict": 1}  # a server that does not know the field answers
+        asking = {**body, "_debug_render_only": True, "stream": False, "options": options}
+        self._is_used = True
+        reply = self._connection.ask("POST", "/api/chat", asking, stop=stop, seconds=_PREVIEW_SECONDS)
+        checked(reply.status, reply.headers, reply.body, self._asked)
+        rendered = text(child(reply.to_dict(), "_debug_info"), "rendered_template")
+        return rendered or "(this server does not show the prompt)"
 
     def with_options(self, options: LoadOptions) -> "OllamaEngine":
         """A new engine for the same model; see `Engine.with_options`."""
@@ -145,9 +153,7 @@ class OllamaEngine:
 
     def _find(self, stop: Stop | None) -> None:
         with suppress(LocalLLMError, Cut):
-            found = server.running(self._connection, stop, _LOOK_SECONDS)
-            name = server.full_name(self._info.name).casefold()
-            self._placed = next((model for model in found if model.name.casefold() == name), None)
+            self._placed = self._running_one(stop)
 
     def close(self) -> None:
         """Stop what runs, and have the server give the memory back if it was used from here."""
@@ -163,30 +169,27 @@ class OllamaEngine:
     def _answer(self, request: Request, recorder: Recorder, stop: Stop) -> Iterator[Event]:
         self._describe(stop)
         recorder.sampling = self._sampling(request)
+        body = self._body(request, recorder.sampling)
         recorder.engine_version = f"Ollama {self._version}" if self._version else "Ollama"
         recorder.model = self.used
         path = "/api/generate" if request.raw else "/api/chat"
-        is_cached = request.messages[:1] == self._last[:1]
-        self._last = request.messages
+        is_cached = self._may_be_cached(request)
         recorder.reading()
-        with (
-            Exchange(self._connection, "POST", path, self._body(request)) as exchange,
-            stop.telling(exchange.cut),
-        ):
+        self._is_used = True
+        with Exchange(self._connection, "POST", path, body) as exchange, stop.telling(exchange.cut):
             yield from wait_for_head(exchange, stop, lambda: Reading(0, 0) if self._is_there(stop) else Loading(0.0))
             response = exchange.response
             if response.status_code != 200 or "html" in response.headers.get("content-type", ""):
                 checked(response.status_code, response.headers, exchange.read_all().body, self._asked)
-            self._is_used = True
             reading = OllamaReading(self._asked, is_cached=is_cached)
-            where = self._connection.address.url
-            yield from read_answer(ndjson_records(exchange.chunks()), reading, recorder, where)
+            where, redact = self._connection.address.url, self._connection.redact
+            yield from read_answer(ndjson_records(exchange.chunks()), reading, recorder, where, redact)
         self._notice_placement(reading, recorder, stop)
         assert reading.reason is not None  # noqa: S101 - the answer was read to its end
         yield Done(recorder.completion(reading.reason))
 
     def _notice_placement(self, reading: OllamaReading, recorder: Recorder, stop: Stop) -> None:
-        if self._placed is None or (reading.counts.load_seconds or 0) > 0.5:
+        if self._placed is None or (reading.counts.load_seconds or 0) > _SLOW_LOAD:
             self._find(stop)
         recorder.model = self.used
         recorder.notices.extend(self.notices)
@@ -195,17 +198,32 @@ class OllamaEngine:
         """Learn once what the server knows of the model; what it does not tell is no error."""
         if self._is_described:
             return
-        self._shown = server.show(self._connection, self._info.name, stop)
-        self._version = server.version(self._connection, stop)
+        try:
+            self._shown = server.show(self._connection, self._info.name, stop)
+            self._version = server.version(self._connection, stop)
+        except DaemonNotReachable:
+            raise
+        except DaemonError:
+            return  # it answers, if not to this; asked for text, it will tell what is wrong
         self._is_described = True
 
     def _is_there(self, stop: Stop) -> bool:
         """Whether the server has the model in memory."""
-        found = server.running(self._connection, stop, _LOOK_SECONDS)
-        name = server.full_name(self._info.name).casefold()
-        return any(model.name.casefold() == name for model in found)
+        return self._running_one(stop) is not None
 
-    def _body(self, request: Request) -> dict[str, object]:
+    def _running_one(self, stop: Stop | None) -> server.Running | None:
+        found = server.running(self._connection, stop, _LOOK_SECONDS)
+        return next((model for model in found if model.is_called(self._info.name)), None)
+
+    def _may_be_cached(self, request: Request) -> bool:
+        """Whether the server may remember a good part of the prompt, of whose tokens it does not always tell."""
+        prompt = "\n".join(message.content for message in request.messages)
+        start = prompt[: max(len(prompt) // 10, _SHORT_PROMPT)]
+        is_known = any(earlier.startswith(start) for earlier in self._prompts)
+        self._prompts.append(prompt)
+        return is_known
+
+    def _body(self, request: Request, sampling: Sampling) -> dict[str, object]:
         body: dict[str, object] = {"model": self._info.name, "stream": True, "truncate": False, **self._kept()}
         if request.raw:
             body |= {"prompt": request.messages[0].content, "raw": True}
@@ -215,13 +233,15 @@ class OllamaEngine:
             body["think"] = request.think
         if request.schema is not None:
             body["format"] = dict(request.schema)
-        return {**body, "options": {**self._load_options(), **_sampling_options(self._sampling(request))}}
+        return {**body, "options": {**self._load_options(), **_sampling_options(sampling)}}
 
     def _kept(self) -> dict[str, object]:
         if not self._keep_alive:
             return {}
-        text = self._keep_alive
-        return {"keep_alive": int(text) if text.lstrip("-").isdigit() else text}
+        try:
+            return {"keep_alive": int(self._keep_alive)}
+        except ValueError:
+            return {"keep_alive": self._keep_alive}
 
     @property
     def _context(self) -> int:

@@ -41,7 +41,7 @@ class OllamaReading:
             events.append(ReasoningDelta(thought, 1, estimated=True))
         if (piece := text(holder, "content", "response")) is not None:
             events.append(TextDelta(piece, 1, estimated=True))
-        if record.get("done") is True:
+        if record.get("done") is True or text(record, "done_reason") is not None:
             self.reason = "length" if record.get("done_reason") == "length" else "stop"
             self.counts = self._counts(record)
         return events
@@ -59,7 +59,7 @@ class OllamaReading:
             completion_tokens=produced,
             load_seconds=_seconds(record, "load_duration"),
             prompt_seconds=seconds if is_rate_known else 0.0,
-            decode_seconds=_seconds(record, "eval_duration"),
+            decode_seconds=_seconds(record, "eval_duration") or None,
             # The clock starts with the first token.
             timed_tokens=None if produced is None else max(produced - 1, 0),
         )

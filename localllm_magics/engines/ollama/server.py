@@ -1,7 +1,7 @@
 """What an Ollama server tells of itself and its models."""
 
+import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -11,8 +11,12 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import ANSWER_SECONDS, Connection
+from localllm_magics.engines.daemon.refusal import Asked, checked
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole
 
+_MOST_LINES = 200
+_LONGEST_WORD = 200
+_USUAL_PLACE = ("registry.ollama.ai/", "library/")
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _PARAMETERS = re.compile(r"\s*([\d.]{1,12})\s*([KMBT])\s*", re.IGNORECASE)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,12})?(Z|[+-]\d\d:\d\d)")
@@ -64,7 +68,7 @@ class Running:
             return "for a time that it does not tell"
         if until - datetime.now(timezone.utc) > _FOR_EVER:
             return "until it is unloaded"
-        return f"until {until.astimezone():%H:%M:%S}"
+        return f"until {until:%H:%M:%S}"
 
     @property
     def device(self) -> str:
@@ -73,18 +77,17 @@ class Running:
             return "CPU"
         if self.size_vram >= self.size:
             return "GPU"
-        share = round(100 * self.size_vram / self.size)
+        share = min(max(round(100 * self.size_vram / self.size), 1), 99)
         return f"{100 - share}% CPU, {share}% GPU"
 
-
-def full_name(name: str) -> str:
-    """NAME with its tag, as the server lists it."""
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+    def is_called(self, name: str) -> bool:
+        """Whether NAME, as users may write it, means this model."""
+        return _full_name(name) == _full_name(self.name)
 
 
 def version(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> str | None:
     """The version of the server; None if it is no Ollama."""
-    return text(connection.ask("GET", "/api/version", stop=stop, seconds=seconds).to_dict(), "version")
+    return _word(connection.ask("GET", "/api/version", stop=stop, seconds=seconds).to_dict(), "version")
 
 
 def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> bool:
@@ -95,7 +98,7 @@ def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float =
 
 
 def show(connection: Connection, name: str, stop: Stop) -> Shown | None:
-    """The description of a model; None if the server has none."""
+    """The description of a model; None if the server gives none."""
     reply = connection.ask("POST", "/api/show", {"model": name}, stop=stop)
     return to_shown(reply.to_dict()) if reply.status == 200 else None
 
@@ -103,23 +106,28 @@ def show(connection: Connection, name: str, stop: Stop) -> Shown | None:
 def running(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> list[Running]:
     """The models in memory."""
     reply = connection.ask("GET", "/api/ps", stop=stop, seconds=seconds)
-    return [_to_running(entry) for entry in children(reply.to_dict(), "models")]
+    return [_to_running(entry, name) for name, entry in _named(reply.to_dict())]
 
 
 def tags(connection: Connection, seconds: float = ANSWER_SECONDS) -> list[ModelInfo]:
-    """The models that the server has; their references name the server only if that is needed."""
+    """The models that the server has, with references that name it.
+
+    Raises:
+        LocalLLMError: The server does not answer, or refuses.
+    """
     reply = connection.ask("GET", "/api/tags", seconds=seconds)
-    return [_to_info(entry, connection) for entry in children(reply.to_dict(), "models")]
+    checked(reply.status, reply.headers, reply.body, Asked(address=connection.address, model="it", to_get_model=""))
+    return [_to_info(entry, name, connection) for name, entry in _named(reply.to_dict())]
 
 
 def to_shown(document: Json) -> Shown:
     """What matters of an answer of `/api/show`."""
     details, facts = child(document, "details"), child(document, "model_info")
-    architecture = text(facts, "general.architecture") or text(details, "family")
+    architecture = _word(facts, "general.architecture") or _word(details, "family")
     stored = dict(_stored(text(document, "parameters") or ""))
     return Shown(
         architecture=architecture,
-        quantization=text(details, "quantization_level"),
+        quantization=_word(details, "quantization_level"),
         parameters=whole(facts, "general.parameter_count") or _to_count(text(details, "parameter_size")),
         layers=whole(facts, f"{architecture}.block_count"),
         trained_context=whole(facts, f"{architecture}.context_length"),
@@ -128,16 +136,46 @@ def to_shown(document: Json) -> Shown:
     )
 
 
+def _full_name(name: str) -> str:
+    """NAME with its tag, and without what the server leaves out where it lists names."""
+    for usual in _USUAL_PLACE:
+        name = name.casefold().removeprefix(usual)
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def _named(document: Json) -> Iterator[tuple[str, Json]]:
+    """The models of a list, but for those that have no name that could be typed."""
+    for entry in children(document, "models"):
+        name = _word(entry, "name", "model")
+        if name is not None:
+            yield name, entry
+
+
+def _word(document: Json, *names: str) -> str | None:
+    """A text that will be shown as it is: none that is too long for that, or would steer a terminal."""
+    found = text(document, *names)
+    return found if found is not None and found.isprintable() and len(found) <= _LONGEST_WORD else None
+
+
 def _stored(lines: str) -> Iterator[tuple[str, list[str]]]:
     """Names and values of stored parameters, which are written one in a line."""
     values: dict[str, list[str]] = {}
-    for line in lines.splitlines()[:200]:
+    for line in lines.split("\n")[:_MOST_LINES]:
         name, _, rest = line.strip().partition(" ")
-        try:
-            values.setdefault(name, []).extend(shlex.split(rest)[:1])
-        except ValueError:
-            continue
-    yield from ((name, found) for name, found in values.items() if found)
+        value = _unquoted(rest.strip())
+        if value:
+            values.setdefault(name, []).append(value)
+    yield from values.items()
+
+
+def _unquoted(written: str) -> str | None:
+    """What WRITTEN means: strings stand in quotes, with escapes for what cannot be seen."""
+    if not written.startswith('"'):
+        return written
+    try:
+        return text({"value": json.loads(written, strict=False)}, "value")
+    except ValueError:
+        return None
 
 
 def _context(stored: Mapping[str, list[str]]) -> int | None:
@@ -160,33 +198,35 @@ def _to_sampling(stored: Mapping[str, list[str]]) -> Sampling:
 
 def _number(word: str, kind: type) -> float | None:
     try:
-        number: float = kind(word)
-    except (ValueError, OverflowError):
+        number = float(word)  # large whole numbers are written like 1e+06
+    except ValueError:
         return None
-    return number
+    if kind is float:
+        return number
+    return int(number) if abs(number) < 2**31 and number.is_integer() else None
 
 
-def _to_running(entry: Json) -> Running:
+def _to_running(entry: Json, name: str) -> Running:
     return Running(
-        name=text(entry, "name", "model") or "",
+        name=name,
         size=whole(entry, "size") or 0,
         size_vram=whole(entry, "size_vram") or 0,
         context=whole(entry, "context_length"),
-        expires_at=text(entry, "expires_at") or "",
+        expires_at=_word(entry, "expires_at") or "",
     )
 
 
-def _to_info(entry: Json, connection: Connection) -> ModelInfo:
+def _to_info(entry: Json, name: str, connection: Connection) -> ModelInfo:
     details = child(entry, "details")
-    name = (text(entry, "name", "model") or "").removesuffix(":latest")
+    name = name.removesuffix(":latest")
     return ModelInfo(
         reference=f"ollama:{name}@{connection.address.url}",
         name=name,
         source="daemon",
         size_bytes=whole(entry, "size"),
-        architecture=text(details, "family"),
+        architecture=_word(details, "family"),
         parameters=_to_count(text(details, "parameter_size")),
-        quantization=text(details, "quantization_level"),
+        quantization=_word(details, "quantization_level"),
         context=whole(details, "context_length"),
         kind="embedding" if entry.get("capabilities") == ["embedding"] else "chat",
         engine="ollama",
@@ -195,11 +235,13 @@ def _to_info(entry: Json, connection: Connection) -> ModelInfo:
 
 
 def _to_time(written: str) -> datetime | None:
-    """A time in RFC 3339, whose fraction may have more digits than Python takes."""
+    """The local time of one in RFC 3339, whose fraction may have more digits than Python takes."""
     found = _TIME.fullmatch(written)
+    if found is None:
+        return None
     try:
-        return datetime.fromisoformat(found[1] + (found[2] if found[2] != "Z" else "+00:00")) if found else None
-    except ValueError:
+        return datetime.fromisoformat(found[1] + found[2].replace("Z", "+00:00")).astimezone()
+    except (ValueError, OverflowError, OSError):  # at the ends of the calendar
         return None
 
 
