@@ -12,10 +12,9 @@ from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import ANSWER_SECONDS, Connection
 from localllm_magics.engines.daemon.refusal import Asked, checked
-from localllm_magics.engines.wire.fields import Json, child, children, text, whole
+from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
 _MOST_LINES = 200
-_LONGEST_WORD = 200
 _USUAL_PLACE = ("registry.ollama.ai/", "library/")
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _PARAMETERS = re.compile(r"\s*([\d.]{1,12})\s*([KMBT])\s*", re.IGNORECASE)
@@ -87,7 +86,7 @@ class Running:
 
 def version(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> str | None:
     """The version of the server; None if it is no Ollama."""
-    return _word(connection.ask("GET", "/api/version", stop=stop, seconds=seconds).to_dict(), "version")
+    return word(connection.ask("GET", "/api/version", stop=stop, seconds=seconds).to_dict(), "version")
 
 
 def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> bool:
@@ -123,11 +122,11 @@ def tags(connection: Connection, seconds: float = ANSWER_SECONDS) -> list[ModelI
 def to_shown(document: Json) -> Shown:
     """What matters of an answer of `/api/show`."""
     details, facts = child(document, "details"), child(document, "model_info")
-    architecture = _word(facts, "general.architecture") or _word(details, "family")
+    architecture = word(facts, "general.architecture") or word(details, "family")
     stored = dict(_stored(text(document, "parameters") or ""))
     return Shown(
         architecture=architecture,
-        quantization=_word(details, "quantization_level"),
+        quantization=word(details, "quantization_level"),
         parameters=whole(facts, "general.parameter_count") or _to_count(text(details, "parameter_size")),
         layers=whole(facts, f"{architecture}.block_count"),
         trained_context=whole(facts, f"{architecture}.context_length"),
@@ -146,15 +145,9 @@ def _full_name(name: str) -> str:
 def _named(document: Json) -> Iterator[tuple[str, Json]]:
     """The models of a list, but for those that have no name that could be typed."""
     for entry in children(document, "models"):
-        name = _word(entry, "name", "model")
+        name = word(entry, "name", "model")
         if name is not None:
             yield name, entry
-
-
-def _word(document: Json, *names: str) -> str | None:
-    """A text that will be shown as it is: none that is too long for that, or would steer a terminal."""
-    found = text(document, *names)
-    return found if found is not None and found.isprintable() and len(found) <= _LONGEST_WORD else None
 
 
 def _stored(lines: str) -> Iterator[tuple[str, list[str]]]:
@@ -212,7 +205,7 @@ def _to_running(entry: Json, name: str) -> Running:
         size=whole(entry, "size") or 0,
         size_vram=whole(entry, "size_vram") or 0,
         context=whole(entry, "context_length"),
-        expires_at=_word(entry, "expires_at") or "",
+        expires_at=word(entry, "expires_at") or "",
     )
 
 
@@ -224,9 +217,9 @@ def _to_info(entry: Json, name: str, connection: Connection) -> ModelInfo:
         name=name,
         source="daemon",
         size_bytes=whole(entry, "size"),
-        architecture=_word(details, "family"),
+        architecture=word(details, "family"),
         parameters=_to_count(text(details, "parameter_size")),
-        quantization=_word(details, "quantization_level"),
+        quantization=word(details, "quantization_level"),
         context=whole(details, "context_length"),
         kind="embedding" if entry.get("capabilities") == ["embedding"] else "chat",
         engine="ollama",

@@ -10,9 +10,7 @@ from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import ANSWER_SECONDS, Connection, Reply
 from localllm_magics.engines.ollama import server as ollama
-from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole
-
-_LONGEST_WORD = 200
+from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
 
 
 class Kind(enum.Enum):
@@ -118,19 +116,19 @@ def identify(connection: Connection, stop: Stop | None = None, seconds: float = 
 
 def to_models(document: Json) -> tuple[Served, ...]:
     """The models of an answer of `/v1/models`; one whose name cannot be shown is left out."""
-    return tuple(_to_served(entry) for entry in children(document, "data") if _word(entry, "id"))
+    return tuple(_to_served(entry) for entry in children(document, "data") if word(entry, "id"))
 
 
 def _to_served(entry: Json) -> Served:
     meta, status = child(entry, "meta"), child(entry, "status")
     aliases = entry.get("aliases")
     return Served(
-        name=_word(entry, "id"),
+        name=word(entry, "id") or "",
         aliases=tuple(alias for alias in aliases if isinstance(alias, str)) if isinstance(aliases, list) else (),
         context=whole(meta, "n_ctx") or whole(entry, "max_model_len") or whole(entry, "loaded_context_length"),
         size_bytes=whole(meta, "size"),
         parameters=whole(meta, "n_params"),
-        quantization=_word(meta, "ftype") or _word(entry, "quantization") or None,
+        quantization=word(meta, "ftype") or word(entry, "quantization"),
         status=text(status, "value") or text(entry, "state"),
     )
 
@@ -147,13 +145,13 @@ def _is_llama_cpp(reply: Reply) -> bool:
 def _llama_cpp(props: Json, listed: Reply) -> Identity:
     models = to_models(listed.to_dict())
     if props.get("role") == "router":
-        return Identity(kind=Kind.ROUTER, version=_word(props, "build_info"), models=models)
+        return Identity(kind=Kind.ROUTER, version=word(props, "build_info") or "", models=models)
     if "user_name" in props and "build_info" not in props:
         return Identity(kind=Kind.LLAMAFILE, models=models)
     settings = child(props, "default_generation_settings")
     return Identity(
         kind=Kind.LLAMA_SERVER,
-        version=_word(props, "build_info"),
+        version=word(props, "build_info") or "",
         models=models,
         sampling=_to_sampling(child(settings, "params")),
         context=whole(settings, "n_ctx"),
@@ -175,7 +173,7 @@ def _by_list(listed: Reply, get: Callable[[str], Reply]) -> Identity:
     entries, models = children(listed.to_dict(), "data"), to_models(listed.to_dict())
     owners = {text(entry, "owned_by") for entry in entries}
     if "vllm" in owners or any("max_model_len" in entry for entry in entries):
-        return Identity(kind=Kind.VLLM, version=_word(get("/version").to_dict(), "version"), models=models)
+        return Identity(kind=Kind.VLLM, version=word(get("/version").to_dict(), "version") or "", models=models)
     if "me" in owners and listed.headers.get("server", "") == "uvicorn":
         return Identity(kind=Kind.LLAMA_CPP_SERVER, models=models)
     if "llamacpp" in owners:
@@ -185,12 +183,6 @@ def _by_list(listed: Reply, get: Callable[[str], Reply]) -> Identity:
         return Identity(kind=Kind.LLAMAFILER, models=models)
     own = to_models(get("/api/v0/models").to_dict())
     return Identity(kind=Kind.LM_STUDIO, models=own) if own else Identity(kind=Kind.OTHER, models=models)
-
-
-def _word(document: Json, name: str) -> str:
-    """A text that will be shown as it is; empty if it is too long for that, or would steer a terminal."""
-    found = text(document, name) or ""
-    return found if found.isprintable() and len(found) <= _LONGEST_WORD else ""
 
 
 def _bare(name: str) -> str:

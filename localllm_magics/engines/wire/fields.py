@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 Json: TypeAlias = Mapping[str, object]
 _LARGEST = 2**63
+_LONGEST_WORD = 200
 
 
 def text(document: Json, *names: str) -> str | None:
@@ -14,6 +15,12 @@ def text(document: Json, *names: str) -> str | None:
     if found is None or found.isascii():
         return found
     return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def word(document: Json, *names: str) -> str | None:
+    """A text that can be shown as it is: none that is too long for that, or would steer a terminal."""
+    found = text(document, *names)
+    return found if found is not None and found.isprintable() and len(found) <= _LONGEST_WORD else None
 
 
 def whole(document: Json, name: str) -> int | None:

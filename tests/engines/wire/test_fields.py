@@ -1,6 +1,6 @@
 import pytest
 
-from localllm_magics.engines.wire.fields import child, children, number, text, whole
+from localllm_magics.engines.wire.fields import child, children, number, text, whole, word
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,16 @@ def test_what_is_no_object_is_an_empty_one() -> None:
 
 def test_what_is_no_list_of_objects_is_left_out() -> None:
     assert (children({"x": [{"a": 1}, 2, None]}, "x"), children({"x": {"a": 1}}, "x")) == ([{"a": 1}], [])
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param("Q8_0", "Q8_0", id="a word"),
+        pytest.param("a\x1b[2J", None, id="an escape"),
+        pytest.param("a" * 201, None, id="a flood"),
+        pytest.param(None, None, id="nothing"),
+    ],
+)
+def test_a_word_can_be_shown(value: object, expected: str | None) -> None:
+    assert word({"x": value}, "x") == expected
