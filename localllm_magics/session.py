@@ -11,7 +11,7 @@ from localllm_magics.catalog.discover import ModelList, discover
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.served import is_served, to_served
 from localllm_magics.core.completion import Completion
-from localllm_magics.core.errors import LocalLLMError, ModelNotFound
+from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import GpuLayers, LoadOptions, Request
 from localllm_magics.engines.daemon.settings import DaemonSettings
@@ -69,6 +69,7 @@ class Session:
             known = self._known(reference) or self._resolved(reference or default)
             wanted = options.or_else(known.options)
             if wanted != known.options:
+                _check_loadable(known)
                 known.unload()
                 known = Model(known.engine.with_options(wanted), known.info)
             if known not in self.models:
@@ -76,9 +77,12 @@ class Session:
             self.current = known
             return known
 
-    def drop(self, model: Model) -> None:
-        """Forget MODEL if it could not be loaded, so that nobody goes on with it."""
-        if model.context is None:
+    def drop(self, model: Model, error: LocalLLMError) -> None:
+        """Forget MODEL if ERROR means that it cannot be loaded, so that nobody goes on with it.
+
+        What ails a server passes: its model stays the current one, unless the server does not have it.
+        """
+        if isinstance(error, ModelNotInDaemon) or (model.context is None and model.info.address is None):
             model.unload()
             if self.current is model:
                 self.current = None
@@ -129,9 +133,12 @@ class Session:
         return ModelList(models, notes=[daemon.problem for daemon in daemons if daemon.is_named and daemon.problem])
 
     def close(self) -> None:
-        """Stop everything, and unload what is ours; a server that others started keeps its models."""
+        """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
         self.stop()
-        for model in self.models:
+        with self._lock:
+            models = self.models
+            self.current, self.listed, self._models = None, (), []
+        for model in models:
             if model.info.engine not in ("ollama", "openai"):
                 model.unload()
 
@@ -178,8 +185,8 @@ def load(
     model = default_session().use(reference, LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads))
     try:
         model.load()
-    except LocalLLMError:
-        default_session().drop(model)
+    except LocalLLMError as exc:
+        default_session().drop(model, exc)
         raise
     return model
 
@@ -196,6 +203,15 @@ def changed_options(options: LoadOptions) -> str:
     """OPTIONS that are set, as they are typed."""
     values = {f.name: getattr(options, f.name) for f in fields(options)}
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value is not None)
+
+
+def _check_loadable(model: Model) -> None:
+    """Refuse to load a model in another way where somebody else has loaded it; nothing has changed then."""
+    if model.engine.used.engine == "openai":
+        raise BadOption(
+            f"{model.info.address} was started with its own context and layers.",
+            "Leave --ctx, --gpu-layers and --threads out, or start the server with others.",
+        )
 
 
 def _is_same(one: ModelInfo, other: ModelInfo) -> bool:

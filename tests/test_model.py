@@ -47,6 +47,24 @@ def test_a_text_can_be_continued() -> None:
     assert engine.requests[0].raw
 
 
+def test_reasoning_and_a_schema_can_be_asked_for() -> None:
+    model, engine = new_model('{"city": "Oslo"}')
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+
+    completion = model.complete("Where?", think=False, schema=schema)
+
+    assert (engine.requests[0].think, engine.requests[0].schema) == (False, schema)
+    assert completion.value == {"city": "Oslo"}
+
+
+def test_the_model_decides_about_reasoning() -> None:
+    model, engine = new_model("Yes.")
+
+    completion = model.complete("Why?")
+
+    assert (engine.requests[0].think, engine.requests[0].schema, completion.value) == (None, None, None)
+
+
 def test_stream_gives_events() -> None:
     model, _ = new_model("So it is.")
 

@@ -45,7 +45,8 @@ class Stats:
     Args:
         prompt_tokens: All tokens of the prompt, those from a cache too.
         cached_tokens: Prompt tokens that were not read again.
-        completion_tokens: As the engine counts them: servers count the end-of-turn token too, the kernel engine does not.
+        completion_tokens: As the engine counts them; servers count the end-of-turn token too, the kernel engine does
+            not.
         ttft_seconds: From the start to the first token, with loading.
         prompt_seconds: Reading the prompt (prefill).
         decode_seconds: Producing the tokens.

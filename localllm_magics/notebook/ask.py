@@ -118,7 +118,7 @@ class Asker:
             with stream:
                 card.follow(stream)
             if stream.generation.error is not None:
-                self._session.drop(model[0])
+                self._session.drop(model[0], stream.generation.error)
         except KeyboardInterrupt as exc:
             self._keep(card.completion or card.interrupt(), question)
             raise shortened(exc, "stopped. The text so far is in _llm.") from None
@@ -138,8 +138,7 @@ class Asker:
         request = self._inserted(question)
         before = self._session.models
         model.append(self._session.use(question.model, question.load, default_model))
-        path = model[0].path
-        if model[0] not in before and any(old.path == path for old in before if path is not None):
+        if model[0] not in before and any(old.info is model[0].info for old in before):
             request = replace(request, notices=(f"Loaded anew with {changed_options(question.load)}.",))
         return self._session.start(model[0], request)
 

@@ -12,6 +12,7 @@ from localllm_magics.notebook.options import ASKING, Option
 from localllm_magics.session import Session
 
 _LINE = re.compile(r"^\s*(?:[\w.]+\s*=\s*)?(%{1,2})(?:llm|localllm)\s+(.*)$")
+_LAST_WORD = re.compile(r"\S*$")
 _TAKES_MODEL = {"-m", "--model"}
 
 
@@ -21,8 +22,10 @@ def new_matcher(session: Session) -> Callable[[CompletionContext], SimpleMatcher
     @context_matcher(identifier="localllm")  # type: ignore[untyped-decorator] # IPython's decorator has no types
     def localllm_matcher(context: CompletionContext) -> SimpleMatcherResult:
         found = offers(context.line_with_cursor, session)
-        words = [word for word in found if word.startswith(context.token)]
-        completions = [SimpleCompletion(word, type="magic") for word in words]
+        typed = _LAST_WORD.search(context.line_with_cursor)[0]  # type: ignore[index] # an empty word is one too
+        # IPython cuts a reference like openai:MODEL@URL into two words, and replaces the second.
+        kept = len(typed) - len(context.token)
+        completions = [SimpleCompletion(word[kept:], type="magic") for word in found if word.startswith(typed)]
         return {"completions": completions, "suppress": bool(completions)}
 
     matcher: Callable[[CompletionContext], SimpleMatcherResult] = localllm_matcher

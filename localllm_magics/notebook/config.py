@@ -2,10 +2,12 @@
 
 import difflib
 import os
+import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from traitlets import Bool, Dict, List, TraitError, Unicode
+from traitlets import Bool, Bunch, Dict, List, TraitError, Unicode, validate
 from traitlets.config import Configurable
 
 from localllm_magics.core.errors import BadOption
@@ -19,10 +21,11 @@ else:
     import tomli as tomllib
 
 STREAM_VARIABLE = "LOCALLLM_STREAM"
-
-
 DAEMON_SETTINGS = ("daemons", "api_key_variables", "ca_file", "keep_alive")
 """The settings that `LocalLLM.daemon_settings` is made of."""
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_KEPT = re.compile(r"-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+)")
+_NEVER_SHOWN = "api_key_variables"  # a key that was written there by mistake is never shown
 
 
 class LocalLLM(Configurable):
@@ -44,19 +47,22 @@ class LocalLLM(Configurable):
 
     @property
     def daemon_settings(self) -> DaemonSettings:
-        """The settings for servers.
-
-        Raises:
-            BadOption: An address is none.
-        """
-        for text in (*self.daemons, *self.api_key_variables):
-            Address.from_text(text)
+        """The settings for servers."""
         return DaemonSettings(
             addresses=tuple(self.daemons),
             key_variables=dict(self.api_key_variables),
-            ca_file=self.ca_file,
+            ca_file=str(Path(self.ca_file).expanduser()) if self.ca_file else "",
             keep_alive=self.keep_alive,
         )
+
+    @validate(*DAEMON_SETTINGS)
+    def _check(self, proposal: Bunch) -> object:
+        """Refuse what no server can be reached with; the setting stays as it was."""
+        try:
+            _CHECKS[proposal["trait"].name](proposal["value"])
+        except BadOption as exc:
+            raise TraitError(str(exc)) from exc
+        return proposal["value"]
 
     @property
     def is_streaming(self) -> bool:
@@ -92,8 +98,54 @@ def _set(settings: LocalLLM, name: str, value: object) -> None:
     try:
         setattr(settings, name, value)
     except TraitError as exc:
-        hint = f"Write {name} = {getattr(settings, name)!r}, for example."
-        raise BadOption(f"[tool.localllm] in pyproject.toml: {exc}", hint) from exc
+        reason, hint = (
+            f"{name} cannot be {'this' if name == _NEVER_SHOWN else repr(value)}.",
+            f"Write {_EXAMPLES[name]}.",
+        )
+        if isinstance(exc.__cause__, BadOption):
+            reason, hint = exc.__cause__.message, exc.__cause__.hint
+        raise BadOption(f"[tool.localllm] in pyproject.toml: {reason}", hint) from exc
+
+
+def _check_addresses(texts: list[str]) -> None:
+    for text in texts:
+        Address.from_text(text)
+
+
+def _check_variables(variables: dict[str, str]) -> None:
+    for url, name in variables.items():
+        Address.from_text(url)
+        if not _VARIABLE.fullmatch(name):
+            raise BadOption(
+                f"What is set for {url} is no name of an environment variable.",
+                "Put the key into the environment, and write the variable's name: MY_SERVER_KEY.",
+            )
+
+
+def _check_kept(text: str) -> None:
+    if text and not _KEPT.fullmatch(text):
+        raise BadOption(f"keep_alive cannot be {text!r}.", "Write 10m, 1h30m, a number of seconds, or -1 for ever.")
+
+
+def _check_file(text: str) -> None:
+    if text and not Path(text).expanduser().is_file():
+        raise BadOption(f"There is no file {text}.", "Write the path of a file of certificates, such as ~/ca.pem.")
+
+
+_CHECKS: Mapping[str, Callable[..., None]] = {
+    "daemons": _check_addresses,
+    "api_key_variables": _check_variables,
+    "ca_file": _check_file,
+    "keep_alive": _check_kept,
+}
+_EXAMPLES: Mapping[str, str] = {
+    "default_model": 'default_model = "demo"',
+    "stream": "stream = true",
+    "daemons": 'daemons = ["http://192.168.1.5:8080"]',
+    "api_key_variables": 'api_key_variables = { "http://192.168.1.5:8080" = "MY_SERVER_KEY" }',
+    "ca_file": 'ca_file = "/path/to/ca.pem"',
+    "keep_alive": 'keep_alive = "10m"',
+}
 
 
 def _project_settings(folder: Path) -> dict[str, object]:

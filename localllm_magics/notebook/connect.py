@@ -24,8 +24,9 @@ def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
     while daemon.is_loading:
         time.sleep(_POLL_SECONDS)
         daemon = inspect_daemon(address, session.settings, is_named=True, seconds=_SECONDS)
-    if address.url not in config.daemons:
+    if address not in map(Address.from_text, config.daemons):
         config.daemons = [*config.daemons, address.url]
+    session.listed = tuple(dict.fromkeys([*session.listed, *(info.reference for info in daemon.models)]))
     if len(daemon.models) == 1:
         session.use(daemon.models[0].reference, LoadOptions())
     return ModelList(daemon.models, notes=(_sentence(daemon),))

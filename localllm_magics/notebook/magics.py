@@ -33,6 +33,7 @@ class Magics:
         self.session = session
         self.config = config
         config.observe(self._apply_settings, names=list(DAEMON_SETTINGS))
+        self._apply_settings()
         self._shell = shell
         self._asker = Asker(shell, session)
 
@@ -66,16 +67,18 @@ class Magics:
     def load(self, reference: str | None, options: LoadOptions) -> None:
         """Bring a model into memory, showing how far it is."""
         model = self.session.use(reference, options, self.config.default_model)
-        if not (self._is_kernel and self.config.is_streaming):
-            model.load()
-            return
-        bar = LoadBar(self._shell, model)
+        is_shown = self._is_kernel and self.config.is_streaming
+        bar = LoadBar(self._shell, model) if is_shown else None
         try:
-            model.load(bar.show)
+            model.load(None if bar is None else bar.show)
         except BaseException as exc:
-            bar.end("stopped" if isinstance(exc, KeyboardInterrupt) else "failed")
+            if bar is not None:
+                bar.end("stopped" if isinstance(exc, KeyboardInterrupt) else "failed")
+            if isinstance(exc, LocalLLMError):
+                self.session.drop(model, exc)
             raise
-        bar.end("loaded")
+        if bar is not None:
+            bar.end("loaded")
 
     def pull(self, reference: str) -> None:
         """Have a server get a model, showing how far it is."""

@@ -1,7 +1,12 @@
 import json
+import re
 from dataclasses import replace
 
+import mistune
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from localllm_magics.core.completion import MIME_TYPE, Completion, ErrorRecord, ModelUsed, Stats, Versions
 from localllm_magics.core.request import Sampling
@@ -38,6 +43,44 @@ DONE = Completion(
 )
 FAILED = replace(
     DONE, finish_reason="error", error=ErrorRecord(kind="stream_broken", message="It <b>broke</b>.", hint="Try again.")
+)
+MARKUP = (
+    *"details /details summary /summary script b /b pre !-- --".split(),
+    *(
+        "<",
+        ">",
+        "</",
+        "</details>",
+        "<details>",
+        "</summary>",
+        "```",
+        "~~~~",
+        "`",
+        "\n",
+        "\n\n",
+        "    ",
+        "> ",
+        "- ",
+        "1. ",
+    ),
+    *(
+        "<!--",
+        "-->",
+        "<![CDATA[",
+        "]]>",
+        "<?",
+        "?>",
+        "$$",
+        "\\[",
+        "&lt;",
+        "&#60;",
+        "<script>",
+        "<pre>",
+        "---",
+        "# ",
+        "| a |",
+    ),
+    *("[x]: http://a", "\\", "\u2028", "\r", "\x1b[2J", "word"),
 )
 FOOT = "demo · CPU · 8 tokens · 4.0 tok/s · first token 0.33 s · context 38 of 1024"
 
@@ -203,3 +246,36 @@ def test_rates_are_tokens_by_seconds(stats: Stats, rates: tuple[float, float]) -
 
 def test_notices_make_no_other_completion() -> None:
     assert replace(DONE, notices=("Slow.",)) == DONE
+
+
+def test_reasoning_is_folded_above_the_answer() -> None:
+    thought = replace(DONE, reasoning="First *this*.\n\nThen that.\n")
+
+    assert thought.to_markdown() == (
+        "<details><summary>Reasoning</summary>\n\nFirst *this*.\n\nThen that.\n\n</details>\n\n"
+        f"Because *it* is.\n\nSo.\n\n<sub>{FOOT}</sub>"
+    )
+    assert thought.to_plain() == DONE.to_plain()
+    assert thought.to_json()["reasoning"] == "First *this*.\n\nThen that.\n"
+
+
+def test_reasoning_without_an_answer_is_shown() -> None:
+    thought = replace(DONE, reasoning="Hm", text="", finish_reason="stopped")
+
+    assert thought.to_markdown().startswith("<details><summary>Reasoning</summary>\n\nHm\n\n</details>\n\n<sub>")
+
+
+def tags(page: str) -> list[str]:
+    """The tags of our own block, as PAGE has them."""
+    return re.findall(r"</?(?:details|summary|sub)>|@@", page)
+
+
+@given(st.lists(st.sampled_from(MARKUP), max_size=12).map("".join))
+def test_no_reasoning_leaves_its_block(reasoning: str) -> None:
+    markdown = replace(DONE, reasoning=f"x{reasoning}", text="@@").to_markdown()
+
+    expected = ["<details>", "<summary>", "</summary>", "</details>", "@@", "<sub>", "</sub>"]
+    pages = [MarkdownIt("commonmark", {"html": True}).render(markdown), str(mistune.html(markdown))]
+    assert [tags(page) for page in pages] == [expected, expected]
+    allowed = r"<(?!/?(?:details|summary|sub|p|br|hr|pre|code|em|strong|ul|ol|li|blockquote|h[1-6]|span)\b)[A-Za-z/!?]"
+    assert [re.findall(allowed, page) for page in pages] == [[], []]

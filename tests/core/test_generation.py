@@ -117,3 +117,23 @@ def test_the_end_is_kept() -> None:
 
 def test_its_repr_shows_where_it_stands() -> None:
     assert repr(generation_in(State.GENERATING)) == "<Generation 7 generating, 1 tokens>"
+
+
+@pytest.mark.parametrize(
+    ("events", "is_estimated"),
+    [
+        pytest.param([], False, id="nothing yet"),
+        pytest.param([TextDelta("a", 1)], False, id="counted"),
+        pytest.param([TextDelta("a", 1, estimated=True)], True, id="not counted"),
+        pytest.param([ReasoningDelta("a", 1, estimated=True)], True, id="reasoning that was not counted"),
+        pytest.param([ReasoningDelta("a", 1, estimated=True), TextDelta("b", 1)], True, id="counted from then on"),
+        pytest.param([TextDelta("a", 1), TextDelta("b", 1, estimated=True)], True, id="counted so far"),
+    ],
+)
+def test_one_guess_makes_the_sum_an_estimate(events: list[Event], is_estimated: bool) -> None:
+    generation = Generation("7")
+
+    for event in events:
+        generation.feed(event)
+
+    assert generation.is_estimated is is_estimated

@@ -2,8 +2,10 @@
 
 import atexit
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
@@ -12,7 +14,28 @@ from traitlets.config import Config
 
 from localllm_magics import load_ipython_extension, unload_ipython_extension
 from localllm_magics.model import Model
+from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.testing import scripted_model
+from tests.daemon.faults import FaultServer, InTurn, Steps
+from tests.daemon.llama_server import LlamaServer, llama_server_program
+from tests.daemon.ollama_stand_in import OllamaStandIn
+from tests.daemon.waiting import wait_until
+
+T = TypeVar("T")
+DEMO = Path(__file__).parents[2] / "localllm_magics" / "demo" / "demo.gguf"
+
+
+def found_in_time(look: Callable[[], T], words: str) -> T:
+    """What LOOK finds once WORDS are in it: a busy machine may not answer in the half second that servers have."""
+    found = [look()]
+
+    def has_words() -> bool:
+        if words not in str(found[-1]):
+            found.append(look())
+        return words in str(found[-1])
+
+    wait_until(has_words, f"{words} in {found[-1]}")
+    return found[-1]
 
 
 @pytest.fixture
@@ -58,3 +81,36 @@ def says(shell: InteractiveShell) -> Iterator[Callable[..., Model]]:
     yield start
     for context in reversed(entered):
         context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def config(shell: InteractiveShell) -> LocalLLM:
+    """The settings of the shell."""
+    return next(found for found in shell.configurables if isinstance(found, LocalLLM))
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Iterator[LlamaServer]:
+    """A real llama-server whose model is called `demo`."""
+    with LlamaServer(DEMO, "-c", "2048", "-np", "2", "-t", "1", "-a", "demo") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def one_stand_in() -> Iterator[OllamaStandIn]:
+    with OllamaStandIn(llama_server_program(), DEMO) as server:
+        yield server
+
+
+@pytest.fixture
+def stand_in(one_stand_in: OllamaStandIn) -> OllamaStandIn:
+    """A stand-in for Ollama that has just been started: `demo` is stored, and nothing loaded."""
+    one_stand_in.reset()
+    return one_stand_in
+
+
+@pytest.fixture
+def faulty() -> Iterator[Callable[[Mapping[str, Steps | InTurn]], FaultServer]]:
+    """Start a server that takes the steps of a script."""
+    with ExitStack() as stack:
+        yield lambda script: stack.enter_context(FaultServer(script))

@@ -1,5 +1,6 @@
 """Settings come from pyproject.toml and from %config."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,13 +9,20 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics import load_ipython_extension
 from localllm_magics.core.errors import BadOption, ModelNotFound
+from localllm_magics.engines.daemon.settings import DaemonSettings
 from localllm_magics.model import Model
 from localllm_magics.notebook.config import LocalLLM
+from localllm_magics.session import default_session
 
 
 def project(folder: Path, text: str) -> Path:
     (folder / "pyproject.toml").write_text(text, "utf-8")
     return folder
+
+
+def toml(item: tuple[str, str]) -> str:
+    """A key and its value as an inline table has them."""
+    return " = ".join(map(json.dumps, item))
 
 
 def test_settings_have_defaults(tmp_path: Path) -> None:
@@ -51,8 +59,8 @@ def test_only_the_nearest_project_counts(tmp_path: Path) -> None:
     ("text", "message"),
     [
         pytest.param('[tool.localllm]\ndefaultmodel = "x"\n', "Did you mean default_model?", id="unknown, near"),
-        pytest.param("[tool.localllm]\nzzz = 1\n", "There are default_model, stream.", id="unknown"),
-        pytest.param('[tool.localllm]\nstream = "no"\n', "Write stream = True, for example.", id="wrong type"),
+        pytest.param("[tool.localllm]\nzzz = 1\n", "There are api_key_variables, ca_file, ", id="unknown"),
+        pytest.param('[tool.localllm]\nstream = "no"\n', "Write stream = true.", id="wrong type"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -60,7 +68,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> No
         LocalLLM().read_project(project(tmp_path, text))
 
     assert "[tool.localllm] in pyproject.toml" in caught.value.message
-    assert caught.value.hint == message
+    assert caught.value.hint.startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +108,119 @@ def test_config_magic_lists_the_settings(shell: InteractiveShell, capsys: pytest
 def test_config_command_shows_how_to_change_each(shell: InteractiveShell) -> None:
     table = shell.run_line_magic("llm", "config")
 
-    assert table.rows[0][::3] == ("default_model", "%config LocalLLM.default_model = 'demo'")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["default_model"][-1] == "%config LocalLLM.default_model = 'demo'"
+    assert rows["daemons"][-1] == "%config LocalLLM.daemons = []"
+    assert list(rows) == ["api_key_variables", "ca_file", "daemons", "default_model", "keep_alive", "stream"]
     assert all(all(row) for row in table.rows)
+
+
+def test_servers_can_be_set_in_a_project(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    settings = LocalLLM()
+    project(
+        tmp_path,
+        f"""[tool.localllm]
+daemons = ["http://192.168.1.5:8080/v1"]
+api_key_variables = {{ "http://192.168.1.5:8080" = "MY_SERVER_KEY" }}
+ca-file = {str(authority)!r}
+keep_alive = "1h30m"
+""",
+    )
+
+    settings.read_project(tmp_path)
+
+    assert settings.daemon_settings == DaemonSettings(
+        addresses=("http://192.168.1.5:8080/v1",),
+        key_variables={"http://192.168.1.5:8080": "MY_SERVER_KEY"},
+        ca_file=str(authority),
+        keep_alive="1h30m",
+    )
+
+
+def test_a_certificate_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ca.pem").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    assert LocalLLM(ca_file="~/ca.pem").daemon_settings.ca_file == str(tmp_path / "ca.pem")
+
+
+BAD = [
+    pytest.param("daemons", ["192.168.1.5:8080"], "is no address of a server", "http://127.0.0.1:8080", id="a place"),
+    pytest.param("daemons", ["http://a:b@c"], "no user and no password", "LOCALLLM_API_KEY", id="a password"),
+    pytest.param("daemons", 5, "daemons cannot be 5", "daemons = [", id="no list"),
+    pytest.param("api_key_variables", {"x": "KEY"}, "is no address of a server", "http://", id="a key's place"),
+    pytest.param("api_key_variables", {"http://a": "sk-5ec-ret"}, "http://a is no name", "MY_SERVER_KEY", id="a key"),
+    pytest.param("api_key_variables", "5ec-ret", "api_key_variables cannot be this", "MY_SERVER_KEY", id="a bare key"),
+    pytest.param("ca_file", "gone.pem", "There is no file gone.pem", "~/ca.pem", id="no file"),
+    pytest.param("keep_alive", "ten minutes", "keep_alive cannot be 'ten minutes'", "10m", id="words"),
+    pytest.param("keep_alive", "10 m", "keep_alive cannot be '10 m'", "10m", id="a space"),
+    pytest.param("keep_alive", 5, "keep_alive cannot be 5", 'keep_alive = "10m"', id="a number"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message", "hint"), BAD)
+def test_a_bad_value_for_servers_is_refused_with_a_hint(
+    tmp_path: Path, name: str, value: object, message: str, hint: str
+) -> None:
+    written = json.dumps(value) if not isinstance(value, dict) else "{ " + ", ".join(map(toml, value.items())) + " }"
+    settings = LocalLLM()
+
+    with pytest.raises(BadOption) as caught:
+        settings.read_project(project(tmp_path, f"[tool.localllm]\n{name} = {written}\n"))
+
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert "5ec-ret" not in str(caught.value)
+    assert settings.daemon_settings == DaemonSettings()
+
+
+@pytest.mark.parametrize(("name", "value", "message", "hint"), BAD)
+def test_a_bad_value_leaves_the_setting_as_it_was(
+    shell: InteractiveShell, config: LocalLLM, name: str, value: object, message: str, hint: str
+) -> None:
+    before = getattr(config, name)
+
+    shell.run_cell(f"%config LocalLLM.{name} = {value!r}")
+    shell.run_cell("%config LocalLLM.keep_alive = '5m'")
+
+    assert getattr(config, name) == before if name != "keep_alive" else "5m"
+    assert default_session().settings == DaemonSettings(keep_alive="5m")
+
+
+@pytest.mark.parametrize("value", ["", "300", "-1", "10m", "1h30m", "1.5h", "500ms"])
+def test_a_time_is_written_as_ollama_reads_it(value: str) -> None:
+    assert LocalLLM(keep_alive=value).daemon_settings.keep_alive == value
+
+
+def test_settings_reach_the_servers_at_once(shell: InteractiveShell) -> None:
+    shell.run_cell("%config LocalLLM.keep_alive = '7m'")
+
+    assert default_session().settings.keep_alive == "7m"
+
+
+def test_settings_of_a_profile_reach_the_servers(bare_shell: InteractiveShell) -> None:
+    bare_shell.config.LocalLLM.keep_alive = "9m"
+
+    load_ipython_extension(bare_shell)
+
+    assert default_session().settings.keep_alive == "9m"
+
+
+def test_a_key_is_never_shown(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_SERVER_KEY", "5ec-ret")
+    shell.run_cell("%config LocalLLM.api_key_variables = {'http://127.0.0.1:9': 'MY_SERVER_KEY'}")
+
+    shell.run_cell("%config LocalLLM")
+    table = shell.run_line_magic("llm", "config")
+
+    shown = f"{table}{table.to_markdown()}{capsys.readouterr().out}{default_session().settings!r}"
+    assert "MY_SERVER_KEY" in shown
+    assert "5ec-ret" not in shown
 
 
 @pytest.mark.parametrize("value", ["off", "OFF", "0", "false", "no"])

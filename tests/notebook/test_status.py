@@ -3,7 +3,7 @@
 import pytest
 
 from localllm_magics.core.completion import ModelUsed
-from localllm_magics.core.events import Done, Event, Loading, Pending, Reading, TextDelta
+from localllm_magics.core.events import Done, Event, Loading, Pending, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request, to_messages
@@ -32,8 +32,11 @@ class Watched:
     ("events", "line"),
     [
         pytest.param([], "demo · pending", id="nothing yet"),
-        pytest.param([Pending()], "demo · pending", id="pending"),
-        pytest.param([Loading(0.0)], "demo · loading · 0%", id="loading"),
+        pytest.param([Pending()], "demo · pending · 2 s", id="pending"),
+        pytest.param([Loading(0.0)], "demo · loading · 0 s", id="loading, nobody tells how far"),
+        pytest.param([Loading(0.0), Loading(0.0)], "demo · loading · 2 s", id="loading on, nobody tells how far"),
+        pytest.param([Reading(0, 0)], "demo · reading · 0 s", id="reading, nobody tells how far"),
+        pytest.param([Reading(0, 0), Reading(0, 0)], "demo · reading · 2 s", id="reading on, nobody tells how far"),
         pytest.param([Loading(0.0), Loading(0.426)], "demo · loading · 43%", id="loading on"),
         pytest.param([Reading(0, 1200)], "demo · reading · 0 of 1,200 tokens", id="reading, no rate yet"),
         pytest.param(
@@ -50,6 +53,26 @@ class Watched:
             [TextDelta("a", 1), TextDelta("b", 1999)],
             "demo · generating · 2,000 tokens · 1000.0 tok/s · first token 2.00 s",
             id="generating",
+        ),
+        pytest.param(
+            [TextDelta("a", 1, estimated=True), TextDelta("b", 1999, estimated=True)],
+            "demo · generating · ~2,000 tokens · ~1000.0 tok/s · first token 2.00 s",
+            id="generating, not counted",
+        ),
+        pytest.param(
+            [TextDelta("a", 1, estimated=True), TextDelta("b", 3)],
+            "demo · generating · ~4 tokens · ~2.0 tok/s · first token 2.00 s",
+            id="generating, counted in part",
+        ),
+        pytest.param(
+            [ReasoningDelta("a", 1), ReasoningDelta("b", 3)],
+            "demo · generating · 4 tokens of reasoning · 2.0 tok/s · first token 2.00 s",
+            id="reasoning",
+        ),
+        pytest.param(
+            [ReasoningDelta("a", 2, estimated=True), TextDelta("b", 2, estimated=True)],
+            "demo · generating · ~4 tokens · ~2.0 tok/s · first token 2.00 s",
+            id="an answer after reasoning",
         ),
     ],
 )

@@ -20,7 +20,7 @@ class Address:
     """A server's place; HOST has no brackets, PATH no slash at its end.
 
     A server that binds every interface (`0.0.0.0`, `::`) is reached on this machine's own, and so is `localhost`,
-    which most servers mean as 127.0.0.1.
+    which most servers mean as 127.0.0.1; for TLS the name is kept, as a certificate may hold nothing else.
     """
 
     scheme: str
@@ -35,23 +35,23 @@ class Address:
         Raises:
             BadOption: It is no URL of a server.
         """
-        url = text.strip()
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as exc:
-            raise BadOption(f"{text!r} is no address: {exc}.", _EXAMPLE) from exc
-        if parts.scheme not in _PORTS or not parts.hostname or not _HOST.fullmatch(parts.hostname.replace(":", ".")):
-            raise BadOption(f"{text!r} is no address of a server.", _EXAMPLE)
-        if "@" in parts.netloc:
+        if "@" in text:  # looked for first, so that no message shows a password
             raise BadOption(
                 "An address holds no user and no password: it would be saved in the notebook.",
                 "Put the key into the environment variable LOCALLLM_API_KEY.",
             )
+        try:
+            parts = urlsplit(text.strip())
+            port = parts.port
+        except ValueError as exc:
+            raise BadOption(f"{text!r} is no address: {exc}.", _EXAMPLE) from exc
+        if parts.scheme not in _PORTS or not _HOST.fullmatch((parts.hostname or "").replace(":", ".")) or port == 0:
+            raise BadOption(f"{text!r} is no address of a server.", _EXAMPLE)
         if parts.query or parts.fragment:
             raise BadOption("An address of a server ends with its path, without ? and #.", _EXAMPLE)
         path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
-        return cls(parts.scheme, _connectable(parts.hostname), port or _PORTS[parts.scheme], path)
+        host = _connectable(parts.hostname or "", parts.scheme)
+        return cls(parts.scheme, host, port or _PORTS[parts.scheme], path)
 
     @classmethod
     def from_ollama_host(cls, text: str) -> "Address":
@@ -67,9 +67,10 @@ class Address:
         else:
             default = _PORTS.get(scheme, OLLAMA_PORT)
         place, _, path = rest.partition("/")
-        host, port = _split_port(place, default)
+        # A password, which Ollama itself could not use, is neither sent nor shown.
+        host, port = _split_port(place.rpartition("@")[2], default)
         known = scheme if scheme in _PORTS else "http"
-        return cls(known, _connectable(host or "127.0.0.1"), port, f"/{path}".rstrip("/"))
+        return cls(known, _connectable(host or "127.0.0.1", known), port, f"/{path}".rstrip("/"))
 
     @property
     def url(self) -> str:
@@ -87,7 +88,7 @@ class Address:
         try:
             return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
         except ValueError:
-            return self.host.lower().rstrip(".").endswith(".localhost")
+            return f".{self.host.lower()}".rstrip(".").endswith(".localhost")
 
     @property
     def alternatives(self) -> tuple["Address", ...]:
@@ -103,8 +104,10 @@ def ollama_address(environment: Mapping[str, str] = os.environ) -> Address:
     return Address.from_ollama_host(environment.get("OLLAMA_HOST", ""))
 
 
-def _connectable(host: str) -> str:
-    own = {"localhost": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+def _connectable(host: str, scheme: str) -> str:
+    own = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+    if scheme == "http":
+        own["localhost"] = "127.0.0.1"
     return own.get(host.lower().rstrip("."), host)
 
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
-from localllm_magics.core.events import Done, Event, Failed, ReasoningDelta, TextDelta
+from localllm_magics.core.events import Done, Event, Failed, Loading, ReasoningDelta, TextDelta
 from localllm_magics.core.recorder import Counts, Recorder
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import Cut, Exchange
@@ -66,7 +66,8 @@ def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], Event | Non
             continue
         next_look = waited + max(_FIRST_LOOK, waited / 4)
         event = watch.look()
-        if event is not None and event != last:
+        has_gone_back = isinstance(event, Loading) and not isinstance(last, Loading | None)  # which no generation does
+        if event is not None and event != last and not has_gone_back:
             yield event
             last = event
 
@@ -92,9 +93,20 @@ class _Watch:
 
 
 def read_answer(
-    records: Iterator[Record | Malformed], reading: Reading, recorder: Recorder, where: str
+    records: Iterator[Record | Malformed],
+    reading: Reading,
+    recorder: Recorder,
+    where: str,
+    redact: Callable[[str], str] = str,
 ) -> Iterator[Event]:
     """The events of an answer whose head is there, without the terminal one; what broke it off is raised.
+
+    Args:
+        records: The answer.
+        reading: Understands it.
+        recorder: Takes it down.
+        where: The server.
+        redact: Takes secrets out of a text.
 
     Raises:
         LocalLLMError: It broke off.
@@ -102,9 +114,8 @@ def read_answer(
     """
     for record in _until_end(records, reading):
         if isinstance(record, Malformed):
-            raise StreamBroken(
-                f"{where} sent what cannot be read: {record.reason}: {record.excerpt!r}", "Is it a model server?"
-            )
+            said = redact(record.excerpt)
+            raise StreamBroken(f"{where} sent what cannot be read: {record.reason}: {said!r}", "Is it a model server?")
         for event in reading.feed(record):
             _record(event, recorder)
             yield event

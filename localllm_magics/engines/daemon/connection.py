@@ -11,6 +11,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,13 +19,20 @@ from types import TracebackType
 
 import httpx
 
-from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, LocalLLMError, SetupError
+from localllm_magics.core.errors import (
+    BadOption,
+    DaemonError,
+    DaemonNotReachable,
+    LocalLLMError,
+    SetupError,
+    StreamBroken,
+)
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.daemon.address import Address
 from localllm_magics.engines.daemon.keys import find_key
 from localllm_magics.engines.daemon.settings import DaemonSettings
-from localllm_magics.engines.daemon.transport_errors import translated
+from localllm_magics.engines.daemon.transport_errors import BYPASS_PROXY, translated
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
@@ -32,6 +40,7 @@ ANSWER_SECONDS = 10.0
 SILENT_SECONDS = 600.0
 """So long a server may be busy with a request, or with the next token, without a byte."""
 _MOST_BYTES = 64 * 2**20
+_MOST_REFUSAL_BYTES = 64 * 2**10
 _TICK = 0.05
 
 
@@ -87,18 +96,21 @@ class Connection:
     def ask(
         self, method: str, path: str, body: object = None, *, stop: Stop | None = None, seconds: float = ANSWER_SECONDS
     ) -> Reply:
-        """Send a request and wait for the whole answer.
+        """Send a request and wait for the whole answer, at most SECONDS once connected.
 
         Raises:
             LocalLLMError: There is no answer.
             Cut: STOP was set.
         """
         stop = stop or Stop()
+        until = time.monotonic() + CONNECT_SECONDS + seconds
         with Exchange(self, method, path, body, seconds=seconds) as exchange, stop.telling(exchange.cut):
             while not exchange.wait(_TICK):
                 if stop.is_set():
                     raise Cut
-            return exchange.read_all()
+                if time.monotonic() > until:
+                    raise translated(httpx.ReadTimeout("no answer"), self.address, answered=False)
+            return exchange.read_all(until)
 
     def redact(self, text: str) -> str:
         """TEXT of a server without our key in it."""
@@ -185,22 +197,41 @@ class Exchange:
         if self._is_cut:
             raise Cut
 
-    def read_all(self) -> Reply:
-        """The whole answer, the second time too.
+    def read_all(self, until: float = float("inf")) -> Reply:
+        """The whole answer, the second time too; of a refusal so much as can matter.
+
+        Args:
+            until: When `time.monotonic` is past it, a server that still sends is given up.
 
         Raises:
             LocalLLMError: There is none, it broke off, or it is too large.
             Cut: The exchange was broken off.
         """
         if self._reply is None:
-            response, body = self.response, bytearray()
+            response = self.response
+            body = self._whole(until) if response.status_code == 200 else self._start(until)
+            self._reply = Reply(response.status_code, response.headers, body)
+        return self._reply
+
+    def _whole(self, until: float) -> bytes:
+        body, url = bytearray(), self._connection.address.url
+        for chunk in self.chunks():
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                raise DaemonError(f"{url} sends more than {_MOST_BYTES >> 20} MB at once.", "Is it a model server?")
+            if time.monotonic() > until:
+                raise DaemonNotReachable(f"{url} answers too slowly.", "It may be busy: look into its log.")
+        return bytes(body)
+
+    def _start(self, until: float) -> bytes:
+        """The start of the body, as far as it comes: the status says the most."""
+        body = bytearray()
+        with contextlib.suppress(StreamBroken):
             for chunk in self.chunks():
                 body += chunk
-                if len(body) > _MOST_BYTES:
-                    most = f"{_MOST_BYTES >> 20} MB"
-                    raise DaemonError(f"{self._connection.address.url} sends more than {most} at once.", "")
-            self._reply = Reply(response.status_code, response.headers, bytes(body))
-        return self._reply
+                if len(body) >= _MOST_REFUSAL_BYTES or time.monotonic() > until:
+                    break
+        return bytes(body)
 
     def _raise(self, error: BaseException | None) -> None:
         if self._is_cut:
@@ -208,7 +239,9 @@ class Exchange:
         assert error is not None  # noqa: S101 - opened without an answer
         if isinstance(error, LocalLLMError):
             raise error
-        raise translated(error, self._connection.address, answered=self._response is not None) from error
+        ours = translated(error, self._connection.address, answered=self._response is not None)
+        # A server's words may be in it, and our key in those.
+        raise type(ours)(self._connection.redact(ours.message), ours.hint) from error
 
     def _open(self) -> None:
         try:
@@ -223,30 +256,42 @@ class Exchange:
                 self._close()
 
     def _send(self) -> httpx.Response:
-        alternatives = self._connection.address.alternatives
-        for number, address in enumerate(alternatives, 1):
-            try:
-                return self._send_to(address)
-            except httpx.ConnectError:
-                if number == len(alternatives) or self._handle is not None:
-                    raise
+        first, *others = self._connection.address.alternatives
+        try:
+            return self._send_to(first)
+        except httpx.ConnectError:
+            for address in others:
+                if self._handle is not None or self._is_cut:
+                    break
                 self._close()
-        raise DaemonNotReachable(f"{self._connection.address.url} has no address.", "")
+                with contextlib.suppress(httpx.ConnectError):
+                    return self._send_to(address)
+            raise  # what the address said that the user knows
 
     def _send_to(self, address: Address) -> httpx.Response:
         method, path, body = self._what
-        self._client = _client(replace(self._connection, address=address), self._seconds)
+        proxy = _proxy(address)
+        self._client = _client(replace(self._connection, address=address), proxy, self._seconds)
         # The name that was asked for, as servers check it, with the place that answers to it.
         headers = {} if address == self._connection.address else {"Host": self._connection.address.place}
+        # Not httpx's own JSON, which stops at half a character.
+        content = None if body is None else json.dumps(body).encode()
+        if content is not None:
+            headers["Content-Type"] = "application/json"
         extensions = {"trace": self._trace}
         request = self._client.build_request(
-            method, f"{address.url}{path}", json=body, headers=headers, extensions=extensions
+            method, f"{address.url}{path}", content=content, headers=headers, extensions=extensions
         )
-        return self._client.send(request, stream=True)
+        try:
+            return self._client.send(request, stream=True)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+            if proxy is None or self._handle is not None:
+                raise
+            raise httpx.ProxyError(str(exc)) from exc
 
     def _trace(self, event: str, info: Mapping[str, object]) -> None:
         """Take a handle on the connection when it stands; httpcore calls this at each step."""
-        if event != "connection.connect_tcp.complete":
+        if not event.endswith(".connect_tcp.complete"):
             return
         stream = info["return_value"]
         found = stream.get_extra_info("socket")  # type: ignore[attr-defined] # httpcore.NetworkStream
@@ -266,23 +311,24 @@ class Exchange:
                 self._handle = None
 
 
-def _client(connection: Connection, seconds: float) -> httpx.Client:
+def _client(connection: Connection, proxy: str | None, seconds: float) -> httpx.Client:
     headers = {"User-Agent": f"localllm-magics/{__version__}", "Accept-Encoding": "identity"}
     if connection.key is not None:
         if not (connection.key.isascii() and connection.key.isprintable()):
             raise BadOption("The API key has characters that no key can have.", "Set its variable again.")
         headers["Authorization"] = f"Bearer {connection.key}"
+    verify = _tls(connection)
     try:
         return httpx.Client(
             headers=headers,
-            verify=_tls(connection),
-            proxy=_proxy(connection.address),
+            verify=verify,
+            proxy=proxy,
             # Nothing of the environment: a proxy would be used for this machine's own servers too.
             trust_env=False,
             timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS, write=30.0),
         )
-    except (ImportError, ValueError) as exc:
-        raise SetupError(f"The proxy of the environment cannot be used: {exc}", "Unset it, or set NO_PROXY.") from exc
+    except (ImportError, ValueError, httpx.InvalidURL) as exc:
+        raise SetupError(f"The proxy of the environment cannot be used: {exc}", BYPASS_PROXY) from exc
 
 
 def _tls(connection: Connection) -> ssl.SSLContext | bool:
@@ -293,7 +339,7 @@ def _tls(connection: Connection) -> ssl.SSLContext | bool:
     if connection.ca_file:
         try:
             context.load_verify_locations(connection.ca_file)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             raise SetupError(
                 f"The certificates in {connection.ca_file} cannot be read: {exc}", "Type: %config LocalLLM.ca_file = ''"
             ) from exc
@@ -303,4 +349,6 @@ def _tls(connection: Connection) -> ssl.SSLContext | bool:
 def _proxy(address: Address) -> str | None:
     if address.is_loopback or urllib.request.proxy_bypass(address.host):
         return None
-    return urllib.request.getproxies().get(address.scheme)
+    proxies = urllib.request.getproxies()
+    found = proxies.get(address.scheme) or proxies.get("all")
+    return found if found is None or "://" in found else f"http://{found}"

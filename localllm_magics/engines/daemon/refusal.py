@@ -11,6 +11,7 @@ from localllm_magics.core.errors import (
     BadOption,
     DaemonBusy,
     DaemonError,
+    DaemonNotReachable,
     EngineCrashed,
     LoadFailed,
     LocalLLMError,
@@ -25,7 +26,10 @@ from localllm_magics.engines.daemon.address import Address
 from localllm_magics.engines.daemon.keys import VARIABLE
 
 _MOST_WORDS = 300
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_MOST_WRAPPINGS = 6
+_NO_REASON = "no reason given"
+_TO_SET_KEY = f'Set the key in a terminal before Jupyter starts: export {VARIABLE}="…"'
+_TITLE = re.compile(r"<title[^>]{0,100}>(.{0,300}?)</title", re.IGNORECASE | re.DOTALL)
 _TOO_LONG = re.compile(
     r"exceeds? the available context|context length|context_length_exceeded|prompt is too long|longer than the context",
     re.IGNORECASE,
@@ -37,6 +41,12 @@ _CAUSES: tuple[tuple[re.Pattern[str], type[LocalLLMError], str, str], ...] = (
         ModelNotInDaemon,
         "does not have {model}",
         "",
+    ),
+    (
+        re.compile(r"HTTP request.{0,20} to (an )?HTTPS", re.IGNORECASE),
+        DaemonNotReachable,
+        "wants TLS",
+        "Write its address with https://.",
     ),
     (
         re.compile(r"not support thinking", re.IGNORECASE),
@@ -104,40 +114,43 @@ class Words:
     context: int | None = None
 
     @classmethod
-    def from_value(cls, value: object) -> "Words":
-        """The error in VALUE: a text, an object, a list of them, or JSON once more inside a text."""
-        for _ in range(4):
-            if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
-                value = _parsed(value)
-            elif isinstance(value, list) and value:
-                value = value[0]
-            elif isinstance(value, dict) and (inner := _first(value, "error", "detail")) is not None:
-                value = inner
+    def from_value(cls, value: object, redact: Callable[[str], str] = str) -> "Words":
+        """The error in VALUE: a text, an object, a list of them, or JSON once more inside a text.
+
+        Args:
+            value: What the server said.
+            redact: Takes secrets out of a text.
+        """
+        for _ in range(_MOST_WRAPPINGS):
+            value = _unwrapped(value)
         if not isinstance(value, dict):
-            return cls(message="" if value is None else _bounded(str(value)))
+            return cls(message="" if value is None else _bounded(redact(_written(value))))
+        code = value.get("code")
+        kind = code if isinstance(code, str) else value.get("type")
         return cls(
-            message=_bounded(str(_first(value, "message", "msg") or json.dumps(value))),
-            kind=str(_first(value, "code", "type") if isinstance(value.get("code"), str) else value.get("type") or ""),
-            prompt_tokens=_whole(value.get("n_prompt_tokens")),
-            context=_whole(value.get("n_ctx")),
+            message=_bounded(redact(_written(_first(value, "message", "msg") or value))),
+            kind=_bounded(kind) if isinstance(kind, str) else "",
+            prompt_tokens=_count(value.get("n_prompt_tokens")),
+            context=_count(value.get("n_ctx")),
         )
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, asked: Asked) -> LocalLLMError:
     """The error that an answer with STATUS, which is not 200, stands for."""
     text = body[: 64 * 1024].decode("utf-8", "replace")
-    if "html" in headers.get("content-type", "").lower() or text.lstrip()[:1] == "<":
-        return web_page(status, text, asked)
-    words = Words.from_value(text)
+    is_page = "html" in headers.get("content-type", "").lower() or text.lstrip()[:1] == "<"
+    words = Words(message=_title(text, asked)) if is_page else Words.from_value(text, asked.redact)
     if 300 <= status < 400:
-        target = _bounded(headers.get("location", "nowhere"))
-        url = asked.address.url
-        return DaemonError(f"{url} sends on to {target}, which was not followed.", "If you trust it, use that address.")
-    if status in (401, 403, 407):
-        return _denied(status, asked.redact(words.message), asked)
-    if status == 429 or (status == 503 and "loading" not in words.message.lower()):
-        return _busy(status, headers, asked.redact(words.message), asked)
-    return _by_words(words, asked) or _by_status(status, asked.redact(words.message) or "no reason given", asked)
+        target = _bounded(asked.redact(headers.get("location", "nowhere")))
+        what = f"{asked.address.url} redirects to {target}, which was not followed."
+        return DaemonError(what, "If you trust it, use that address.")
+    if status in (401, 407) or (status == 403 and not is_page):
+        return _denied(status, words.message, asked)
+    if status == 429 or (status == 503 and not is_page and "loading" not in words.message.lower()):
+        return _busy(status, headers, words.message, asked)
+    if is_page:
+        return web_page(status, text, asked)
+    return _by_words(words, asked) or _by_status(status, words.message or _NO_REASON, asked)
 
 
 def checked(status: int, headers: Mapping[str, str], body: bytes, asked: Asked) -> None:
@@ -150,20 +163,21 @@ def checked(status: int, headers: Mapping[str, str], body: bytes, asked: Asked) 
 
 def broken_off(value: object, asked: Asked) -> LocalLLMError:
     """The error of an error record in the middle of an answer."""
-    words = Words.from_value(value)
+    words = Words.from_value(value, asked.redact)
     known = _by_words(words, asked)
     if known is not None:
         return known
-    message = asked.redact(words.message) or "no reason given"
-    return StreamBroken(f"{asked.address.url} broke off: {message}", "The text so far is kept. Ask again.")
+    return StreamBroken(
+        f"{asked.address.url} broke off: {words.message or _NO_REASON}", "The text so far is kept. Ask again."
+    )
 
 
 def web_page(status: int, text: str, asked: Asked) -> LocalLLMError:
     """The error of an answer that is a page for people: of a proxy, a login, or another program."""
-    found = _TITLE.search(text)
-    title = f" ({_bounded(html.unescape(found[1]))!r})" if found else ""
+    title = _title(text, asked)
+    named = f" ({title!r})" if title else ""
     return DaemonError(
-        f"{asked.address.url} answered with a web page{title}, status {status}, and not as a model server.",
+        f"{asked.address.url} answered with a web page{named}, status {status}, and not as a model server.",
         "Is a proxy or a login in between, or another program on that port?",
     )
 
@@ -174,7 +188,7 @@ def _by_words(words: Words, asked: Asked) -> LocalLLMError | None:
         return _too_long(words, asked)
     for pattern, error, sentence, hint in _CAUSES:
         if pattern.search(text):
-            message = f"{asked.address.url} {sentence.format(model=asked.model)}: {asked.redact(words.message)}"
+            message = f"{asked.address.url} {sentence.format(model=asked.model)}: {words.message or words.kind}"
             return error(message, hint or asked.to_get_model)
     return None
 
@@ -193,14 +207,15 @@ def _by_status(status: int, message: str, asked: Asked) -> LocalLLMError:
 
 def _busy(status: int, headers: Mapping[str, str], message: str, asked: Asked) -> DaemonBusy:
     after = headers.get("retry-after", "")
-    hint = f"Try again after {after} seconds." if after.isdigit() else "Try again in a moment."
-    return DaemonBusy(f"{asked.address.url} is busy (status {status}): {message or 'no reason given'}", hint)
+    is_told = after.isdigit() and len(after) < 6
+    hint = f"Try again after {after} seconds." if is_told else "Try again in a moment."
+    return DaemonBusy(f"{asked.address.url} is busy (status {status}): {message or _NO_REASON}", hint)
 
 
 def _too_long(words: Words, asked: Asked) -> PromptTooLong:
     if words.prompt_tokens is None or words.context is None:
         return PromptTooLong(
-            f"The prompt does not fit into the context: {asked.redact(words.message)}",
+            f"The prompt does not fit into the context: {words.message}",
             f"Shorten it, or raise the context with {asked.to_raise_context}.",
         )
     return PromptTooLong(
@@ -216,29 +231,48 @@ def _denied(status: int, message: str, asked: Asked) -> AccessDenied:
             f"{url} forbids this, without a reason (status 403).",
             "Ollama does so to foreign host names: use 127.0.0.1, or set OLLAMA_HOST where it is started.",
         )
-    return AccessDenied(
-        f"{url} wants a key, or another one (status {status}): {message or 'no reason given'}",
-        f'Set the key in a terminal before Jupyter starts: export {VARIABLE}="…"',
-    )
+    what = "forbids this" if status == 403 else "wants a key, or another one"
+    return AccessDenied(f"{url} {what} (status {status}): {message or _NO_REASON}", _TO_SET_KEY)
 
 
-def _parsed(text: str) -> object:
+def _title(text: str, asked: Asked) -> str:
+    found = _TITLE.search(text)
+    return _bounded(asked.redact(html.unescape(found[1]))) if found else ""
+
+
+def _unwrapped(value: object) -> object:
+    """What VALUE holds if it is only a wrapping, else VALUE."""
+    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
+        try:
+            parsed: object = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+        return parsed
+    if isinstance(value, list) and value:
+        return value[0]
+    return _first(value, "error", "detail") or value if isinstance(value, dict) else value
+
+
+def _written(value: object) -> str:
+    """VALUE as text; one without an end in sight has none."""
+    if isinstance(value, str):
+        return value
     try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return f" {text.strip()}"  # the space keeps it from being tried again
-    return value
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return ""
 
 
 def _first(value: Mapping[object, object], *names: str) -> object:
     return next((value[name] for name in names if value.get(name) not in (None, "")), None)
 
 
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _count(value: object) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
+    return value if is_count else None  # type: ignore[return-value] # a whole number
 
 
 def _bounded(text: str) -> str:
     """TEXT in one line that cannot flood or steer a terminal."""
-    line = " ".join(strip_control(text).split())
+    line = " ".join(strip_control(text[: 10 * _MOST_WORDS]).split())
     return line if len(line) <= _MOST_WORDS else f"{line[:_MOST_WORDS]}…"

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 import httpx
 
-from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, StreamBroken
+from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
 from localllm_magics.engines.daemon.address import OLLAMA_PORT, Address
 
-_TLS_ALERT = "\\x15\\x03"
+BYPASS_PROXY = "Unset HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the host in NO_PROXY."
+_BINARY = "illegal request line"  # in the words of h11: no text begins so, but an alert of TLS does
+_MOST_WORDS = 120
 
 
-def translated(error: BaseException, address: Address, *, answered: bool) -> Exception:
+def translated(error: BaseException, address: Address, *, answered: bool) -> LocalLLMError:
     """ERROR of httpx or the system as one of ours.
 
     Args:
@@ -25,12 +27,13 @@ def translated(error: BaseException, address: Address, *, answered: bool) -> Exc
         return DaemonError(f"Talking to {url} failed: {type(error).__name__}: {error}", "Type: %llm doctor")
     if isinstance(error, httpx.DecodingError):
         return StreamBroken(f"{url} sent an answer that is packed wrongly: {error}", "Ask again.")
-    if isinstance(error, (httpx.ConnectTimeout, httpx.ConnectError)):
+    if isinstance(error, (httpx.ConnectTimeout, httpx.ConnectError, UnicodeError)):
         return _no_connection(error, address)
     if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
         return BadOption(f"{url} cannot be asked: {error}", "Write it like http://127.0.0.1:8080.")
     if isinstance(error, httpx.ProxyError):
-        return DaemonNotReachable(f"The proxy on the way to {url} refused: {error}", "Unset it, or set NO_PROXY.")
+        what = str(error)[:_MOST_WORDS]
+        return DaemonNotReachable(f"The proxy on the way to {url} cannot be used: {what}.", BYPASS_PROXY)
     return _broken(error, address, answered=answered)
 
 
@@ -43,7 +46,7 @@ def how_to_start(address: Address) -> str:
     return f"Start the server, for example: llama-server -m model.gguf --port {address.port}"
 
 
-def _no_connection(error: BaseException, address: Address) -> Exception:
+def _no_connection(error: BaseException, address: Address) -> LocalLLMError:
     causes = list(_causes(error))
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
@@ -51,8 +54,10 @@ def _no_connection(error: BaseException, address: Address) -> Exception:
         return DaemonNotReachable(f"The certificate of {address.url} is not trusted: {tls.verify_message}.", hint)
     if tls is not None:
         plain = f"http://{address.place}{address.path}"
-        return DaemonNotReachable(f"{address.url} does not speak TLS: {tls.reason or tls}.", f"Try {plain}.")
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return DaemonNotReachable(
+            f"{address.url} does not speak TLS: {getattr(tls, 'reason', None) or tls}.", f"Try {plain}."
+        )
+    if any(isinstance(cause, (socket.gaierror, UnicodeError)) for cause in causes):  # not found, or no name at all
         hint = "Check the name; for a server on this machine, write 127.0.0.1."
         return DaemonNotReachable(f"There is no host {address.host}.", hint)
     if isinstance(error, httpx.ConnectTimeout):
@@ -66,7 +71,7 @@ def _no_connection(error: BaseException, address: Address) -> Exception:
     return DaemonNotReachable(what, how_to_start(address))
 
 
-def _broken(error: BaseException, address: Address, *, answered: bool) -> Exception:
+def _broken(error: BaseException, address: Address, *, answered: bool) -> LocalLLMError:
     url = address.url
     if answered:
         what = "said nothing for too long" if isinstance(error, httpx.TimeoutException) else "broke the connection"
@@ -74,10 +79,13 @@ def _broken(error: BaseException, address: Address, *, answered: bool) -> Except
     if isinstance(error, httpx.TimeoutException):
         hint = "It may hang: start it again, or look into its log."
         return DaemonNotReachable(f"{url} takes connections but does not answer.", hint)
-    if isinstance(error, httpx.RemoteProtocolError) and _TLS_ALERT in str(error):
-        return DaemonNotReachable(f"{url} wants TLS.", f"Try https://{address.place}{address.path}.")
+    if address.scheme == "http" and _BINARY in str(error):
+        hint = f"If it wants TLS, try https://{address.place}{address.path}."
+        return DaemonNotReachable(f"{url} does not speak plain HTTP.", hint)
     if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in str(error):
-        return DaemonNotReachable(f"{url} does not speak HTTP: {str(error)[:80]}", "Is it another kind of server?")
+        return DaemonNotReachable(
+            f"{url} does not speak HTTP: {str(error)[:_MOST_WORDS]}", "Is it another kind of server?"
+        )
     return StreamBroken(f"{url} closed the connection before it answered.", "Its log may say why. Ask again.")
 
 
