@@ -174,7 +174,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.raw and len(self.messages) != 1:
-            raise BadOption("--raw continues one text: there can be no system prompt and no other message.", "")
+            raise BadOption(
+                "--raw continues one text: there can be no system prompt and no other message.", "Leave --system out."
+            )
 
 
 def to_messages(prompt: str | Sequence[MessageDict], system: str | None = None) -> tuple[Message, ...]:

@@ -50,6 +50,9 @@ class BrokenEngine:
     def with_options(self, options: LoadOptions) -> "BrokenEngine":
         raise AssertionError("A stream loads nothing anew.")
 
+    def look(self) -> str:
+        return ""
+
     def close(self) -> None:
         pass
 

@@ -1,6 +1,7 @@
 """From the bytes of a server's answer to the events of a generation."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from localllm_magics.core.completion import FinishReason
@@ -9,6 +10,7 @@ from localllm_magics.core.events import Done, Event, Failed, Loading, ReasoningD
 from localllm_magics.core.recorder import Counts, Recorder
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import Cut, Exchange
+from localllm_magics.engines.daemon.refusal import Asked, checked
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
 _FIRST_LOOK = 0.5  # seconds before anybody asks what takes so long
@@ -112,19 +114,32 @@ def read_answer(
         LocalLLMError: It broke off.
         Cut: Somebody stopped it.
     """
-    for record in _until_end(records, reading):
-        if isinstance(record, Malformed):
-            said = redact(record.excerpt)
-            raise StreamBroken(f"{where} sent what cannot be read: {record.reason}: {said!r}", "Is it a model server?")
-        for event in reading.feed(record):
-            _record(event, recorder)
-            yield event
-        if reading.is_complete:
-            break
+    try:
+        for record in _until_end(records, reading):
+            if isinstance(record, Malformed):
+                what = f"{record.reason}: {redact(record.excerpt)!r}"
+                raise StreamBroken(f"{where} sent what cannot be read: {what}", "Is it a model server?")
+            for event in reading.feed(record):
+                _record(event, recorder)
+                yield event
+            if reading.is_complete:
+                break
+    finally:
+        _take_counts(reading.counts, recorder)
     if reading.reason is None:
         raise StreamBroken(f"{where} ended its answer too early.", "The text so far is kept. Ask again.")
-    recorder.counts = reading.counts
-    recorder.estimated = recorder.tokens > 0 and reading.counts.completion_tokens is None
+
+
+def require_answer(exchange: Exchange, asked: Asked) -> None:
+    """Raise what the head of an answer means, unless an answer follows.
+
+    Raises:
+        LocalLLMError: The server refused, or is none.
+        Cut: Somebody stopped it.
+    """
+    response = exchange.response
+    if response.status_code != 200 or "html" in response.headers.get("content-type", "").lower():
+        checked(response.status_code, response.headers, exchange.read_all().body, asked)
 
 
 def ending_well(events: Iterator[Event], recorder: Recorder, stop: Stop) -> Iterator[Event]:
@@ -132,10 +147,8 @@ def ending_well(events: Iterator[Event], recorder: Recorder, stop: Stop) -> Iter
     try:
         yield from events
     except Cut:
-        recorder.estimated = recorder.tokens > 0
         yield Done(recorder.completion("stopped"))
     except LocalLLMError as exc:
-        recorder.estimated = recorder.tokens > 0
         # What breaks because we broke the connection is no failure.
         yield Done(recorder.completion("stopped")) if stop.is_set() else Failed(exc, recorder.completion("error", exc))
 
@@ -150,6 +163,14 @@ def _until_end(records: Iterator[Record | Malformed], reading: Reading) -> Itera
     except StreamBroken:
         if reading.reason is None:
             raise
+
+
+def _take_counts(counts: Counts, recorder: Recorder) -> None:
+    """Prefer the server's COUNTS, as far as they go, to our own."""
+    if counts.timed_tokens is None:
+        counts = replace(counts, timed_tokens=max(recorder.tokens - 1, 0))  # our clock starts at the first
+    recorder.counts = counts
+    recorder.estimated = recorder.tokens > 0 and counts.completion_tokens is None
 
 
 def _record(event: Event, recorder: Recorder) -> None:

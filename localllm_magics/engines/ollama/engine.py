@@ -14,7 +14,13 @@ from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Request, Sampling
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.daemon.answer import ending_well, ndjson_records, read_answer, wait_for_head
+from localllm_magics.engines.daemon.answer import (
+    ending_well,
+    ndjson_records,
+    read_answer,
+    require_answer,
+    wait_for_head,
+)
 from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
 from localllm_magics.engines.daemon.refusal import Asked, checked
 from localllm_magics.engines.ollama import pull, server
@@ -178,9 +184,7 @@ class OllamaEngine:
         self._is_used = True
         with Exchange(self._connection, "POST", path, body) as exchange, stop.telling(exchange.cut):
             yield from wait_for_head(exchange, stop, lambda: Reading(0, 0) if self._is_there(stop) else Loading(0.0))
-            response = exchange.response
-            if response.status_code != 200 or "html" in response.headers.get("content-type", ""):
-                checked(response.status_code, response.headers, exchange.read_all().body, self._asked)
+            require_answer(exchange, self._asked)
             reading = OllamaReading(self._asked, is_cached=is_cached)
             where, redact = self._connection.address.url, self._connection.redact
             yield from read_answer(ndjson_records(exchange.chunks()), reading, recorder, where, redact)

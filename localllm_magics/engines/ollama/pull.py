@@ -80,8 +80,8 @@ def _steps(chunks: Iterator[bytes], connection: Connection, name: str, again: st
             url, said = connection.address.url, connection.redact(record.excerpt)
             raise StreamBroken(f"{url} sent what cannot be read: {record.reason}: {said!r}", again)
         if "error" in record:
-            words = Words.from_value(record["error"]).message or "no reason given"
-            raise _failure(connection.redact(words), connection, name, again)
+            words = Words.from_value(record["error"], connection.redact).message or "no reason given"
+            raise _failure(words, connection, name, again)
         step = sums.add(record)
         yield step
         if step.status == "success":

@@ -19,7 +19,7 @@ from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LoadOptions, Request, Sampling
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.daemon.answer import ending_well, read_answer, wait_for_head
+from localllm_magics.engines.daemon.answer import ending_well, read_answer, require_answer, wait_for_head
 from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
 from localllm_magics.engines.daemon.refusal import Asked, checked
 from localllm_magics.engines.openai import llama_cpp
@@ -179,16 +179,14 @@ class OpenAIEngine:
         yield Done(recorder.completion(reading.reason))
 
     def _read(self, exchange: Exchange, reading: OpenAIReading, recorder: Recorder, stop: Stop) -> Iterator[Event]:
-        response, where = exchange.response, self._connection.address.url
-        kind = response.headers.get("content-type", "")
-        if response.status_code != 200 or "html" in kind:
-            checked(response.status_code, response.headers, exchange.read_all().body, self._asked)
-        if "application/json" in kind:
+        response, where, redact = exchange.response, self._connection.address.url, self._connection.redact
+        require_answer(exchange, self._asked)
+        if "application/json" in response.headers.get("content-type", "").lower():
             # A server that does not stream.
-            yield from read_answer(iter([exchange.read_all().to_dict()]), reading, recorder, where)
+            yield from read_answer(iter([exchange.read_all().to_dict()]), reading, recorder, where, redact)
             return
         try:
-            yield from read_answer(sse_records(exchange.chunks()), reading, recorder, where)
+            yield from read_answer(sse_records(exchange.chunks()), reading, recorder, where, redact)
         except StreamBroken as exc:
             if reading.is_empty and not reading.is_complete:
                 raise self._why_empty(recorder.request, stop) from exc

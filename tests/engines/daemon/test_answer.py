@@ -1,0 +1,206 @@
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from localllm_magics.core.completion import FinishReason, ModelUsed
+from localllm_magics.core.errors import DaemonNotReachable, LocalLLMError, StreamBroken
+from localllm_magics.core.events import Done, Event, Failed, Loading, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.recorder import Counts, Recorder
+from localllm_magics.core.request import Request, to_messages
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.daemon import answer
+from localllm_magics.engines.daemon.address import Address
+from localllm_magics.engines.daemon.answer import ending_well, ndjson_records, read_answer, wait_for_head
+from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
+from localllm_magics.engines.wire.ndjson import Malformed, Record
+from tests.daemon.conftest import MakeFaultServer
+from tests.daemon.faults import Hold, Send, Wait
+from tests.daemon.http_bytes import http_response
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+
+class Understood:
+    """Reads `text`, `thought`, `reason` and `complete` of a record, and counts nothing unless told."""
+
+    def __init__(self, counts: Counts | None = None) -> None:
+        self.reason: FinishReason | None = None
+        self.is_complete = False
+        self.counts = counts or Counts()
+
+    def feed(self, record: Record) -> Sequence[Event]:
+        if "error" in record:
+            raise StreamBroken("It broke.", "Mend it.")
+        self.reason = "stop" if "reason" in record else self.reason
+        self.is_complete = "complete" in record
+        events: list[Event] = [ReasoningDelta(str(record["thought"]))] if "thought" in record else []
+        return [*events, TextDelta(str(record["text"]))] if "text" in record else events
+
+
+def recorder() -> Recorder:
+    return Recorder(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
+
+
+def broken(*records: Record | Malformed, error: LocalLLMError | None = None) -> Iterator[Record | Malformed]:
+    yield from records
+    raise error or StreamBroken("The line went dead.", "Ask again.")
+
+
+def waiting(server: str, look: Sequence[Event | LocalLLMError | None], release: threading.Event) -> list[Event]:
+    """The events while one waits for SERVER, which RELEASE lets answer after the last LOOK."""
+    looks = iter(look)
+
+    def next_look() -> Event | None:
+        seen = next(looks, None)
+        if seen is None:
+            release.set()
+        if isinstance(seen, LocalLLMError):
+            raise seen
+        return seen
+
+    with Exchange(Connection(Address.from_text(server)), "GET", "/a") as exchange:
+        return list(wait_for_head(exchange, Stop(), next_look))
+
+
+@pytest.fixture
+def _without_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer, "_FIRST_LOOK", 0.0)
+    monkeypatch.setattr(answer, "_TICK", 0.001)
+    monkeypatch.setattr(answer, "_MOST_SILENT_LOOKS", 3)
+
+
+@pytest.mark.usefixtures("_without_patience")
+@pytest.mark.parametrize(
+    ("looks", "events"),
+    [
+        pytest.param([], [], id="nothing seen"),
+        pytest.param([Loading(0.0), Loading(0.0), Loading(1.0)], [Loading(0.0), Loading(1.0)], id="once each"),
+        pytest.param([Loading(0.0), Reading(0, 0), Reading(0, 0)], [Loading(0.0), Reading(0, 0)], id="forwards"),
+        pytest.param([Reading(0, 0), Loading(0.0), Reading(1, 1)], [Reading(0, 0), Reading(1, 1)], id="never back"),
+        pytest.param(
+            [*[DaemonNotReachable("x")] * 2, Loading(0.0), *[DaemonNotReachable("x")] * 2],
+            [Loading(0.0)],
+            id="silent at times",
+        ),
+    ],
+)
+def test_who_waits_is_told_what_takes_so_long(
+    looks: list[Event | LocalLLMError], events: list[Event], fault_server: MakeFaultServer
+) -> None:
+    release = threading.Event()
+    server = fault_server({"/a": [Wait(release), Send(http_response())]})
+
+    assert waiting(server.address, looks, release) == events
+
+
+@pytest.mark.usefixtures("_without_patience")
+def test_a_server_that_answers_nothing_any_more_is_given_up(fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/a": [Hold()]})
+
+    with pytest.raises(DaemonNotReachable, match="has stopped answering: No word") as caught:
+        waiting(server.address, [DaemonNotReachable("No word.")] * 3, threading.Event())
+    assert caught.value.hint
+
+
+def test_a_stop_ends_the_waiting(fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/a": [Hold()]})
+    stop = Stop()
+
+    with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange:
+        server.wait_for_requests(1)
+        stop.set()
+        with pytest.raises(Cut):
+            list(wait_for_head(exchange, stop, lambda: None))
+
+
+def test_an_answer_is_read_to_its_end_and_no_further() -> None:
+    reading, taken = Understood(Counts(completion_tokens=7)), recorder()
+    records: Iterator[Record | Malformed] = iter(
+        [{"thought": "Hm"}, {"text": "a"}, {"reason": 1, "complete": 1}, {"text": "b"}]
+    )
+
+    events = list(read_answer(records, reading, taken, "It"))
+
+    assert events == [ReasoningDelta("Hm"), TextDelta("a")]
+    completion = taken.completion("stop")
+    assert (completion.text, completion.reasoning) == ("a", "Hm")
+    assert (completion.stats.completion_tokens, completion.stats.estimated) == (7, False)
+    assert next(records) == {"text": "b"}
+
+
+def test_tokens_that_the_server_does_not_count_are_estimated() -> None:
+    taken = recorder()
+
+    list(read_answer(iter([{"text": "a", "reason": 1}]), Understood(), taken, "It"))
+
+    assert taken.completion("stop").stats.estimated
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(broken({"text": "a", "reason": 1}), id="a broken connection"),
+        pytest.param(iter([{"text": "a", "reason": 1}, Malformed("cut off", "x")]), id="half a record"),
+    ],
+)
+def test_what_breaks_after_the_end_does_not_matter(after: Iterator[Record | Malformed]) -> None:
+    taken = recorder()
+
+    assert list(read_answer(after, Understood(), taken, "It")) == [TextDelta("a")]
+
+
+@pytest.mark.parametrize(
+    ("records", "words"),
+    [
+        pytest.param(iter([{"text": "a"}]), "It ended its answer too early.", id="no end"),
+        pytest.param(broken({"text": "a"}), "The line went dead.", id="a broken connection"),
+        pytest.param(iter([{"text": "a"}, {"error": 1}]), "It broke.", id="an error"),
+        pytest.param(iter([{"text": "a", "reason": 1}, {"error": 1}]), "It broke.", id="an error after the end"),
+        pytest.param(
+            iter([{"text": "a"}, Malformed("no JSON", "x key y")]),
+            "It sent what cannot be read: no JSON: 'x … y'",
+            id="half a record",
+        ),
+    ],
+)
+def test_what_breaks_before_the_end_is_raised_with_the_text_kept(
+    records: Iterator[Record | Malformed], words: str
+) -> None:
+    taken = recorder()
+
+    events = list(
+        ending_well(
+            read_answer(records, Understood(), taken, "It", lambda text: text.replace("key", "…")), taken, Stop()
+        )
+    )
+
+    last = events[-1]
+    assert events[:-1] == [TextDelta("a")]
+    assert isinstance(last, Failed)
+    assert (last.error.message, last.completion.text, last.completion.finish_reason) == (words, "a", "error")
+    assert last.error.hint
+    assert last.completion.error is not None
+    assert last.completion.stats.estimated
+
+
+@pytest.mark.parametrize("error", [Cut(), StreamBroken("The line went dead.")])
+def test_what_a_stop_breaks_is_stopped_and_no_failure(error: Exception) -> None:
+    stop, taken = Stop(), recorder()
+
+    def events() -> Iterator[Event]:
+        taken.add("a", 1)
+        yield TextDelta("a")
+        stop.set()
+        raise error
+
+    *_, last = ending_well(events(), taken, stop)
+
+    assert isinstance(last, Done)
+    assert (last.completion.finish_reason, last.completion.text) == ("stopped", "a")
+
+
+def test_records_come_as_they_become_whole() -> None:
+    records = ndjson_records(iter([b'{"a":1}\n{"b"', b':2}\n{"c":3}']))
+
+    assert list(records) == [{"a": 1}, {"b": 2}, {"c": 3}]

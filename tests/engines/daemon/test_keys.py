@@ -1,0 +1,72 @@
+from collections.abc import Mapping
+
+import pytest
+
+from localllm_magics.core.errors import BadOption
+from localllm_magics.engines.daemon.address import Address
+from localllm_magics.engines.daemon.connection import Connection
+from localllm_magics.engines.daemon.keys import find_key
+from localllm_magics.engines.daemon.settings import DaemonSettings
+
+HERE, THERE = "http://127.0.0.1:8080", "https://gpu.example.com"
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "key"),
+    [
+        pytest.param(HERE, {}, None, id="none here"),
+        pytest.param(THERE, {}, None, id="none there"),
+        pytest.param(THERE, {"LOCALLLM_API_KEY": "k"}, "k", id="ours goes to every named server"),
+        pytest.param(THERE, {"LOCALLLM_API_KEY": " k\n"}, "k", id="space around it"),
+        pytest.param(THERE, {"LOCALLLM_API_KEY": "  "}, None, id="empty"),
+        pytest.param(HERE, {"OPENAI_API_KEY": "o"}, "o", id="OpenAI's stays here"),
+        pytest.param("http://[::1]:1", {"OPENAI_API_KEY": "o"}, "o", id="OpenAI's stays here, IPv6"),
+        pytest.param("https://localhost", {"OPENAI_API_KEY": "o"}, "o", id="OpenAI's stays here, by name"),
+        pytest.param(HERE, {"LLAMA_API_KEY": "l", "VLLM_API_KEY": "v", "OPENAI_API_KEY": "o"}, "l", id="llama's first"),
+        pytest.param(HERE, {"VLLM_API_KEY": "v", "OPENAI_API_KEY": "o"}, "v", id="then vLLM's"),
+        pytest.param(HERE, {"LOCALLLM_API_KEY": "k", "OPENAI_API_KEY": "o"}, "k", id="ours before others"),
+        pytest.param(THERE, {"OPENAI_API_KEY": "o"}, None, id="OpenAI's goes nowhere else"),
+        pytest.param(THERE, {"LLAMA_API_KEY": "l", "VLLM_API_KEY": "v"}, None, id="nor do the others"),
+        pytest.param("https://127.0.0.1.evil.example", {"OPENAI_API_KEY": "o"}, None, id="nor to a name like it"),
+    ],
+)
+def test_a_key_goes_only_where_it_is_meant_for(url: str, environment: Mapping[str, str], key: str | None) -> None:
+    assert find_key(Address.from_text(url), environment=environment) == key
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        pytest.param(f"{THERE}/v1/", "mine", id="the server, as it may be written"),
+        pytest.param("https://GPU.example.com:443", "mine", id="the server, written out"),
+        pytest.param("http://gpu.example.com", "ours", id="another scheme"),
+        pytest.param("https://gpu.example.com:444", "ours", id="another port"),
+        pytest.param("https://gpu.example.com.evil.example", "ours", id="another host"),
+        pytest.param("https://gpu.example.com/other", "ours", id="another path"),
+    ],
+)
+def test_a_server_may_have_a_key_of_its_own(url: str, key: str) -> None:
+    environment = {"MY_KEY": "mine", "LOCALLLM_API_KEY": "ours"}
+
+    assert find_key(Address.from_text(url), {THERE: "MY_KEY"}, environment) == key
+
+
+def test_where_the_own_key_is_not_set_the_common_one_is_used() -> None:
+    environment = {"LOCALLLM_API_KEY": "ours"}
+
+    assert find_key(Address.from_text(THERE), {THERE: "MY_KEY"}, environment) == "ours"
+
+
+def test_a_server_of_a_key_must_be_a_url() -> None:
+    with pytest.raises(BadOption):
+        find_key(Address.from_text(THERE), {"gpu": "MY_KEY"}, {})
+
+
+def test_a_server_that_nobody_named_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALLLM_API_KEY", "ours")
+    monkeypatch.setenv("OPENAI_API_KEY", "theirs")
+    address, settings = Address.from_text(HERE), DaemonSettings(key_variables={HERE: "OPENAI_API_KEY"})
+
+    assert Connection.to(address, settings, is_named=False).key is None
+    assert Connection.to(address, settings).key == "theirs"
+    assert Connection.to(address, DaemonSettings()).key == "ours"
