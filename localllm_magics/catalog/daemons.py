@@ -110,8 +110,9 @@ def inspect_daemon(address: Address, settings: DaemonSettings, *, is_named: bool
 
 def _to_info(served: "Served", address: Address) -> ModelInfo:
     return ModelInfo(
-        reference=f"openai:{served.name}@{address.url}",
-        name=served.name.rpartition("/")[2] or served.name,
+        # A model without a name of its own is listed with its file's path, of which the last part will do.
+        reference=f"openai:{served.label}@{address.url}",
+        name=served.label,
         source="daemon",
         size_bytes=served.size_bytes,
         parameters=served.parameters,

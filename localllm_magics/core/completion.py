@@ -215,7 +215,7 @@ _ENDINGS = {"stop": "", "length": "cut off by the token limit", "stopped": "stop
 
 def _folded(reasoning: str | None) -> str:
     """The reasoning as a block that opens on a click."""
-    if not reasoning:
+    if not reasoning or not reasoning.strip():
         return ""
     return f"<details><summary>Reasoning</summary>\n\n{to_safe_markdown(reasoning).rstrip()}\n\n</details>"
 

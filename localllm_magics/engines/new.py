@@ -15,6 +15,8 @@ from localllm_magics.engines.daemon.settings import DaemonSettings
 if TYPE_CHECKING:
     from localllm_magics.engines.daemon.connection import Connection
 
+_QUICK_SECONDS = 2.0  # somebody waits, and another engine will do
+
 
 def new_engine(info: ModelInfo, options: LoadOptions, settings: DaemonSettings) -> Engine:
     """An engine for the model, not loaded yet.
@@ -65,7 +67,7 @@ def _ollama_model(connection: "Connection") -> str | None:
     from localllm_magics.engines.ollama import server
 
     try:
-        if not server.is_ollama(connection):
+        if not server.is_ollama(connection, seconds=_QUICK_SECONDS):
             return None
         loaded = [model.name for model in server.running(connection)]
         names = loaded if len(loaded) == 1 else [info.name for info in server.tags(connection)]

@@ -28,7 +28,7 @@ def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
         config.daemons = [*config.daemons, address.url]
     session.listed = tuple(dict.fromkeys([*session.listed, *(info.reference for info in daemon.models)]))
     if len(daemon.models) == 1:
-        session.use(daemon.models[0].reference, LoadOptions())
+        session.use(_alone(daemon), LoadOptions())
     return ModelList(daemon.models, notes=(_sentence(daemon),))
 
 
@@ -36,7 +36,12 @@ def _sentence(daemon: Daemon) -> str:
     start = f"{daemon.name} runs at {daemon.address.url}"
     if not daemon.models:
         return f"{start}, and has no model."
-    reference = daemon.models[0].reference
     if len(daemon.models) == 1:
-        return f"{start}; {reference} is the current model now."
-    return f"{start}. To use one of its models, type for example: %llm load {reference}"
+        return f"{start}; {_alone(daemon)} is the current model now."
+    return f"{start}. To use one of its models, type for example: %llm load {daemon.models[0].reference}"
+
+
+def _alone(daemon: Daemon) -> str:
+    """The shortest reference to the only model of a server."""
+    model = daemon.models[0]
+    return daemon.address.url if model.engine == "openai" else model.reference

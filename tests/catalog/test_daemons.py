@@ -122,7 +122,7 @@ def test_models_of_another_server_are_named_with_its_address(start: ExitStack) -
     daemon = found(server, find_daemons(settings(server), PATIENT))
 
     assert [(info.reference, info.name) for info in daemon.models] == [
-        (f"openai:org/m@{server.address}", "m"),
+        (f"openai:org/m@{server.address}", "org/m"),
         (f"openai:n/@{server.address}", "n/"),
     ]
 

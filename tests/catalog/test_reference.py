@@ -2,10 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from localllm_magics import demo
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound, NotAGGUF, TruncatedFile
+from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, TEMPLATE, write_gguf
 from tests.catalog.ollama_stores import LIBRARY, write_model, write_recorded_store
+from tests.daemon.llamafile_stand_in import make_llamafile
 
 CHAT = {"tokenizer.chat_template": TEMPLATE}
 
@@ -259,3 +262,20 @@ def test_a_missing_path_is_no_stored_model(tmp_path: Path, store: Path) -> None:
 
     assert failure("./terse", tmp_path).message == "There is no file ./terse, and no GGUF file in its folder."
     assert failure("other/terse", tmp_path).message.startswith("There is no file other/terse: the folder ")
+
+
+def test_a_llamafile_means_the_weights_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    make_llamafile(tmp_path / "small.llamafile", demo.PATH, None, Path("llama-server"))
+
+    info = resolve("small.llamafile", tmp_path)
+
+    assert (info.reference, info.engine, info.architecture) == ("small.llamafile", "kernel", "llama")
+    assert info.path is not None
+    assert info.path.read_bytes() == demo.PATH.read_bytes()
+
+
+def test_others_are_asked_for_what_is_not_here(folder: Path) -> None:
+    served = ModelInfo(reference="ollama:far", name="far", source="daemon", engine="ollama")
+
+    assert resolve("far", folder, lambda: [served]) == served

@@ -43,7 +43,7 @@ def demo_gguf() -> Path:
 @pytest.fixture(scope="session")
 def llama_server() -> Iterator[LlamaServer]:
     """A real llama-server with two slots of 1,024 tokens each, for tests that leave it as it is."""
-    with LlamaServer(DEMO, "-c", "2048", "-np", "2") as server:
+    with LlamaServer(DEMO, "-c", "2048", "-np", "2", "-t", "1") as server:
         yield server
 
 

@@ -30,7 +30,7 @@ class Load:
         """The options of llama-server that follow from them."""
         given = {"-c": self.num_ctx, "-b": self.num_batch}
         given |= {"-ngl": self.num_gpu} if self.num_gpu >= 0 else {}
-        given |= {"-t": self.num_thread} if self.num_thread > 0 else {}
+        given |= {"-t": self.num_thread if self.num_thread > 0 else 1}  # two that spin starve each other on two cores
         return ["-np", "1", "--context-shift", *(str(part) for pair in given.items() for part in pair)]
 
 

@@ -49,13 +49,12 @@ def _build(wanted: Recipe, folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         build = Path(scratch) / "build"
         source = _source(wanted.version, Path(scratch))
-        cmake = [VENV / "bin" / "cmake"]
-        configure = ["-S", source, "-B", build, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={VENV / 'bin' / 'ninja'}"]
+        cmake, ninja = str(VENV / "bin" / "cmake"), str(VENV / "bin" / "ninja")
+        configure = [cmake, "-S", str(source), "-B", str(build), "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
         env = {"CC": wanted.c_compiler, "CXX": wanted.cxx_compiler}
-        flags = [*_FLAGS, *wanted.cmake_args.split()]
-        run([*cmake, *configure, *flags], log=LOGS / "servers-configure.log", env=env)
-        targets = ["--parallel", str(jobs()), "--target", *PROGRAMS]
-        run([*cmake, "--build", build, *targets], log=LOGS / "servers-build.log", watch=Progress())
+        run([*configure, *_FLAGS, *wanted.cmake_args.split()], log=LOGS / "servers-configure.log", env=env)
+        compile_ = [cmake, "--build", str(build), "--parallel", str(jobs()), "--target", *PROGRAMS]
+        run(compile_, log=LOGS / "servers-build.log", watch=Progress())
         made = Path(scratch) / "made"
         made.mkdir()
         for name in PROGRAMS:
@@ -67,7 +66,7 @@ def _build(wanted: Recipe, folder: Path) -> None:
 def _source(version: str, folder: Path) -> Path:
     """The source of llama.cpp, out of llama-cpp-python's source distribution."""
     name = "llama-cpp-python"
-    command = [PYTHON, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--dest", folder]
+    command = [str(PYTHON), "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--dest", str(folder)]
     run([*command, "--no-binary", name, f"{name}=={version}"], log=LOGS / "llama-source.log")
     archive = next(folder.glob("*.tar.gz"), None)
     if archive is None:

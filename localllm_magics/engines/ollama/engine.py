@@ -158,6 +158,7 @@ class OllamaEngine:
         return f"{name} is on the {placed.device}; Ollama keeps it in memory {placed.kept}."
 
     def _find(self, stop: Stop | None) -> None:
+        self._placed = None
         with suppress(LocalLLMError, Cut):
             self._placed = self._running_one(stop)
 
