@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import httpx
 
@@ -31,6 +32,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.daemon.address import Address
 from localllm_magics.engines.daemon.keys import find_key
+from localllm_magics.engines.daemon.pace import Pace
 from localllm_magics.engines.daemon.settings import DaemonSettings
 from localllm_magics.engines.daemon.transport_errors import BYPASS_PROXY, translated
 
@@ -139,6 +141,7 @@ class Exchange:
         self._lock = threading.Lock()
         self._is_cut = False
         self._is_over = False
+        self._pace = Pace()
         self._handle: socket.socket | None = None
         self._transport: httpx.HTTPTransport | None = None
         self._response: httpx.Response | None = None
@@ -167,6 +170,7 @@ class Exchange:
         """Break the connection; whoever waits for it gets `Cut`, at once where the connection stands."""
         with self._lock:
             self._is_cut = True
+            self._pace.end()
             if self._handle is not None:
                 with contextlib.suppress(OSError):
                     self._handle.shutdown(socket.SHUT_RDWR)
@@ -185,18 +189,14 @@ class Exchange:
         return self._response
 
     def chunks(self) -> Iterator[bytes]:
-        """The body in pieces as they come, unpacked if it was compressed.
+        """The body in pieces, unpacked if it was compressed, at the pace of `Pace`.
 
         Raises:
             LocalLLMError: The body broke off.
             Cut: The exchange was broken off.
         """
-        try:
-            yield from self.response.iter_bytes()
-        except (httpx.HTTPError, OSError, ValueError) as exc:
-            self._raise(exc)
-        if self._is_cut:
-            raise Cut
+        self._pace.begin()
+        yield from self._pieces()
 
     def read_all(self, until: float = float("inf")) -> Reply:
         """The whole answer, the second time too; of a refusal so much as can matter.
@@ -214,9 +214,17 @@ class Exchange:
             self._reply = Reply(response.status_code, response.headers, body)
         return self._reply
 
+    def _pieces(self) -> Iterator[bytes]:
+        try:
+            yield from self.response.iter_bytes()
+        except (httpx.HTTPError, OSError, ValueError) as exc:
+            self._raise(exc)
+        if self._is_cut:
+            raise Cut
+
     def _whole(self, until: float) -> bytes:
         body, url = bytearray(), self._connection.address.url
-        for chunk in self.chunks():
+        for chunk in self._pieces():
             body += chunk
             if len(body) > _MOST_BYTES:
                 raise DaemonError(f"{url} sends more than {_MOST_BYTES >> 20} MB at once.", "Is it a model server?")
@@ -228,7 +236,7 @@ class Exchange:
         """The start of the body, as far as it comes: the status says the most."""
         body = bytearray()
         with contextlib.suppress(StreamBroken):
-            for chunk in self.chunks():
+            for chunk in self._pieces():
                 body += chunk
                 if len(body) >= _MOST_REFUSAL_BYTES or time.monotonic() > until:
                     break
@@ -292,11 +300,13 @@ class Exchange:
             raise httpx.ProxyError(str(exc)) from exc
 
     def _trace(self, event: str, info: Mapping[str, object]) -> None:
-        """Take a handle on the connection when it stands; httpcore calls this at each step."""
+        """Take a handle on the connection when it stands, and slow it down; httpcore calls this at each step."""
+        stream: Any = info.get("return_value")  # httpcore.NetworkStream
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            stream.read = self._pace.spaced(stream.read)
         if not event.endswith(".connect_tcp.complete"):
             return
-        stream = info["return_value"]
-        found = stream.get_extra_info("socket")  # type: ignore[attr-defined] # httpcore.NetworkStream
+        found = stream.get_extra_info("socket")
         with self._lock:
             self._handle = found.dup()
             if self._is_cut:

@@ -4,11 +4,14 @@ import json
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+import orjson
+
 from localllm_magics.engines.wire.lines import LIMIT, Lines, LineTooLong
 
 Record: TypeAlias = dict[str, object]
 
 _CUT_OFF: Final = "the last record is cut off"
+_NO_OBJECT: Final = "a record is JSON, but not an object"
 _LONGEST_EXCERPT = 80
 _SPACE = b" \t\r\n"
 _DECODER = json.JSONDecoder()
@@ -52,11 +55,21 @@ def decode(data: bytes | bytearray) -> str:
     return data.decode("utf-8", "replace")
 
 
-def parse(text: str) -> Record | Malformed:
-    """The JSON object in TEXT; NaN and Infinity are numbers, as they are to `json.loads`."""
+def parse(data: bytes | str) -> Record | Malformed:
+    """The JSON object in DATA; NaN and Infinity are numbers, as they are to `json.loads`."""
+    try:
+        value = orjson.loads(data)
+    except ValueError:
+        # Much slower, and takes more: bytes that are no UTF-8, halves of characters, large numbers, NaN.
+        return _parse_loosely(data if isinstance(data, str) else decode(data))
+    return (
+        value if isinstance(value, dict) else Malformed.of(_NO_OBJECT, data if isinstance(data, str) else decode(data))
+    )
+
+
+def _parse_loosely(text: str) -> Record | Malformed:
     text = text.strip(" \t\r\n")
     try:
-        # Takes half the time of `json.loads`, which looks for space on both sides.
         value, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError:
         return Malformed.of("a record is not JSON", text)
@@ -66,7 +79,7 @@ def parse(text: str) -> Record | Malformed:
         return Malformed.of("a record is nested too deeply", text)
     if end < len(text):
         return Malformed.of("a record has more text after its JSON", text)
-    return value if isinstance(value, dict) else Malformed.of("a record is JSON, but not an object", text)
+    return value if isinstance(value, dict) else Malformed.of(_NO_OBJECT, text)
 
 
 def parse_last(text: str) -> Record | Malformed:
@@ -76,4 +89,4 @@ def parse_last(text: str) -> Record | Malformed:
 
 
 def _parse_lines(lines: list[bytes]) -> list[Record | Malformed]:
-    return [parse(decode(line)) for line in lines if line.strip(_SPACE)]
+    return [parse(line) for line in lines if line and not line.isspace()]

@@ -8,14 +8,13 @@ last event may lack its blank line.
 import codecs
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from localllm_magics.engines.wire.lines import LIMIT, Lines, LineTooLong
 from localllm_magics.engines.wire.ndjson import Malformed, Record, decode, parse, parse_last
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A thing that a server told: NAME is `message` unless it said another."""
 
     name: str
@@ -31,7 +30,8 @@ class SSE:
         self._is_at_start = True
         self._is_broken = False
         self._name = b""
-        self._data = bytearray()  # each line of it with an LF
+        self._data: list[bytes] = []  # its lines
+        self._size = 0
 
     def feed(self, data: bytes) -> list[Event | Malformed]:
         """The events whose blank lines are in DATA; after a line or an event that is too long there are none."""
@@ -58,41 +58,49 @@ class SSE:
             self._is_at_start = False
             lines = [lines[0].removeprefix(codecs.BOM_UTF8), *lines[1:]]
         events: list[Event | Malformed] = []
-        for line in lines:
-            if self._is_broken:
-                break
+        for line in lines if not self._is_broken else ():
             if line:
                 self._take(line)
             elif self._data:
                 events.append(self._dispatch())
             else:
                 self._name = b""
-            if len(self._data) > self._limit:
+            if self._size > self._limit:
                 reason = f"an event is longer than the size limit of {self._limit:,} bytes"
-                events.append(self._break(reason, bytes(self._data[: self._limit])))
+                return [*events, self._break(reason, b"\n".join(self._data)[: self._limit])]
         return events
 
     def _take(self, line: bytes) -> None:
+        if line.startswith(b"data: "):  # almost every line
+            self._add(line[6:])
+            return
         field, _, value = line.partition(b":")
         match field:
             case b"data":
-                self._data += value.removeprefix(b" ") + b"\n"
+                self._add(value)
             case b"event":
                 self._name = value.removeprefix(b" ")
             case b"error":
                 self._name = b"error"
-                self._data += value.removeprefix(b" ") + b"\n"
+                self._add(value.removeprefix(b" "))
+
+    def _add(self, value: bytes) -> None:
+        self._data.append(value)
+        self._size += len(value) + 1  # with its line end: there may be many empty ones
 
     def _dispatch(self) -> Event:
-        event = Event(decode(self._name) or "message", decode(self._data[:-1]))
-        self._name = b""
-        self._data.clear()
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        event = Event(decode(self._name) if self._name else "message", decode(data))
+        self._clear()
         return event
 
     def _break(self, reason: str, start: bytes) -> Malformed:
         self._is_broken = True
-        self._data.clear()
+        self._clear()
         return Malformed.of(reason, decode(start))
+
+    def _clear(self) -> None:
+        self._name, self._data, self._size = b"", [], 0
 
 
 def to_record(event: Event) -> Record | Malformed | None:
