@@ -48,8 +48,12 @@ def test_then_what_comes_gathers_until_the_end() -> None:
     read = pace.spaced(source.read)
     read_often(read, PROMPT + 1)
     order: list[str] = []
-    reader = threading.Thread(target=lambda: (read(65536), order.append("read")))
 
+    def read_once() -> None:
+        read(65536)
+        order.append("read")
+
+    reader = threading.Thread(target=read_once)
     reader.start()
     reader.join(0.2)
     order.append("end")
