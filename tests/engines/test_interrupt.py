@@ -53,9 +53,16 @@ def is_loading():
 def has_seen(kind, count):
     def question():
         streams = [thing for thing in gc.get_objects() if isinstance(thing, Stream)]
-        return any(sum(isinstance(event, kind) for event in stream.since(0)) >= count for stream in streams)
+        return any(sum(isinstance(event, kind) for event in seen(stream)) >= count for stream in streams)
 
     return question
+
+
+def seen(stream):
+    try:
+        return stream.since(0)
+    except AttributeError:
+        return []  # it is being made
 
 
 model = new_model()

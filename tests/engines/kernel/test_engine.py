@@ -270,4 +270,5 @@ def test_unloading_gives_the_memory_back(random_model: Path) -> None:
     loaded, unloaded = sizes[::2], sizes[1::2]
     # Weights of 30 MB; the first time, libraries come into memory too.
     assert all(before - after > 25e6 for before, after in zip(loaded, unloaded, strict=True))
-    assert unloaded[-1] - unloaded[0] < 10e6
+    # What is lost is lost in each round; what the system takes its time with is not.
+    assert min(unloaded[1:]) - unloaded[0] < 10e6
