@@ -10,24 +10,28 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
-SECONDS = 0.04
-"""Between two reads: half the time between two looks of a card."""
+_LEAST_SECONDS = 0.02
+_MOST_SECONDS = 0.08
+_GATHERED = 3
 _PROMPT_READS = 12
+_MEASURED_READS = 8
 _LARGE = 32 * 2**10
 
 Read: TypeAlias = Callable[..., bytes]
 
 
 class Pace:
-    """Spaces the reads of one answer, once it has begun.
+    """Spaces the reads of one answer, once it has begun, so that about three tokens gather between two of them.
 
     Args:
-        seconds: Between the end of a read and the next.
+        seconds: Between the end of a read and the next; by default as fast as the first words came, within bounds
+            that nobody who reads along notices.
     """
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
         self._seconds = seconds
         self._reads: int | None = None
+        self._since = 0.0
         self._next = 0.0
         self._is_over = threading.Event()
 
@@ -47,8 +51,18 @@ class Pace:
             data = read(max_bytes, timeout=timeout)
             if self._reads is not None:
                 self._reads += 1
-                if self._reads > _PROMPT_READS and len(data) < _LARGE:
-                    self._next = time.monotonic() + self._seconds
+                self._next = self._next_read(self._reads, time.monotonic()) if len(data) < _LARGE else 0.0
             return data
 
         return spaced_read
+
+    def _next_read(self, reads: int, now: float) -> float:
+        """When to read again after so many READS."""
+        if reads <= _PROMPT_READS - _MEASURED_READS:
+            self._since = now
+        if reads <= _PROMPT_READS:
+            return 0.0
+        if self._seconds is None:
+            interval = (now - self._since) / (_MEASURED_READS + 1)
+            self._seconds = min(max(_GATHERED * interval, _LEAST_SECONDS), _MOST_SECONDS)
+        return now + self._seconds
