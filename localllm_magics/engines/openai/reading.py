@@ -135,5 +135,6 @@ def _completion_choice(record: Record) -> Json:
 
 def _content(holder: Json) -> str | None:
     """The text of a piece, which may be a list of parts."""
-    parts = [text(part, "text") or "" for part in children(holder, "content")]
-    return "".join(parts) or text(holder, "content", "text")
+    if not isinstance(holder.get("content"), list):
+        return text(holder, "content", "text")
+    return "".join(text(part, "text") or "" for part in children(holder, "content")) or text(holder, "text")

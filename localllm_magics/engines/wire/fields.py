@@ -10,11 +10,11 @@ _LONGEST_WORD = 200
 
 def text(document: Json, *names: str) -> str | None:
     """The first of NAMES that is a text with something in it; halves of characters become U+FFFD."""
-    values = (document.get(name) for name in names)
-    found = next((value for value in values if isinstance(value, str) and value), None)
-    if found is None or found.isascii():
-        return found
-    return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    for name in names:
+        found = document.get(name)
+        if found and isinstance(found, str):
+            return found if found.isascii() else found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return None
 
 
 def word(document: Json, *names: str) -> str | None:
