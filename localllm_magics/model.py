@@ -124,7 +124,7 @@ class Model:
             **sampling: See `SamplingOptions`.
 
         Raises:
-            LocalLLMError: The generation failed.
+            LocalLLMError: The generation failed; its `partial_text` is what there was by then.
         """
         with self.stream(prompt, system=system, raw=raw, think=think, schema=schema, **sampling) as stream:
             return stream.completion()

@@ -40,12 +40,15 @@ class LocalLLMError(Exception):
     Args:
         message: What happened, with the value that caused it.
         hint: The next thing to type, or an empty string.
+
+    `partial_text` is what had been generated when `Model.complete` failed.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.partial_text = ""
 
     @property
     def kind(self) -> str:

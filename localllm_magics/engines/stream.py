@@ -107,6 +107,7 @@ class Stream:
         """
         self.wait()
         if self.generation.error is not None:
+            self.generation.error.partial_text = self.generation.text
             raise self.generation.error
         assert self.generation.completion is not None  # noqa: S101 - every terminal event has one
         return self.generation.completion

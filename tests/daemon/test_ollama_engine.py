@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.core.errors import EngineCrashed, LoadFailed, LocalLLMError, ModelNotInDaemon, PromptTooLong
+from localllm_magics.core.errors import (
+    EngineCrashed,
+    LoadFailed,
+    LocalLLMError,
+    ModelNotInDaemon,
+    PromptTooLong,
+    StreamBroken,
+)
 from localllm_magics.core.events import Done, Failed, Loading, TextDelta
 from localllm_magics.core.request import LoadOptions, Request, to_messages
 from localllm_magics.core.stop import Stop
@@ -255,6 +262,9 @@ def test_an_engine_that_dies_in_the_middle_keeps_the_text(model: Model, stand_in
     assert isinstance(last, Failed)
     assert "unexpected EOF" in last.error.message
     assert last.completion.text
+    with pytest.raises(StreamBroken) as caught:
+        stream.completion()
+    assert caught.value.partial_text == last.completion.text
     stand_in.is_endless = False
     assert model.complete("Why?", max_tokens=1).state == "done"
 
