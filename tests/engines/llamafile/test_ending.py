@@ -11,7 +11,7 @@ from localllm_magics.engines.llamafile.ending import is_port_taken, why_it_ended
         pytest.param(1, "ggml_backend_cpu: failed to allocate buffer of size 9", "not enough memory", id="memory"),
         pytest.param(1, "CUDA error: out of memory", "not enough memory", id="memory of a GPU"),
         pytest.param(-9, "loading", "not enough memory, perhaps", id="killed"),
-        pytest.param(126, "x: 12: /tmp/.ape-1.10: Permission denied", "may run from the folder", id="noexec"),
+        pytest.param(126, "x: 12: /home/ada/.ape-1.10: Permission denied", "may run from the folder", id="noexec"),
         pytest.param(1, "run-detectors: unable to find an interpreter", "WINE", id="WINE"),
         pytest.param(2, "sh: x: Exec format error", "another kind of machine", id="machine"),
         pytest.param(1, "error: invalid argument: --what", "one of its arguments", id="argument"),
