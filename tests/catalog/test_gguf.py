@@ -227,7 +227,7 @@ def test_a_file_cut_anywhere_is_cut_off_or_empty(file: Path) -> None:
             require_complete(read_header(file), file)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flips=st.lists(st.tuples(st.integers(0, 6000), st.integers(1, 255)), min_size=1, max_size=4))
 def test_flipped_bytes_raise_only_our_errors(file: Path, flips: list[tuple[int, int]]) -> None:
     data = bytearray(HEADER)

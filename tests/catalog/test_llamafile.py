@@ -220,7 +220,7 @@ def test_a_file_that_cannot_be_read_is_named(path: Path) -> None:
 WHOLE = HEAD + archive([model(), model("b.gguf"), args("-m model.gguf")], start=len(HEAD))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, len(WHOLE) - 1) | st.integers(len(WHOLE) - 400, len(WHOLE) - 1), value=st.binary(max_size=9))
 def test_a_damaged_file_is_read_or_refused(path: Path, at: int, value: bytes) -> None:
     path.write_bytes(WHOLE[:at] + value + WHOLE[at + len(value) :])
@@ -232,7 +232,7 @@ def test_a_damaged_file_is_read_or_refused(path: Path, at: int, value: bytes) ->
     assert bytes_at(path, weights).startswith(b"GGUF")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.integers(0, len(WHOLE) - 1))
 def test_a_cut_file_is_refused(path: Path, length: int) -> None:
     path.write_bytes(WHOLE[:length])

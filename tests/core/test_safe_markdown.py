@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import mistune
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from nbconvert.filters import markdown2html
@@ -140,7 +140,7 @@ def test_known_attacks_are_real(text: str) -> None:
     assert harm_in(text) != []
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(HOSTILE)
 def test_nothing_hostile_survives_in_any_renderer(text: str) -> None:
     once = to_safe_markdown(text)
@@ -150,7 +150,7 @@ def test_nothing_hostile_survives_in_any_renderer(text: str) -> None:
     assert harm_in(twice) == []
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(HOSTILE)
 def test_outside_code_blocks_no_harmful_sign_is_left(text: str) -> None:
     prose = prose_of(to_safe_markdown(text))

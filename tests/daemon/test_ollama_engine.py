@@ -97,7 +97,7 @@ def test_a_load_alone_tells_how_it_goes(model: Model, stand_in: OllamaStandIn) -
 
     model.load(seen.append)
 
-    assert set(seen) == {Loading(0.0), Loading(1.0)}
+    assert sorted(set(seen), key=seen.index) == [Loading(0.0), Loading(1.0)]
     assert seen.count(Loading(1.0)) == 1
     assert bodies(stand_in, GENERATE) == [
         {"model": "demo", "stream": False, "options": {"num_ctx": 1024, "num_thread": 1}}

@@ -109,7 +109,7 @@ class OllamaEngine:
             body = {"model": self._info.name, "stream": False, "options": self._load_options(), **self._kept()}
             self._is_used = True  # a load goes on when its client leaves
             with Exchange(self._connection, "POST", "/api/generate", body) as exchange, stop.telling(exchange.cut):
-                yield from wait_for_head(exchange, stop, lambda: Loading(float(self._is_there(stop))))
+                yield from wait_for_head(exchange, stop, lambda: None if self._is_there(stop) else Loading(0.0))
                 checked(exchange.response.status_code, exchange.response.headers, exchange.read_all().body, self._asked)
             self._find(stop)
             yield Loading(1.0)

@@ -56,7 +56,7 @@ def decode(data: bytes | bytearray) -> str:
 
 
 def parse(data: bytes | str) -> Record | Malformed:
-    """The JSON object in DATA; NaN and Infinity are numbers, as they are to `json.loads`."""
+    """The JSON object in DATA; NaN and Infinity are numbers, and whole numbers past 64 bits become floats."""
     try:
         value = orjson.loads(data)
     except ValueError:

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from localllm_magics.engines.wire.lines import LIMIT
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record, parse, parse_last
-from tests.engines.wire.transcripts import CUTS, cut, decode, halves, one_by_one, recordings, without_last_malformed
+from tests.engines.wire.transcripts import (
+    CUTS,
+    WHOLE,
+    cut,
+    decode,
+    halves,
+    one_by_one,
+    recordings,
+    without_last_malformed,
+)
 
 TOO_LONG = "a line is longer than the size limit of 16,777,216 bytes"
 CUT_OFF = "the last record is cut off"
@@ -130,6 +139,14 @@ def test_nan_and_infinity_are_numbers() -> None:
     assert record == {"b": -math.inf, "c": math.inf}
 
 
+def test_whole_numbers_past_64_bits_become_floats() -> None:
+    assert parse(f'{{"a":{2**64},"b":{-(2**63) - 1},"c":{2**64 - 1}}}') == {
+        "a": float(2**64),
+        "b": float(-(2**63) - 1),
+        "c": 2**64 - 1,
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "excerpt"),
     [
@@ -148,7 +165,7 @@ def test_an_excerpt_is_short_and_printable(text: str, excerpt: str) -> None:
     records=st.lists(
         st.dictionaries(
             st.text(max_size=5),
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.text()),
+            st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False) | st.text() | st.lists(st.text()),
             max_size=4,
         ),
         max_size=6,

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from localllm_magics.engines.wire.lines import LIMIT
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 from localllm_magics.engines.wire.sse import SSE, Event, to_record
-from tests.engines.wire.transcripts import CUTS, cut, decode, halves, one_by_one, recordings, without_last_malformed
+from tests.engines.wire.transcripts import (
+    CUTS,
+    WHOLE,
+    cut,
+    decode,
+    halves,
+    one_by_one,
+    recordings,
+    without_last_malformed,
+)
 
 CUT_OFF = "the last record is cut off"
 RECORDINGS = recordings("text/event-stream")
@@ -188,7 +197,7 @@ def test_an_event_is_a_record(event: Event, record: Record | Malformed | None) -
     objects=st.lists(
         st.dictionaries(
             st.text(max_size=5),
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.text()),
+            st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False) | st.text() | st.lists(st.text()),
             max_size=4,
         ),
         max_size=6,

@@ -16,6 +16,7 @@ T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 CUTS = st.lists(st.integers(0, 2000), max_size=8)
+WHOLE = st.integers(-(2**63), 2**64 - 1)  # larger ones become fractions
 
 
 class Decoder(Protocol[T_co]):
