@@ -11,6 +11,7 @@ from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request
 from localllm_magics.core.safe_markdown import strip_control
 from localllm_magics.engines.stream import Stream
+from localllm_magics.notebook.interrupts import uninterrupted
 from localllm_magics.notebook.status import LiveStatus
 from localllm_magics.notebook.surface import Surface
 
@@ -60,7 +61,8 @@ class Card:
         while self.completion is None:
             try:
                 ended = stream.wait(TICK)
-                self._take(stream)
+                with uninterrupted():
+                    self._take(stream)
                 if ended and stream.generation.completion is not None:
                     self.finish(stream.generation.completion)
                 else:
@@ -87,8 +89,9 @@ class Card:
     def finish(self, completion: Completion) -> None:
         """Show the one output that stays."""
         self._append()
-        self._surface.finish(completion.to_bundle(spell_error=self._shows_error), completion)
-        self.completion = completion
+        with uninterrupted():
+            self._surface.finish(completion.to_bundle(spell_error=self._shows_error), completion)
+            self.completion = completion
 
     def _take(self, stream: Stream) -> None:
         events = stream.since(self._position)

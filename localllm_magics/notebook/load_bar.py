@@ -5,6 +5,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics.core.events import Event
 from localllm_magics.core.generation import Generation
 from localllm_magics.model import Model
+from localllm_magics.notebook.interrupts import uninterrupted
 from localllm_magics.notebook.status import LiveStatus
 from localllm_magics.notebook.surface import DisplaySurface
 
@@ -21,9 +22,10 @@ class LoadBar:
 
     def show(self, event: Event) -> None:
         """Take EVENT and show it."""
-        self._generation.feed(event)
-        self._surface.show(self._status, "")
-        self._is_shown = True
+        with uninterrupted():
+            self._generation.feed(event)
+            self._surface.show(self._status, "")
+            self._is_shown = True
 
     def end(self, how: str) -> None:
         """Say HOW it ended, in a word."""

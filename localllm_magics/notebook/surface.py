@@ -9,6 +9,7 @@ from typing import Protocol
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.completion import Completion
+from localllm_magics.notebook.interrupts import uninterrupted
 from localllm_magics.notebook.status import LiveStatus
 
 _LINE_SECONDS = 0.2
@@ -154,5 +155,6 @@ class _Display:
         self._exists = False
 
     def publish(self, bundle: dict[str, object]) -> None:
-        self._shell.display_pub.publish(bundle, metadata={}, transient=self._transient, update=self._exists)
-        self._exists = True
+        with uninterrupted():
+            self._shell.display_pub.publish(bundle, metadata={}, transient=self._transient, update=self._exists)
+            self._exists = True

@@ -1,6 +1,5 @@
 """The engine for llamafiles, through `Model`, on a stand-in that runs the real llama-server."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -143,9 +142,11 @@ def test_a_stop_while_it_starts_is_no_failure(llamafile: Path, opened: Open) -> 
 
 def test_dying_in_an_answer_leaves_the_text(llamafile: Path, opened: Open) -> None:
     model = opened(llamafile)
+    model.load()
+    (server,) = servers()
     with model.stream("Tell me a story.", schema={"type": "string", "minLength": 1000}, temperature=1.5) as stream:
         next(event for event in stream if isinstance(event, TextDelta))
-        os.kill(servers()[0].pid, 9)
+        server.kill()
         *_, last = stream
 
     assert isinstance(last, Failed)

@@ -1,0 +1,27 @@
+"""The user's interrupt, where it must not cut a step in two."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold an interrupt back until the block, which is short, has ended.
+
+    Between a message to the front end and the note that it was sent, a `KeyboardInterrupt` would leave a card that
+    nobody ends.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # only the main thread is interrupted, and only by Python's own handlers
+        return
+    held: list[object] = []
+    signal.signal(signal.SIGINT, lambda _number, frame: held.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if held:
+            before(signal.SIGINT, None)
