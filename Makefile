@@ -33,7 +33,7 @@ check: setup  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: setup  ## format the code and mend what the linter can
+format: setup  ## format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

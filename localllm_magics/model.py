@@ -1,7 +1,7 @@
 """A model that can be asked."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -151,6 +151,12 @@ class Model:
         """Answer REQUEST in a thread of its own."""
         return Stream(self._engine, request)
 
+    def reload(self, options: LoadOptions) -> None:
+        """Take it out of memory, to be loaded with OPTIONS when it is next used; what runs is stopped."""
+        engine = self._engine
+        self._engine = engine.with_options(options)
+        engine.close()
+
     def preview(self, request: Request) -> Preview:
         """What REQUEST would send; generates nothing."""
         return self._engine.preview(request, Stop())
@@ -171,14 +177,11 @@ def to_sampling(options: Mapping[str, object]) -> Sampling:
     for name in options:
         if name not in names:
             nearest = difflib.get_close_matches(name, names, 1)
-            hint = f"Did you mean {nearest[0]}?" if nearest else f"There are {', '.join(names)}."
+            hint = f"Did you mean {nearest[0]}?" if nearest else f"Known options: {', '.join(names)}."
             raise BadOption(f"There is no option {name!r}.", hint)
     values = dict(options)
     stop = values.get("stop") or ()
-    try:
-        values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)  # type: ignore[arg-type] # checked below
-        return Sampling(**values)  # type: ignore[arg-type] # names were checked, values check themselves
-    except TypeError as exc:
-        raise BadOption(
-            f"An option has a value of the wrong type: {exc}.", "Numbers are written without quotes."
-        ) from exc
+    if not isinstance(stop, str | Iterable):
+        raise BadOption(f"--stop must be a text or a list of texts, not {stop!r}.", 'Try --stop "END".')
+    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    return Sampling(**values)  # type: ignore[arg-type] # names were checked, values check themselves

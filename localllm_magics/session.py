@@ -2,8 +2,9 @@
 
 import atexit
 import functools
+import os
 import threading
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from localllm_magics.catalog.daemons import find_daemons
@@ -13,13 +14,26 @@ from localllm_magics.catalog.served import is_served, to_served
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import GpuLayers, LoadOptions, Request
+from localllm_magics.core.request import GpuLayers, LoadOptions
 from localllm_magics.engines.daemon.settings import DaemonSettings
 from localllm_magics.engines.new import new_engine
-from localllm_magics.engines.stream import Stream
+from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
 
 DEFAULT_MODEL = "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What a use of a model has changed.
+
+    Args:
+        current: The current model before.
+        options: How the model was to be loaded before; None if it was not in use.
+    """
+
+    current: Model | None = None
+    options: LoadOptions | None = None
 
 
 class Session:
@@ -31,8 +45,7 @@ class Session:
         self.listed: tuple[str, ...] = ()
         self._last: dict[str, Completion] = {}
         self._lock = threading.RLock()
-        self._models: list[Model] = []
-        self._streams: dict[str, Stream] = {}
+        self._models: dict[Model, _Before] = {}
 
     def __repr__(self) -> str:
         return f"<Session {self.models}, {len(self.running)} running>"
@@ -41,20 +54,18 @@ class Session:
     def models(self) -> tuple[Model, ...]:
         """The models that are in use, oldest first."""
         with self._lock:
-            self._models = [model for model in self._models if not model.is_unloaded]
+            self._models = {model: before for model, before in self._models.items() if not model.is_unloaded}
             return tuple(self._models)
 
     @property
     def running(self) -> tuple[Stream, ...]:
-        """The generations that have not ended, oldest first."""
-        with self._lock:
-            self._streams = {id_: stream for id_, stream in self._streams.items() if stream.is_running}
-            return tuple(self._streams.values())
+        """The generations of this process that have not ended, oldest first."""
+        return running_streams()
 
     def add(self, model: Model) -> None:
         """Take MODEL in and make it the current one."""
         with self._lock:
-            self._models.append(model)
+            self._models[model] = _Before(self.current)
             self.current = model
 
     def use(self, reference: str | None, options: LoadOptions, default: str = DEFAULT_MODEL) -> Model:
@@ -62,37 +73,44 @@ class Session:
 
         A load option that differs from how it is loaded takes it out of memory, to be loaded anew.
 
+        Args:
+            reference: As the user wrote it; see `load`.
+            options: How it is to be loaded.
+            default: A reference, for the case that there is no other.
+
         Raises:
             LocalLLMError: There is no such model, or its file cannot be used.
         """
         with self._lock:
-            known = self._known(reference) or self._resolved(reference or default)
-            wanted = options.or_else(known.options)
-            if wanted != known.options:
-                _check_loadable(known)
-                known.unload()
-                known = Model(known.engine.with_options(wanted), known.info)
-            if known not in self.models:
-                self._models.append(known)
-            self.current = known
-            return known
+            model = self._known(reference) or self._resolved(reference or default)
+            wanted = _changed(options, model).or_else(model.options)
+            self._models[model] = _Before(self.current, model.options if model in self.models else None)
+            if wanted != model.options:
+                _check_loadable(model)
+                model.reload(wanted)
+            self.current = model
+            return model
+
+    def is_reloading(self, model: Model) -> bool:
+        """Whether the last use of MODEL has changed how it is loaded."""
+        before = self._models.get(model, _Before())
+        return before.options not in (None, model.options)
 
     def drop(self, model: Model, error: LocalLLMError) -> None:
-        """Forget MODEL if ERROR means that it cannot be loaded, so that nobody goes on with it.
+        """Undo the last use of MODEL if ERROR means that it cannot be loaded, so that nobody goes on with it.
 
         What ails a server passes: its model stays the current one, unless the server does not have it.
         """
-        if isinstance(error, ModelNotInDaemon) or (model.context is None and model.info.address is None):
-            model.unload()
-            if self.current is model:
-                self.current = None
-
-    def start(self, model: Model, request: Request) -> Stream:
-        """Answer REQUEST, known to `running` and `stop`."""
-        stream = model.start(request)
+        if not isinstance(error, ModelNotInDaemon) and (model.context is not None or model.info.address is not None):
+            return
         with self._lock:
-            self._streams[request.id] = stream
-        return stream
+            before = self._models.get(model, _Before())
+            if before.options is None or before.options == model.options:
+                model.unload()
+            else:
+                model.reload(before.options)
+            if self.current is model:
+                self.current = before.current if before.current in self.models else None
 
     def record(self, completion: Completion) -> None:
         """Remember COMPLETION as the last one of its model."""
@@ -137,7 +155,8 @@ class Session:
         self.stop()
         with self._lock:
             models = self.models
-            self.current, self.listed, self._models = None, (), []
+            self.current, self.listed, self._models = None, (), {}
+            self.settings = DaemonSettings()
         for model in models:
             if model.info.engine not in ("ollama", "openai"):
                 model.unload()
@@ -146,7 +165,8 @@ class Session:
         if reference is None:
             current = self.current
             return None if current is None or current.is_unloaded else current
-        return next((model for model in self.models if model.info.reference == reference), None)
+        named = (model for model in self.models if model.info.reference == reference)
+        return next((model for model in named if not _is_another_file(reference, model)), None)
 
     def _resolved(self, reference: str) -> Model:
         folder = Path.cwd()
@@ -168,7 +188,11 @@ def default_session() -> Session:
 
 
 def load(
-    reference: str, *, ctx: int | None = None, gpu_layers: GpuLayers | None = None, threads: int | None = None
+    reference: str | os.PathLike[str],
+    *,
+    ctx: int | None = None,
+    gpu_layers: GpuLayers | None = None,
+    threads: int | None = None,
 ) -> Model:
     """Load a model and make it the current one.
 
@@ -182,7 +206,7 @@ def load(
     Raises:
         LocalLLMError: There is no such model, or it cannot be loaded.
     """
-    model = default_session().use(reference, LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads))
+    model = default_session().use(_written(reference), LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads))
     try:
         model.load()
     except LocalLLMError as exc:
@@ -203,6 +227,34 @@ def changed_options(options: LoadOptions) -> str:
     """OPTIONS that are set, as they are typed."""
     values = {f.name: getattr(options, f.name) for f in fields(options)}
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value is not None)
+
+
+def _written(reference: object) -> str:
+    """REFERENCE as it is typed.
+
+    Raises:
+        BadOption: It is neither a string nor a path.
+    """
+    if isinstance(reference, str | os.PathLike):
+        return str(os.fspath(reference))
+    kind = type(reference).__name__
+    raise BadOption(f"A model reference is a string or a path, not a value of type {kind}.", 'Try load("demo").')
+
+
+def _is_another_file(reference: str, model: Model) -> bool:
+    """Whether REFERENCE, which named MODEL once, names another file in the folder in which we run now."""
+    try:
+        file = Path(reference.removeprefix("llamafile:")).expanduser().resolve()
+        return model.path is not None and file.is_file() and file != model.path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _changed(options: LoadOptions, model: Model) -> LoadOptions:
+    """OPTIONS without those that MODEL, which is in memory, has anyway."""
+    is_so = {"ctx": model.context, "gpu_layers": model.gpu_layers}
+    same = {name: None for name, value in is_so.items() if value is not None and getattr(options, name) == value}
+    return replace(options, **same)
 
 
 def _check_loadable(model: Model) -> None:

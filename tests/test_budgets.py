@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "localllm_magics").rglob("*.py"))
 # The only files that may catch every exception.
 BOUNDARIES = {
+    "engines/background.py",  # what is raised in a thread is raised again where its result is awaited
     "engines/daemon/connection.py",  # what is raised in the thread that connects is raised again where it is awaited
     "engines/stream.py",  # whoever waits for a worker gets a terminal event
     "notebook/ask.py",  # a cell gets its answer

@@ -142,9 +142,9 @@ def test_options_become_sampling(options: dict[str, Any], sampling: Sampling) ->
         pytest.param(
             {"temprature": 1}, "There is no option 'temprature'.", "Did you mean temperature?", id="nearly right"
         ),
-        pytest.param({"xyz": 1}, "There is no option 'xyz'.", "There are temperature, top_k, ", id="far off"),
-        pytest.param({"top_p": "a"}, "--top-p must be from 0 to 1, not a.", "Try --top-p 0.95.", id="text"),
-        pytest.param({"stop": 5}, "An option has a value of the wrong type: ", "Numbers are ", id="stop"),
+        pytest.param({"xyz": 1}, "There is no option 'xyz'.", "Known options: temperature, top_k, ", id="far off"),
+        pytest.param({"top_p": "a"}, "--top-p must be from 0 to 1, not 'a'.", "Try --top-p 0.95.", id="text"),
+        pytest.param({"stop": 5}, "--stop must be a text or a list of texts, not 5.", "Try --stop ", id="stop"),
         pytest.param({"stop": [5]}, "--stop must be a text that is not empty.", "Try --stop ", id="list of numbers"),
     ],
 )

@@ -105,14 +105,100 @@ def test_an_unknown_reference_changes_nothing(new_session: Session, folder: Path
     assert (new_session.current, new_session.models) == (model, (model,))
 
 
-def test_another_load_option_loads_anew(new_session: Session) -> None:
-    first = new_session.use("demo", LoadOptions(ctx=512))
+def test_another_load_option_loads_the_same_model_anew(new_session: Session) -> None:
+    model = new_session.use("demo", LoadOptions(ctx=512))
+    model.load()
 
-    second = new_session.use("demo", LoadOptions(threads=1))
+    again = new_session.use("demo", LoadOptions(threads=1))
 
-    assert (first.is_unloaded, second.is_unloaded) == (True, False)
-    assert second.options == LoadOptions(ctx=512, threads=1)
-    assert new_session.models == (second,)
+    assert again is model
+    assert (model.options, model.context) == (LoadOptions(ctx=512, threads=1), None)
+    assert (new_session.is_reloading(model), new_session.models) == (True, (model,))
+    assert model.complete("Why?", max_tokens=2).model.context == 512
+
+
+@pytest.mark.parametrize("options", [ANY, LoadOptions(ctx=256), LoadOptions(gpu_layers=0)], ids=["none", "ctx", "cpu"])
+def test_what_a_model_in_memory_has_anyway_loads_nothing_anew(new_session: Session, options: LoadOptions) -> None:
+    model = new_session.use("demo", LoadOptions(ctx=256, gpu_layers="auto"))
+    model.load()
+
+    new_session.use("demo", options)
+
+    assert (new_session.is_reloading(model), model.context) == (False, 256)
+
+
+def test_a_file_of_the_same_name_elsewhere_is_another_model(
+    new_session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = new_session.use("mine.gguf", ANY)
+    (folder / "other").mkdir()
+    shutil.copy(demo.PATH, folder / "other" / "mine.gguf")
+
+    monkeypatch.chdir(folder / "other")
+    second = new_session.use("mine.gguf", ANY)
+    (folder / "other" / "mine.gguf").unlink()
+    new_session.unload()
+
+    assert (first.path, second.path) == (folder / "mine.gguf", folder / "other" / "mine.gguf")
+
+
+def test_a_model_in_use_is_known_by_its_name_in_another_folder(
+    new_session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = new_session.use("mine.gguf", ANY)
+    (folder / "other").mkdir()
+
+    monkeypatch.chdir(folder / "other")
+
+    assert new_session.use("mine.gguf", ANY) is model
+
+
+def test_what_cannot_be_loaded_leaves_the_model_before_it(new_session: Session, folder: Path) -> None:
+    good, bad = new_session.use("demo", ANY), new_session.use("mine.gguf", ANY)
+
+    new_session.drop(bad, LoadFailed("No."))
+
+    assert (new_session.current, new_session.models, bad.is_unloaded) == (good, (good,), True)
+
+
+def test_what_cannot_be_loaded_with_an_option_is_used_without_it(new_session: Session) -> None:
+    model = new_session.use("demo", LoadOptions(ctx=256))
+    new_session.use("demo", LoadOptions(ctx=2**30))
+
+    new_session.drop(model, LoadFailed("No."))
+
+    assert (new_session.current, model.options, model.is_unloaded) == (model, LoadOptions(ctx=256), False)
+
+
+def test_without_a_model_before_it_nothing_is_left(new_session: Session) -> None:
+    bad = new_session.use("demo", ANY)
+    new_session.use("demo", ANY)
+
+    new_session.drop(bad, LoadFailed("No."))
+
+    assert (new_session.current, new_session.models) == (None, ())
+
+
+@pytest.mark.parametrize("reference", [5, None, b"demo"], ids=["number", "none", "bytes"])
+def test_a_reference_is_a_string_or_a_path(reference: str) -> None:
+    with pytest.raises(BadOption, match="A model reference is a string or a path"):
+        session.load(reference)
+
+
+def test_a_model_is_loaded_by_its_path(folder: Path) -> None:
+    model = session.load(folder / "mine.gguf", ctx=256)
+    try:
+        assert model.path == folder / "mine.gguf"
+    finally:
+        model.unload()
+
+
+def test_settings_end_with_the_session(new_session: Session) -> None:
+    new_session.settings = DaemonSettings(addresses=("http://127.0.0.1:9",))
+
+    new_session.close()
+
+    assert new_session.settings == DaemonSettings()
 
 
 @pytest.mark.parametrize("options", [ANY, LoadOptions(ctx=512)], ids=["none", "the same"])
@@ -135,7 +221,7 @@ def test_what_was_unloaded_elsewhere_is_used_no_more(new_session: Session) -> No
 def test_a_running_generation_can_be_found_and_stopped(new_session: Session) -> None:
     model = scripted("one", "a b", hangs_after=1)
     new_session.add(model)
-    stream = new_session.start(model, ask())
+    stream = model.start(ask())
 
     running = new_session.running
     counts = (new_session.stop("another"), new_session.stop(stream.request.id))
@@ -147,7 +233,7 @@ def test_a_running_generation_can_be_found_and_stopped(new_session: Session) -> 
 
 def test_all_generations_can_be_stopped(new_session: Session) -> None:
     model = scripted("one", "a b", hangs_after=1)
-    streams = [new_session.start(model, ask()) for _ in range(3)]
+    streams = [model.start(ask()) for _ in range(3)]
 
     count = new_session.stop()
 
@@ -160,7 +246,7 @@ def test_threads_may_start_and_stop_at_once(new_session: Session) -> None:
     new_session.add(model)
 
     def work() -> None:
-        stream = new_session.start(model, ask())
+        stream = model.start(ask())
         while stream.is_running:
             new_session.stop()
 
@@ -223,7 +309,7 @@ def test_what_is_not_loaded_cannot_be_unloaded(new_session: Session, loaded: lis
 def test_closing_stops_and_unloads_everything(new_session: Session) -> None:
     model = scripted("one", "a b", hangs_after=1)
     new_session.add(model)
-    stream = new_session.start(model, ask())
+    stream = model.start(ask())
 
     new_session.close()
     new_session.close()

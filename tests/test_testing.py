@@ -63,6 +63,19 @@ def test_a_limit_is_kept(limit: int, text: str, reason: str) -> None:
     assert (completion.text, completion.finish_reason) == (text, reason)
 
 
+@pytest.mark.parametrize(
+    ("stop", "text", "tokens"),
+    [("b", "a ", 2), ("b c", "a ", 3), ("c x", "a b c", 3), ("z", "a b c", 3)],
+    ids=["a word", "two words", "a part at the end", "another"],
+)
+def test_a_stop_text_ends_the_answer(stop: str, text: str, tokens: int) -> None:
+    with scripted_model("a b c") as model:
+        completion = model.complete("Go.", stop=stop)
+
+    assert (completion.text, completion.finish_reason) == (text, "stop")
+    assert completion.stats.completion_tokens == tokens
+
+
 def test_it_can_hang_until_it_is_stopped() -> None:
     with scripted_model("one two three", hangs_after=2) as model, model.stream("Count.") as stream:
         ended = stream.wait(0)

@@ -10,17 +10,13 @@ from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.daemon.address import Address, ollama_address
 from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.engines.daemon.usual import USUAL
 
 if TYPE_CHECKING:
     from localllm_magics.engines.openai.identity import Served
 
 SECONDS = 0.5
 """How long all servers together have to answer."""
-_USUAL = {
-    "llama-server, llamafile": (8080, 9931),
-    "llama_cpp.server, vLLM": (8000,),
-    "LM Studio": (1234,),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +44,9 @@ def known_places(settings: DaemonSettings) -> dict[Address, str]:
     places = {ollama_address(): "Ollama"}
     for text in settings.addresses:
         places.setdefault(Address.from_text(text), "server")
-    for name, ports in _USUAL.items():
-        for port in ports:
-            places.setdefault(Address("http", "127.0.0.1", port), name)
+    for usual in USUAL:
+        for port in usual.ports:
+            places.setdefault(Address("http", "127.0.0.1", port), usual.name)
     return places
 
 
@@ -79,7 +75,7 @@ def find_daemons(settings: DaemonSettings, seconds: float = SECONDS) -> list[Dae
     for thread in threads:
         thread.join(max(until - time.monotonic(), 0))
     return [
-        found.get(address, nothing(address, f"{address.url} takes connections but does not answer."))
+        found.get(address, nothing(address, f"{address.url} did not answer within {seconds:g} seconds."))
         for address in places
     ]
 
@@ -97,6 +93,7 @@ def inspect_daemon(address: Address, settings: DaemonSettings, *, is_named: bool
     connection = Connection.to(address, settings, is_named=is_named)
     if address.port == ollama_address().port:
         version = ollama.version(connection, seconds=seconds)
+        connection = replace(connection, is_ollama=version is not None)
         if version is not None:
             models = _short(ollama.tags(connection, seconds), address)
             return Daemon(address=address, name=f"Ollama {version}", models=models, is_named=is_named)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import BinaryIO, TypeAlias
 
 from localllm_magics.core.errors import ModelError, ModelNotFound, NotAGGUF, TruncatedFile
+from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -70,8 +71,6 @@ _MOST_TENSORS = 1 << 17
 _MOST_KEYS = 1 << 16
 _MOST_DIMENSIONS = 4
 _LONGEST_ARRAY = 64
-_AGAIN = "Download the file again; `curl -L -C - -O URL` goes on where it broke off."
-_LIST = "`%llm models` lists the models that can be used."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,13 +146,13 @@ def read_header(path: Path) -> Header:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise NotAGGUF(f"{path.name} is not a file.", _LIST)
+            raise NotAGGUF(f"{path.name} is not a file.", LIST_MODELS)
         with path.open("rb") as file:
             return _read(_Window(file, path.name, status.st_size))
     except FileNotFoundError as exc:
-        raise ModelNotFound(f"There is no file {path}.", _LIST) from exc
+        raise ModelNotFound(f"There is no file {path}.", LIST_MODELS) from exc
     except (OSError, ValueError) as exc:
-        raise ModelError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}.", _LIST) from exc
+        raise ModelError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}.", LIST_MODELS) from exc
 
 
 def require_complete(header: Header, path: Path) -> None:
@@ -162,8 +161,10 @@ def require_complete(header: Header, path: Path) -> None:
     if need is None or need <= have:
         return
     if need > _LARGEST_FILE:
-        raise NotAGGUF(f"{path.name} is damaged: its tensors would need {need:,} bytes.", _AGAIN)
-    raise TruncatedFile(f"{path.name} is cut off: it has {have:,} of {need:,} bytes ({have * 100 // need} %).", _AGAIN)
+        raise NotAGGUF(f"{path.name} is damaged: its tensors would need {need:,} bytes.", DOWNLOAD_AGAIN)
+    raise TruncatedFile(
+        f"{path.name} is cut off: it has {have:,} of {need:,} bytes ({have * 100 // need} %).", DOWNLOAD_AGAIN
+    )
 
 
 class _Window:
@@ -220,7 +221,7 @@ class _Window:
             self.skip(at - self._at)
 
     def damaged(self, what: str) -> NotAGGUF:
-        return NotAGGUF(f"{self.name} is damaged: {what} (near byte {self.position:,}).", _AGAIN)
+        return NotAGGUF(f"{self.name} is damaged: {what} (near byte {self.position:,}).", DOWNLOAD_AGAIN)
 
     def _require(self, count: int) -> None:
         """Refuse to go on unless the file can have COUNT more bytes of header."""
@@ -230,7 +231,7 @@ class _Window:
         if need > self.size:
             raise TruncatedFile(
                 f"{self.name} is cut off inside its header: it has {self.size:,} bytes and needs more than {need:,}.",
-                _AGAIN,
+                DOWNLOAD_AGAIN,
             )
 
     def _fill(self, count: int) -> None:
@@ -281,9 +282,9 @@ def _read_version(window: _Window) -> int:
     window.skip(4)
     version = window.u32()
     if version & 0xFFFF == 0:
-        raise NotAGGUF(f"{window.name} is a big-endian GGUF file, for other machines than this one.", _LIST)
+        raise NotAGGUF(f"{window.name} is a big-endian GGUF file, for other machines than this one.", LIST_MODELS)
     if version not in (2, 3):
-        raise NotAGGUF(f"{window.name} is a GGUF file of version {version}; versions 2 and 3 can be read.", _LIST)
+        raise NotAGGUF(f"{window.name} is a GGUF file of version {version}; versions 2 and 3 can be read.", LIST_MODELS)
     return version
 
 
@@ -350,25 +351,25 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b", "a gzip archive", "Unpack it: gunzip FILE"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it: unzstd FILE"),
     (b"7z\xbc\xaf", "a 7-Zip archive", "Unpack it: 7z x FILE"),
-    (b"\x7felf", "a program", _LIST),
-    (b"mz", "a program", _LIST),
-    (b"{", "a JSON file", _LIST),
+    (b"\x7felf", "a program", LIST_MODELS),
+    (b"mz", "a program", LIST_MODELS),
+    (b"{", "a JSON file", LIST_MODELS),
 )
 
 
 def _guess(start: bytes) -> tuple[str, str]:
     """What the file seems to be, and the next thing to type."""
     if not start:
-        return "empty", _AGAIN
+        return "empty", DOWNLOAD_AGAIN
     if start[4:9] == b"\0\0\0\0{":
         return "a safetensors file", _CONVERT
     if not start.strip(b"\0"):
-        return "nothing but zeros at its beginning", _AGAIN
+        return "nothing but zeros at its beginning", DOWNLOAD_AGAIN
     text = start.lstrip().lower()
     for magic, what, hint in _KINDS:
         if text.startswith(magic):
             return what, hint
     words = "".join(start.decode("utf-8", "ignore").split())
     if words and words.isprintable():
-        return "a text file", _LIST
-    return f"of an unknown kind, it begins with {start[:4].hex(' ')}", _LIST
+        return "a text file", LIST_MODELS
+    return f"of an unknown kind, it begins with {start[:4].hex(' ')}", LIST_MODELS

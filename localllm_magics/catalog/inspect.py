@@ -25,15 +25,6 @@ _MOST_NAMED = 3
 _AGAIN = "Download what is missing into the same folder, then load the first part."
 
 
-def check_file(path: Path) -> Header:
-    """Return the header of the first part, having found all parts there and complete.
-
-    Raises:
-        LocalLLMError: Why the model cannot be loaded.
-    """
-    return _read_parts(path)[0]
-
-
 def inspect_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
     """Describe a model whatever its state; what is wrong with it is its `problem`."""
     try:

@@ -17,7 +17,6 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 from itertools import pairwise
@@ -26,7 +25,7 @@ from pathlib import Path
 import platformdirs
 
 from localllm_magics.core.errors import LoadFailed, ModelError, ModelNotFound, NotAGGUF, SetupError, TruncatedFile
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
 from localllm_magics.core.table import to_size
 
 CACHE_BYTES = 50_000_000_000
@@ -46,8 +45,6 @@ _DEAD_AFTER = 600  # seconds; a copy that goes on is written to all the time
 _CHUNK = 1 << 24
 _BLOCK = 1 << 16
 _FICLONERANGE = 0x4020940D
-_AGAIN = "Download the file again; `curl -L -C - -O URL` goes on where it broke off."
-_LIST = "`%llm models` lists the models that can be used."
 _UNPACK = "Take the weights out and load those: unzip FILE.llamafile"
 _BARE = "Load the GGUF file itself, or start it yourself with one: llamafile --server -m MODEL.gguf"
 
@@ -81,10 +78,6 @@ class CachedWeights:
     used: float
 
 
-class ExtractionStopped(Exception):
-    """The copying was stopped before its end."""
-
-
 def find_weights(path: Path) -> Weights:
     """Find the weights that a llamafile runs: those that its `.args` name, else the largest.
 
@@ -96,28 +89,26 @@ def find_weights(path: Path) -> Weights:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise NotAGGUF(f"{path.name} is not a file.", _LIST)
+            raise NotAGGUF(f"{path.name} is not a file.", LIST_MODELS)
         with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             return _locate(_choose(archive, path), file, path)
     except FileNotFoundError as exc:
-        raise ModelNotFound(f"There is no file {path}.", _LIST) from exc
+        raise ModelNotFound(f"There is no file {path}.", LIST_MODELS) from exc
     except OSError as exc:
-        raise ModelError(f"{path} cannot be read: {exc.strerror or exc}.", _LIST) from exc
+        raise ModelError(f"{path} cannot be read: {exc.strerror or exc}.", LIST_MODELS) from exc
     except _DAMAGED as exc:
         raise _no_archive(path) from exc
 
 
-def extract_weights(path: Path, folder: Path | None = None, stop: Stop | None = None) -> Path:
+def extract_weights(path: Path, folder: Path | None = None) -> Path:
     """Return a file with the weights of a llamafile alone, copied into the cache if they are not there yet.
 
     Args:
         path: The llamafile.
         folder: The cache; without it, the user's own.
-        stop: Ends the copying.
 
     Raises:
-        ExtractionStopped: STOP was set.
-        ModelError: The file holds no weights that can be used.
+        ModelError: The file holds no weights that can be used, or they are damaged.
         SetupError: There is no space for them, or no right to write.
     """
     weights = find_weights(path)
@@ -130,7 +121,7 @@ def extract_weights(path: Path, folder: Path | None = None, stop: Stop | None = 
             return target
         folder.mkdir(parents=True, exist_ok=True)
         _make_room(folder, weights.size, keep=target)
-        _extract(path, weights, target, stop or Stop())
+        _extract(path, weights, target)
     except OSError as exc:
         why = exc.strerror or exc
         raise SetupError(f"The weights of {path.name} cannot be copied to {folder}: {why}.", _run(path)) from exc
@@ -206,15 +197,15 @@ def _locate(member: zipfile.ZipInfo, file: FileIO, path: Path) -> Weights:
     file.seek(member.header_offset)
     header = file.read(_LOCAL_HEADER)
     if len(header) < _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
-        raise NotAGGUF(f"{path.name} is damaged: {member.filename[:100]!r} is not where it should be.", _AGAIN)
+        raise NotAGGUF(f"{path.name} is damaged: {member.filename[:100]!r} is not where it should be.", DOWNLOAD_AGAIN)
     name_length, extra_length = struct.unpack_from("<HH", header, 26)
     offset = member.header_offset + _LOCAL_HEADER + name_length + extra_length
     missing = offset + member.file_size - os.fstat(file.fileno()).st_size
     if missing > 0:
-        raise TruncatedFile(f"{shown} is cut off: {to_size(missing)} are missing.", _AGAIN)
+        raise TruncatedFile(f"{shown} is cut off: {to_size(missing)} are missing.", DOWNLOAD_AGAIN)
     file.seek(offset)
     if member.file_size < len(_MAGIC) or file.read(len(_MAGIC)) != _MAGIC:
-        raise NotAGGUF(f"{shown} is not a GGUF file.", _AGAIN)
+        raise NotAGGUF(f"{shown} is not a GGUF file.", DOWNLOAD_AGAIN)
     return Weights(name=member.filename, offset=offset, size=member.file_size, crc=member.CRC)
 
 
@@ -223,10 +214,10 @@ def _no_archive(path: Path) -> ModelError:
     with contextlib.suppress(OSError, ValueError), path.open("rb") as file:
         start = file.read(len(_PROGRAM_MAGICS[0]))
         if start in _PROGRAM_MAGICS:
-            return TruncatedFile(f"{path.name} is cut off or damaged: it begins as a llamafile only.", _AGAIN)
+            return TruncatedFile(f"{path.name} is cut off or damaged: it begins as a llamafile only.", DOWNLOAD_AGAIN)
         if start.startswith(_MAGIC):
             return NotAGGUF(f"{path.name} is a GGUF file and no llamafile.", "Give it a name that ends in .gguf")
-    return NotAGGUF(f"{path.name} is not a llamafile: it is no zip archive.", _LIST)
+    return NotAGGUF(f"{path.name} is not a llamafile: it is no zip archive.", LIST_MODELS)
 
 
 def _cached_name(path: Path, weights: Weights) -> str:
@@ -240,7 +231,18 @@ def _cached_name(path: Path, weights: Weights) -> str:
 
 def _require_whole(part: Path, weights: Weights, path: Path) -> None:
     if not _is_whole(part, weights):
-        raise TruncatedFile(f"{path.name} changed while its weights were copied.", _AGAIN)
+        raise TruncatedFile(f"{path.name} changed while its weights were copied.", DOWNLOAD_AGAIN)
+
+
+def _require_sound(part: Path, weights: Weights, path: Path) -> None:
+    """Compare what was copied with the checksum in the archive; GGUF itself has none."""
+    crc = 0
+    with part.open("rb", buffering=0) as file:
+        while data := file.read(_CHUNK):
+            crc = zlib.crc32(data, crc)
+    if crc != weights.crc:
+        told = f"their checksum is {crc:08x}, and the archive says {weights.crc:08x}"
+        raise ModelError(f"The weights in {path.name} are damaged: {told}.", "Download the file again, from its start.")
 
 
 def _is_whole(file: Path, weights: Weights) -> bool:
@@ -251,7 +253,7 @@ def _is_whole(file: Path, weights: Weights) -> bool:
         return False
 
 
-def _extract(path: Path, weights: Weights, target: Path, stop: Stop) -> None:
+def _extract(path: Path, weights: Weights, target: Path) -> None:
     """Copy into a file beside TARGET, which becomes it once it is whole; two processes do not meet."""
     handle, name = tempfile.mkstemp(prefix=f"{target.stem}.", suffix=_PART, dir=target.parent)
     part = Path(name)
@@ -259,8 +261,9 @@ def _extract(path: Path, weights: Weights, target: Path, stop: Stop) -> None:
         with open(handle, "wb", buffering=0) as copy, path.open("rb", buffering=0) as source:  # noqa: PTH123 - no path
             if not _clone(source, copy, weights):
                 _require_space(path, weights, target.parent)
-                _copy(source, copy, weights, stop)
+                _copy(source, copy, weights)
         _require_whole(part, weights, path)
+        _require_sound(part, weights, path)
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -293,16 +296,8 @@ def _require_space(path: Path, weights: Weights, folder: Path) -> None:
         raise SetupError(f"The weights of {path.name} {need}.", _run(path))
 
 
-def _copy(source: FileIO, copy: FileIO, weights: Weights, stop: Stop) -> None:
-    for count in _steps(source, copy, weights):
-        if stop.is_set():
-            raise ExtractionStopped
-        if count == 0:
-            return  # the llamafile has become shorter, which the size tells
-
-
-def _steps(source: FileIO, copy: FileIO, weights: Weights) -> Iterator[int]:
-    """Copy step by step, telling the bytes of each; the system's own copy moves none of them through this process."""
+def _copy(source: FileIO, copy: FileIO, weights: Weights) -> None:
+    """Copy in steps, so that an interrupt is seen; the system's own copy moves no byte through this process."""
     done, in_system = 0, hasattr(os, "copy_file_range")
     while done < weights.size:
         at, left = weights.offset + done, min(_CHUNK, weights.size - done)
@@ -316,8 +311,9 @@ def _steps(source: FileIO, copy: FileIO, weights: Weights) -> Iterator[int]:
             source.seek(at)
             copy.seek(done)
             count = copy.write(source.read(left))
+        if count == 0:
+            return  # the llamafile has become shorter, which the size tells
         done += count
-        yield count
 
 
 def _make_room(folder: Path, size: int, keep: Path) -> None:

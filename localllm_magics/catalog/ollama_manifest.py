@@ -4,27 +4,17 @@ import json
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from localllm_magics.catalog.ollama_name import OllamaName
-from localllm_magics.core.errors import BadOption, LoadFailed, TruncatedFile
+from localllm_magics.core.errors import LoadFailed, TruncatedFile
 from localllm_magics.core.model_info import ModelDefaults
-from localllm_magics.core.request import LoadOptions, Sampling
+from localllm_magics.engines.ollama.name import OllamaName
+from localllm_magics.engines.ollama.parameters import to_context, to_sampling
 
 _LARGEST = 1_000_000
-_MOST_STOPS = 100
 _MEDIA_TYPE = "application/vnd.ollama.image."
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
-_SAMPLING_KEYS = {
-    "temperature": "temperature",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "repeat_penalty": "repeat_penalty",
-    "seed": "seed",
-    "num_predict": "max_tokens",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +91,7 @@ class Manifest:
         return ModelDefaults(
             system=system.decode("utf-8", "replace") if system.strip() else None,
             sampling=to_sampling(params),
-            ctx=_to_context(params.get("num_ctx")),
+            ctx=to_context(params),
             has_foreign_template=not layers.keys().isdisjoint({"template", "prompt"}) or "renderer" in self._config,
         )
 
@@ -142,16 +132,6 @@ class Manifest:
         return content
 
 
-def to_sampling(params: Mapping[str, object]) -> Sampling:
-    """What PARAMS, in Ollama's words, set, without what is unknown, of another type or out of range."""
-    sampling = Sampling(stop=_to_stops(params.get("stop")))
-    for key, name in _SAMPLING_KEYS.items():
-        value = params.get(key)
-        if isinstance(value, int | float):
-            sampling = _with(sampling, name, value)
-    return sampling
-
-
 def pull(name: OllamaName) -> str:
     """What to type where files of a model are missing or damaged."""
     return f"Type in a terminal: ollama pull {name.reference}"
@@ -160,25 +140,6 @@ def pull(name: OllamaName) -> str:
 def ask_ollama(name: OllamaName) -> str:
     """What to type where Ollama can run a model and we cannot."""
     return f"Type: %llm load ollama:{name.reference}"
-
-
-def _with(sampling: Sampling, name: str, value: float) -> Sampling:
-    try:
-        return replace(sampling, **{name: value})  # type: ignore[arg-type] # it checks the type itself
-    except BadOption:
-        return sampling
-
-
-def _to_stops(value: object) -> tuple[str, ...]:
-    texts = value if isinstance(value, list) else [value]
-    return tuple(text for text in texts[:_MOST_STOPS] if isinstance(text, str) and text)
-
-
-def _to_context(value: object) -> int | None:
-    try:
-        return LoadOptions(ctx=value).ctx if isinstance(value, int) else None
-    except BadOption:
-        return None
 
 
 def _size(path: Path) -> int | None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.catalog.ollama_manifest import Manifest, Place, ask_ollama, pull
-from localllm_magics.catalog.ollama_name import name_of_parts, parse_name
 from localllm_magics.core.errors import LocalLLMError, ModelNotFound, UnsupportedArchitecture
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.engines.ollama.name import name_of_parts, parse_name
 
 _OF_SERVICES = (
     Path("/usr/share/ollama/.ollama/models"),  # Ollama's own installer

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files, ollama_models
 from localllm_magics.catalog.inspect import describe_file, first_part
-from localllm_magics.catalog.ollama_name import parse_name
 from localllm_magics.catalog.ollama_store import describe_stored, find_stored
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.model_info import Kind, ModelInfo
+from localllm_magics.engines.ollama.name import parse_name
 
 _MOST_NAMED = 5
 _LIST = "%llm models"

@@ -8,13 +8,16 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.daemon.address import Address, ollama_address
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
-_AT_URL = re.compile(r"(?P<model>.*?)@?(?P<url>https?://.*)", re.IGNORECASE | re.DOTALL)
+_HERE = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/v1)?/?", re.IGNORECASE)
+"""A place on this machine, or a number: what else has a colon may be the name of a model, and its tag."""
+_AT_URL = re.compile(r"(?P<model>.*?)@?(?P<place>https?://.*)", re.IGNORECASE | re.DOTALL)
+_HAS_PORT = re.compile(r".*:\d+(/.*)?")
 _SCHEMES = ("ollama", "openai", "llamafile")
 
 
 def is_served(text: str) -> bool:
     """Whether TEXT is written as a reference to a server."""
-    return bool(_URL.match(text)) or (":" in text and text.partition(":")[0].lower() in _SCHEMES)
+    return _is_place(text) or (":" in text and text.partition(":")[0].lower() in _SCHEMES)
 
 
 def to_served(text: str, folder: Path) -> ModelInfo:
@@ -28,8 +31,8 @@ def to_served(text: str, folder: Path) -> ModelInfo:
         BadOption: It has no model, or its address is none.
         ModelNotFound: There is no such llamafile.
     """
-    if _URL.match(text):
-        address = Address.from_text(text)
+    if _is_place(text):
+        address = Address.from_typed(text)
         return ModelInfo(
             reference=text, name=address.place, source="daemon", kind="chat", engine="openai", address=address.url
         )
@@ -38,14 +41,12 @@ def to_served(text: str, folder: Path) -> ModelInfo:
 
 
 def _ollama(text: str, rest: str, _folder: Path) -> ModelInfo:
-    at_url = _AT_URL.fullmatch(rest)
-    name, _, place = rest.rpartition("@") if "@" in rest else (rest, "", "")
-    if at_url is not None:
-        name, address = at_url["model"], Address.from_text(at_url["url"])
+    name, place = _split(rest)
+    if _URL.match(place):
+        address = Address.from_text(place)
     else:
         # Ollama takes every text as a place; from_text knows which are none.
         address = Address.from_text(Address.from_ollama_host(place).url) if place else ollama_address()
-    name = name.strip()
     if not name:
         raise BadOption(f"{text!r} names no model.", f"Type: %llm connect {address.url} to see what it has.")
     if "@" in name:
@@ -54,11 +55,24 @@ def _ollama(text: str, rest: str, _folder: Path) -> ModelInfo:
 
 
 def _openai(text: str, rest: str, _folder: Path) -> ModelInfo:
-    at_url = _AT_URL.fullmatch(rest)
-    if at_url is None:
-        raise BadOption(f"{text!r} names no server.", f"Write openai:{rest or 'MODEL'}@http://127.0.0.1:8080.")
-    address, name = Address.from_text(at_url["url"]), at_url["model"].strip()
+    name, place = _split(rest)
+    if not _URL.match(place) and not _HAS_PORT.fullmatch(place):
+        raise BadOption(f"{text!r} names no server.", f"Write openai:{name or 'MODEL'}@http://127.0.0.1:8080.")
+    address = Address.from_typed(place)
     return ModelInfo(reference=text, name=name, source="daemon", kind="chat", engine="openai", address=address.url)
+
+
+def _is_place(text: str) -> bool:
+    return bool(_URL.match(text) or _HERE.fullmatch(text))
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """The name of a model, and the place behind its last @, or the URL."""
+    at_url = _AT_URL.fullmatch(rest)
+    if at_url is not None:
+        return at_url["model"].strip(), at_url["place"]
+    name, _, place = rest.rpartition("@") if "@" in rest else (rest, "", "")
+    return name.strip(), place
 
 
 def _llamafile(text: str, rest: str, folder: Path) -> ModelInfo:

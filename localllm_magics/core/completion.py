@@ -79,6 +79,12 @@ class Stats:
         timed = self.completion_tokens if self.timed_tokens is None else self.timed_tokens
         return _rate(timed, self.decode_seconds)
 
+    @property
+    def rate(self) -> str:
+        """The decode rate as it is shown: marked where it is a guess, empty where there is none."""
+        about = "~" if self.estimated else ""
+        return f"{about}{self.tokens_per_second:.1f} tok/s" if self.tokens_per_second else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRecord:
@@ -184,7 +190,7 @@ class Completion:
         if stats.completion_tokens:
             parts += [
                 f"{about}{_count(stats.completion_tokens)}",
-                f"{about}{stats.tokens_per_second:.1f} tok/s" if stats.tokens_per_second else "",
+                stats.rate,
                 f"first token {stats.ttft_seconds:.2f} s",
             ]
         if model.context and stats.prompt_tokens:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from localllm_magics.core.completion import Completion, ErrorRecord, FinishReason, ModelUsed, Stats, Versions
 from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.events import Event, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.request import Request
 from localllm_magics.core.version import __version__
 
@@ -84,6 +85,20 @@ class Recorder:
         self._count(tokens)
         self._reasoning.append(text)
 
+    def take(self, event: Event) -> None:
+        """Take down EVENT as it comes: the first text ends the reading."""
+        match event:
+            case Reading(0, _):
+                self.reading()
+            case TextDelta(text, tokens):
+                self._begin()
+                self.add(text, tokens)
+                self.end()
+            case ReasoningDelta(text, tokens):
+                self._begin()
+                self.think(text, tokens)
+                self.end()
+
     def end(self) -> None:
         """The last token was produced."""
         self._last = self._clock()
@@ -104,6 +119,10 @@ class Recorder:
             error=None if error is None else ErrorRecord(kind=error.kind, message=error.message, hint=error.hint),
             notices=tuple(self.notices),
         )
+
+    def _begin(self) -> None:
+        if not (self._text or self._reasoning):
+            self.read()
 
     def _count(self, tokens: int) -> None:
         if not (self._text or self._reasoning):

@@ -1,8 +1,9 @@
 """What a user asks for: messages, sampling and load options, as frozen values."""
 
+import numbers
 import random
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, TypeAlias, TypedDict, get_args
 
@@ -64,9 +65,13 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, (kind, low, high, words) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not (_is_number(value, kind) and low <= value <= high):
+            if value is None:
+                continue
+            number = _to_number(value, kind)
+            if number is None or not low <= number <= high:
                 option = "--" + name.replace("_", "-")
-                raise BadOption(f"{option} must be {words}, not {value}.", f"Try {option} {_EXAMPLES[name]}.")
+                raise BadOption(f"{option} must be {words}, not {value!r}.", f"Try {option} {_EXAMPLES[name]}.")
+            object.__setattr__(self, name, number)
         if not all(_is_text(text) for text in self.stop):
             raise BadOption("--stop must be a text that is not empty.", 'Try --stop "END".')
 
@@ -80,15 +85,20 @@ class Sampling:
         return self if self.seed is not None else replace(self, seed=random.SystemRandom().randint(0, MAX_SEED))
 
 
-def _is_number(value: object, kind: type[int] | type[float]) -> bool:
-    """Whether VALUE is a number of KIND; whole numbers are floats too, and yes and no are none."""
-    return isinstance(value, (int, kind)) and not isinstance(value, bool)
+def _to_number(value: object, kind: type[int] | type[float]) -> int | float | None:
+    """VALUE as a number of KIND, NumPy's too; whole numbers are floats too, yes and no are none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if kind is float and isinstance(value, numbers.Real) else None
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
+_PROMPT_HINT = 'Pass a string, or [{"role": "user", "content": "Why?"}].'
 _INFINITY = float("inf")
 _LARGEST = 3.4e38  # llama.cpp's floats have 32 bits
 _RANGES: Mapping[str, tuple[type[int] | type[float], float, float, str]] = {
@@ -131,15 +141,20 @@ class LoadOptions:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.ctx is not None and not (_is_number(self.ctx, int) and 1 <= self.ctx < 2**31):
-            raise BadOption(f"--ctx must be 1 or more, not {self.ctx}.", "Try --ctx 4096.")
-        if self.threads is not None and not (_is_number(self.threads, int) and 1 <= self.threads <= 512):
-            raise BadOption(f"--threads must be from 1 to 512, not {self.threads}.", "Try --threads 4.")
-        layers = self.gpu_layers
-        if layers is None or layers in ("auto", "all"):
+        self._check("ctx", 1, 2**31 - 1, "1 or more", "4096")
+        self._check("threads", 1, 512, "from 1 to 512", "4")
+        if self.gpu_layers not in ("auto", "all"):
+            self._check("gpu_layers", 0, 2**31 - 1, "0 or more, auto or all", "auto")
+
+    def _check(self, name: str, low: int, high: int, words: str, example: str) -> None:
+        value = getattr(self, name)
+        if value is None:
             return
-        if not isinstance(layers, int) or isinstance(layers, bool) or layers < 0:
-            raise BadOption(f"--gpu-layers must be 0 or more, auto or all, not {layers}.", "Try --gpu-layers auto.")
+        number = _to_number(value, int)
+        if number is None or not low <= number <= high:
+            option = "--" + name.replace("_", "-")
+            raise BadOption(f"{option} must be {words}, not {value!r}.", f"Try {option} {example}.")
+        object.__setattr__(self, name, number)
 
     def or_else(self, defaults: "LoadOptions") -> "LoadOptions":
         """These values, with those that are None taken from DEFAULTS."""
@@ -185,13 +200,21 @@ def to_messages(prompt: str | Sequence[MessageDict], system: str | None = None) 
     Raises:
         BadOption: A message has another role, no content, or there is none.
     """
+    if not isinstance(system, str | None):
+        raise BadOption(f"The system prompt is {_kind(system)}, not a string.", "Pass system=str(...).")
     start = () if system is None else (Message(role="system", content=system),)
     if isinstance(prompt, str):
         return (*start, Message(role="user", content=prompt))
+    if isinstance(prompt, Mapping) or not isinstance(prompt, Iterable):
+        raise BadOption(f"The prompt is {_kind(prompt)}, not a string or a list of messages.", _PROMPT_HINT)
     messages = tuple(_to_message(item) for item in prompt)
     if not messages:
-        raise BadOption("The prompt is an empty list.", 'Pass a string, or [{"role": "user", "content": "Why?"}].')
+        raise BadOption("The prompt is an empty list.", _PROMPT_HINT)
     return (*start, *messages)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
 def _to_message(item: MessageDict) -> Message:

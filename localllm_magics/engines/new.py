@@ -39,7 +39,8 @@ def _ollama(info: ModelInfo, options: LoadOptions, settings: DaemonSettings) -> 
     from localllm_magics.engines.daemon.connection import Connection
     from localllm_magics.engines.ollama.engine import OllamaEngine
 
-    return OllamaEngine(info, options, Connection.to(_address(info), settings), settings.keep_alive)
+    connection = Connection.to(_address(info), settings, is_ollama=True)
+    return OllamaEngine(info, options, connection, settings.keep_alive)
 
 
 def _openai(info: ModelInfo, options: LoadOptions, settings: DaemonSettings) -> Engine:
@@ -48,10 +49,12 @@ def _openai(info: ModelInfo, options: LoadOptions, settings: DaemonSettings) -> 
     from localllm_magics.engines.openai.found import FoundServer
 
     connection = Connection.to(_address(info), settings)
-    names_model = info.reference.startswith("openai:")
-    if not names_model and (name := _ollama_model(connection)) is not None:
+    if info.reference.lower().startswith("openai:"):
+        return OpenAIEngine(info, options, FoundServer(connection), info.name)
+    connection = replace(connection, is_ollama=_is_ollama(connection))
+    if connection.is_ollama and (name := _ollama_model(connection)) is not None:
         return _ollama(replace(info, name=name, engine="ollama"), options, settings)
-    return OpenAIEngine(info, options, FoundServer(connection), info.name if names_model else "")
+    return OpenAIEngine(info, options, FoundServer(connection))
 
 
 def _llamafile(info: ModelInfo, options: LoadOptions, _settings: DaemonSettings) -> Engine:
@@ -62,13 +65,21 @@ def _llamafile(info: ModelInfo, options: LoadOptions, _settings: DaemonSettings)
     return OpenAIEngine(info, options, LlamafileServer(info.path))
 
 
-def _ollama_model(connection: "Connection") -> str | None:
-    """The model of an Ollama server that was named alone; None if it is another server, or does not answer."""
+def _is_ollama(connection: "Connection") -> bool | None:
+    """Whether a server that was named alone is an Ollama; None if it does not answer."""
     from localllm_magics.engines.ollama import server
 
     try:
-        if not server.is_ollama(connection, seconds=_QUICK_SECONDS):
-            return None
+        return server.is_ollama(connection, seconds=_QUICK_SECONDS)
+    except LocalLLMError:
+        return None  # the engine will meet the same, and tell
+
+
+def _ollama_model(connection: "Connection") -> str | None:
+    """The model of an Ollama server that was named alone; None if it does not tell."""
+    from localllm_magics.engines.ollama import server
+
+    try:
         loaded = [model.name for model in server.running(connection)]
         names = loaded if len(loaded) == 1 else [info.name for info in server.tags(connection)]
     except LocalLLMError:

@@ -1,7 +1,7 @@
 """A generation in a worker thread, seen as a stream of events."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from localllm_magics.core.completion import Completion
@@ -14,6 +14,12 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.base import Engine
 
 _TICK = 0.1  # seconds; on Windows a wait sees an interrupt only when it ends
+
+
+def running_streams() -> tuple["Stream", ...]:
+    """The generations of this process that have not ended, oldest first."""
+    workers = [thread for thread in threading.enumerate() if isinstance(thread, _Worker)]
+    return tuple(worker.stream for worker in workers if worker.stream.is_running)
 
 
 class Stream:
@@ -38,7 +44,8 @@ class Stream:
         self._events: list[Event] = []
         self._changed = threading.Condition()
         self._ended = threading.Event()
-        self._worker = threading.Thread(target=self._work, name=f"localllm-{request.id}", daemon=True)
+        self._worker = _Worker(self, self._work)
+        self._iterator: Iterator[Event] | None = None
         self._emit(Pending())
         try:
             self._worker.start()
@@ -61,16 +68,23 @@ class Stream:
         self.close()
 
     def __iter__(self) -> Iterator[Event]:
-        """All events from the first on, waiting for those to come."""
+        """All events from the first on, waiting for those to come; an interrupt in the wait stops the generation."""
         events: list[Event] = []
         position = 0
         while not (events and isinstance(events[-1], Done | Failed)):
-            with self._changed:
-                while position == len(self._events):
-                    self._changed.wait(_TICK)
-                events = self._events[position:]
+            try:
+                events = self._news(position)
+            except BaseException:
+                self.stop()
+                raise
             yield from events
             position += len(events)
+
+    def __next__(self) -> Event:
+        """The next event that `next` has not given yet, waiting for it."""
+        if self._iterator is None:
+            self._iterator = iter(self)
+        return next(self._iterator)
 
     @property
     def is_running(self) -> bool:
@@ -112,9 +126,17 @@ class Stream:
         assert self.generation.completion is not None  # noqa: S101 - every terminal event has one
         return self.generation.completion
 
+    def _news(self, position: int) -> list[Event]:
+        """The events from POSITION on, at least one."""
+        with self._changed:
+            while position == len(self._events):
+                self._changed.wait(_TICK)
+            return self._events[position:]
+
     def _emit(self, event: Event) -> None:
         with self._changed:
             self.generation.feed(event)
+            self._recorder.take(event)
             self._events.append(event)
             self._changed.notify_all()
         if isinstance(event, Done | Failed):
@@ -137,11 +159,16 @@ class Stream:
         recorder = self._recorder
         recorder.model = self._engine.used
         recorder.notices.extend(self._engine.notices)
-        if self.generation.reasoning:
-            recorder.think(self.generation.reasoning, 0)
-        recorder.add(self.generation.text, self.generation.tokens)
         recorder.estimated = self.generation.is_estimated
         self._emit(Failed(error, recorder.completion("error", error)))
+
+
+class _Worker(threading.Thread):
+    """The thread of STREAM."""
+
+    def __init__(self, stream: Stream, work: Callable[[], None]) -> None:
+        super().__init__(target=work, name=f"localllm-{stream.request.id}", daemon=True)
+        self.stream = stream
 
 
 def _unforeseen(exc: BaseException) -> LocalLLMError:

@@ -17,6 +17,7 @@ from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model, to_sampling
 from localllm_magics.notebook.card import Card
 from localllm_magics.notebook.interpolate import interpolate
+from localllm_magics.notebook.interrupts import uninterrupted
 from localllm_magics.notebook.options import LOADING, SAMPLING, Parsed
 from localllm_magics.notebook.surface import Surface
 from localllm_magics.session import Session, changed_options
@@ -113,13 +114,11 @@ class Asker:
             card.open()
             stream = self._start(question, model, default_model)
             if question.in_background:
-                self._in_background(card, stream, question)
+                self._in_background(card, stream, question, model[0])
                 return None
-            with stream:
-                card.follow(stream)
-            if stream.generation.error is not None:
-                self._session.drop(model[0], stream.generation.error)
+            self._follow(card, stream, model[0])
         except KeyboardInterrupt as exc:
+            self._session.stop(question.request.id)
             self._keep(card.completion or card.interrupt(), question)
             raise shortened(exc, "stopped. The text so far is in _llm.") from None
         except LocalLLMError as exc:
@@ -127,20 +126,41 @@ class Asker:
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever happens, the card ends and the user is told
             error = _unforeseen(exc)
             return self._failed(card.fail(error), error, question)
+        except BaseException:  # SystemExit and its like are the user's, but the card must not wait for ever
+            self._session.stop(question.request.id)
+            self._keep(card.completion or card.interrupt(), question)
+            raise
         return self._ended(card, stream, question)
 
     def preview(self, question: Question, default_model: str) -> Preview:
         """The exact prompt of QUESTION; generates nothing."""
         model = self._session.use(question.model, question.load, default_model)
-        return model.preview(self._inserted(question))
+        try:
+            return model.preview(self._inserted(question))
+        except LocalLLMError as exc:
+            self._session.drop(model, exc)
+            raise
+
+    def refuse(self, error: LocalLLMError, prompt: str, surface: Surface, default_model: str) -> None:
+        """Show ERROR, which the options of a cell with PROMPT have, as a card that has failed."""
+        used = ModelUsed(reference=self._current_reference() or default_model)
+        completion = Card(surface, Request(messages=to_messages(prompt)), lambda: used, shows_error=True).fail(error)
+        self._session.record(completion)
+        self._shell.push({"_llm": completion}, interactive=False)
 
     def _start(self, question: Question, model: list[Model], default_model: str) -> Stream:
         request = self._inserted(question)
-        before = self._session.models
         model.append(self._session.use(question.model, question.load, default_model))
-        if model[0] not in before and any(old.info is model[0].info for old in before):
-            request = replace(request, notices=(f"Loaded anew with {changed_options(question.load)}.",))
-        return self._session.start(model[0], request)
+        if self._session.is_reloading(model[0]):
+            request = replace(request, notices=(f"Reloaded with {changed_options(question.load)}.",))
+        with uninterrupted():  # a stream that nobody holds would run on
+            return model[0].start(request)
+
+    def _follow(self, card: Card, stream: Stream, model: Model) -> None:
+        with stream:
+            card.follow(stream)
+        if stream.generation.error is not None:
+            self._session.drop(model, stream.generation.error)
 
     def _inserted(self, question: Question) -> Request:
         """The request with its expressions evaluated, each once."""
@@ -156,11 +176,10 @@ class Asker:
         code = compile(expression, "<prompt>", "eval")
         return eval(code, self._shell.user_global_ns, self._shell.user_ns)  # noqa: S307 - the user's own expression
 
-    def _in_background(self, card: Card, stream: Stream, question: Question) -> None:
+    def _in_background(self, card: Card, stream: Stream, question: Question, model: Model) -> None:
         def finish() -> None:
             try:
-                with stream:
-                    card.follow(stream)
+                self._follow(card, stream, model)
             except Exception as exc:  # noqa: BLE001 - the same boundary, in a thread
                 card.fail(_unforeseen(exc))
             if card.completion is not None:

@@ -3,7 +3,7 @@
 import ast
 import re
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _ASK = re.compile(
     r"^(?P<indent>[ \t]*)(?:(?P<target>[^\W\d][\w.\[\]'\"]*)[ \t]*=[ \t]*)?"
@@ -22,17 +22,35 @@ def rewrite_ask_lines(lines: list[str]) -> list[str]:
         return lines
     if not any(_ASK.match(line) for line in lines) or _is_python("".join(lines)):
         return lines
-    quoted = _lines_in_strings(lines)
-    return [line if number in quoted else _rewrite(line) for number, line in enumerate(lines)]
+    magics = list(_joined(lines))
+    quoted = _lines_in_strings(magics)
+    rewritten: list[str] = []
+    for parts in magics:
+        rewritten += parts if len(rewritten) in quoted else _rewrite(parts)
+    return rewritten
 
 
-def _rewrite(line: str) -> str:
-    match = _ASK.match(line.rstrip("\n"))
-    if match is None or match["rest"].endswith("\\"):
-        return line  # IPython joins it with the next one
+def _joined(lines: Iterable[str]) -> Iterator[list[str]]:
+    """LINES, each with those that it goes on in: a magic's do after a backslash, as in IPython."""
+    parts: list[str] = []
+    for line in lines:
+        parts.append(line)
+        if not (_NO_PYTHON.match(parts[0]) and line.endswith(("\\\n", "\\\r\n"))):
+            yield parts
+            parts = []
+    if parts:
+        yield parts
+
+
+def _rewrite(parts: list[str]) -> list[str]:
+    """The line that PARTS make as a call; empty lines stand for the further ones, so that no number changes."""
+    *begun, last = (part.rstrip() if number == 0 else part.strip() for number, part in enumerate(parts))
+    match = _ASK.match(" ".join([*(part[:-1].rstrip() for part in begun), last]))
+    if match is None:
+        return parts
     call = f"get_ipython().run_line_magic({match['name']!r}, {match['rest']!r})"
     statement = f"{match['target']} = {call}" if match["target"] else f"{call} and None"
-    return f"{match['indent']}{statement}\n"
+    return [f"{match['indent']}{statement}\n", *["\n"] * len(begun)]
 
 
 def _is_python(cell: str) -> bool:
@@ -44,9 +62,13 @@ def _is_python(cell: str) -> bool:
     return True
 
 
-def _lines_in_strings(lines: Sequence[str]) -> set[int]:
+def _lines_in_strings(magics: Iterable[Sequence[str]]) -> set[int]:
     """Numbers of the lines that begin inside a string; what is no Python is left out of the search for quotes."""
-    python = iter(["pass\n" if _NO_PYTHON.match(line) else line for line in lines])
+    python = iter(
+        line
+        for parts in magics
+        for line in (["pass\n", *["\n"] * (len(parts) - 1)] if _NO_PYTHON.match(parts[0]) else parts)
+    )
     numbers: set[int] = set()
     try:
         for token in tokenize.generate_tokens(lambda: next(python, "")):

@@ -13,7 +13,7 @@ from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.notebook.ask import Question, to_question
 from localllm_magics.notebook.config import LocalLLM
-from localllm_magics.notebook.options import ASKING, CLEANING, LOADING, Option, Parsed, parse
+from localllm_magics.notebook.options import ASKING, CLEANING, LOADING, Option, Parsed, asks_not_to_raise, parse
 from localllm_magics.session import Session
 
 
@@ -78,6 +78,13 @@ def run_command(notebook: Notebook, line: str) -> object:
     return command.run(notebook, parsed)
 
 
+def is_not_to_raise(line: str) -> bool:
+    """Whether LINE has an option that an error shall not fail the cell."""
+    name, _, rest = line.strip().partition(" ")
+    command = COMMANDS.get(name)
+    return command is not None and asks_not_to_raise(rest, command.options, takes_text=command.takes_text)
+
+
 def _unknown(name: str, otherwise: str) -> BadOption:
     nearest = difflib.get_close_matches(name, COMMANDS, 1)
     hint = f"Did you mean %llm {nearest[0]}?" if nearest else otherwise
@@ -132,11 +139,13 @@ def _status(notebook: Notebook, _parsed: Parsed) -> Table:
                 to_size(model.memory_bytes) if model.memory_bytes else "",
                 f"{used.gpu_layers} of {(used.layers or 0) + 1}" if used.gpu_layers is not None else "",
                 f"{used.context:,}" if used.context else "",
-                f"{last.stats.tokens_per_second:.1f} tok/s" if last else "",
+                last.stats.rate if last else "",
             )
         )
     notices = dict.fromkeys(notice for model in session.models for notice in model.engine.notices)
-    running = [f"Running: {stream.request.id}. To stop it, type: %llm stop" for stream in session.running]
+    running = [
+        f"Running: {stream.request.id}. To stop it, type: %llm stop {stream.request.id}" for stream in session.running
+    ]
     empty = () if rows else ("No model is loaded. Type: %llm load demo",)
     headers = ("Model", "Engine", "Memory", "Layers on GPU", "Context", "Last answer")
     return Table(headers=headers, rows=tuple(rows), notes=(*filter(None, told), *notices, *running, *empty))
@@ -150,6 +159,9 @@ def _place(used: ModelUsed) -> str:
 
 def _stop(notebook: Notebook, parsed: Parsed) -> None:
     count = notebook.session.stop(*parsed.words)
+    if parsed.words and not count:
+        running = ", ".join(stream.request.id for stream in notebook.session.running) or "none"
+        raise BadOption(f"No answer with the id {parsed.words[0]} is running.", f"Running: {running}.")
     notebook.say(f"Stopped {count}." if count else "Nothing is running.")
 
 

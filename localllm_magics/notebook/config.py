@@ -80,7 +80,7 @@ class LocalLLM(Configurable):
             name = key.replace("-", "_")
             if name not in names:
                 nearest = difflib.get_close_matches(name, names, 1)
-                hint = f"Did you mean {nearest[0]}?" if nearest else f"There are {', '.join(names)}."
+                hint = f"Did you mean {nearest[0]}?" if nearest else f"Known settings: {', '.join(names)}."
                 raise BadOption(f"[tool.localllm] in pyproject.toml has no setting {key!r}.", hint)
             _set(self, name, value)
 

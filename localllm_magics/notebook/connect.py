@@ -19,7 +19,7 @@ def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
     Raises:
         LocalLLMError: It cannot be reached, or is no model server.
     """
-    address = Address.from_text(text if "://" in text else f"http://{text}")
+    address = Address.from_typed(text)
     daemon = inspect_daemon(address, session.settings, is_named=True, seconds=_SECONDS)
     while daemon.is_loading:
         time.sleep(_POLL_SECONDS)

@@ -134,7 +134,7 @@ def _array(value: object) -> str:
     )
     if len(preview) > _MAX_PREVIEW:
         preview = f"{preview[:_MAX_PREVIEW]}…"
-    return f"array, shape {array.shape}, dtype {array.dtype}:\n{preview}"
+    return f"array, shape {array.shape}, dtype {_cut(str(array.dtype))}:\n{preview}"
 
 
 _DESCRIPTIONS = {
@@ -162,7 +162,7 @@ def _frame_title(shape: tuple[int, ...]) -> str:
 
 def _series_title(name: object, shape: tuple[int, ...], dtype: object) -> str:
     named = "" if name is None else f' "{_cell(_heading(name))}"'
-    return f"Series{named}, {_count(shape[0], 'row')}, shape {shape}, dtype {dtype}:"
+    return f"Series{named}, {_count(shape[0], 'row')}, shape {shape}, dtype {_cut(str(dtype))}:"
 
 
 def _count(number: int, noun: str) -> str:
@@ -179,10 +179,11 @@ def _heading(name: object) -> object:
 
 
 def _cell(value: object) -> str:
-    text = _plain(value)
-    if len(text) > _MAX_CELL:
-        text = f"{text[: _MAX_CELL - 1]}…"
-    return text.replace("|", r"\|").replace("\r", r"\r").replace("\n", r"\n")
+    return _cut(_plain(value)).replace("|", r"\|").replace("\r", r"\r").replace("\n", r"\n")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_CELL else f"{text[: _MAX_CELL - 1]}…"
 
 
 def _plain(value: object) -> str:

@@ -13,7 +13,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.daemon.settings import DaemonSettings
-from localllm_magics.engines.daemon.transport_errors import how_to_start
+from localllm_magics.engines.daemon.usual import how_to_start
 from localllm_magics.engines.kernel import trial
 from localllm_magics.engines.kernel.library import Library, library, rebuild_hint
 from localllm_magics.engines.kernel.machine import free_memory, physical_cores

@@ -47,8 +47,8 @@ class Extension:
         foreign = self._before["cell", "llm"]
         if foreign is not _MISSING:
             print(  # noqa: T201 - the user should know
-                f"%%llm was registered by {_owner(foreign)}; it is localllm-magics' now, as %%localllm always is. "
-                "%unload_ext localllm_magics gives it back."
+                f"%%llm was registered by {_owner(foreign)}; localllm-magics handles it now, and %%localllm does the "
+                "same. %unload_ext localllm_magics gives it back."
             )
 
     def unload(self) -> None:

@@ -5,7 +5,7 @@ import builtins
 import difflib
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from localllm_magics.core.errors import BadExpression
@@ -17,6 +17,11 @@ _WAYS_OUT = rf"write {_LITERAL} for literal braces, or add --no-vars"
 # Enough for any literal a person types; without it a stray `{{` before a page of JSON costs a parse per `}}`.
 _CLOSINGS_TRIED = 100
 _SHOWN_WIDTH = 100
+_MOST_SHOWN = 1_000
+_IPYTHONS = {"In", "Out", "exit", "get_ipython", "open", "quit"}
+# Debuggers and shells add names of their own.
+_BUILTINS = [name for name, value in vars(builtins).items() if getattr(value, "__module__", "") == "builtins"]
+_VERY_NEAR = 0.8
 
 
 def interpolate(text: str, evaluate: Callable[[str], object]) -> str:
@@ -29,7 +34,7 @@ def interpolate(text: str, evaluate: Callable[[str], object]) -> str:
         evaluate: Evaluates one expression in the user's namespace.
 
     Raises:
-        BadExpression: An expression is unfinished, is no Python, or raises.
+        BadExpression: An expression is unfinished, is not Python, or raises.
     """
     pieces = list(_parse(text))
     return "".join(piece if isinstance(piece, str) else _insertion(piece, evaluate) for piece in pieces)
@@ -90,7 +95,7 @@ def _expression_at(text: str, start: int) -> _Expression:
 
 
 def _syntax_problem(source: str) -> Exception | None:
-    """Why the source is no expression, or nothing."""
+    """Why the source is not an expression, or nothing."""
     with warnings.catch_warnings():
         # An invalid escape in a string is reported by the evaluation, once.
         warnings.simplefilter("ignore")
@@ -113,41 +118,51 @@ def _unparsable(text: str, start: int, end: int, failure: Exception | None) -> B
 
 
 def _insertion(expression: _Expression, evaluate: Callable[[str], object]) -> str:
-    # Both run the user's own code, so anything can come out of them; KeyboardInterrupt is no Exception and passes.
+    # Both run the user's own code, so anything can come out of them; an interrupt is not theirs.
     try:
         value = evaluate(expression.source)
-    except Exception as problem:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
         raise expression.error(_in_words(problem), _advice(problem)) from problem
     try:
         return describe(value)
-    except Exception as problem:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
         message = f"the {type(value).__name__} cannot be turned into text: {_in_words(problem)}"
         raise expression.error(message, "Insert a part of it that can be printed, ") from problem
 
 
-def _in_words(problem: Exception) -> str:
+def _in_words(problem: BaseException) -> str:
     name = type(problem).__name__
     try:
         message = str(problem)
     except Exception:  # noqa: BLE001 - the user's exception may be broken too; its name is enough
         message = ""
+    if len(message) > _MOST_SHOWN:
+        message = f"{message[:_MOST_SHOWN]}…"
     return f"{name}: {message}" if message else name
 
 
-def _advice(problem: Exception) -> str:
-    if not isinstance(problem, NameError) or not problem.name:
+def _advice(problem: BaseException) -> str:
+    if not isinstance(problem, NameError) or not isinstance(problem.name, str) or not problem.name:
         return "Try the expression in a cell of its own, "
-    nearest = difflib.get_close_matches(problem.name, _names_in_reach(problem), n=1)
+    nearest = [
+        *difflib.get_close_matches(problem.name, _names_in_reach(problem), n=1),
+        *difflib.get_close_matches(problem.name, _BUILTINS, n=1, cutoff=_VERY_NEAR),
+    ]
     meant = f"Did you mean {nearest[0]}? " if nearest else ""
     return f"{meant}Define {problem.name} in a cell above, "
 
 
 def _names_in_reach(problem: NameError) -> list[str]:
-    """The names that were defined where the exception was raised."""
+    """The user's names that were defined where the exception was raised."""
     traceback = problem.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     if traceback is None:
         return []
-    frame = traceback.tb_frame
-    return [*frame.f_locals, *frame.f_globals, *vars(builtins)]
+    # A namespace can have keys that are no names.
+    names: Iterable[object] = (*traceback.tb_frame.f_locals, *traceback.tb_frame.f_globals)
+    return [name for name in names if isinstance(name, str) and name[:1] != "_" and name not in _IPYTHONS]

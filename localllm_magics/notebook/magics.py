@@ -1,5 +1,8 @@
 """`%llm` and `%%llm` for one shell: from a line and a cell to a question or a command."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import no_var_expand
 
@@ -9,13 +12,13 @@ from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.safe_markdown import strip_control
 from localllm_magics.notebook.ask import Asker, Question, shortened, to_question
-from localllm_magics.notebook.commands import run_command
+from localllm_magics.notebook.commands import is_not_to_raise, run_command
 from localllm_magics.notebook.config import DAEMON_SETTINGS, LocalLLM
 from localllm_magics.notebook.load_bar import LoadBar
-from localllm_magics.notebook.options import ASKING, parse
+from localllm_magics.notebook.options import ASKING, asks_not_to_raise, parse
 from localllm_magics.notebook.preview import to_bundle
 from localllm_magics.notebook.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface
-from localllm_magics.session import Session
+from localllm_magics.session import Session, changed_options
 
 NAMES = ("llm", "localllm")
 
@@ -48,9 +51,10 @@ class Magics:
                 return run_command(self, line)
             self._run_cell(line, cell)
         except LocalLLMError as exc:
-            if "--no-raise" not in line.split():
+            if not (asks_not_to_raise(line, ASKING) if cell is not None else is_not_to_raise(line)):
                 raise
-            self.say(str(exc))
+            surface = self._surface(in_background=False, owns_cell=cell is not None and self._owns_cell)
+            self._asker.refuse(exc, cell or line, surface, self.config.default_model)
         except KeyboardInterrupt as exc:
             raise shortened(exc, "stopped.") from None
         return None
@@ -62,7 +66,10 @@ class Magics:
             preview = self._asker.preview(question, default)
             self._shell.display_pub.publish(to_bundle(preview), metadata={})
             return preview
-        return self._asker.ask(question, self._surface(question, owns_cell=owns_cell), default)
+        if question.in_background and self._is_executed:
+            question = replace(question, in_background=False)
+        surface = self._surface(in_background=question.in_background, owns_cell=owns_cell)
+        return self._asker.ask(question, surface, default)
 
     def load(self, reference: str | None, options: LoadOptions) -> None:
         """Bring a model into memory, showing how far it is."""
@@ -79,6 +86,8 @@ class Magics:
             raise
         if bar is not None:
             bar.end("loaded")
+        if self.session.is_reloading(model):
+            self.say(f"Reloaded with {changed_options(options)}.")
 
     def pull(self, reference: str) -> None:
         """Have a server get a model, showing how far it is."""
@@ -94,17 +103,17 @@ class Magics:
     def _run_cell(self, line: str, cell: str) -> None:
         parsed = parse(line, ASKING)
         if len(parsed.words) > 1:
-            raise BadOption(f"{parsed.words[1]!r} is no option.", "The prompt goes below the line with %%llm.")
+            raise BadOption(f"{parsed.words[1]!r} is not an option.", "The prompt goes below the line with %%llm.")
         prompt = cell.removesuffix("\n") if "raw" in parsed.values else cell.strip()
         question = to_question(parsed, prompt, *parsed.words)
         self.answer(question, dry_run="dry_run" in parsed.values, owns_cell=self._owns_cell)
 
-    def _surface(self, question: Question, *, owns_cell: bool) -> Surface:
+    def _surface(self, *, in_background: bool, owns_cell: bool) -> Surface:
         if not self.config.is_streaming:
             return FinalSurface(self._shell)
         if not self._is_kernel:
-            return FinalSurface(self._shell) if question.in_background else TerminalSurface()
-        if owns_cell and not question.in_background:
+            return FinalSurface(self._shell) if in_background else TerminalSurface()
+        if owns_cell and not in_background:
             return CellSurface(self._shell)
         return DisplaySurface(self._shell)
 
@@ -116,8 +125,17 @@ class Magics:
     @property
     def _owns_cell(self) -> bool:
         """Whether the cell that runs is this magic and nothing else, so that its output may be cleared."""
+        return str(self._execution.get("code", "")).lstrip().startswith(tuple(f"%%{name}" for name in NAMES))
+
+    @property
+    def _is_executed(self) -> bool:
+        """Whether a program runs the notebook: it takes a cell's output only until the cell has ended."""
+        return self._execution.get("allow_stdin") is False
+
+    @property
+    def _execution(self) -> Mapping[str, object]:
+        """What the front end has sent to run this cell."""
         if not self._is_kernel:
-            return False
-        parent = self._shell.get_parent()  # type: ignore[attr-defined] # a kernel's shell has it
-        code = parent.get("content", {}).get("code", "")
-        return str(code).lstrip().startswith(tuple(f"%%{name}" for name in NAMES))
+            return {}
+        content: Mapping[str, object] = self._shell.get_parent().get("content", {})  # type: ignore[attr-defined] # a kernel's shell has it
+        return content

@@ -1,5 +1,6 @@
 """The options of all commands, declared once: parsing, help, completion and documentation follow from here."""
 
+import contextlib
 import difflib
 import io
 import os
@@ -9,6 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from localllm_magics.core.errors import BadOption
+
+_NO_RAISE = "--no-raise"
+_CURSOR = "\N{OBJECT REPLACEMENT CHARACTER}"
+_ESCAPES = {r"\n": "\n", r"\t": "\t", r"\r": "\r", r"\\": "\\"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,30 +64,58 @@ def _layers(word: str) -> int | str:
     return word if word in ("auto", "all") else int(word)
 
 
+def _unescaped(word: str) -> str:
+    r"""WORD with \n, \t, \r and \\ as the characters that they stand for in Python."""
+    return re.sub(r"\\[ntr\\]", lambda escape: _ESCAPES[escape[0]], word)
+
+
 MODEL = Option(flags=("-m", "--model"), metavar="REF", help="the model; see %llm models", example="demo")
 SAMPLING = (
-    Option(flags=("-n", "--max-tokens"), metavar="N", convert=int, example="64", help="at most so many tokens"),
-    Option(flags=("-t", "--temperature"), metavar="X", convert=float, example="0.8", help="randomness; 0 is none"),
-    Option(flags=("--top-k",), metavar="N", convert=int, example="40", help="choose among so many tokens; 0 is all"),
-    Option(flags=("--top-p",), metavar="X", convert=float, example="0.95", help="choose among this share, 0 to 1"),
+    Option(flags=("-n", "--max-tokens"), metavar="N", convert=int, example="64", help="at most this many tokens"),
+    Option(flags=("-t", "--temperature"), metavar="X", convert=float, example="0.8", help="randomness; 0 for none"),
     Option(
-        flags=("--min-p",), metavar="X", convert=float, example="0.05", help="least chance against the best token's"
+        flags=("--top-k",), metavar="N", convert=int, example="40", help="sample from the N likeliest tokens; 0 for all"
     ),
-    Option(flags=("--repeat-penalty",), metavar="X", convert=float, example="1.1", help="above 1: repeat less"),
+    Option(
+        flags=("--top-p",),
+        metavar="X",
+        convert=float,
+        example="0.95",
+        help="sample from this share of the probability, 0 to 1",
+    ),
+    Option(
+        flags=("--min-p",),
+        metavar="X",
+        convert=float,
+        example="0.05",
+        help="least probability, relative to the best token's",
+    ),
+    Option(flags=("--repeat-penalty",), metavar="X", convert=float, example="1.1", help="above 1 to repeat less"),
     Option(flags=("--seed",), metavar="N", convert=int, example="1", help="the same seed gives the same answer"),
-    Option(flags=("--stop",), metavar="TEXT", example='"END"', repeats=True, help="end before this text; repeatable"),
+    Option(
+        flags=("--stop",),
+        metavar="TEXT",
+        convert=_unescaped,
+        example='"END"',
+        repeats=True,
+        help=r'end before this text; "\n" is a line break; repeatable',
+    ),
 )
 LOADING = (
-    Option(flags=("--ctx",), metavar="N", convert=int, example="4096", help="tokens of context"),
+    Option(flags=("--ctx",), metavar="N", convert=int, example="4096", help="context size in tokens"),
     Option(
-        flags=("--gpu-layers",), metavar="N|auto|all", convert=_layers, example="auto", help="layers to put on a GPU"
+        flags=("--gpu-layers",),
+        metavar="N|auto|all",
+        convert=_layers,
+        example="auto",
+        help="how many layers to put on a GPU",
     ),
     Option(flags=("--threads",), metavar="N", convert=int, example="4", help="CPU threads"),
 )
 CLEANING = (Option(flags=("--clean",), help="remove weights that were copied out of llamafiles, and old logs"),)
 ASKING = (
     MODEL,
-    Option(flags=("-o", "--out"), metavar="NAME", example="answer", help="bind the completion to this variable"),
+    Option(flags=("-o", "--out"), metavar="NAME", example="answer", help="store the completion in this variable"),
     Option(flags=("-s", "--system"), metavar="TEXT", example='"Be brief."', help="the system prompt"),
     *SAMPLING,
     Option(flags=("--raw",), help="no chat template: continue the text"),
@@ -92,8 +125,8 @@ ASKING = (
     Option(flags=("-b", "--background"), help="return at once; the card fills while the kernel is free"),
     *LOADING,
     Option(flags=("--think",), help="let a reasoning model reason"),
-    Option(flags=("--no-think",), help="let it answer at once"),
-    Option(flags=("--no-raise",), help="show an error without failing the cell"),
+    Option(flags=("--no-think",), help="let a reasoning model answer at once"),
+    Option(flags=(_NO_RAISE,), help="show an error without failing the cell"),
 )
 
 
@@ -103,7 +136,7 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
     Args:
         line: What stands after the name of the command.
         options: Those that it knows.
-        takes_text: The first word that is no option begins a text, which is taken as it stands.
+        takes_text: The first word that is not an option begins a text, which is taken as it stands.
 
     Raises:
         BadOption: An option is unknown, lacks its value, or has a wrong one.
@@ -130,6 +163,77 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
     return Parsed(values=values, words=tuple(words), text=lexer.rest if takes_text else "")
 
 
+def asks_not_to_raise(line: str, options: Sequence[Option], *, takes_text: bool = False) -> bool:
+    """Whether --no-raise is among the options of LINE, also where `parse` refuses the line."""
+    by_flag = {flag: option for option in options for flag in option.flags}
+    if _NO_RAISE not in by_flag:
+        return False
+    lexer = _Lexer(line)
+    try:
+        while not lexer.at_end and (lexer.at_option or not takes_text):
+            flag, equals, _ = lexer.word().partition("=")
+            if flag in (_NO_RAISE, "--"):
+                return flag == _NO_RAISE
+            if _is_option(flag) and not equals:
+                _skip_value(by_flag.get(flag), lexer)
+    except BadOption:
+        pass  # the rest stands in an open quotation
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A line that ends at the cursor.
+
+    Args:
+        before: The words that are complete.
+        word: The one at the cursor, empty after a blank.
+        typed: WORD as it is typed, with its quotation marks.
+        quote: The quotation mark that is open in it, if any.
+    """
+
+    before: tuple[str, ...]
+    word: str
+    typed: str
+    quote: str
+
+
+def parse_unfinished(line: str) -> Unfinished:
+    """The words of LINE, of which the last one may be unfinished."""
+    with contextlib.suppress(BadOption):
+        return _unfinished(line, "")
+    with contextlib.suppress(BadOption):
+        return _unfinished(line, '"')
+    return _unfinished(line, "'")
+
+
+def quoted(text: str) -> str:
+    """TEXT as one word of a line."""
+    with contextlib.suppress(BadOption):
+        if _Lexer(text).words() == [text]:
+            return text
+    return shlex.quote(text)
+
+
+def _unfinished(line: str, quote: str) -> Unfinished:
+    lexer = _Lexer(f"{line}{_CURSOR}{quote}")
+    words: list[str] = []
+    start = 0
+    while not lexer.at_end:
+        start = lexer.position
+        words.append(lexer.word())
+    *before, last = words
+    typed = line[start:].lstrip()
+    return Unfinished(before=tuple(before), word=last.removesuffix(_CURSOR), typed=typed, quote=quote)
+
+
+def _skip_value(option: Option | None, lexer: "_Lexer") -> None:
+    """Pass over the value of OPTION; an unknown one has the next word for its value unless that is an option."""
+    if lexer.at_end or (lexer.at_option if option is None else not option.metavar):
+        return
+    lexer.word()
+
+
 class _Lexer:
     """Words of a line by shell rules, and what is left of it as it stands."""
 
@@ -143,8 +247,12 @@ class _Lexer:
             self._shlex.escape = ""  # a backslash is part of a path there
 
     @property
+    def position(self) -> int:
+        return self._stream.tell()
+
+    @property
     def rest(self) -> str:
-        return self._line[self._stream.tell() :].strip()
+        return self._line[self.position :].strip()
 
     @property
     def at_end(self) -> bool:
@@ -200,5 +308,8 @@ def _store(values: dict[str, object], option: Option, flag: str, value: object) 
 
 def _unknown(flag: str, known: Mapping[str, Option]) -> BadOption:
     nearest = difflib.get_close_matches(flag, known, 1, 0.5)
-    hint = f"Did you mean {nearest[0]}?" if nearest else f"There are {', '.join(known)}."
+    if nearest:
+        hint = f"Did you mean {nearest[0]}?"
+    else:
+        hint = f"Known options: {', '.join(known)}." if known else "Leave it out; this command takes no options."
     return BadOption(f"There is no option {flag}.", hint)

@@ -1,5 +1,6 @@
 """A dry run, shown: the exact prompt, its tokens, and what would be used."""
 
+import re
 from dataclasses import fields
 
 from localllm_magics.core.preview import Preview
@@ -12,7 +13,7 @@ def to_bundle(preview: Preview) -> dict[str, object]:
     summary = _summary(preview)
     tokens = " ".join(f"{strip_control(text)!r}:{id_}" for id_, text in preview.tokens)
     sent = strip_control(preview.sent)
-    fence = "`" * (max((len(run) for run in prompt.split("\n") if set(run) == {"`"}), default=2) + 4)
+    fence = "`" * (max(map(len, re.findall("`+", prompt)), default=2) + 4)
     blocks = [f"{fence}{kind}\n{block}\n{fence}" for kind, block in (("text", tokens), ("json", sent)) if block]
     markdown = "\n\n".join([f"{fence}text\n{prompt}\n{fence}", summary, *blocks])
     plain = "\n\n".join(part for part in (prompt, summary, tokens, sent) if part)

@@ -35,7 +35,7 @@ def pull_model(reference: str, settings: DaemonSettings, shell: InteractiveShell
         raise BadOption(f"{reference!r} is no model of Ollama.", f"Type: %llm pull ollama:{reference or 'NAME'}")
     display = LineDisplay(shell) if shell is not None else None
     stop = Stop()
-    connection = Connection.to(Address.from_text(info.address), settings)
+    connection = Connection.to(Address.from_text(info.address), settings, is_ollama=True)
     try:
         for step in pull(connection, info.name, stop):
             if display is not None:

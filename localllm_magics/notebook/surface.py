@@ -9,6 +9,7 @@ from typing import Protocol
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.completion import Completion
+from localllm_magics.core.safe_markdown import strip_control
 from localllm_magics.notebook.interrupts import uninterrupted
 from localllm_magics.notebook.status import LiveStatus
 
@@ -107,7 +108,7 @@ class FinalSurface:
 
 
 class TerminalSurface:
-    """A terminal: text as it comes, then the line of stats."""
+    """A terminal: text as it comes, then the rest of the bundle."""
 
     def __init__(self) -> None:
         self._has_text = False
@@ -120,10 +121,11 @@ class TerminalSurface:
         self._has_text = self._has_text or bool(text)
         print(text, end="", flush=True)  # noqa: T201 - a terminal is printed to
 
-    def finish(self, bundle: dict[str, object], completion: Completion) -> None:  # noqa: ARG002 - it was printed
-        """Print the line of stats, and the text if it was never shown."""
-        text = "\n\n" if self._has_text else ""
-        print(f"{text}[{completion.summary()}]", flush=True)  # noqa: T201 - a terminal is printed to
+    def finish(self, bundle: dict[str, object], completion: Completion) -> None:
+        """Print the error and the line of stats, and the text if it was never shown."""
+        plain = str(bundle["text/plain"])
+        shown = strip_control(completion.text).rstrip() if self._has_text else ""
+        print(plain.removeprefix(shown), flush=True)  # noqa: T201 - a terminal is printed to
 
 
 class LineDisplay:

@@ -31,7 +31,7 @@ def start() -> Iterator[ExitStack]:
 @pytest.fixture(autouse=True)
 def _only_our_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at the usual ports, where something of this machine may be."""
-    monkeypatch.setattr(daemons, "_USUAL", {})
+    monkeypatch.setattr(daemons, "USUAL", ())
 
 
 def saying(value: object, status: int = 200) -> Send:
@@ -175,7 +175,7 @@ def test_nobody_waits_for_a_silent_server(on_connect: list[Step], steps: list[St
 
     everything = find_daemons(settings(silent, quick), 2.0)
 
-    assert found(silent, everything).problem == f"{silent.address} takes connections but does not answer."
+    assert found(silent, everything).problem == f"{silent.address} did not answer within 2 seconds."
     assert found(silent, everything).is_named
     assert len(found(quick, everything).models) == 2
 

@@ -6,7 +6,7 @@ import gguf
 import numpy as np
 import pytest
 
-from localllm_magics.catalog.inspect import check_file, describe_file, first_part, inspect_file, is_first_listed
+from localllm_magics.catalog.inspect import describe_file, first_part, inspect_file, is_first_listed
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, TEMPLATE, raw_gguf, raw_key, raw_string, raw_tensor, write_gguf
@@ -229,15 +229,3 @@ def test_a_file_that_is_not_there_has_no_size(tmp_path: Path) -> None:
 
 def test_an_impossible_path_has_a_problem() -> None:
     assert "cannot be read" in (inspect(Path("a\0b.gguf")).problem or "")
-
-
-def test_a_good_file_is_checked_before_a_load() -> None:
-    assert check_file(DEMO).metadata["general.architecture"] == "llama"
-
-
-def test_a_bad_file_is_refused_before_a_load(tmp_path: Path) -> None:
-    path = tmp_path / "x.gguf"
-    path.write_bytes(DEMO.read_bytes()[:100_000])
-
-    with pytest.raises(TruncatedFile):
-        check_file(path)

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,17 +17,16 @@ from localllm_magics import demo
 from localllm_magics.catalog import llamafile
 from localllm_magics.catalog.gguf import read_header, require_complete
 from localllm_magics.catalog.llamafile import (
-    ExtractionStopped,
     cache_contents,
     clean_cache,
     default_folder,
     extract_weights,
 )
 from localllm_magics.core.errors import (
+    ModelError,
     SetupError,
     TruncatedFile,
 )
-from localllm_magics.core.stop import Stop
 from tests.catalog.llamafiles import GGUF, NOWHERE, model, write
 from tests.daemon.llamafile_stand_in import Member, make_llamafile
 
@@ -185,54 +185,52 @@ def test_bytes_are_copied_where_the_system_does_not_help(
     assert extract_weights(path, cache).read_bytes() == data
 
 
-class StopAfter(Stop):
-    """Set when it has been asked some times."""
+def cutting(path: Path, copy: Callable[..., int]) -> Callable[..., int]:
+    """COPY, with PATH becoming shorter before the first step."""
 
-    def __init__(self, times: int) -> None:
-        super().__init__()
-        self._left = times
+    def step(*arguments: int) -> int:
+        os.truncate(path, 65540)
+        return copy(*arguments)
 
-    def is_set(self) -> bool:
-        self._left -= 1
-        return self._left < 0
-
-
-@pytest.mark.parametrize("times", [0, 1, 5])
-def test_a_stop_in_mid_copy_leaves_nothing(
-    path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, times: int
-) -> None:
-    monkeypatch.setattr(llamafile, "_CHUNK", 10)
-    write(path, model(data=GGUF * 9))
-
-    with pytest.raises(ExtractionStopped):
-        extract_weights(path, cache, StopAfter(times))
-    assert list(cache.iterdir()) == []
-
-
-class Shorten(Stop):
-    """Cuts a file when it is asked whether to stop."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def is_set(self) -> bool:
-        os.truncate(self._path, 65540)
-        return False
+    return step
 
 
 @pytest.mark.parametrize("in_system", [True, False])
 def test_a_llamafile_that_shrinks_meanwhile_is_an_error(
     path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, in_system: bool
 ) -> None:
-    if not in_system:
-        without_copying_in_the_system(monkeypatch)
+    monkeypatch.setattr(os, "copy_file_range", cutting(path, os.copy_file_range if in_system else refuse))
     monkeypatch.setattr(llamafile, "_CHUNK", 10)
     write(path, model())
 
     with pytest.raises(TruncatedFile) as caught:
-        extract_weights(path, cache, Shorten(path))
+        extract_weights(path, cache)
     assert caught.value.message == "x.llamafile changed while its weights were copied."
+    assert list(cache.iterdir()) == []
+
+
+def test_an_interrupt_in_mid_copy_leaves_nothing(path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: int) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "copy_file_range", interrupt)
+    write(path, model())
+
+    with pytest.raises(KeyboardInterrupt):
+        extract_weights(path, cache)
+    assert list(cache.iterdir()) == []
+
+
+def test_damaged_weights_are_told_and_not_kept(path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llamafile, "_CHUNK", 10)
+    damaged = GGUF[:40] + b"xx" + GGUF[42:]
+    write(path, model())
+    path.write_bytes(path.read_bytes().replace(GGUF, damaged))
+
+    with pytest.raises(ModelError) as caught:
+        extract_weights(path, cache)
+    told = f"their checksum is {zlib.crc32(damaged):08x}, and the archive says {zlib.crc32(GGUF):08x}"
+    assert caught.value.message == f"The weights in x.llamafile are damaged: {told}."
     assert list(cache.iterdir()) == []
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.catalog.ollama_manifest import Manifest, Place, to_sampling
-from localllm_magics.catalog.ollama_name import OllamaName
+from localllm_magics.catalog.ollama_manifest import Manifest, Place
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, TruncatedFile
 from localllm_magics.core.model_info import ModelDefaults
 from localllm_magics.core.request import Sampling
+from localllm_magics.engines.ollama.name import OllamaName
 from tests.catalog.ollama_stores import LIBRARY, add_blob, blob_of, write_manifest, write_model, write_recorded_store
 
 NAME = OllamaName(host="registry.ollama.ai", namespace="library", model="x", tag="latest")
@@ -171,51 +171,6 @@ def test_a_missing_file_and_a_pipe_are_no_text(tmp_path: Path) -> None:
         f"The manifest of x:latest cannot be read: {os.strerror(errno.ELOOP)}.",
         "The manifest of x:latest is no file.",
     ]
-
-
-@pytest.mark.parametrize(
-    ("params", "expected"),
-    [
-        pytest.param({}, Sampling(), id="none"),
-        pytest.param(
-            {
-                "temperature": 0.6,
-                "top_k": 20,
-                "top_p": 0.9,
-                "min_p": 0,
-                "repeat_penalty": 1.1,
-                "seed": 7,
-                "num_predict": 5,
-                "stop": ["a", "b"],
-            },
-            Sampling(
-                temperature=0.6,
-                top_k=20,
-                top_p=0.9,
-                min_p=0,
-                repeat_penalty=1.1,
-                seed=7,
-                max_tokens=5,
-                stop=("a", "b"),
-            ),
-            id="all",
-        ),
-        pytest.param({"stop": "END"}, Sampling(stop=("END",)), id="one stop"),
-        pytest.param({"stop": ["", 7, None, "x"]}, Sampling(stop=("x",)), id="bad stops"),
-        pytest.param({"stop": {"a": 1}}, Sampling(), id="no stops"),
-        pytest.param(
-            {"num_predict": -1, "seed": -1, "top_p": 2, "temperature": 0.5}, Sampling(temperature=0.5), id="out"
-        ),
-        pytest.param(
-            {"temperature": "hot", "top_k": 1.5, "min_p": True, "seed": [1], "top_p": 0.5},
-            Sampling(top_p=0.5),
-            id="types",
-        ),
-        pytest.param({"temperature": float("nan"), "mirostat": 2, "num_gpu": 99}, Sampling(), id="unknown"),
-    ],
-)
-def test_parameters_that_can_be_used_are(params: dict[str, object], expected: Sampling) -> None:
-    assert to_sampling(params) == expected
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,14 @@ def openai(reference: str, name: str, address: str) -> ModelInfo:
         ("llamafile:x.llamafile", True),
         ("http://127.0.0.1:8080", True),
         ("HTTPS://host", True),
+        ("localhost:8080", True),
+        ("LocalHost:8080/v1/", True),
+        ("127.0.0.1:8080", True),
+        ("[::1]:8080", True),
+        ("localhost:5000/me/demo", False),
+        ("localhost", False),
+        ("box:8080", False),
+        ("llama3.2:1", False),
         ("demo", False),
         ("demo:latest", False),
         ("ollama", False),
@@ -77,6 +85,9 @@ def test_without_the_environment_ollama_is_at_its_usual_place(tmp_path: Path, mo
         ("openai:org/m:tag@https://h/v1", "org/m:tag", "https://h:443"),
         ("openai:@http://127.0.0.1:8080", "", "http://127.0.0.1:8080"),
         ("openai:http://127.0.0.1:8080", "", "http://127.0.0.1:8080"),
+        ("openai:m@127.0.0.1:8080", "m", "http://127.0.0.1:8080"),
+        ("openai:org/m@v2@box:80/p/v1", "org/m@v2", "http://box:80/p"),
+        ("openai: m @[::1]:8080", "m", "http://[::1]:8080"),
     ],
 )
 def test_a_model_of_a_server_is_found(text: str, name: str, address: str, tmp_path: Path) -> None:
@@ -86,7 +97,8 @@ def test_a_model_of_a_server_is_found(text: str, name: str, address: str, tmp_pa
 def test_a_server_alone_is_named_by_its_place(tmp_path: Path) -> None:
     text = "http://localhost:8080/v1/"
 
-    assert to_served(text, tmp_path) == openai(text, "127.0.0.1:8080", "http://127.0.0.1:8080")
+    assert to_served(text, tmp_path) == openai(text, "localhost:8080", "http://localhost:8080")
+    assert to_served("127.0.0.1:1", tmp_path) == openai("127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1")
 
 
 def test_a_llamafile_is_found(tmp_path: Path) -> None:
@@ -115,6 +127,7 @@ def test_a_llamafile_is_found(tmp_path: Path) -> None:
         pytest.param("ollama:m@bad host", BadOption, "http://127.0.0.1:8080", id="no host"),
         pytest.param("ollama:m@http://[", BadOption, "http://127.0.0.1:8080", id="no URL"),
         pytest.param("openai:m", BadOption, "openai:m@http://127.0.0.1:8080", id="no server"),
+        pytest.param("openai:m@box", BadOption, "openai:m@http://127.0.0.1:8080", id="no port"),
         pytest.param("openai:", BadOption, "openai:MODEL@http", id="nothing"),
         pytest.param("http://", BadOption, "http://127.0.0.1:8080", id="no host in a URL"),
         pytest.param("llamafile:", ModelNotFound, "llamafile:path", id="no file"),

@@ -44,7 +44,7 @@ def test_values_in_range_are_kept(values: dict[str, Any]) -> None:
         pytest.param({"temperature": -1}, "--temperature must be 0 or more, not -1.", id="below"),
         pytest.param({"temperature": NAN}, "--temperature must be 0 or more, not nan.", id="nan"),
         pytest.param({"temperature": INFINITY}, "--temperature must be 0 or more, not inf.", id="infinite"),
-        pytest.param({"temperature": "hot"}, "--temperature must be 0 or more, not hot.", id="text"),
+        pytest.param({"temperature": "hot"}, "--temperature must be 0 or more, not 'hot'.", id="text"),
         pytest.param({"temperature": True}, "--temperature must be 0 or more, not True.", id="yes"),
         pytest.param({"top_k": -1}, "--top-k must be a whole number, 0 or more, not -1.", id="top_k"),
         pytest.param({"top_k": 1.5}, "--top-k must be a whole number, 0 or more, not 1.5.", id="half"),
@@ -71,14 +71,14 @@ def test_a_value_out_of_range_is_refused(values: dict[str, Any], message: str) -
     [
         pytest.param(lambda: LoadOptions(ctx=0), "--ctx must be 1 or more, not 0.", id="ctx"),
         pytest.param(lambda: LoadOptions(ctx=2**31), f"--ctx must be 1 or more, not {2**31}.", id="large ctx"),
-        pytest.param(lambda: options(ctx="9"), "--ctx must be 1 or more, not 9.", id="text"),
+        pytest.param(lambda: options(ctx="9"), "--ctx must be 1 or more, not '9'.", id="text"),
         pytest.param(lambda: LoadOptions(threads=0), "--threads must be from 1 to 512, not 0.", id="threads"),
         pytest.param(lambda: options(threads=1.5), "--threads must be from 1 to 512, not 1.5.", id="half"),
         pytest.param(
             lambda: LoadOptions(gpu_layers=-1), "--gpu-layers must be 0 or more, auto or all, not -1.", id="layers"
         ),
         pytest.param(
-            lambda: options(gpu_layers="some"), "--gpu-layers must be 0 or more, auto or all, not some.", id="some"
+            lambda: options(gpu_layers="some"), "--gpu-layers must be 0 or more, auto or all, not 'some'.", id="some"
         ),
         pytest.param(
             lambda: LoadOptions(gpu_layers=True), "--gpu-layers must be 0 or more, auto or all, not True.", id="yes"

@@ -164,7 +164,7 @@ def test_weights_that_are_none_are_told(tmp_path: Path, opened: Open, monkeypatc
     assert "x.llamafile ended with status 1 before it could answer: it could not load its model." in error.message
 
 
-def test_a_key_for_all_servers_of_llama_cpp_opens_it(
+def test_a_key_for_other_servers_of_llama_cpp_does_not_lock_it(
     llamafile: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLAMA_API_KEY", "secret")

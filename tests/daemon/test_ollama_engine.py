@@ -14,7 +14,7 @@ from localllm_magics.core.errors import (
     StreamBroken,
 )
 from localllm_magics.core.events import Done, Failed, Loading, TextDelta
-from localllm_magics.core.request import LoadOptions, Request, to_messages
+from localllm_magics.core.request import GpuLayers, LoadOptions, Request, to_messages
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
@@ -120,12 +120,13 @@ def test_the_place_is_told(
     assert (model.memory_bytes > 0) == (share > 0)  # without a GPU the server does not know
 
 
-def test_layers_that_went_nowhere_are_noticed(stand_in: OllamaStandIn) -> None:
-    model = model_of(stand_in, options=LoadOptions(gpu_layers="all"))
+@pytest.mark.parametrize(("asked", "words"), [("all", "All layers"), (1, "1 layer"), (2, "2 layers")])
+def test_layers_that_went_nowhere_are_noticed(asked: GpuLayers, words: str, stand_in: OllamaStandIn) -> None:
+    model = model_of(stand_in, options=LoadOptions(gpu_layers=asked))
 
     completion = model.complete("Why?", max_tokens=1)
 
-    assert completion.notices == ("all layers asked, 0 on a GPU: Ollama placed demo on the CPU.",)
+    assert completion.notices == (f"{words} asked, 0 on a GPU: Ollama placed demo on the CPU.",)
     assert "0 on a GPU" in completion.summary()
 
 

@@ -159,10 +159,33 @@ def test_bytes_that_come_one_by_one_are_the_same_pull(fault_server: MakeFaultSer
     ]
 
 
-def test_what_follows_success_does_not_matter(fault_server: MakeFaultServer) -> None:
-    server = fault_server({"/api/pull": [telling(SUCCESS, {"error": "late"}, ends=False), Hold()]})
+@pytest.mark.parametrize("late", [{"error": "digest mismatch"}, MANIFEST], ids=["error", "another status"])
+def test_only_a_pull_whose_last_word_is_success_has_ended_well(
+    late: dict[str, Any], fault_server: MakeFaultServer
+) -> None:
+    server = fault_server({"/api/pull": [telling(SUCCESS, late)]})
 
-    assert [step.status for step in pulled(server)] == ["success"]
+    with pytest.raises(DaemonError) as caught:
+        list(pulled(server))
+    assert caught.value.hint == AGAIN + server.address
+
+
+@pytest.mark.parametrize("nothing", [None, "", False])
+def test_an_error_that_is_none_is_no_error(nothing: object, fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/api/pull": [telling({**MANIFEST, "error": nothing}, {**SUCCESS, "error": nothing})]})
+
+    assert [step.status for step in pulled(server)] == ["pulling manifest", "success"]
+
+
+@pytest.mark.parametrize("before", [60, 75, 79])
+def test_no_piece_of_a_key_is_in_what_cannot_be_read(before: int, fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/api/pull": [Send(HEAD + chunked(b"x" * before + b"sk-secret and more\n"))]})
+    connection = Connection(Address.from_text(server.address), key="sk-secret")
+
+    with pytest.raises(StreamBroken) as caught:
+        list(pull(connection, "tiny", Stop()))
+
+    assert "xs" not in str(caught.value)
 
 
 AGAIN = "Pull again, it goes on where it stopped: %llm pull ollama:tiny@"

@@ -1,4 +1,5 @@
 import gc
+import signal
 import sys
 import threading
 import weakref
@@ -13,7 +14,7 @@ from localllm_magics.core.generation import State
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request, to_messages
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.stream import Stream
+from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.testing import ScriptedEngine
 from tests.core.test_completion import DONE
 
@@ -293,3 +294,55 @@ def test_its_repr_shows_where_it_stands() -> None:
         stream.wait()
 
     assert repr(stream) == "<Stream of <Generation 7 done, 2 tokens>>"
+
+
+def test_next_gives_one_event_after_another() -> None:
+    with Stream(ScriptedEngine("So it is."), REQUEST) as stream:
+        events = [next(stream) for _ in range(7)]
+
+        assert events == list(stream)
+        with pytest.raises(StopIteration):
+            next(stream)
+
+
+def test_an_interrupt_while_waiting_stops_the_generation() -> None:
+    stream = Stream(ScriptedEngine("So it is.", hangs_after=1), REQUEST)
+
+    def watch() -> None:
+        for event in stream:
+            if isinstance(event, TextDelta):
+                threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        watch()
+    assert stream.completion().finish_reason == "stopped"
+
+
+def test_running_streams_are_found_from_anywhere() -> None:
+    with Stream(ScriptedEngine("So it is.", hangs_after=1), REQUEST) as stream:
+        running = running_streams()
+        stream.stop()
+        stream.wait()
+
+        assert running == (stream,)
+        assert running_streams() == ()
+
+
+def test_what_came_before_an_error_was_timed_when_it_came() -> None:
+    engine = BrokenEngine(Reading(0, 3), TextDelta("So"), TextDelta(" it"), error=StreamBroken("Gone."))
+    with Stream(engine, REQUEST) as stream:
+        *_, last = stream
+
+    assert isinstance(last, Failed)
+    stats = last.completion.stats
+    assert 0 < stats.prompt_seconds <= stats.ttft_seconds <= stats.ttft_seconds + stats.decode_seconds
+    assert stats.decode_seconds > 0
+    assert stats.ttft_seconds + stats.decode_seconds <= stats.total_seconds
+
+
+def test_an_error_before_the_first_text_has_no_first_text() -> None:
+    with Stream(BrokenEngine(Loading(0.0), error=StreamBroken("Gone.")), REQUEST) as stream:
+        *_, last = stream
+
+    assert isinstance(last, Failed)
+    assert (last.completion.stats.ttft_seconds, last.completion.stats.decode_seconds) == (0.0, 0.0)

@@ -11,9 +11,20 @@ from tests.kernel.endless_model import write_endless_model
 from tests.kernel.notebook_kernel import Cell, Kernel, say
 
 QUESTION = "%%llm demo -t 0\nWhat is a token?"
-RANDOM = "-t 3 --top-k 0 --top-p 1 --min-p 0 --seed 1"
-ENDLESS = f"endless.gguf --ctx 8192 --threads 1 {RANDOM}"
-LONG_PROMPT = "{{ 'what is a model and a token ' * 1100 }}"
+RANDOM = "-t 3 --top-k 40 --top-p 1 --min-p 0 --seed 1"  # no end is among the 40
+ENDLESS = f"endless.gguf --ctx 32768 --threads 1 {RANDOM}"
+LONG_PROMPT = "{{ 'what is a model and a token ' * 4400 }}"
+STOP_WHEN_IT_HANGS = """
+import threading, time
+from localllm_magics.session import default_session
+
+def stop_when_it_hangs():
+    while [stream.generation.text for stream in default_session().running] != ["one two"]:
+        time.sleep(0.05)
+    default_session().stop()
+
+threading.Thread(target=stop_when_it_hangs, daemon=True).start()
+"""
 SECONDS = 10.0
 """Far more than the 100 ms of an idle machine."""
 
@@ -153,10 +164,7 @@ def test_an_expression_that_takes_its_time(kernel: Kernel) -> None:
 
 def test_the_stop_button_does_not_raise(kernel: Kernel) -> None:
     say(kernel, "one two three", hangs_after=2)
-    code = (
-        "import threading, localllm_magics.session as s\nthreading.Timer(1, lambda: s.default_session().stop()).start()"
-    )
-    kernel.do(code)
+    kernel.do(STOP_WHEN_IT_HANGS)
 
     cell = kernel.run("%%llm\nHi")
 

@@ -50,7 +50,9 @@ def ipython(script: str, *arguments: str) -> str:
 def test_nbclient_saves_one_output_for_each_cell(tmp_path: Path) -> None:
     run = notebook(LOAD, "%%llm -t 0\nWhat is a token?", "%llm ask -t 0 Hi?", "x = %llm ask -t 0 Hi?\nprint(1)")
 
-    saved = nbclient.NotebookClient(run, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    # What a cell prints may come in several messages, which are one output in a notebook.
+    resources = {"metadata": {"path": str(tmp_path)}}
+    saved = nbclient.NotebookClient(run, timeout=120, resources=resources, coalesce_streams=True).execute()
 
     assert outputs(saved) == [[], ["display_data"], ["display_data"], ["display_data", "stream"]]
     assert [MIME_TYPE in cell.outputs[0].data for cell in saved.cells[1:]] == [True] * 3
@@ -103,3 +105,13 @@ def test_a_terminal_shows_errors_in_short() -> None:
 
     assert "BadOption: --top-p must be from 0 to 1, not 3.0." in printed
     assert "Traceback" not in printed
+
+
+def test_a_program_waits_for_the_background(tmp_path: Path) -> None:
+    run = notebook(LOAD, "%%llm -t 0 -b\nWhat is a token?", "%llm ask -b -t 0 Hi?")
+    client = nbclient.NotebookClient(run, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+
+    saved = client.execute()
+
+    assert outputs(saved) == [[], ["display_data"], ["display_data"]]
+    assert [cell.outputs[0].data[MIME_TYPE]["state"] for cell in saved.cells[1:]] == ["done", "done"]

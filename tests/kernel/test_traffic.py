@@ -9,7 +9,7 @@ from localllm_magics.core.safe_markdown import strip_control
 from tests.kernel.endless_model import write_endless_model
 from tests.kernel.notebook_kernel import Cell, Kernel, Message
 
-RANDOM = "endless.gguf --ctx 4096 --threads 1 -t 3 --top-k 0 --top-p 1 --min-p 0 --seed 1"
+RANDOM = "endless.gguf --ctx 4096 --threads 1 -t 3 --top-k 40 --top-p 1 --min-p 0 --seed 1"
 PROMPT = "Write at length."
 
 
@@ -59,7 +59,7 @@ def test_it_grows_with_the_text_and_the_time(kernel: Kernel, code: str, tokens: 
 
 
 def test_printed_text_is_never_repeated(kernel: Kernel) -> None:
-    cell = answered(kernel, f"%%llm {RANDOM} -n 400\n{PROMPT}")
+    cell = answered(kernel, f"%%llm {RANDOM} -n 2000\n{PROMPT}")
 
     assert cell.kinds.count("stream") > 1
     assert cell.stdout == strip_control(cell.document["text"])

@@ -4,6 +4,9 @@ import pytest
 
 from localllm_magics.notebook.ask_line import rewrite_ask_lines
 
+QUOTE = "ask It's A?"
+BACKSLASH = "ask A \\"
+
 
 def call(text: str, name: str = "llm") -> str:
     return f"get_ipython().run_line_magic({name!r}, {text!r})"
@@ -22,6 +25,19 @@ def call(text: str, name: str = "llm") -> str:
         pytest.param("%llm ask What's new?\n", call("ask What's new?") + " and None\n", id="an apostrophe"),
         pytest.param("%llm ask A\n%llm ask B?\n", f"{call('ask A')} and None\n{call('ask B?')} and None\n", id="twice"),
         pytest.param("%llm ask A?", f"{call('ask A?')} and None\n", id="no line end"),
+        pytest.param("%llm ask A \\\n  B?\nx?\n", f"{call('ask A B?')} and None\n\nx?\n", id="a line that goes on"),
+        pytest.param(
+            "x = %llm ask -n 2 \\\n  hello \\\n  you?\n",
+            f"x = {call('ask -n 2 hello you?')}\n\n\n",
+            id="assigned, over three lines",
+        ),
+        pytest.param("%llm ask A \\\r\nB?\r\n", f"{call('ask A B?')} and None\n\n", id="other line ends"),
+        pytest.param(
+            "%llm ask It's \\\nA?\n%llm ask B?",
+            f"{call(QUOTE)} and None\n\n{call('ask B?')} and None\n",
+            id="an apostrophe, going on",
+        ),
+        pytest.param("%llm ask A \\\n", f"{call(BACKSLASH)} and None\n", id="nothing after a backslash"),
         pytest.param(
             "s = '''\n%llm ask A?\n'''\n%llm ask It's B?\n",
             "s = '''\n%llm ask A?\n'''\n" + call("ask It's B?") + " and None\n",
@@ -46,7 +62,8 @@ def test_a_question_becomes_a_call(cell: str, rewritten: str) -> None:
         pytest.param("len?\n", id="a call for help"),
         pytest.param("%llm status\n", id="another command"),
         pytest.param("%llm asking?\n", id="another word"),
-        pytest.param("%llm ask one \\\n  two\n", id="a line that goes on"),
+        pytest.param("!echo one \\\n  %llm ask two?\n", id="another magic that goes on"),
+        pytest.param("s = '''\n%llm ask \\\none?\n'''\n%time\n", id="a string with a backslash"),
         pytest.param("%%timeit\n%llm ask Why?\n", id="a cell magic"),
         pytest.param("%%llm\n%llm ask Why?\n", id="a prompt"),
         pytest.param("s = '''\n%llm ask Why?\n'''\n", id="a string"),

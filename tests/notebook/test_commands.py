@@ -118,19 +118,40 @@ def test_unload_takes_a_name_or_all(shell: InteractiveShell, says: Says, capsys:
 
 def test_stop_says_how_many(shell: InteractiveShell, says: Says, capsys: pytest.CaptureFixture[str]) -> None:
     model = says("one two three", hangs_after=1)
-    stream = default_session().start(model, model.stream("x").request)
+    stream = model.stream("x")
 
     shell.run_line_magic("llm", f"stop {stream.request.id}")
-    shell.run_line_magic("llm", "stop nobody")
+    stream.wait()
+    shell.run_line_magic("llm", "stop")
 
     assert stream.completion().finish_reason == "stopped"
     assert capsys.readouterr().out == "Stopped 1.\nNothing is running.\n"
 
 
-def test_no_raise_turns_an_error_into_a_message(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_what_runs_can_be_stopped(shell: InteractiveShell, says: Says) -> None:
+    with says("one two three", hangs_after=1).stream("x") as stream:
+        with pytest.raises(BadOption) as caught:
+            shell.run_line_magic("llm", "stop nobody")
+
+        assert caught.value.message == "No answer with the id nobody is running."
+        assert caught.value.hint == f"Running: {stream.request.id}."
+
+
+def test_a_bad_option_that_is_not_to_raise_leaves_a_failed_answer(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.push({"_llm": "an old answer"}, interactive=False)
+
     assert shell.run_line_magic("llm", "ask --no-raise -t hot Hello") is None
 
-    assert capsys.readouterr().out == "-t cannot be 'hot'.\nTry -t 0.8.\n"
+    assert capsys.readouterr().out == "-t cannot be 'hot'.\nTry -t 0.8.\n\n[demo · failed]\n"
+    assert shell.user_ns["_llm"].error.message == "-t cannot be 'hot'."
+
+
+@pytest.mark.parametrize("line", ["ask why is --no-raise {{ nope }}?", "load nope --no-raise", "nothing --no-raise"])
+def test_no_raise_is_an_option_of_questions_only(shell: InteractiveShell, line: str) -> None:
+    with pytest.raises(LocalLLMError):
+        shell.run_line_magic("llm", line)
 
 
 @pytest.mark.parametrize("line", ["ask", "ask -t 0", "ask --"])
@@ -140,7 +161,7 @@ def test_ask_needs_a_text(shell: InteractiveShell, line: str) -> None:
 
 
 def test_a_cell_takes_one_model(shell: InteractiveShell) -> None:
-    with pytest.raises(BadOption, match="'is' is no option"):
+    with pytest.raises(BadOption, match="'is' is not an option"):
         shell.run_cell_magic("llm", "what is this", "Hello")
 
 

@@ -1,5 +1,7 @@
 """Tab, through IPython's own completer."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.model import Model
 from localllm_magics.notebook.commands import COMMANDS
-from localllm_magics.notebook.complete import offers
+from localllm_magics.notebook.complete import complete
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.session import default_session
 from tests.daemon.ollama_stand_in import OllamaStandIn
@@ -23,6 +25,13 @@ def tab(shell: InteractiveShell, text: str) -> set[str]:
     with provisionalcompleter():
         found = shell.Completer.completions(text, len(text))
         return {(text[: one.start] + one.text + text[one.end :]).rsplit(" ", 1)[-1] for one in found}
+
+
+def lines_after_tab(shell: InteractiveShell, text: str, after: str = "") -> set[str]:
+    """TEXT before the cursor with each of the offers inserted."""
+    with provisionalcompleter():
+        found = list(shell.Completer.completions(text + after, len(text)))
+        return {text[: one.start] + one.text for one in found if one.end == len(text)}
 
 
 @pytest.mark.parametrize(
@@ -49,6 +58,11 @@ def tab(shell: InteractiveShell, text: str) -> set[str]:
         pytest.param("x = %llm ask --te", {"--temperature"}, id="an option, assigned"),
         pytest.param("    %llm ask --te", {"--temperature"}, id="an option, indented"),
         pytest.param("a = 1\n%llm ask --te", {"--temperature"}, id="an option on the second line"),
+        pytest.param("%llm help lo", {"load"}, id="a command to be explained"),
+        pytest.param("%llm help ", set(COMMANDS), id="all commands to be explained"),
+        pytest.param("%llm ask --model=de", {"--model=demo"}, id="a model after an equals sign"),
+        pytest.param("%%llm -m=de", {"-m=demo"}, id="a model after a short option and an equals sign"),
+        pytest.param("%%llm -s 'Be brief.' de", {"demo"}, id="a model after a quoted text"),
     ],
 )
 def test_tab_offers_what_can_come_next(shell: InteractiveShell, text: str, words: set[str]) -> None:
@@ -79,19 +93,144 @@ def test_models_of_servers_that_were_listed_are_offered(
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("text", "lines"),
     [
-        "%llmx lo",
-        "llm lo",
-        "%llm nonsense d",
-        "%llm status d",
-        "%llm ask hello d",
-        "%%llm -s d",
-        "%%llm --max-tokens d",
+        pytest.param("%%llm my", {"%%llm 'my model.gguf'"}, id="a blank"),
+        pytest.param("%%llm --model=my", {"%%llm --model='my model.gguf'"}, id="a blank after an equals sign"),
+        pytest.param('%%llm "my', {'%%llm "my model.gguf"'}, id="double quotes"),
+        pytest.param('%%llm "my mo', {'%%llm "my model.gguf"'}, id="double quotes and a blank"),
+        pytest.param("%llm load 'my mo", {"%llm load 'my model.gguf'"}, id="single quotes"),
+        pytest.param("%llm load 'my model.gguf'", {"%llm load 'my model.gguf'"}, id="closed quotes"),
+        pytest.param("%llm load it", {"%llm load 'it'\"'\"'s.gguf'"}, id="an apostrophe"),
+        pytest.param("%llm load 'it", {"%llm load 'it'\"'\"'s.gguf'"}, id="an apostrophe in single quotes"),
+        pytest.param('%llm load "it', {'%llm load "it\'s.gguf"'}, id="an apostrophe in double quotes"),
+        pytest.param("%llm load grö", {"%llm load größe.gguf"}, id="letters of the world"),
+        pytest.param("%llm load sub/", {"%llm load sub/a.gguf", "%llm load sub/deep/"}, id="a folder"),
+        pytest.param("%llm load su", {"%llm load sub/"}, id="a folder's name"),
+        pytest.param("%%llm ./su", {"%%llm ./sub/"}, id="a folder's name after a dot"),
+        pytest.param("%%llm ./o", {"%%llm ./one.llamafile"}, id="a file after a dot"),
+        pytest.param("%llm load ..", {"%llm load ../"}, id="two dots"),
+        pytest.param("%llm load ~", {"%llm load ~/"}, id="the home folder"),
+        pytest.param("%llm load ~/h", {"%llm load ~/home.gguf"}, id="a file in the home folder"),
+        pytest.param("%%llm --model=sub/a", {"%%llm --model=sub/a.gguf"}, id="a path after an equals sign"),
+        pytest.param("%%llm llamafile:./o", {"%%llm llamafile:./one.llamafile"}, id="a path after a scheme"),
+        pytest.param("%llm load .h", {"%llm load .hidden.gguf"}, id="a hidden file"),
+        pytest.param("%llm load parts", {"%llm load parts-00001-of-00002.gguf"}, id="a model in parts"),
     ],
 )
-def test_nothing_is_offered_elsewhere(shell: InteractiveShell, line: str) -> None:
-    assert offers(line, default_session()) == []
+def test_a_file_is_offered_so_that_the_line_can_be_run(
+    shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, text: str, lines: set[str]
+) -> None:
+    home = Path("home")
+    monkeypatch.setenv("HOME", str(home.absolute()))
+    monkeypatch.setenv("USERPROFILE", str(home.absolute()))
+    Path("sub/deep").mkdir(parents=True)
+    home.mkdir()
+    parts = ("parts-00001-of-00002.gguf", "parts-00002-of-00002.gguf")
+    files = ("my model.gguf", "it's.gguf", "größe.gguf", "sub/a.gguf", "sub/b.txt", "one.llamafile", ".hidden.gguf")
+    for name in (*files, *parts, "home/home.gguf"):
+        Path(name).touch()
+
+    assert lines_after_tab(shell, text) == lines
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a backslash is part of a path there")
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        pytest.param(r"%llm load my\ mo", {r"%llm load my\ model.gguf"}, id="a blank after a backslash"),
+        pytest.param("%llm load my\\", set(), id="a backslash before nothing"),
+        pytest.param('%llm load "say', {r'%llm load "say \"hi\".gguf"'}, id="quotes in quotes"),
+        pytest.param("%llm load 'my dir/'", {"%llm load 'my dir/'x.gguf"}, id="a folder in quotes"),
+    ],
+)
+def test_what_a_shell_can_escape_is_offered_too(shell: InteractiveShell, text: str, lines: set[str]) -> None:
+    Path("my dir").mkdir()
+    for name in ("my model.gguf", 'say "hi".gguf', "my dir/x.gguf"):
+        Path(name).touch()
+
+    assert lines_after_tab(shell, text) == lines
+
+
+def test_a_quotation_mark_that_is_there_already_is_not_added(shell: InteractiveShell) -> None:
+    Path("my model.gguf").touch()
+
+    assert lines_after_tab(shell, '%%llm "my', after='" -n 5') == {'%%llm "my model.gguf'}
+
+
+def test_a_file_named_like_an_option_is_offered_as_a_path(shell: InteractiveShell) -> None:
+    Path("-n.gguf").touch()
+
+    assert "%llm load ./-n.gguf" in lines_after_tab(shell, "%llm load ")
+
+
+def test_what_stands_after_the_cursor_does_not_matter(shell: InteractiveShell) -> None:
+    assert lines_after_tab(shell, "%llm lo", after=" demo") == {"%llm load"}
+
+
+@pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="no such names there")
+def test_names_that_cannot_be_shown_are_not_offered(shell: InteractiveShell) -> None:
+    for name in (b"z\xff.gguf", b"z\n.gguf", b"z\x1b[31m.gguf", b"z.gguf"):
+        Path(os.fsdecode(name)).touch()
+
+    assert lines_after_tab(shell, "%llm load z") == {"%llm load z.gguf"}
+
+
+def test_of_a_huge_folder_a_part_is_offered(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localllm_magics.notebook.complete._MOST_ENTRIES", 3)
+    for number in range(5):
+        Path(f"z{number}.gguf").touch()
+
+    assert len(lines_after_tab(shell, "%llm load z")) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%llm load missing/",
+        "%llm load a\0/",
+        "%llm load one.gguf/",
+        "%llm load ~nobody-like-that/",
+        "%llm load \ud800/",
+    ],
+)
+def test_a_folder_that_cannot_be_read_offers_nothing(shell: InteractiveShell, text: str) -> None:
+    Path("one.gguf").touch()
+
+    assert complete(text, "", default_session()) == (text.rpartition(" ")[2], [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "%llm nonsense d",
+        "%llm status d",
+        "%llm ask d",
+        "%llm ask hello d",
+        "%llm ask hello -m d",
+        "%llm ask hello --te",
+        "%llm ask What's -m d",
+        "%llm load demo d",
+        "%%llm demo d",
+        "%%llm -s d",
+        "%%llm -s --te",
+        "%%llm --max-tokens d",
+        "%llm unload ",
+    ],
+)
+def test_what_is_not_known_is_not_guessed(shell: InteractiveShell, line: str) -> None:
+    assert tab(shell, line) == set()
+
+
+@pytest.mark.parametrize("line", ["%llmx lo", "llm lo", "%llm", "x = llm lo"])
+def test_other_lines_are_left_to_others(shell: InteractiveShell, line: str) -> None:
+    assert complete(line, "", default_session()) is None
+
+
+def test_python_is_completed_in_an_expression(shell: InteractiveShell) -> None:
+    shell.push({"loudness": 1})
+
+    assert "loudness" in tab(shell, "%llm ask about {{ loudn")
 
 
 def test_python_is_completed_as_before(shell: InteractiveShell) -> None:

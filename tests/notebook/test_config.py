@@ -59,7 +59,7 @@ def test_only_the_nearest_project_counts(tmp_path: Path) -> None:
     ("text", "message"),
     [
         pytest.param('[tool.localllm]\ndefaultmodel = "x"\n', "Did you mean default_model?", id="unknown, near"),
-        pytest.param("[tool.localllm]\nzzz = 1\n", "There are api_key_variables, ca_file, ", id="unknown"),
+        pytest.param("[tool.localllm]\nzzz = 1\n", "Known settings: api_key_variables, ca_file, ", id="unknown"),
         pytest.param('[tool.localllm]\nstream = "no"\n', "Write stream = true.", id="wrong type"),
     ],
 )

@@ -1,5 +1,6 @@
 """`%llm connect` says what a server is and has, and remembers it."""
 
+import json
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -64,6 +65,20 @@ def test_the_models_are_offered_by_tab(shell: InteractiveShell, stand_in: Ollama
     assert default_session().listed == (f"ollama:demo@{stand_in.address}",)
 
 
+@pytest.mark.parametrize("name", ["a@b", "x//y", "http://me:secret@h:1/m"])
+def test_a_model_whose_name_nobody_can_type_is_left_out(shell: InteractiveShell, faulty: Faulty, name: str) -> None:
+    tags = json.dumps({"models": [{"name": name}]}).encode()
+    server = faulty(
+        {
+            "/": [Send(http_response(200, {}, b"Ollama is running"))],
+            "/api/version": [Send(http_response(200, JSON, b'{"version":"0.33.0"}'))],
+            "/api/tags": [Send(http_response(200, JSON, tags))],
+        }
+    )
+
+    assert f"Ollama 0.33.0 runs at {server.address}, and has no model." in str(connect(shell, server.address))
+
+
 def test_a_server_without_models_is_named(shell: InteractiveShell, faulty: Faulty) -> None:
     empty = [Send(http_response(200, JSON, b'{"object":"list","data":[]}'))]
     server = faulty({"/v1/models": empty})
@@ -91,8 +106,9 @@ def test_an_address_may_be_written_in_many_ways(
 ) -> None:
     found = connect(shell, text.format(port=llama_server.port))
 
-    assert [info.reference for info in found] == [f"openai:demo@{llama_server.address}"]
-    assert config.daemons == [llama_server.address]
+    host = "localhost" if "localhost" in text else "127.0.0.1"
+    assert [info.reference for info in found] == [f"openai:demo@http://{host}:{llama_server.port}"]
+    assert config.daemons == [f"http://{host}:{llama_server.port}"]
 
 
 def test_it_is_remembered_once_and_listed_from_then_on(

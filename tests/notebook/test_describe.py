@@ -174,6 +174,7 @@ def test_polars_is_shown_like_pandas() -> None:
     )
     assert describe(series).split("\n")[0] == 'Series "people", 2 rows, shape (2,), dtype Int64:'
     assert describe(series).split("\n")[2:] == ["| people |", "| --- |", "| 2800000 |", "| None |"]
+    assert len(describe(pl.Series([None], dtype=pl.Enum([str(n) for n in range(1_000)])))) < 200
     assert describe(pl.Series([1])).startswith("Series, 1 row, shape (1,), dtype Int64:\n\n| value |")
 
 
@@ -198,6 +199,7 @@ def test_an_array_is_its_shape_and_a_preview(array: object, expected: list[str])
     [
         pytest.param(np.zeros((9,) * 6), id="many-dimensions"),
         pytest.param(np.array(["x" * 10_000] * 5), id="long-text"),
+        pytest.param(np.zeros(1, dtype=[(f"f{number}", "f8") for number in range(1_000)]), id="many-fields"),
     ],
 )
 def test_the_preview_of_any_array_is_bounded(array: object) -> None:

@@ -101,12 +101,23 @@ def test_what_does_not_run_comes_with_how_to_start_it(monkeypatch: pytest.Monkey
     assert ollama[0].startswith("runs") or ollama[1].endswith("ollama serve")
 
 
+@pytest.mark.parametrize(
+    ("port", "command"),
+    [(1234, "lms server start --port 1234"), (8000, "python -m llama_cpp.server --model model.gguf --port 8000")],
+)
+def test_each_kind_of_server_is_started_in_its_own_way(port: int, command: str) -> None:
+    rows = rows_of(DaemonSettings())
+
+    problems = [row[2] for name, row in ((name, (name, *row)) for name, row in rows.items()) if f":{port}" in name]
+    assert problems == [""] or problems[0].endswith(command)
+
+
 def test_a_silent_server_is_a_row(faulty: Callable[[Mapping[str, Steps]], FaultServer]) -> None:
     server = faulty({"*": [Hold()]})
 
     rows = rows_of(DaemonSettings(addresses=(server.address,)))
 
-    assert rows[f"server at 127.0.0.1:{server.port}"][0] == f"{server.address} takes connections but does not answer."
+    assert rows[f"server at 127.0.0.1:{server.port}"][0] == f"{server.address} did not answer within 0.5 seconds."
 
 
 def test_what_is_kept_is_told_and_can_be_removed(

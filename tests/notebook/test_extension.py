@@ -111,7 +111,7 @@ def test_a_magic_registered_later_stays(shell: InteractiveShell) -> None:
 
 def test_unload_stops_and_unloads_everything(shell: InteractiveShell, says: Callable[..., Model]) -> None:
     model = says("one two three", hangs_after=1)
-    stream = default_session().start(model, model.stream("Hi").request)
+    stream = model.stream("Hi")
 
     unload_ipython_extension(shell)
 

@@ -1,4 +1,7 @@
+import asyncio
+import builtins
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -13,6 +16,14 @@ class Broken(Exception):
         raise self
 
 
+class Raising:
+    def __init__(self, problem: BaseException) -> None:
+        self._problem = problem
+
+    def __str__(self) -> str:
+        raise self._problem
+
+
 class Unprintable:
     def __str__(self) -> str:
         msg = "no text here"
@@ -24,8 +35,12 @@ def evaluator(**names: object) -> Callable[[str], object]:
 
 
 def error_of(text: str, **names: object) -> BadExpression:
+    return interpolate_error(text, dict(names))
+
+
+def interpolate_error(text: str, namespace: dict[Any, object]) -> BadExpression:
     with pytest.raises(BadExpression) as caught:
-        interpolate(text, evaluator(**names))
+        interpolate(text, lambda source: eval(source, namespace))  # noqa: S307 - as above
     return caught.value
 
 
@@ -166,6 +181,50 @@ def test_an_interrupt_passes_through() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         interpolate("{{ x }}", evaluate)
+
+
+def test_an_interrupt_while_a_value_is_described_passes_through() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interpolate("{{ thing }}", evaluator(thing=Raising(KeyboardInterrupt())))
+
+
+@pytest.mark.parametrize(
+    "problem", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()], ids=lambda one: type(one).__name__
+)
+def test_whatever_else_the_users_code_raises_is_a_bad_expression(problem: BaseException) -> None:
+    thing = Raising(problem)
+
+    in_evaluation, in_description = error_of("{{ str(thing) }}", thing=thing), error_of("{{ thing }}", thing=thing)
+
+    assert f"column 1: {type(problem).__name__}" in in_evaluation.message
+    assert f"the Raising cannot be turned into text: {type(problem).__name__}" in in_description.message
+    assert (in_evaluation.__cause__, in_description.__cause__) == (problem, problem)
+
+
+def test_a_long_message_is_cut() -> None:
+    assert len(error_of("{{ {}['k' * 1_000_000] }}").message) < 2_000
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        pytest.param("fram", "frame", id="the user's own"),
+        pytest.param("ouput", "output", id="the user's own before one of the shell's"),
+        pytest.param("opens", "options", id="the user's own before a builtin"),
+        pytest.param("prnit", "print", id="a builtin"),
+        pytest.param("nope", "", id="a builtin that is not near"),
+        pytest.param("quits", "", id="one of the shell's"),
+        pytest.param("_hiddn", "", id="a hidden one"),
+        pytest.param("runfil", "", id="one that a debugger added"),
+    ],
+)
+def test_a_name_that_could_be_meant_is_suggested(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+    monkeypatch.setattr(builtins, "runfile", test_a_long_message_is_cut, raising=False)
+    shells = {"Out": {}, "quit": 1, "open": open, "_hidden": 1, 5: "not a name"}
+
+    hint = interpolate_error(f"{{{{ {name} }}}}", {**shells, "frame": 1, "output": 1, "options": 1}).hint
+
+    assert hint.partition("Define")[0] == (f"Did you mean {meant}? " if meant else "")
 
 
 def test_a_page_of_closing_braces_costs_a_bounded_number_of_tries() -> None:

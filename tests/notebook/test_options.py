@@ -5,7 +5,7 @@ import pytest
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.request import Message
 from localllm_magics.notebook.ask import to_question
-from localllm_magics.notebook.options import ASKING, Option, parse
+from localllm_magics.notebook.options import ASKING, LOADING, Option, asks_not_to_raise, parse
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,9 @@ def test_text_is_taken_as_it_stands(line: str, values: dict[str, object], text: 
             "--max_tokens 1", "There is no option --max_tokens.", "Did you mean --max-tokens?", id="underline"
         ),
         pytest.param("-x", "There is no option -x.", "Did you mean --ctx?", id="unknown, short"),
-        pytest.param("--zzzz=1", "There is no option --zzzz.", "There are -m, --model,", id="unknown, nothing near"),
+        pytest.param(
+            "--zzzz=1", "There is no option --zzzz.", "Known options: -m, --model, ", id="unknown, nothing near"
+        ),
         pytest.param("-n", "-n needs a value, N.", "Try -n 64.", id="no value"),
         pytest.param("--stop", "--stop needs a value, TEXT.", 'Try --stop "END".', id="no text"),
         pytest.param("-n  ", "-n needs a value, N.", "Try -n 64.", id="no value but blanks"),
@@ -96,6 +98,84 @@ def test_a_wrong_line_is_refused(line: str, message: str, hint: str) -> None:
 
     assert caught.value.message == message
     assert caught.value.hint.startswith(hint)
+
+
+def test_an_option_of_a_command_without_options_is_refused() -> None:
+    with pytest.raises(BadOption) as caught:
+        parse("--bogus", ())
+
+    assert caught.value.hint == "Leave it out; this command takes no options."
+
+
+@pytest.mark.parametrize(
+    ("line", "stop"),
+    [
+        pytest.param(r'--stop "\n"', "\n", id="in double quotes"),
+        pytest.param(r"--stop '\n'", "\n", id="in single quotes"),
+        pytest.param(r"--stop='\r\n\tEND'", "\r\n\tEND", id="several"),
+        pytest.param(r"--stop 'C:\\new'", r"C:\new", id="a backslash"),
+        pytest.param(r"--stop '\d\'", r"\d" + "\\", id="another backslash"),
+        pytest.param("--stop größe", "größe", id="letters of the world"),
+    ],
+)
+def test_a_stop_text_may_have_escapes(line: str, stop: str) -> None:
+    assert parse(line, ASKING).get("stop") == (stop,)
+
+
+def test_other_values_have_no_escapes() -> None:
+    assert parse(r"-s '\n'", ASKING).get("system") == r"\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        pytest.param("", False, id="nothing"),
+        pytest.param("demo -n 5", False, id="other options"),
+        pytest.param("--no-raise", True, id="alone"),
+        pytest.param("-n 5 --no-raise", True, id="last"),
+        pytest.param("--no-raise -n", True, id="before a missing value"),
+        pytest.param("-n abc --no-raise", True, id="after a wrong value"),
+        pytest.param("-n -1 --no-raise", True, id="after a negative value"),
+        pytest.param("--raw --no-raise", True, id="after a switch"),
+        pytest.param("--raw=1 --no-raise", True, id="after a switch with a value"),
+        pytest.param("--no-raise=1", True, id="with a value"),
+        pytest.param("--bogus 1 --no-raise", True, id="after an unknown option and its value"),
+        pytest.param("--bogus --no-raise", True, id="after an unknown option"),
+        pytest.param('--no-raise -s "Be', True, id="before an open quote"),
+        pytest.param('-s "Be --no-raise', False, id="in an open quote"),
+        pytest.param("-s --no-raise", False, id="as a value"),
+        pytest.param("--stop=--no-raise", False, id="as an attached value"),
+        pytest.param('-s "is --no-raise set"', False, id="in a quoted value"),
+        pytest.param("-- --no-raise", False, id="after two dashes"),
+        pytest.param("--no-raised", False, id="another word"),
+        pytest.param("-n", False, id="a missing value"),
+    ],
+)
+@pytest.mark.parametrize("takes_text", [False, True])
+def test_an_error_is_kept_from_raising_by_the_option_alone(line: str, takes_text: bool, expected: bool) -> None:
+    assert asks_not_to_raise(line, ASKING, takes_text=takes_text) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        pytest.param("why is --no-raise {{ nope }}?", False, id="in the text"),
+        pytest.param("--no-raise why is it?", True, id="before the text"),
+        pytest.param("-s 'Be brief.' --no-raise It's", True, id="before an apostrophe"),
+        pytest.param("--bogus 1 --no-raise why?", True, id="after a mistake"),
+        pytest.param("--raw why --no-raise", False, id="in the text after a switch"),
+    ],
+)
+def test_a_text_does_not_keep_an_error_from_raising(line: str, expected: bool) -> None:
+    assert asks_not_to_raise(line, ASKING, takes_text=True) == expected
+
+
+def test_an_error_is_kept_from_raising_by_an_option_after_the_model() -> None:
+    assert asks_not_to_raise("demo -n 5 --no-raise", ASKING)
+
+
+def test_a_command_that_does_not_know_no_raise_raises() -> None:
+    assert not asks_not_to_raise("nope --no-raise", LOADING)
 
 
 @pytest.mark.parametrize(

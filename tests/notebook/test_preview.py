@@ -22,7 +22,9 @@ def test_it_shows_prompt_tokens_and_sampling() -> None:
     assert plain == "Why?\n\n2 tokens of 1,024; temperature 0.0. Nothing was generated.\n\n'a':1 '\\n':2"
 
 
-@pytest.mark.parametrize("prompt", ["", "````\n<b>\n````", "```", "<script>x</script>", "a\x1b[31mb"])
+@pytest.mark.parametrize(
+    "prompt", ["", "````\n<b>\n````", "```", "a\n  ```````  \n<b>", "<script>x</script>", "a\x1b[31mb"]
+)
 def test_nothing_in_a_prompt_comes_to_life(prompt: str) -> None:
     bundle = to_bundle(preview(prompt))
     first, *lines = str(bundle["text/markdown"]).split("\n")

@@ -63,7 +63,7 @@ def test_a_silent_server_is_told_below_the_models(shell: InteractiveShell, confi
     found = shell.run_line_magic("llm", "models")
 
     assert [info.reference for info in found] == ["demo"]
-    assert [f"{server.address} takes connections but does not answer." in str(found) for server in silent] == [True] * 3
+    assert [f"{server.address} did not answer within 0.5 seconds." in str(found) for server in silent] == [True] * 3
 
 
 def test_a_server_that_does_not_run_is_told_below_the_models(shell: InteractiveShell, config: LocalLLM) -> None:
@@ -179,7 +179,7 @@ def test_a_changed_option_loads_anew_on_ollama_and_says_so(shell: InteractiveShe
     changed = ask(shell, f"{reference} --ctx 512")
     kept = ask(shell, "")
 
-    assert changed.notices == ("Loaded anew with --ctx 512.",)
+    assert changed.notices == ("Reloaded with --ctx 512.",)
     assert (changed.model.context, kept.model.context, kept.notices) == (512, 512, ())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm_magics.engines.daemon.answer import ndjson_records
-from localllm_magics.engines.openai.reading import sse_records
+from localllm_magics.engines.openai.body import Body
 from tools.bench.result import Section, at_least, ratio_row
 
 _RECORDINGS = Path(__file__).parents[2] / "tests" / "data" / "exchanges"
@@ -41,7 +41,9 @@ def decoder(runs: int, say: Callable[[str], None]) -> Section:
     rows = []
     formats = (
         _Format(name="NDJSON of Ollama", records=_recorded("ollama"), decode=ndjson_records),
-        _Format(name="SSE of llama-server", records=_recorded("llama-server"), decode=sse_records),
+        _Format(
+            name="SSE of llama-server", records=_recorded("llama-server"), decode=lambda chunks: Body().records(chunks)
+        ),
     )
     for format_ in formats:
         say(f"decoding {format_.name}: {runs} runs")

@@ -1,6 +1,9 @@
 """From the bytes of a server's answer to the events of a generation."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 
@@ -14,7 +17,11 @@ from localllm_magics.engines.daemon.refusal import Asked, checked
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
 _FIRST_LOOK = 0.5  # seconds before anybody asks what takes so long
-_MOST_SILENT_LOOKS = 20
+_SILENT_LOOK = 1.0  # seconds between looks at a server that does not answer them
+_MOST_SILENT_SECONDS = 30.0
+_LAST_SECONDS = 2.0  # for counts and the mark at the end, once an answer has ended
+_LONGEST_WORD = 40
+_PACKINGS = {"", "identity", "gzip", "x-gzip", "deflate"}
 _TICK = 0.05
 
 
@@ -55,7 +62,7 @@ def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], Event | Non
     A server that loads or reads is silent, and so is one that hangs; the first still answers other questions.
 
     Raises:
-        DaemonNotReachable: LOOK has got no answer many times.
+        DaemonNotReachable: LOOK has got no answer for half a minute.
         Cut: STOP was set.
     """
     watch = _Watch(look)
@@ -66,8 +73,8 @@ def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], Event | Non
         waited += _TICK
         if waited < next_look:
             continue
-        next_look = waited + max(_FIRST_LOOK, waited / 4)
         event = watch.look()
+        next_look = waited + (_SILENT_LOOK if watch.is_silent else max(_FIRST_LOOK, waited / 4))
         has_gone_back = isinstance(event, Loading) and not isinstance(last, Loading | None)  # which no generation does
         if event is not None and event != last and not has_gone_back:
             yield event
@@ -79,18 +86,23 @@ class _Watch:
 
     def __init__(self, look: Callable[[], Event | None]) -> None:
         self._look = look
-        self._silent = 0
+        self._silent_since: float | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        return self._silent_since is not None
 
     def look(self) -> Event | None:
+        asked = time.monotonic()
         try:
             event = self._look()
         except DaemonError as exc:
-            self._silent += 1
-            if self._silent == _MOST_SILENT_LOOKS:
+            self._silent_since = asked if self._silent_since is None else self._silent_since
+            if time.monotonic() - self._silent_since > _MOST_SILENT_SECONDS:
                 hint = "Start it again, or look into its log."
                 raise DaemonNotReachable(f"The server has stopped answering: {exc.message}", hint) from exc
             return None
-        self._silent = 0
+        self._silent_since = None
         return event
 
 
@@ -117,7 +129,7 @@ def read_answer(
     try:
         for record in _until_end(records, reading):
             if isinstance(record, Malformed):
-                what = f"{record.reason}: {redact(record.excerpt)!r}"
+                what = f"{record.reason}: {record.excerpt(redact)!r}"
                 raise StreamBroken(f"{where} sent what cannot be read: {what}", "Is it a model server?")
             for event in reading.feed(record):
                 _record(event, recorder)
@@ -138,8 +150,34 @@ def require_answer(exchange: Exchange, asked: Asked) -> None:
         Cut: Somebody stopped it.
     """
     response = exchange.response
-    if response.status_code != 200 or "html" in response.headers.get("content-type", "").lower():
+    is_answer = response.is_success and response.status_code != 204  # which has no body
+    if not is_answer or "html" in response.headers.get("content-type", "").lower():
         checked(response.status_code, response.headers, exchange.read_all().body, asked)
+    packings = {word.strip() for word in response.headers.get("content-encoding", "").lower().split(",")}
+    if packings - _PACKINGS:
+        what = asked.redact(min(packings - _PACKINGS))[:_LONGEST_WORD]
+        raise StreamBroken(
+            f"{asked.address.url} packed its answer as {what!r}, which was not asked for.",
+            "Is a proxy in between? It has to leave answers as they are.",
+        )
+
+
+@contextmanager
+def ending_soon(exchange: Exchange, reading: Reading) -> Iterator[Iterator[bytes]]:
+    """The chunks of an answer; once READING has its end, what may follow is waited for only a short time."""
+    timer = threading.Timer(_LAST_SECONDS, exchange.cut)
+    timer.daemon = True
+
+    def chunks() -> Iterator[bytes]:
+        for chunk in exchange.chunks():
+            yield chunk
+            if reading.reason is not None and timer.ident is None:
+                timer.start()
+
+    try:
+        yield chunks()
+    finally:
+        timer.cancel()
 
 
 def ending_well(events: Iterator[Event], recorder: Recorder, stop: Stop) -> Iterator[Event]:
@@ -160,7 +198,7 @@ def _until_end(records: Iterator[Record | Malformed], reading: Reading) -> Itera
             if isinstance(record, Malformed) and reading.reason is not None:
                 return
             yield record
-    except StreamBroken:
+    except (StreamBroken, Cut):
         if reading.reason is None:
             raise
 

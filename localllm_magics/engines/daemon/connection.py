@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -35,6 +35,7 @@ from localllm_magics.engines.daemon.keys import find_key
 from localllm_magics.engines.daemon.pace import Pace
 from localllm_magics.engines.daemon.settings import DaemonSettings
 from localllm_magics.engines.daemon.transport_errors import BYPASS_PROXY, translated
+from localllm_magics.engines.daemon.usual import how_to_start
 
 CONNECT_SECONDS = 3.0
 ANSWER_SECONDS = 10.0
@@ -81,17 +82,21 @@ class Connection:
         address: Where it is.
         key: What goes into the header `Authorization`; kept out of every message.
         ca_file: A file of certificates to trust on top of the system's.
+        is_ollama: Whether an Ollama is there, as the user says or as it has answered; None is not known.
     """
 
     address: Address
     key: str | None = None
     ca_file: str | None = None
+    is_ollama: bool | None = None
 
     @classmethod
-    def to(cls, address: Address, settings: DaemonSettings, *, is_named: bool = True) -> "Connection":
+    def to(
+        cls, address: Address, settings: DaemonSettings, *, is_named: bool = True, is_ollama: bool | None = None
+    ) -> "Connection":
         """The way to ADDRESS; a server that the user has not named gets no key."""
         key = find_key(address, settings.key_variables) if is_named else None
-        return cls(address, key, settings.ca_file or None)
+        return cls(address, key, settings.ca_file or None, is_ollama)
 
     def __repr__(self) -> str:
         return f"<Connection to {self.address.url}>"
@@ -105,19 +110,38 @@ class Connection:
             LocalLLMError: There is no answer.
             Cut: STOP was set.
         """
-        stop = stop or Stop()
-        until = time.monotonic() + CONNECT_SECONDS + seconds
-        with Exchange(self, method, path, body, seconds=seconds) as exchange, stop.telling(exchange.cut):
-            while not exchange.wait(_TICK):
-                if stop.is_set():
-                    raise Cut
-                if time.monotonic() > until:
-                    raise translated(httpx.ReadTimeout("no answer"), self.address, answered=False)
-            return exchange.read_all(until)
+        (reply,) = self._replies([Exchange(self, method, path, body, seconds=seconds)], stop or Stop(), seconds)
+        return reply
+
+    def ask_all(
+        self, paths: Sequence[str], *, stop: Stop | None = None, seconds: float = ANSWER_SECONDS
+    ) -> dict[str, Reply]:
+        """The answers to GET requests for PATHS, sent at once; otherwise as `ask`."""
+        exchanges = [Exchange(self, "GET", path, seconds=seconds) for path in paths]
+        return dict(zip(paths, self._replies(exchanges, stop or Stop(), seconds), strict=True))
 
     def redact(self, text: str) -> str:
         """TEXT of a server without our key in it."""
         return text.replace(self.key, "…") if self.key else text
+
+    def _replies(self, exchanges: Sequence["Exchange"], stop: Stop, seconds: float) -> list[Reply]:
+        until = time.monotonic() + CONNECT_SECONDS + seconds
+        with contextlib.ExitStack() as stack:
+            for exchange in exchanges:
+                stack.enter_context(exchange)
+                stack.enter_context(stop.telling(exchange.cut))
+            waiting = list(exchanges)
+            while waiting:
+                is_there = waiting[0].wait(_TICK)
+                if stop.is_set():
+                    raise Cut
+                if not is_there and time.monotonic() > until:
+                    raise translated(httpx.ReadTimeout("no answer"), self.address, answered=False)
+                for exchange in [exchange for exchange in waiting if exchange.wait(0)]:
+                    exchange.read_all(until)
+                    exchange.cut()  # some servers take one connection at a time
+                    waiting.remove(exchange)
+            return [exchange.read_all() for exchange in exchanges]
 
 
 class Exchange:
@@ -248,9 +272,16 @@ class Exchange:
         assert error is not None  # noqa: S101 - opened without an answer
         if isinstance(error, LocalLLMError):
             raise error
-        ours = translated(error, self._connection.address, answered=self._response is not None)
+        connection = self._connection
+        ours = translated(
+            error,
+            connection.address,
+            answered=self._response is not None,
+            to_start=how_to_start(connection.address, is_ollama=bool(connection.is_ollama)),
+            redact=connection.redact,
+        )
         # A server's words may be in it, and our key in those.
-        raise type(ours)(self._connection.redact(ours.message), ours.hint) from error
+        raise ours from (error if connection.redact(str(error)) == str(error) else None)
 
     def _open(self) -> None:
         try:
@@ -270,8 +301,6 @@ class Exchange:
             return self._send_to(first)
         except httpx.ConnectError:
             for address in others:
-                if self._handle is not None or self._is_cut:
-                    break
                 self._close()
                 with contextlib.suppress(httpx.ConnectError):
                     return self._send_to(address)

@@ -1,12 +1,12 @@
-"""API keys: from the environment only, and only to the server that they are meant for."""
+"""API keys: from the environment only, and only to the servers that they are meant for."""
 
 import os
 from collections.abc import Mapping
 
 from localllm_magics.engines.daemon.address import Address
+from localllm_magics.engines.daemon.settings import KEY_VARIABLE
 
-VARIABLE = "LOCALLLM_API_KEY"
-_LOCAL_VARIABLES = ("LLAMA_API_KEY", "VLLM_API_KEY", "OPENAI_API_KEY")
+TO_SET_KEY = f'Set the key in a terminal before Jupyter starts: export {KEY_VARIABLE}="…"'
 
 
 def find_key(
@@ -14,7 +14,7 @@ def find_key(
 ) -> str | None:
     """The key for ADDRESS, or None.
 
-    Keys that are meant for servers and clients in general go to servers on this machine only.
+    Other programs' variables, such as OPENAI_API_KEY, count only where the user has mapped them.
 
     Args:
         address: The server.
@@ -22,5 +22,4 @@ def find_key(
         environment: Where the keys are.
     """
     own = [name for url, name in (variables or {}).items() if Address.from_text(url) == address]
-    names = [*own, VARIABLE, *(_LOCAL_VARIABLES if address.is_loopback else ())]
-    return next((value for name in names if (value := environment.get(name, "").strip())), None)
+    return next((value for name in (*own, KEY_VARIABLE) if (value := environment.get(name, "").strip())), None)

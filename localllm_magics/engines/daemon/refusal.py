@@ -23,12 +23,11 @@ from localllm_magics.core.errors import (
 )
 from localllm_magics.core.safe_markdown import strip_control
 from localllm_magics.engines.daemon.address import Address
-from localllm_magics.engines.daemon.keys import VARIABLE
+from localllm_magics.engines.daemon.keys import TO_SET_KEY
 
 _MOST_WORDS = 300
 _MOST_WRAPPINGS = 6
 _NO_REASON = "no reason given"
-_TO_SET_KEY = f'Set the key in a terminal before Jupyter starts: export {VARIABLE}="…"'
 _TITLE = re.compile(r"<title[^>]{0,100}>(.{0,300}?)</title", re.IGNORECASE | re.DOTALL)
 _TOO_LONG = re.compile(
     r"exceeds? the available context|context length|context_length_exceeded|prompt is too long|longer than the context",
@@ -55,6 +54,12 @@ _CAUSES: tuple[tuple[re.Pattern[str], type[LocalLLMError], str, str], ...] = (
         "Leave --think out.",
     ),
     (
+        re.compile(r"not support (chat|generate|completion)", re.IGNORECASE),
+        BadOption,
+        "makes no text with {model}",
+        "Take a chat model instead. To see what it has, type: %llm models",
+    ),
+    (
         re.compile(r"system memory|out of memory|(unable|failed) to allocate|OutOfMemory", re.IGNORECASE),
         NotEnoughMemory,
         "has too little memory for {model}",
@@ -73,9 +78,14 @@ _CAUSES: tuple[tuple[re.Pattern[str], type[LocalLLMError], str, str], ...] = (
         "The server's log may say why.",
     ),
     (
+        re.compile(r"timed out waiting for llama", re.IGNORECASE),
+        LoadFailed,
+        "could not load {model} in time",
+        "Ask again, or give it more time where it is started: OLLAMA_LOAD_TIMEOUT=15m ollama serve",
+    ),
+    (
         re.compile(
-            r"error loading model|failed to load|process has terminated|exceeds file size|invalid file magic"
-            r"|timed out waiting for llama",
+            r"error loading model|failed to load|process has terminated|exceeds file size|invalid file magic",
             re.IGNORECASE,
         ),
         LoadFailed,
@@ -93,7 +103,8 @@ class Asked:
         address: The server.
         model: The model's name there.
         to_get_model: What to type so that the server has the model.
-        to_raise_context: How to have a larger context.
+        to_raise_context: How to have a larger context: an option that takes the number of tokens, or where to set it.
+        to_be_let_in: What to do where the server forbids something without a reason.
         redact: Takes secrets out of a text.
     """
 
@@ -101,6 +112,7 @@ class Asked:
     model: str
     to_get_model: str
     to_raise_context: str = "--ctx"
+    to_be_let_in: str = TO_SET_KEY
     redact: Callable[[str], str] = str
 
 
@@ -129,7 +141,7 @@ class Words:
         kind = code if isinstance(code, str) else value.get("type")
         return cls(
             message=_bounded(redact(_written(_first(value, "message", "msg") or value))),
-            kind=_bounded(kind) if isinstance(kind, str) else "",
+            kind=_bounded(redact(kind)) if isinstance(kind, str) else "",
             prompt_tokens=_count(value.get("n_prompt_tokens")),
             context=_count(value.get("n_ctx")),
         )
@@ -148,9 +160,10 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, asked: Asked) 
         return _denied(status, words.message, asked)
     if status == 429 or (status == 503 and not is_page and "loading" not in words.message.lower()):
         return _busy(status, headers, words.message, asked)
-    if is_page:
-        return web_page(status, text, asked)
-    return _by_words(words, asked) or _by_status(status, words.message or _NO_REASON, asked)
+    known = _by_words(words, asked)
+    if known is not None:
+        return known
+    return web_page(status, text, asked) if is_page else _by_status(status, words.message or _NO_REASON, asked)
 
 
 def checked(status: int, headers: Mapping[str, str], body: bytes, asked: Asked) -> None:
@@ -218,21 +231,21 @@ def _too_long(words: Words, asked: Asked) -> PromptTooLong:
             f"The prompt does not fit into the context: {words.message}",
             f"Shorten it, or raise the context with {asked.to_raise_context}.",
         )
+    enough = words.prompt_tokens + 512
+    is_option = asked.to_raise_context.rpartition(" ")[2].startswith("-")
+    to_raise = f": {asked.to_raise_context} {enough}" if is_option else f" to {enough} with {asked.to_raise_context}."
     return PromptTooLong(
         f"The prompt has {words.prompt_tokens:,} tokens, and the context of {asked.model} holds {words.context:,}.",
-        f"Shorten it, or raise the context: {asked.to_raise_context} {words.prompt_tokens + 512}",
+        f"Shorten it, or raise the context{to_raise}",
     )
 
 
 def _denied(status: int, message: str, asked: Asked) -> AccessDenied:
     url = asked.address.url
     if status == 403 and not message:
-        return AccessDenied(
-            f"{url} forbids this, without a reason (status 403).",
-            "Ollama does so to foreign host names: use 127.0.0.1, or set OLLAMA_HOST where it is started.",
-        )
+        return AccessDenied(f"{url} forbids this, without a reason (status 403).", asked.to_be_let_in)
     what = "forbids this" if status == 403 else "wants a key, or another one"
-    return AccessDenied(f"{url} {what} (status {status}): {message or _NO_REASON}", _TO_SET_KEY)
+    return AccessDenied(f"{url} {what} (status {status}): {message or _NO_REASON}", TO_SET_KEY)
 
 
 def _title(text: str, asked: Asked) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+KEY_VARIABLE = "LOCALLLM_API_KEY"
+"""The environment variable with the key for servers that have none of their own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonSettings:

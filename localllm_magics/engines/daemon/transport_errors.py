@@ -2,51 +2,51 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 
 from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
-from localllm_magics.engines.daemon.address import OLLAMA_PORT, Address
+from localllm_magics.engines.daemon.address import Address
 
 BYPASS_PROXY = "Unset HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the host in NO_PROXY."
 _BINARY = "illegal request line"  # in the words of h11: no text begins so, but an alert of TLS does
 _MOST_WORDS = 120
 
 
-def translated(error: BaseException, address: Address, *, answered: bool) -> LocalLLMError:
+def translated(
+    error: BaseException,
+    address: Address,
+    *,
+    answered: bool,
+    to_start: str = "Is the server running?",
+    redact: Callable[[str], str] = str,
+) -> LocalLLMError:
     """ERROR of httpx or the system as one of ours.
 
     Args:
-        error: What was raised.
+        error: What was raised; a server's words may be in it.
         address: Where to we spoke.
         answered: Whether the head of the answer had come.
+        to_start: What to type so that a server runs there.
+        redact: Takes secrets out of a text.
     """
-    url = address.url
+    url, words = address.url, redact(str(error))
     if not isinstance(error, (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError)):
-        return DaemonError(f"Talking to {url} failed: {type(error).__name__}: {error}", "Type: %llm doctor")
+        return DaemonError(f"Talking to {url} failed: {type(error).__name__}: {words}", "Type: %llm doctor")
     if isinstance(error, httpx.DecodingError):
-        return StreamBroken(f"{url} sent an answer that is packed wrongly: {error}", "Ask again.")
+        return StreamBroken(f"{url} sent an answer that is packed wrongly: {words}", "Ask again.")
     if isinstance(error, (httpx.ConnectTimeout, httpx.ConnectError, UnicodeError)):
-        return _no_connection(error, address)
+        return _no_connection(error, address, words, to_start)
     if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
-        return BadOption(f"{url} cannot be asked: {error}", "Write it like http://127.0.0.1:8080.")
+        return BadOption(f"{url} cannot be asked: {words}", "Write it like http://127.0.0.1:8080.")
     if isinstance(error, httpx.ProxyError):
-        what = str(error)[:_MOST_WORDS]
+        what = words[:_MOST_WORDS]
         return DaemonNotReachable(f"The proxy on the way to {url} cannot be used: {what}.", BYPASS_PROXY)
-    return _broken(error, address, answered=answered)
+    return _broken(error, address, words, answered=answered)
 
 
-def how_to_start(address: Address) -> str:
-    """What to type so that a server runs at ADDRESS."""
-    if not address.is_loopback:
-        return f"Is the address right, and the server running? Type: %llm connect {address.url}"
-    if address.port == OLLAMA_PORT:
-        return "To start Ollama, type in a terminal: ollama serve"
-    return f"Start the server, for example: llama-server -m model.gguf --port {address.port}"
-
-
-def _no_connection(error: BaseException, address: Address) -> LocalLLMError:
+def _no_connection(error: BaseException, address: Address, words: str, to_start: str) -> LocalLLMError:
     causes = list(_causes(error))
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     if isinstance(tls, ssl.SSLCertVerificationError):
@@ -64,14 +64,14 @@ def _no_connection(error: BaseException, address: Address) -> LocalLLMError:
         hint = f"If it does not speak TLS, try http://{address.place}{address.path}."
         return DaemonNotReachable(
             f"{address.url} does not answer: no connection in time.",
-            hint if address.scheme == "https" else how_to_start(address),
+            hint if address.scheme == "https" else to_start,
         )
     is_refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
-    what = f"Nothing listens at {address.url}." if is_refused else f"{address.url} cannot be reached: {error}."
-    return DaemonNotReachable(what, how_to_start(address))
+    what = f"Nothing listens at {address.url}." if is_refused else f"{address.url} cannot be reached: {words}."
+    return DaemonNotReachable(what, to_start)
 
 
-def _broken(error: BaseException, address: Address, *, answered: bool) -> LocalLLMError:
+def _broken(error: BaseException, address: Address, words: str, *, answered: bool) -> LocalLLMError:
     url = address.url
     if answered:
         what = "said nothing for too long" if isinstance(error, httpx.TimeoutException) else "broke the connection"
@@ -79,14 +79,13 @@ def _broken(error: BaseException, address: Address, *, answered: bool) -> LocalL
     if isinstance(error, httpx.TimeoutException):
         hint = "It may hang: start it again, or look into its log."
         return DaemonNotReachable(f"{url} takes connections but does not answer.", hint)
-    if address.scheme == "http" and _BINARY in str(error):
-        hint = f"If it wants TLS, try https://{address.place}{address.path}."
-        return DaemonNotReachable(f"{url} does not speak plain HTTP.", hint)
-    if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in str(error):
-        return DaemonNotReachable(
-            f"{url} does not speak HTTP: {str(error)[:_MOST_WORDS]}", "Is it another kind of server?"
-        )
-    return StreamBroken(f"{url} closed the connection before it answered.", "Its log may say why. Ask again.")
+    secure = f"If it wants TLS, try https://{address.place}{address.path}."
+    if address.scheme == "http" and _BINARY in words:
+        return DaemonNotReachable(f"{url} does not speak plain HTTP.", secure)
+    if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in words:
+        return DaemonNotReachable(f"{url} does not speak HTTP: {words[:_MOST_WORDS]}", "Is it another kind of server?")
+    hint = "Ask again; its log may say why." + (f" {secure}" if address.scheme == "http" else "")
+    return StreamBroken(f"{url} closed the connection before it answered.", hint)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,18 +1,26 @@
-"""The decode loop: reads the prompt, then produces one token after another."""
+"""The decode loop: reads the prompt, then produces one token after another.
+
+Stop strings end the reasoning of a model, too, as they do in llama-server.
+"""
 
 from collections.abc import Generator, Iterator
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.events import Done, Event, Reading, TextDelta
+from localllm_magics.core.events import Done, Event, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.bounded import WorkStopped
 from localllm_magics.engines.kernel.context import Aborted
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded import Loaded
+from localllm_magics.engines.kernel.prompt import Prompt
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.text import TextDecoder
+from localllm_magics.engines.thinking import Thinking
+
+_OPENING_TAG = "<think>"
 
 
 def answer(lib: Library, loaded: Loaded, request: Request, recorder: Recorder, stop: Stop) -> Iterator[Event]:
@@ -26,7 +34,11 @@ def answer(lib: Library, loaded: Loaded, request: Request, recorder: Recorder, s
             "A model in this process cannot be bound to a schema yet.",
             "Use a server: %llm load ollama:NAME, for example.",
         )
-    prompt = loaded.prompt(request)
+    try:
+        prompt = loaded.prompt(request, stop)
+    except WorkStopped:
+        yield Done(recorder.completion("stopped"))
+        return
     recorder.notices.extend(prompt.notices)
     recorder.sampling = loaded.choose(request.sampling)
     recorder.prompt_tokens = len(prompt.tokens)
@@ -37,7 +49,7 @@ def answer(lib: Library, loaded: Loaded, request: Request, recorder: Recorder, s
         except Aborted:
             yield Done(recorder.completion("stopped"))
             return
-        reason = yield from _decode(lib, loaded, recorder, stop)
+        reason = yield from _decode(lib, loaded, recorder, _thinking(request, prompt), stop)
     recorder.end()
     yield Done(recorder.completion(reason))
 
@@ -51,7 +63,17 @@ def _read(loaded: Loaded, tokens: list[int], recorder: Recorder) -> Iterator[Eve
     recorder.read()
 
 
-def _decode(lib: Library, loaded: Loaded, recorder: Recorder, stop: Stop) -> Generator[Event, None, FinishReason]:
+def _thinking(request: Request, prompt: Prompt) -> Thinking:
+    """What tells reasoning from answer; some templates write the tag that begins the reasoning themselves."""
+    thinking = Thinking(is_raw=request.raw)
+    if prompt.text.rstrip().endswith(_OPENING_TAG):
+        thinking.feed(TextDelta(_OPENING_TAG, 0))
+    return thinking
+
+
+def _decode(
+    lib: Library, loaded: Loaded, recorder: Recorder, thinking: Thinking, stop: Stop
+) -> Generator[Event, None, FinishReason]:
     decoder = TextDecoder(recorder.sampling.stop)
     context, vocabulary = loaded.context, loaded.vocabulary
     limit = min(recorder.sampling.max_tokens or context.size, context.size - context.past)
@@ -67,15 +89,22 @@ def _decode(lib: Library, loaded: Loaded, recorder: Recorder, stop: Stop) -> Gen
             limit -= 1
             text = decoder.feed(vocabulary.piece(token))
             if text:
-                recorder.add(text, fresh)
-                yield TextDelta(text, fresh)
+                yield from _taken(recorder, thinking.feed(TextDelta(text, fresh)))
                 fresh = 0
             reason = _next(loaded, token, stopped=decoder.stopped, limit=limit, stop=stop)
     text = decoder.close()
     if text or fresh:
-        recorder.add(text, fresh)
-        yield TextDelta(text, fresh)
+        yield from _taken(recorder, thinking.feed(TextDelta(text, fresh)))
+    yield from _taken(recorder, thinking.end())
     return reason
+
+
+def _taken(recorder: Recorder, deltas: list[TextDelta | ReasoningDelta]) -> list[TextDelta | ReasoningDelta]:
+    """DELTAS, taken down."""
+    for delta in deltas:
+        add = recorder.add if isinstance(delta, TextDelta) else recorder.think
+        add(delta.text, delta.tokens)
+    return deltas
 
 
 def _next(loaded: Loaded, token: int, *, stopped: bool, limit: int, stop: Stop) -> FinishReason | None:

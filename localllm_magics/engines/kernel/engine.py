@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,8 +16,10 @@ from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.background import in_background
 from localllm_magics.engines.kernel import trial
 from localllm_magics.engines.kernel.answer import answer
+from localllm_magics.engines.kernel.bounded import WorkStopped
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.loaded import Loaded
 from localllm_magics.engines.kernel.weights import LoadStopped
@@ -108,7 +110,10 @@ class KernelEngine:
             loaded = self._loaded
             if loaded is None or not is_mine:
                 raise UsageError("The load was stopped.")
-            prompt = loaded.prompt(request)
+            try:
+                prompt = loaded.prompt(request, stop)
+            except WorkStopped as exc:
+                raise UsageError("The preview was stopped.") from exc
             pieces = [loaded.vocabulary.piece(token, special=True) for token in prompt.tokens]
             return Preview(
                 prompt=prompt.text,
@@ -161,10 +166,8 @@ class KernelEngine:
             return
         part = [0.0]
         yield Loading(0.0)
-        executor = ThreadPoolExecutor(1, "localllm-load")
         try:
-            self._opening = future = executor.submit(self._open, part, stop)
-            executor.shutdown(wait=False)
+            self._opening = future = in_background(lambda: self._open(part, stop), "localllm-load")
             yield from _progress(future, part, stop)
         except BaseException:
             stop.set()

@@ -16,10 +16,13 @@ from types import ModuleType
 from typing import Any
 
 from localllm_magics.core.errors import EngineNotInstalled
+from localllm_magics.engines.kernel.machine import cpu_name
 
 OLDEST = (0, 3, 36)
 """The first llama-cpp-python whose C API is the one used here."""
 INSTALL = 'pip install "localllm-magics[llama]"'
+_REINSTALL = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
+_AMX_FLAGS = "-DCMAKE_C_FLAGS=-fno-dse -DCMAKE_CXX_FLAGS=-fno-dse"  # what an older gcc compiles without it crashes
 _GPU_TYPES = (1, 2)  # GPU and integrated GPU, enum ggml_backend_dev_type in ggml-backend.h
 
 
@@ -144,7 +147,7 @@ def _import_library() -> Library:
     if _numbers(llama_cpp.__version__) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
         message = f"llama-cpp-python {llama_cpp.__version__} is too old; {oldest} or later is needed."
-        raise EngineNotInstalled(message, _typed(_gpu_flag(), "pip install --upgrade llama-cpp-python"))
+        raise EngineNotInstalled(message, _typed(_command("pip install --upgrade llama-cpp-python")))
     return Library(llama_cpp.llama_cpp, llama_cpp.__version__)
 
 
@@ -154,16 +157,27 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def install_hint() -> str:
     """The command that installs llama-cpp-python for what this machine has."""
-    return _typed(_gpu_flag(), INSTALL)
+    return _typed(_command(INSTALL))
+
+
+def rebuild_command() -> str:
+    """What compiles llama-cpp-python anew for what this machine has."""
+    return _command(_REINSTALL)
 
 
 def rebuild_hint() -> str:
-    """The command that compiles llama-cpp-python anew for the GPU of this machine, or for one to come."""
-    return _typed(_gpu_flag() or "-DGGML_CUDA=ON", "pip install --force-reinstall --no-cache-dir llama-cpp-python")
+    """The same for the GPU of this machine, or for one to come."""
+    return _typed(_command(_REINSTALL, usual_gpu="-DGGML_CUDA=ON"))
 
 
-def _typed(flag: str, command: str) -> str:
-    command = f'CMAKE_ARGS="{flag}" {command}' if flag else command
+def _command(command: str, usual_gpu: str = "") -> str:
+    """COMMAND with all that this machine needs: whoever types one hint after another must not undo the first."""
+    flags = (_gpu_flag() or usual_gpu, _AMX_FLAGS if "amx_tile" in cpu_name() else "")
+    joined = " ".join(flag for flag in flags if flag)
+    return f'CMAKE_ARGS="{joined}" {command}' if joined else command
+
+
+def _typed(command: str) -> str:
     return f"Type: {command} (compiles for some minutes; needs a C++ compiler)"
 
 

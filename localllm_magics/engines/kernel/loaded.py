@@ -80,20 +80,21 @@ class Loaded:
         self._info = info
         self._template: ChatTemplate | None = None
 
-    def prompt(self, request: Request) -> Prompt:
+    def prompt(self, request: Request, stop: Stop) -> Prompt:
         """The exact text and tokens for REQUEST.
 
         Raises:
             PromptTooLong: There is no room for an answer.
             BadTemplate: The chat template failed.
+            WorkStopped: STOP was set.
         """
         request = self._with_system(request)
-        rendered = self._render(request)
+        rendered = self._render(request, stop)
         if request.raw:
             tokens = self.vocabulary.tokens(rendered.text, add_special=True, parse_special=True)
         else:
             contents = [message.content for message in request.messages]
-            tokens = prompt_tokens(self.vocabulary, lambda others: self._render(request, others).text, contents)
+            tokens = prompt_tokens(self.vocabulary, lambda others: self._render(request, stop, others).text, contents)
         if not tokens:
             raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
         self._check_length(len(tokens))
@@ -145,7 +146,7 @@ class Loaded:
             return request
         return replace(request, messages=(Message(role="system", content=system), *request.messages))
 
-    def _render(self, request: Request, contents: Sequence[str] | None = None) -> Rendered:
+    def _render(self, request: Request, stop: Stop, contents: Sequence[str] | None = None) -> Rendered:
         """The text of REQUEST, if wanted with other CONTENTS in its messages."""
         messages = request.messages
         if request.raw:
@@ -153,7 +154,7 @@ class Loaded:
         if contents is not None:
             pairs = zip(messages, contents, strict=True)
             messages = tuple(Message(role=message.role, content=content) for message, content in pairs)
-        return self._chat_template().render(messages, think=request.think)
+        return self._chat_template().render(messages, think=request.think, stop=stop)
 
     def _chat_template(self) -> ChatTemplate:
         if self._template is None:

@@ -4,15 +4,44 @@ import ctypes
 import math
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 _SHARED_BYTES = 32e6
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Account:
+    """The files in which a version of the cgroups keeps account of memory, and what CACHED is called in STAT."""
+
+    limit: str
+    used: str
+    stat: str
+    cached: tuple[str, ...]
+
+
+_ACCOUNTS = (
+    _Account(limit="memory.max", used="memory.current", stat="memory.stat", cached=("inactive_file", "active_file")),
+    _Account(
+        limit="memory/memory.limit_in_bytes",
+        used="memory/memory.usage_in_bytes",
+        stat="memory/memory.stat",
+        cached=("total_inactive_file", "total_active_file"),
+    ),
+)
 
 
 def free_memory() -> int | None:
     """Bytes that can be used without swapping, or None where that is not known."""
     limits = [size for size in (_meminfo_available(), _cgroup_available()) if size is not None]
     return min(limits, default=None)
+
+
+def resident_memory() -> int:
+    """Bytes of memory that this process holds, 0 where that is not known."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.is_file() else 0
 
 
 def usual_threads(size_bytes: int) -> int:
@@ -62,15 +91,20 @@ def _meminfo_available() -> int | None:
 
 
 def _cgroup_available() -> int | None:
-    """What a container's limit leaves (cgroup v2)."""
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
-        return None
-    return max(0, int(limit.read_text()) - int(used.read_text()))
+    """What a container's limit leaves; where there is none, version 1 has a limit that no machine reaches."""
+    for account in _ACCOUNTS:
+        limit, used, stat = (_CGROUPS / name for name in (account.limit, account.used, account.stat))
+        if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
+            continue
+        lines = (line.split() for line in stat.read_text().splitlines()) if stat.is_file() else ()
+        # What files were read is used memory, too, but the system gives it back by itself.
+        cached = sum(int(number) for name, number in lines if name in account.cached)
+        return max(0, int(limit.read_text()) - int(used.read_text()) + cached)
+    return None
 
 
 def _cgroup_cores() -> float:
     """How many cores' worth of time a container's limit leaves (cgroup v2)."""
-    limit = Path("/sys/fs/cgroup/cpu.max")
+    limit = _CGROUPS / "cpu.max"
     quota, _, period = limit.read_text().partition(" ") if limit.is_file() else ("max", "", "")
     return math.inf if quota == "max" else int(quota) / int(period)

@@ -8,12 +8,16 @@ from typing import NoReturn
 
 import jinja2
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from localllm_magics.core.errors import BadTemplate
 from localllm_magics.core.request import Message
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.bounded import OutOfBounds, run_bounded
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -38,6 +42,8 @@ _RAISED = (
     TypeError,
     ValueError,
 )
+_HINT = "Use --raw for plain text completion, or another file of the model."
+_LARGEST_RESULT = 1_000_000
 NO_SYSTEM_NOTICE = "This model's template has no system prompt, so it was put before the first message."
 
 
@@ -60,19 +66,29 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str | None, *, bos: str = "", eos: str = "", notice: str = CHATML_NOTICE) -> None:
+        self._source = CHATML if source is None else source
         self._notices = (notice,) if source is None else ()
         self._special = {"bos_token": bos, "eos_token": eos}
-        try:
-            self._template = _environment().from_string(CHATML if source is None else source)
-        except _RAISED as exc:
-            raise _bad(exc) from exc
+        self._compiled: jinja2.Template | None = None
 
-    def render(self, messages: Sequence[Message], *, think: bool | None = None) -> Rendered:
-        """MESSAGES as text, ready for the answer; THINK tells templates of reasoning models whether to reason.
+    def render(self, messages: Sequence[Message], *, think: bool | None = None, stop: Stop | None = None) -> Rendered:
+        """MESSAGES as text, ready for the answer.
+
+        Args:
+            messages: The conversation.
+            think: Tells templates of reasoning models whether to reason.
+            stop: Ends the work.
 
         Raises:
-            BadTemplate: The template failed on these messages.
+            BadTemplate: The template failed on these messages, or would not come to an end.
+            WorkStopped: STOP was set.
         """
+        try:
+            return run_bounded(lambda: self._render_somehow(messages, think), stop or Stop())
+        except OutOfBounds as exc:
+            raise BadTemplate(f"The model's chat template {exc}.", _HINT) from exc
+
+    def _render_somehow(self, messages: Sequence[Message], think: bool | None) -> Rendered:
         try:
             return Rendered(text=self._render(messages, think), notices=self._notices)
         except BadTemplate:
@@ -85,7 +101,9 @@ class ChatTemplate:
         # By the name that the templates of Qwen3 and its successors read.
         options = {} if think is None else {"enable_thinking": think}
         try:
-            return self._template.render(
+            if self._compiled is None:
+                self._compiled = _Environment().from_string(self._source)
+            return self._compiled.render(
                 messages=[message.to_dict() for message in messages],
                 add_generation_prompt=True,
                 **self._special,
@@ -106,15 +124,33 @@ class _GenerationTag(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+class _Environment(ImmutableSandboxedEnvironment):
     """The functions and filters that templates in the field rely on, as transformers gives them."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = _now
-    return environment
+
+    # Each is one step of Python, which nobody can end, and may take hours.
+    intercepted_binops = frozenset({"*", "**"})
+
+    def __init__(self) -> None:
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
+        self.filters["tojson"] = _to_json
+        self.globals["raise_exception"] = _raise
+        self.globals["strftime_now"] = _now
+
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+        """The result, unless it would be too large."""
+        if _size_of(operator, left, right) > _LARGEST_RESULT:
+            raise SecurityError(f"the result of {operator} is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _size_of(operator: str, left: object, right: object) -> int:
+    """Signs, items or bits of the result."""
+    match left, right:
+        case int(), int():
+            return left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()
+        case (int() as count, str() | list() | tuple() as value) | (str() | list() | tuple() as value, int() as count):
+            return len(value) * count
+    return 0
 
 
 def _to_json(  # the signature that transformers gives it
@@ -137,10 +173,7 @@ def _now(pattern: str) -> str:
 
 
 def _bad(exc: Exception) -> BadTemplate:
-    return BadTemplate(
-        f"The model's chat template failed: {type(exc).__name__}: {exc}",
-        "Use --raw for plain text completion, or another file of the model.",
-    )
+    return BadTemplate(f"The model's chat template failed: {type(exc).__name__}: {exc}", _HINT)
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message] | None:

@@ -18,16 +18,13 @@ import platformdirs
 
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
-from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.library import Library, library, rebuild_command
 from localllm_magics.engines.kernel.machine import cpu_name
 from localllm_magics.engines.kernel.weights import Weights
 
 SECONDS = 120
 _LARGEST_EXIT = 255
-REBUILD = (
-    'CMAKE_ARGS="-DCMAKE_C_FLAGS=-fno-dse -DCMAKE_CXX_FLAGS=-fno-dse" '
-    "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
-)
+REBUILD = rebuild_command()
 NOTICE = (
     "This build of llama.cpp crashed when it was tried, so weights are not repacked: reading prompts is up to "
     f"3.5 times slower. To rebuild it, type: {REBUILD}"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from localllm_magics.core.errors import LoadFailed
+from localllm_magics.core.hints import DOWNLOAD_AGAIN
 
 _SHOWN = 5
 _KILLED = -9
@@ -24,7 +25,7 @@ _REASONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
         "Load it again.",
     ),
     (
-        re.compile(r"out of memory|(failed|unable|cannot) to? ?allocate|cannot allocate|bad_alloc", re.IGNORECASE),
+        re.compile(r"out of memory|(failed|unable) to allocate|cannot allocate|bad_alloc", re.IGNORECASE),
         *_MEMORY,
     ),
     (
@@ -50,7 +51,7 @@ _REASONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
         re.compile(r"(failed to|error|unable to) load(ing)? model", re.IGNORECASE),
         "it could not load its model",
-        "Download the file again; `curl -L -C - -O URL` goes on where it broke off.",
+        DOWNLOAD_AGAIN,
     ),
 )
 

@@ -3,11 +3,11 @@
 import contextlib
 import os
 import re
+import secrets
 import selectors
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from types import TracebackType
 
 from localllm_magics.core.errors import LoadFailed
 from localllm_magics.engines.llamafile.ending import is_port_taken, why_it_ended
-from localllm_magics.engines.llamafile.program import command_for, is_of_old_generation
+from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, is_of_old_generation
 
 HOST = "127.0.0.1"
-_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_KEY_VARIABLE = "LLAMA_API_KEY"
 _STARTED = re.compile(rb"^started (\d{1,9})\n")
 _EXITED = re.compile(rb"^exited (-?\d{1,9})\n", re.MULTILINE)
 _LISTENING = re.compile(rb"listening at (http://127\.0\.0\.1:\d{1,5})\b")
@@ -35,12 +35,14 @@ class ServerProcess:
     """A llamafile that was started; all methods may be called from any thread.
 
     It may take minutes until it answers. Whoever waits for that calls `require_running` and reads `address` again
-    each time, for a server whose port was taken is started once more.
+    each time, for a server whose port was taken is started once more. It answers only those who have `key`: pages in
+    a browser on this machine reach its port, too.
     """
 
     def __init__(self, file: Path, arguments: Sequence[str], log: Path) -> None:
         self.file = file
         self.log = log
+        self.key = secrets.token_urlsafe(24)
         self._command = command_for(file)
         self._arguments = tuple(arguments)
         self._lock = threading.Lock()
@@ -133,11 +135,13 @@ class ServerProcess:
         self._port = _free_port()
         self._said = b""
         self._is_over = False
-        browser = ["--nobrowser"] if self._is_old else []
-        place = ["--server", "--host", HOST, "--port", str(self._port), *browser]
+        # Where it can be, the key is in the environment, which other users of this machine cannot read.
+        only_old = ["--nobrowser", "--api-key", self.key] if self._is_old else []
+        place = ["--server", "--host", HOST, "--port", str(self._port), *only_old]
         with self.log.open("ab", buffering=0) as log:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_SUPERVISOR), *self._command, *place, *self._arguments],
+                [*SUPERVISED, *self._command, *place, *self._arguments],
+                env={**os.environ, _KEY_VARIABLE: self.key},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

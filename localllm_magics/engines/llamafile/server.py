@@ -1,15 +1,15 @@
 """A llamafile as the server of an engine: started at first use, and shared by all who use it alike."""
 
-import os
 import threading
 from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 from localllm_magics.core.errors import DaemonNotReachable, LoadFailed, StreamBroken
 from localllm_magics.core.events import Event, Loading
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.background import in_background
 from localllm_magics.engines.daemon.address import Address
 from localllm_magics.engines.daemon.connection import Connection, Cut
 from localllm_magics.engines.llamafile.process import ServerProcess
@@ -17,7 +17,6 @@ from localllm_magics.engines.llamafile.running import Running, running
 
 _POLL_SECONDS = 0.1
 _MOST_LOAD_SECONDS = 600.0
-_KEY_VARIABLE = "LLAMA_API_KEY"
 
 
 class LlamafileServer:
@@ -77,9 +76,7 @@ class LlamafileServer:
 
     def _acquire(self, options: LoadOptions, stop: Stop) -> ServerProcess:
         """The process; it is given back when it comes after a stop."""
-        executor = ThreadPoolExecutor(1, "localllm-llamafile")
-        starting = executor.submit(self._processes.acquire, self._file, options)
-        executor.shutdown(wait=False)
+        starting = in_background(lambda: self._processes.acquire(self._file, options), "localllm-llamafile")
         try:
             while not (starting.done() or stop.wait(_POLL_SECONDS / 2)):
                 pass
@@ -100,8 +97,7 @@ def _way_to(process: ServerProcess, stop: Stop) -> Connection | None:
     """The way to PROCESS, once it answers."""
     # Looked at before and after: another server may have taken the port and answer in its place.
     process.require_running()
-    # The process has our environment, and so wants the key that it finds there.
-    connection = Connection(Address.from_text(process.address), os.environ.get(_KEY_VARIABLE) or None)
+    connection = Connection(Address.from_text(process.address), process.key)
     try:
         is_ready = connection.ask("GET", "/health", stop=stop, seconds=2.0).status == 200
     except (DaemonNotReachable, StreamBroken):

@@ -3,7 +3,7 @@
 import json
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 from localllm_magics.core.completion import ModelUsed
@@ -22,8 +22,10 @@ from localllm_magics.engines.daemon.answer import (
     wait_for_head,
 )
 from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
-from localllm_magics.engines.daemon.refusal import Asked, checked
+from localllm_magics.engines.daemon.lifetime import Lifetime
+from localllm_magics.engines.daemon.refusal import checked
 from localllm_magics.engines.ollama import pull, server
+from localllm_magics.engines.ollama.parameters import to_options
 from localllm_magics.engines.ollama.reading import OllamaReading
 from localllm_magics.engines.wire.fields import Json, child, text
 
@@ -52,18 +54,13 @@ class OllamaEngine:
         self._info = info
         self._connection = connection
         self._keep_alive = keep_alive
-        self._asked = Asked(
-            address=connection.address,
-            model=info.name,
-            to_get_model=f"Type: {pull.command(info.name, connection.address)}",
-            redact=connection.redact,
-        )
+        self._asked = server.asked(connection, info.name, f"Type: {pull.command(info.name, connection.address)}")
         self._version: str | None = None
         self._shown: server.Shown | None = None
         self._is_described = False
-        self._placed: server.Running | None = None
+        self._placed: server.InMemory | None = None
         self._prompts: deque[str] = deque(maxlen=_REMEMBERED_PROMPTS)
-        self._running: list[Stop] = []
+        self._lifetime = Lifetime(info.reference)
         self._is_used = False
 
     def __repr__(self) -> str:
@@ -98,12 +95,12 @@ class OllamaEngine:
         wanted = self.options.gpu_layers
         if self._placed is None or self._placed.size_vram or wanted in (None, "auto", 0):
             return ()
-        layers = "all" if wanted == "all" else str(wanted)
-        return (f"{layers} layers asked, 0 on a GPU: Ollama placed {self._info.name} on the CPU.",)
+        layers = "All layers" if wanted == "all" else "1 layer" if wanted == 1 else f"{wanted} layers"
+        return (f"{layers} asked, 0 on a GPU: Ollama placed {self._info.name} on the CPU.",)
 
     def load(self, stop: Stop) -> Iterator[Event]:
         """Have the server load the model; see `Engine.load`."""
-        with self._registered(stop), suppress(Cut):
+        with self._lifetime.using(stop), suppress(Cut):
             self._describe(stop)
             yield Loading(0.0)
             body = {"model": self._info.name, "stream": False, "options": self._load_options(), **self._kept()}
@@ -117,7 +114,7 @@ class OllamaEngine:
     def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
         """Answer REQUEST; see `Engine.stream`."""
         recorder = Recorder(request, self.used)
-        with self._registered(stop):
+        with self._lifetime.using(stop):
             for event in ending_well(self._answer(request, recorder, stop), recorder, stop):
                 if isinstance(event, Failed):
                     self._is_described = False  # another server may be there next time
@@ -125,11 +122,13 @@ class OllamaEngine:
 
     def preview(self, request: Request, stop: Stop) -> Preview:
         """The prompt as the server renders it."""
-        self._describe(stop)
-        sampling = self._sampling(request)
-        body = self._body(request, sampling)
+        with self._lifetime.using(stop):
+            self._describe(stop)
+            sampling = self._sampling(request)
+            body = self._body(request, sampling)
+            prompt = request.messages[0].content if request.raw else self._rendered(body, stop)
         return Preview(
-            prompt=request.messages[0].content if request.raw else self._rendered(body, stop),
+            prompt=prompt,
             tokens=(),
             context=self._context,
             sampling=sampling,
@@ -164,8 +163,7 @@ class OllamaEngine:
 
     def close(self) -> None:
         """Stop what runs, and have the server give the memory back if it was used from here."""
-        for stop in tuple(self._running):
-            stop.set()
+        self._lifetime.end()
         if self._is_used:
             self._is_used = False
             body = {"model": self._info.name, "keep_alive": 0}
@@ -186,7 +184,7 @@ class OllamaEngine:
         with Exchange(self._connection, "POST", path, body) as exchange, stop.telling(exchange.cut):
             yield from wait_for_head(exchange, stop, lambda: Reading(0, 0) if self._is_there(stop) else Loading(0.0))
             require_answer(exchange, self._asked)
-            reading = OllamaReading(self._asked, is_cached=is_cached)
+            reading = OllamaReading(self._asked, is_cached=is_cached, is_raw=request.raw)
             where, redact = self._connection.address.url, self._connection.redact
             yield from read_answer(ndjson_records(exchange.chunks()), reading, recorder, where, redact)
         self._notice_placement(reading, recorder, stop)
@@ -216,7 +214,7 @@ class OllamaEngine:
         """Whether the server has the model in memory."""
         return self._running_one(stop) is not None
 
-    def _running_one(self, stop: Stop | None) -> server.Running | None:
+    def _running_one(self, stop: Stop | None) -> server.InMemory | None:
         found = server.running(self._connection, stop, _LOOK_SECONDS)
         return next((model for model in found if model.is_called(self._info.name)), None)
 
@@ -238,7 +236,7 @@ class OllamaEngine:
             body["think"] = request.think
         if request.schema is not None:
             body["format"] = dict(request.schema)
-        return {**body, "options": {**self._load_options(), **_sampling_options(sampling)}}
+        return {**body, "options": {**self._load_options(), **to_options(sampling)}}
 
     def _kept(self) -> dict[str, object]:
         if not self._keep_alive:
@@ -270,25 +268,3 @@ class OllamaEngine:
         stored = self._shown.sampling
         filled = request.sampling.or_else(stored).or_else(LLAMA_CPP_SAMPLING).seeded()
         return replace(filled, stop=tuple(dict.fromkeys((*request.sampling.stop, *stored.stop))))
-
-    @contextmanager
-    def _registered(self, stop: Stop) -> Iterator[None]:
-        self._running.append(stop)
-        try:
-            yield
-        finally:
-            self._running.remove(stop)
-
-
-def _sampling_options(sampling: Sampling) -> dict[str, object]:
-    values: dict[str, object] = {
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "min_p": sampling.min_p,
-        "repeat_penalty": sampling.repeat_penalty,
-        "seed": sampling.seed,
-        "num_predict": sampling.max_tokens,
-        "stop": list(sampling.stop) or None,
-    }
-    return {name: value for name, value in values.items() if value is not None}

@@ -11,7 +11,8 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.address import Address, ollama_address
 from localllm_magics.engines.daemon.answer import ndjson_records
 from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
-from localllm_magics.engines.daemon.refusal import Asked, Words, checked
+from localllm_magics.engines.daemon.refusal import Words, checked
+from localllm_magics.engines.ollama import server
 from localllm_magics.engines.wire.fields import text, whole
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 
@@ -66,7 +67,7 @@ def _check(exchange: Exchange, connection: Connection, name: str) -> None:
     response = exchange.response
     if response.status_code == 200 and "html" not in response.headers.get("content-type", ""):
         return
-    asked = Asked(address=connection.address, model=name, to_get_model=_where(name), redact=connection.redact)
+    asked = server.asked(connection, name, _where(name))
     try:
         checked(response.status_code, response.headers, exchange.read_all().body, asked)
     except BadOption as exc:
@@ -74,19 +75,19 @@ def _check(exchange: Exchange, connection: Connection, name: str) -> None:
 
 
 def _steps(chunks: Iterator[bytes], connection: Connection, name: str, again: str) -> Iterator[Pulling]:
-    sums = _Sums()
+    sums, status = _Sums(), ""
     for record in ndjson_records(chunks):
         if isinstance(record, Malformed):
-            url, said = connection.address.url, connection.redact(record.excerpt)
+            url, said = connection.address.url, record.excerpt(connection.redact)
             raise StreamBroken(f"{url} sent what cannot be read: {record.reason}: {said!r}", again)
-        if "error" in record:
+        if record.get("error"):
             words = Words.from_value(record["error"], connection.redact).message or "no reason given"
             raise _failure(words, connection, name, again)
         step = sums.add(record)
+        status = step.status
         yield step
-        if step.status == "success":
-            return
-    raise StreamBroken(f"{connection.address.url} ended the pull of {name} before it was whole.", again)
+    if status != "success":
+        raise StreamBroken(f"{connection.address.url} ended the pull of {name} before it was whole.", again)
 
 
 class _Sums:

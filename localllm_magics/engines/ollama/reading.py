@@ -6,6 +6,7 @@ from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.events import Event, ReasoningDelta, TextDelta
 from localllm_magics.core.recorder import Counts
 from localllm_magics.engines.daemon.refusal import Asked, broken_off
+from localllm_magics.engines.thinking import Thinking
 from localllm_magics.engines.wire.fields import child, number, text, whole
 from localllm_magics.engines.wire.ndjson import Record
 
@@ -18,13 +19,15 @@ class OllamaReading:
     Args:
         asked: For the words of errors.
         is_cached: Whether the server may have kept a part of the prompt from before, which it does not always tell.
+        is_raw: Whether the model continues plain text.
     """
 
-    def __init__(self, asked: Asked, *, is_cached: bool = False) -> None:
+    def __init__(self, asked: Asked, *, is_cached: bool = False, is_raw: bool = False) -> None:
         self.reason: FinishReason | None = None
         self.counts = Counts()
         self._asked = asked
         self._is_cached = is_cached
+        self._thinking = Thinking(is_raw=is_raw)
 
     @property
     def is_complete(self) -> bool:
@@ -33,17 +36,18 @@ class OllamaReading:
 
     def feed(self, record: Record) -> Sequence[Event]:
         """The events in RECORD; a piece is about one token."""
-        if "error" in record:
+        if record.get("error"):
             raise broken_off(record["error"], self._asked)
         holder = child(record, "message") or record
         events: list[Event] = []
         if (thought := text(holder, "thinking")) is not None:
             events.append(ReasoningDelta(thought, 1, estimated=True))
         if (piece := text(holder, "content", "response")) is not None:
-            events.append(TextDelta(piece, 1, estimated=True))
+            events += self._thinking.feed(TextDelta(piece, 1, estimated=True))
         if record.get("done") is True or text(record, "done_reason") is not None:
             self.reason = "length" if record.get("done_reason") == "length" else "stop"
             self.counts = self._counts(record)
+            events += self._thinking.end()
         return events
 
     def _counts(self, record: Record) -> Counts:

@@ -2,32 +2,26 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
-from localllm_magics.core.errors import BadOption
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import ANSWER_SECONDS, Connection
 from localllm_magics.engines.daemon.refusal import Asked, checked
+from localllm_magics.engines.ollama.name import parse_name
+from localllm_magics.engines.ollama.parameters import to_context, to_sampling
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
 _MOST_LINES = 200
-_USUAL_PLACE = ("registry.ollama.ai/", "library/")
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _PARAMETERS = re.compile(r"\s*([\d.]{1,12})\s*([KMBT])\s*", re.IGNORECASE)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,12})?(Z|[+-]\d\d:\d\d)")
 _FOR_EVER = timedelta(days=365)
-_SAMPLING: Mapping[str, tuple[str, type]] = {
-    "temperature": ("temperature", float),
-    "top_k": ("top_k", int),
-    "top_p": ("top_p", float),
-    "min_p": ("min_p", float),
-    "repeat_penalty": ("repeat_penalty", float),
-    "num_predict": ("max_tokens", int),
-}
+_LARGEST = 2**32
+_TO_BE_LET_IN = "Ollama does so to foreign host names: use 127.0.0.1, or set OLLAMA_HOST where it is started."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +44,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class InMemory:
     """A model in memory, as `/api/ps` tells; `size` is 0 where the server does not know it."""
 
     name: str
@@ -81,7 +75,19 @@ class Running:
 
     def is_called(self, name: str) -> bool:
         """Whether NAME, as users may write it, means this model."""
-        return _full_name(name) == _full_name(self.name)
+        wanted, own = parse_name(name), parse_name(self.name)
+        return wanted is not None and own is not None and wanted.key == own.key
+
+
+def asked(connection: Connection, model: str, to_get_model: str) -> Asked:
+    """What was asked of Ollama, for the words of an error; see `Asked`."""
+    return Asked(
+        address=connection.address,
+        model=model,
+        to_get_model=to_get_model,
+        to_be_let_in=_TO_BE_LET_IN,
+        redact=connection.redact,
+    )
 
 
 def version(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> str | None:
@@ -90,9 +96,12 @@ def version(connection: Connection, stop: Stop | None = None, seconds: float = A
 
 
 def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> bool:
-    """Whether an Ollama answers; other servers imitate parts of its API, but not its greeting."""
-    if version(connection, stop, seconds) is None:
-        return False
+    """Whether an Ollama answers."""
+    return version(connection, stop, seconds) is not None and greets(connection, stop, seconds)
+
+
+def greets(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> bool:
+    """Whether the server greets as Ollama does, of whose API others imitate parts."""
     return connection.ask("GET", "/", stop=stop, seconds=seconds).body.strip() == b"Ollama is running"
 
 
@@ -102,10 +111,10 @@ def show(connection: Connection, name: str, stop: Stop) -> Shown | None:
     return to_shown(reply.to_dict()) if reply.status == 200 else None
 
 
-def running(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> list[Running]:
+def running(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> list[InMemory]:
     """The models in memory."""
     reply = connection.ask("GET", "/api/ps", stop=stop, seconds=seconds)
-    return [_to_running(entry, name) for name, entry in _named(reply.to_dict())]
+    return [_in_memory(entry, name) for name, entry in _named(reply.to_dict())]
 
 
 def tags(connection: Connection, seconds: float = ANSWER_SECONDS) -> list[ModelInfo]:
@@ -115,7 +124,7 @@ def tags(connection: Connection, seconds: float = ANSWER_SECONDS) -> list[ModelI
         LocalLLMError: The server does not answer, or refuses.
     """
     reply = connection.ask("GET", "/api/tags", seconds=seconds)
-    checked(reply.status, reply.headers, reply.body, Asked(address=connection.address, model="it", to_get_model=""))
+    checked(reply.status, reply.headers, reply.body, asked(connection, "it", ""))
     return [_to_info(entry, name, connection) for name, entry in _named(reply.to_dict())]
 
 
@@ -123,42 +132,38 @@ def to_shown(document: Json) -> Shown:
     """What matters of an answer of `/api/show`."""
     details, facts = child(document, "details"), child(document, "model_info")
     architecture = word(facts, "general.architecture") or word(details, "family")
-    stored = dict(_stored(text(document, "parameters") or ""))
+    stored = _stored(text(document, "parameters") or "")
     return Shown(
         architecture=architecture,
         quantization=word(details, "quantization_level"),
         parameters=whole(facts, "general.parameter_count") or _to_count(text(details, "parameter_size")),
         layers=whole(facts, f"{architecture}.block_count"),
         trained_context=whole(facts, f"{architecture}.context_length"),
-        ctx=_context(stored),
-        sampling=_to_sampling(stored),
+        ctx=to_context(stored),
+        sampling=to_sampling(stored),
     )
 
 
-def _full_name(name: str) -> str:
-    """NAME with its tag, and without what the server leaves out where it lists names."""
-    for usual in _USUAL_PLACE:
-        name = name.casefold().removeprefix(usual)
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-
-
 def _named(document: Json) -> Iterator[tuple[str, Json]]:
-    """The models of a list, but for those that have no name that could be typed."""
+    """The models of a list, but for those whose name is none of Ollama's, so that nobody could type it."""
     for entry in children(document, "models"):
         name = word(entry, "name", "model")
-        if name is not None:
+        if name is not None and parse_name(name) is not None:
             yield name, entry
 
 
-def _stored(lines: str) -> Iterator[tuple[str, list[str]]]:
-    """Names and values of stored parameters, which are written one in a line."""
-    values: dict[str, list[str]] = {}
+def _stored(lines: str) -> dict[str, object]:
+    """Stored parameters, which are written one in a line; of all but stop texts the first counts."""
+    values: dict[str, object] = {}
+    stops: list[object] = []
     for line in lines.split("\n")[:_MOST_LINES]:
         name, _, rest = line.strip().partition(" ")
         value = _unquoted(rest.strip())
-        if value:
-            values.setdefault(name, []).append(value)
-    yield from values.items()
+        if name == "stop":
+            stops.append(value)
+        elif value:
+            values.setdefault(name, _number(value))
+    return {**values, "stop": stops}
 
 
 def _unquoted(written: str) -> str | None:
@@ -171,36 +176,17 @@ def _unquoted(written: str) -> str | None:
         return None
 
 
-def _context(stored: Mapping[str, list[str]]) -> int | None:
-    value = _number(stored.get("num_ctx", [""])[0], int)
-    return int(value) if value is not None and value > 0 else None
-
-
-def _to_sampling(stored: Mapping[str, list[str]]) -> Sampling:
-    sampling = Sampling(stop=tuple(word for word in stored.get("stop", []) if word))
-    for theirs, (ours, kind) in _SAMPLING.items():
-        value = _number(stored.get(theirs, [""])[0], kind)
-        if value is None:
-            continue
-        try:
-            sampling = Sampling(stop=sampling.stop, **{ours: value}).or_else(sampling)  # type: ignore[arg-type] # a number
-        except BadOption:
-            continue  # a stored value that nobody could type is the server's own matter
-    return sampling
-
-
-def _number(word: str, kind: type) -> float | None:
+def _number(word: str) -> float | None:
+    """What WORD means; large whole numbers are written like 1e+06."""
     try:
-        number = float(word)  # large whole numbers are written like 1e+06
+        number = float(word)
     except ValueError:
         return None
-    if kind is float:
-        return number
-    return int(number) if abs(number) < 2**31 and number.is_integer() else None
+    return int(number) if abs(number) < _LARGEST and number.is_integer() else number
 
 
-def _to_running(entry: Json, name: str) -> Running:
-    return Running(
+def _in_memory(entry: Json, name: str) -> InMemory:
+    return InMemory(
         name=name,
         size=whole(entry, "size") or 0,
         size_vram=whole(entry, "size_vram") or 0,

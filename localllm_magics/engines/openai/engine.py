@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from localllm_magics.core.completion import ModelUsed
 from localllm_magics.core.errors import (
@@ -19,16 +19,26 @@ from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LoadOptions, Request, Sampling
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.daemon.answer import ending_well, read_answer, require_answer, wait_for_head
+from localllm_magics.engines.daemon.answer import (
+    ending_soon,
+    ending_well,
+    read_answer,
+    require_answer,
+    wait_for_head,
+)
 from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
+from localllm_magics.engines.daemon.lifetime import Lifetime
 from localllm_magics.engines.daemon.refusal import Asked, checked
 from localllm_magics.engines.openai import llama_cpp
+from localllm_magics.engines.openai.body import Body
 from localllm_magics.engines.openai.dialect import dialect, to_body
 from localllm_magics.engines.openai.found import Server
 from localllm_magics.engines.openai.identity import Identity, Kind, Served, identify
-from localllm_magics.engines.openai.reading import OpenAIReading, sse_records
+from localllm_magics.engines.openai.reading import OpenAIReading
 
 _OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
+_MAY_BE_ANOTHER = (DaemonNotReachable, StreamBroken, ModelNotInDaemon)
+"""After these errors, another server may be there next time, or another model."""
 
 
 class OpenAIEngine:
@@ -49,7 +59,9 @@ class OpenAIEngine:
         self._model = model
         self._identity: Identity | None = None
         self._served: Served | None = None
-        self._running: list[Stop] = []
+        self._takes_stream_options = True
+        self._answering = ""  # the model that answered in the place of the one served
+        self._lifetime = Lifetime(info.reference)
 
     def __repr__(self) -> str:
         return f"<OpenAIEngine {self._info.reference}>"
@@ -84,26 +96,27 @@ class OpenAIEngine:
     def load(self, stop: Stop) -> Iterator[Event]:
         """Wait until the server is ready, and has the model in memory; see `Engine.load`."""
         self._identity = None  # a router may have given the memory to another model
-        with self._registered(stop), suppress(Cut):
+        with self._lifetime.using(stop), suppress(Cut):
             yield from self._identified(stop)
             yield Loading(1.0)
 
     def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
         """Answer REQUEST; see `Engine.stream`."""
         recorder = Recorder(request, self.used)
-        with self._registered(stop):
+        with self._lifetime.using(stop):
             for event in ending_well(self._answer(request, recorder, stop), recorder, stop):
-                if isinstance(event, Failed):
-                    self._identity = None  # another server may be there next time
+                if isinstance(event, Failed) and isinstance(event.error, _MAY_BE_ANOTHER):
+                    self._identity = None
                 yield event
 
     def preview(self, request: Request, stop: Stop) -> Preview:
         """What would be sent, and where the server can tell, the prompt and its tokens."""
-        for _ in self._identified(stop):
-            pass
-        identity = self._identity or Identity(kind=Kind.OTHER)
-        body = to_body(request, identity.kind, self._name, self._sampling(request))
-        prompt, tokens = llama_cpp.render(self._connection, body, identity.kind, self._asked, stop)
+        with self._lifetime.using(stop):
+            for _ in self._identified(stop):
+                pass
+            identity = self._identity or Identity(kind=Kind.OTHER)
+            body = self._body(request, identity)
+            prompt, tokens = llama_cpp.render(self._connection, body, identity.kind, self._asked, stop)
         return Preview(
             prompt=prompt,
             tokens=tokens,
@@ -122,8 +135,7 @@ class OpenAIEngine:
 
     def close(self) -> None:
         """Stop what runs; end the server if it was started for this, and have a router give the memory back."""
-        for stop in tuple(self._running):
-            stop.set()
+        self._lifetime.end()
         if self._identity is not None and self._identity.kind is Kind.ROUTER and self._served is not None:
             with suppress(LocalLLMError):
                 llama_cpp.unload(self._connection, self._served.name)
@@ -156,9 +168,8 @@ class OpenAIEngine:
         recorder.engine_version = identity.name
         recorder.model = self.used
         recorder.notices.extend(self.notices)
-        body = to_body(request, identity.kind, self._name, self._sampling(request))
-        path = dialect(identity.kind).raw_path if request.raw else "/v1/chat/completions"
-        reading = OpenAIReading(self._asked)
+        path, body = self._path(request, identity), self._body(request, identity)
+        reading, patience = OpenAIReading(self._asked, is_raw=request.raw), llama_cpp.Patience(self._connection, stop)
 
         def look() -> Event | None:
             return llama_cpp.look(self._connection, identity.kind, self._name, stop)
@@ -170,25 +181,24 @@ class OpenAIEngine:
             with Exchange(self._connection, "POST", path, body) as exchange, stop.telling(exchange.cut):
                 yield from wait_for_head(exchange, stop, look)
                 is_loading = identity.kind in _OWN and _is_loading(exchange)
-                is_answered = not is_loading and not _drop_refused(body, exchange)
+                is_answered = not is_loading and not self._drop_refused(body, exchange)
                 if is_answered:
                     yield from self._read(exchange, reading, recorder, stop)
             if is_loading:  # the server was started again since it was last asked
-                yield from llama_cpp.wait_until_ready(self._connection, stop)
+                yield from patience.wait()
         assert reading.reason is not None  # noqa: S101 - the answer was read to its end
+        recorder.notices.extend(reading.notices)
+        self._notice_another(reading.model, recorder)
         yield Done(recorder.completion(reading.reason))
 
     def _read(self, exchange: Exchange, reading: OpenAIReading, recorder: Recorder, stop: Stop) -> Iterator[Event]:
-        response, where, redact = exchange.response, self._connection.address.url, self._connection.redact
+        where, redact, body = self._connection.address.url, self._connection.redact, Body()
         require_answer(exchange, self._asked)
-        if "application/json" in response.headers.get("content-type", "").lower():
-            # A server that does not stream.
-            yield from read_answer(iter([exchange.read_all().to_dict()]), reading, recorder, where, redact)
-            return
         try:
-            yield from read_answer(sse_records(exchange.chunks()), reading, recorder, where, redact)
+            with ending_soon(exchange, reading) as chunks:
+                yield from read_answer(body.records(chunks), reading, recorder, where, redact)
         except StreamBroken as exc:
-            if reading.is_empty and not reading.is_complete:
+            if body.was_empty:
                 raise self._why_empty(recorder.request, stop) from exc
             if reading.is_complete and self._identity is not None and self._identity.kind is Kind.LLAMA_CPP_SERVER:
                 raise StreamBroken(
@@ -197,15 +207,22 @@ class OpenAIEngine:
                 ) from exc
             raise
 
+    def _notice_another(self, model: str | None, recorder: Recorder) -> None:
+        """Notice once that MODEL answered and not the one that is served here, and look anew next time."""
+        served = self._served
+        if served is None or model is None or model in (self._name, self._answering):
+            return
+        if not served.is_called(model) and not model.startswith(served.name):  # as a version does
+            recorder.notices.append(f"{self._connection.redact(model)} answered, and not {served.label}.")
+            self._answering, self._identity = model, None
+
     def _why_empty(self, request: Request, stop: Stop) -> LocalLLMError:
         """Ask again without streaming: some servers tell only then why there was no answer."""
         identity = self._identity or Identity(kind=Kind.OTHER)
-        body = to_body(request, identity.kind, self._name, self._sampling(request))
-        once = {**body, "stream": False, "max_tokens": 1}
-        del once["stream_options"]
-        path = dialect(identity.kind).raw_path if request.raw else "/v1/chat/completions"
+        once = {**self._body(request, identity), "stream": False, "max_tokens": 1}
+        once.pop("stream_options", None)
         try:
-            reply = self._connection.ask("POST", path, once, stop=stop, seconds=60)
+            reply = self._connection.ask("POST", self._path(request, identity), once, stop=stop, seconds=60)
             checked(reply.status, reply.headers, reply.body, self._asked)
         except LocalLLMError as exc:
             return exc
@@ -215,9 +232,10 @@ class OpenAIEngine:
         """Learn once what the server is, waiting while it loads, and have a router load the model."""
         if self._identity is None or self._server.has_ended:
             self._found = yield from self._server.connect(self.options, stop)
-            identity = self._identify(stop)
+            self._takes_stream_options = True
+            identity, patience = self._identify(stop), llama_cpp.Patience(self._connection, stop)
             while identity.is_loading:
-                yield from llama_cpp.wait_until_ready(self._connection, stop)
+                yield from patience.wait()
                 identity = self._identify(stop)
             self._served = self._choose(identity)
             if identity.kind is Kind.ROUTER and self._name:
@@ -258,20 +276,23 @@ class OpenAIEngine:
         is_own = self._identity is not None and self._identity.kind in _OWN
         return request.sampling.seeded() if is_own else request.sampling
 
-    @contextmanager
-    def _registered(self, stop: Stop) -> Iterator[None]:
-        self._running.append(stop)
-        try:
-            yield
-        finally:
-            self._running.remove(stop)
+    def _path(self, request: Request, identity: Identity) -> str:
+        return dialect(identity.kind).raw_path if request.raw else "/v1/chat/completions"
+
+    def _body(self, request: Request, identity: Identity) -> dict[str, object]:
+        body = to_body(request, identity.kind, self._name, self._sampling(request))
+        if not self._takes_stream_options:
+            del body["stream_options"]
+        return body
+
+    def _drop_refused(self, body: dict[str, object], exchange: Exchange) -> bool:
+        """Take out of BODY the one field of ours that a server may refuse, for later too; whether it did."""
+        was_refused = exchange.response.status_code in (400, 422) and b"stream_options" in exchange.read_all().body
+        if not was_refused or body.pop("stream_options", None) is None:
+            return False
+        self._takes_stream_options = False
+        return True
 
 
 def _is_loading(exchange: Exchange) -> bool:
     return exchange.response.status_code == 503 and b"oading" in exchange.read_all().body
-
-
-def _drop_refused(body: dict[str, object], exchange: Exchange) -> bool:
-    """Take out of BODY the one field of ours that a server may refuse; whether it did."""
-    was_refused = exchange.response.status_code in (400, 422) and b"stream_options" in exchange.read_all().body
-    return was_refused and body.pop("stream_options", None) is not None

@@ -2,13 +2,14 @@
 
 import enum
 import re
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from localllm_magics.core.errors import AccessDenied, BadOption, DaemonError
+from localllm_magics.core.errors import BadOption, DaemonError
 from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import ANSWER_SECONDS, Connection, Reply
+from localllm_magics.engines.daemon.refusal import Asked, checked
 from localllm_magics.engines.ollama import server as ollama
 from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
 
@@ -48,13 +49,13 @@ class Served:
     @property
     def label(self) -> str:
         """The name for people: that of a file without its folders."""
-        return re.split(r"[/\\]", self.name)[-1] if self.name.lower().endswith(".gguf") else self.name
+        return _file(self.name) if self.name.lower().endswith(".gguf") else self.name
 
     def is_called(self, name: str) -> bool:
         """Whether NAME means this model: its name, an alias, or its file's name."""
         wanted = name.casefold().removesuffix(".gguf")
-        own = (self.name, *self.aliases)
-        return any(wanted in {word, word.rpartition("/")[2]} for word in (_bare(name) for name in own))
+        own = [own.casefold().removesuffix(".gguf") for own in (self.name, *self.aliases)]
+        return any(wanted in {name, _file(name)} for name in own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,32 +87,22 @@ def identify(connection: Connection, stop: Stop | None = None, seconds: float = 
         LocalLLMError: It cannot be reached, wants a key, or is no model server.
         Cut: STOP was set.
     """
-
-    def get(path: str) -> Reply:
-        return connection.ask("GET", path, stop=stop, seconds=seconds)
-
-    props = get("/props")
-    if _is_loading(props):
+    paths = ["/props", "/v1/models", *([] if connection.is_ollama is False else ["/api/version"])]
+    props, listed, *versions = connection.ask_all(paths, stop=stop, seconds=seconds).values()
+    if _is_loading(props) or _is_loading(listed):
         return Identity(kind=Kind.LLAMA_SERVER, is_loading=True)
     if props.status == 200 and _is_llama_cpp(props):
-        return _llama_cpp(props.to_dict(), get("/v1/models"))
-    listed = get("/v1/models")
-    if _is_loading(listed):
-        return Identity(kind=Kind.LLAMA_SERVER, is_loading=True)
-    if listed.status in (401, 403):
-        raise AccessDenied(
-            f"{connection.address.url} wants a key (status {listed.status}).",
-            'Set the key in a terminal before Jupyter starts: export LOCALLLM_API_KEY="…"',
-        )
-    if ollama.is_ollama(connection, stop, seconds):
-        own = ollama.version(connection, stop, seconds) or ""
+        return _llama_cpp(props.to_dict(), listed)
+    _check(listed, connection)
+    own = word(versions[0].to_dict(), "version") if versions else None
+    if own is not None and ollama.greets(connection, stop, seconds):
         return Identity(kind=Kind.OLLAMA, version=own, models=to_models(listed.to_dict()))
     if listed.status != 200 or not isinstance(listed.to_dict().get("data"), list):
         raise DaemonError(
             f"{connection.address.url} is no model server: /v1/models has no list of models (status {listed.status}).",
             "Is another program on that port? Type: %llm models",
         )
-    return _by_list(listed, get)
+    return _by_list(listed, connection, stop, seconds)
 
 
 def to_models(document: Json) -> tuple[Served, ...]:
@@ -131,6 +122,14 @@ def _to_served(entry: Json) -> Served:
         quantization=word(meta, "ftype") or word(entry, "quantization"),
         status=text(status, "value") or text(entry, "state"),
     )
+
+
+def _check(listed: Reply, connection: Connection) -> None:
+    """Raise what a refusal of the list means, unless it says no more than that there is none."""
+    asked = Asked(address=connection.address, model="it", to_get_model="", redact=connection.redact)
+    if listed.status not in (404, 405):
+        with suppress(BadOption):
+            checked(listed.status, listed.headers, listed.body, asked)
 
 
 def _is_loading(reply: Reply) -> bool:
@@ -168,22 +167,30 @@ def _to_sampling(params: Json) -> Sampling:
         return Sampling()
 
 
-def _by_list(listed: Reply, get: Callable[[str], Reply]) -> Identity:
+def _by_list(listed: Reply, connection: Connection, stop: Stop | None, seconds: float) -> Identity:
     """A server that is neither llama-server nor Ollama, by what it says of its models, and by what only it answers."""
+
+    def get(*paths: str) -> list[Json]:
+        replies = connection.ask_all(paths, stop=stop, seconds=seconds)
+        return [reply.to_dict() for reply in replies.values()]
+
     entries, models = children(listed.to_dict(), "data"), to_models(listed.to_dict())
     owners = {text(entry, "owned_by") for entry in entries}
     if "vllm" in owners or any("max_model_len" in entry for entry in entries):
-        return Identity(kind=Kind.VLLM, version=word(get("/version").to_dict(), "version") or "", models=models)
+        (version,) = get("/version")
+        return Identity(kind=Kind.VLLM, version=word(version, "version") or "", models=models)
     if "me" in owners and listed.headers.get("server", "") == "uvicorn":
         return Identity(kind=Kind.LLAMA_CPP_SERVER, models=models)
     if "llamacpp" in owners:
         return Identity(kind=Kind.LLAMA_SERVER, models=models)
     # By the words of the answers: many servers, LM Studio for one, answer what they do not know with status 200.
-    if "completion_mode" in get("/flagz").to_dict():
+    flags, listed_by_studio = get("/flagz", "/api/v0/models")
+    if "completion_mode" in flags:
         return Identity(kind=Kind.LLAMAFILER, models=models)
-    own = to_models(get("/api/v0/models").to_dict())
+    own = to_models(listed_by_studio)
     return Identity(kind=Kind.LM_STUDIO, models=own) if own else Identity(kind=Kind.OTHER, models=models)
 
 
-def _bare(name: str) -> str:
-    return name.casefold().removesuffix(".gguf")
+def _file(path: str) -> str:
+    """The last part of a path, however its parts are separated."""
+    return re.split(r"[/\\]", path)[-1]

@@ -1,8 +1,9 @@
 """What llama-server can do beside OpenAI's API: tell how it is, show a prompt, load and unload models."""
 
+import time
 from collections.abc import Iterator, Mapping
 
-from localllm_magics.core.errors import DaemonNotReachable, LoadFailed, ModelNotInDaemon
+from localllm_magics.core.errors import DaemonBusy, LoadFailed, ModelNotInDaemon
 from localllm_magics.core.events import Event, Loading
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import Connection, Cut
@@ -12,6 +13,7 @@ from localllm_magics.engines.wire.fields import Json, child, children, number, t
 
 _LOOK_SECONDS = 1.0
 _POLL_SECONDS = 0.1
+_LONGEST_POLL_SECONDS = 2.0
 _MOST_LOAD_SECONDS = 600.0
 _OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
 _THERE = ("loaded", "sleeping")
@@ -29,21 +31,38 @@ def look(connection: Connection, kind: Kind, model: str, stop: Stop) -> Event | 
     return Loading(0.0) if reply.status == 503 else None
 
 
-def wait_until_ready(connection: Connection, stop: Stop) -> Iterator[Event]:
-    """Wait while the server loads its model.
+class Patience:
+    """Waits for a server that loads its model: often for a short time at first, and not for ever.
 
-    Raises:
-        LocalLLMError: It went away, or takes too long.
-        Cut: STOP was set.
+    Args:
+        connection: The way to it.
+        stop: Ends the waiting.
     """
-    yield Loading(0.0)
-    waited = 0.0
-    while connection.ask("GET", "/health", stop=stop).status == 503:
-        if stop.wait(_POLL_SECONDS):
+
+    def __init__(self, connection: Connection, stop: Stop) -> None:
+        self._connection = connection
+        self._stop = stop
+        self._poll = _POLL_SECONDS
+        self._until = time.monotonic() + _MOST_LOAD_SECONDS
+
+    def wait(self) -> Iterator[Event]:
+        """Wait a while, and on while the server says that it is not ready; who says so may be one of several.
+
+        Raises:
+            LocalLLMError: It went away, or takes too long.
+            Cut: The stop was set.
+        """
+        yield Loading(0.0)
+        self._pause()
+        while self._connection.ask("GET", "/health", stop=self._stop).status == 503:
+            self._pause()
+
+    def _pause(self) -> None:
+        if time.monotonic() > self._until:
+            raise DaemonBusy(f"{self._connection.address.url} still loads its model.", "Its log may say why.")
+        if self._stop.wait(self._poll):
             raise Cut
-        waited += _POLL_SECONDS
-        if waited > _MOST_LOAD_SECONDS:
-            raise DaemonNotReachable(f"{connection.address.url} still loads its model.", "Its log may say why.")
+        self._poll = min(1.5 * self._poll, _LONGEST_POLL_SECONDS)
 
 
 def load(connection: Connection, model: str, asked: Asked, stop: Stop) -> Iterator[Event]:

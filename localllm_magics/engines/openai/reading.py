@@ -1,27 +1,23 @@
 """Understands the answers of servers that speak as OpenAI does."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.events import Event, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.recorder import Counts
 from localllm_magics.engines.daemon.refusal import Asked, broken_off
-from localllm_magics.engines.wire import sse
-from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole
-from localllm_magics.engines.wire.ndjson import Malformed, Record
+from localllm_magics.engines.openai.body import END
+from localllm_magics.engines.openai.tempo import Tempo
+from localllm_magics.engines.thinking import Thinking
+from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
+from localllm_magics.engines.wire.ndjson import Record
 
 _MILLISECONDS = 1e3
-END: Record = {"object": "[DONE]"}
-"""Stands for the mark at the end of a stream."""
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-
-
-def sse_records(chunks: Iterator[bytes]) -> Iterator[Record | Malformed]:
-    """The records in CHUNKS, as they become whole; the mark at the end is `END`."""
-    decoder = sse.SSE()
-    for chunk in chunks:
-        yield from _records(decoder.feed(chunk))
-    yield from _records(decoder.close())
+_ERRORS = ("detail", "message", "msg")
+_FILTERED = "The server's content filter cut the answer off."
+_CALLS_TOOL = "The model wants to call a tool, and has none here."
 
 
 class OpenAIReading:
@@ -29,42 +25,45 @@ class OpenAIReading:
 
     Args:
         asked: For the words of errors.
+        is_raw: Whether the model continues plain text.
+        clock: Seconds on a clock that does not jump.
     """
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, *, is_raw: bool = False, clock: Callable[[], float] = time.perf_counter) -> None:
         self.reason: FinishReason | None = None
         self.is_complete = False
-        self.is_empty = True
+        self.model: str | None = None
+        """The model that answers, as the server says."""
         self._asked = asked
-        self._pieces = 0
+        self._thinking = Thinking(is_raw=is_raw)
+        self._tempo = Tempo(clock)
         self._counted = 0
         self._timings: Json = {}
         self._usage: Json = {}
+        self._is_filtered = False
+        self._calls_tool = False
 
     def feed(self, record: Record) -> Sequence[Event]:
         """The events in RECORD."""
+        self._tempo.look()
         if record is END:
             self.is_complete = True
-            return ()
-        self.is_empty = False
+            return self._thinking.end()
         self._refuse_error(record)
-        self._timings = child(record, "timings") or self._timings
-        self._usage = child(record, "usage") or self._usage
-        progress = child(record, "prompt_progress")
-        events = [_to_reading(progress)] if progress else []
-        choice = next((choice for choice in children(record, "choices") if not choice.get("index")), None)
-        if choice is None and "content" in record:
-            choice = _completion_choice(record)  # of llama.cpp's own /completion
-        if choice is None:
-            return events
-        reason = text(choice, "finish_reason")
-        if reason is not None:
-            self.reason = "length" if reason == "length" else "stop"
-        return [*events, *self._deltas(choice)]
+        self._take_counts(record)
+        self.model = word(record, "model") or self.model
+        progress, choice = child(record, "prompt_progress"), _choice(record)
+        events: list[Event] = [_to_reading(progress)] if progress else []
+        return events if choice is None else [*events, *self._events(choice)]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What became of an answer that is not whole."""
+        return (_FILTERED,) * self._is_filtered + (_CALLS_TOOL,) * self._calls_tool
 
     @property
     def counts(self) -> Counts:
-        """Counts of the server: its timings, or its usage, or nothing but how the pieces are timed."""
+        """Counts and times of the server; where it has no times, ours."""
         times = self._timings
         produced = whole(times, "predicted_n")
         if produced is not None:
@@ -77,24 +76,50 @@ class OpenAIReading:
                 decode_seconds=(number(times, "predicted_ms") or 0.0) / _MILLISECONDS,
                 timed_tokens=max(produced - 1, 0),
             )
-        produced = whole(self._usage, "completion_tokens")
+        produced, tempo = whole(self._usage, "completion_tokens"), self._tempo
+        per_piece = 1.0 if produced is None else produced / max(tempo.pieces, 1)
         return Counts(
             prompt_tokens=whole(self._usage, "prompt_tokens"),
             cached_tokens=whole(child(self._usage, "prompt_tokens_details"), "cached_tokens"),
             completion_tokens=produced,
-            timed_tokens=max((self._pieces if produced is None else produced) - 1, 0),
+            prompt_seconds=None if tempo.timed else 0.0,  # in an answer that comes at once, nobody sees where it begins
+            decode_seconds=tempo.seconds,
+            timed_tokens=round(tempo.timed * per_piece),
         )
 
     def _refuse_error(self, record: Record) -> None:
-        error = record.get("error")
+        error = record.get("error") or record.get("errors")
         if error:
             raise broken_off(error, self._asked)
-        if record.get("object") == "error" or ("detail" in record and "choices" not in record):
+        is_answer = "choices" in record or "content" in record
+        if record.get("object") == "error" or (not is_answer and any(name in record for name in _ERRORS)):
             raise broken_off(record, self._asked)
+
+    def _take_counts(self, record: Record) -> None:
+        self._timings = child(record, "timings") or self._timings
+        usage = child(record, "usage")
+        if not (whole(usage, "prompt_tokens") or whole(usage, "completion_tokens")):
+            return  # some send zeros for what they did not count
+        self._usage = usage
+        # Counts without text are the last that a server has to say.
+        self.is_complete = self.reason is not None and not record.get("choices")
+
+    def _events(self, choice: Json) -> Iterator[Event]:
+        yield from self._deltas(choice)
+        reason = text(choice, "finish_reason")
+        if reason is None:
+            return
+        if reason == "error":
+            raise broken_off(choice.get("error"), self._asked)
+        self._is_filtered = reason == "content_filter"
+        self.reason = "length" if reason == "length" else "stop"
+        yield from self._thinking.end()
 
     def _deltas(self, choice: Json) -> Iterator[Event]:
         holder = child(choice, "delta") or child(choice, "message") or choice
-        thought, piece = text(holder, *_REASONING), _content(holder)
+        if holder.get("tool_calls") or holder.get("function_call"):
+            self._calls_tool = True
+        thought, piece = _reasoning(holder), _content(holder)
         if thought is None and piece is None:
             return
         tokens, is_estimate = self._new_tokens()
@@ -102,11 +127,11 @@ class OpenAIReading:
             yield ReasoningDelta(thought, tokens, estimated=is_estimate)
             tokens = 0  # those of the text in the same record too
         if piece is not None:
-            yield TextDelta(piece, tokens, estimated=is_estimate)
+            yield from self._thinking.feed(TextDelta(piece, tokens, estimated=is_estimate))
 
     def _new_tokens(self) -> tuple[int, bool]:
         """How many tokens the piece at hand has, and whether that is a guess."""
-        self._pieces += 1
+        self._tempo.add()
         total = whole(self._timings, "predicted_n")
         if total is None:
             total = whole(self._usage, "completion_tokens")
@@ -116,10 +141,12 @@ class OpenAIReading:
         return tokens, False
 
 
-def _records(events: list[sse.Event | Malformed]) -> Iterator[Record | Malformed]:
-    for event in events:
-        record = event if isinstance(event, Malformed) else sse.to_record(event)
-        yield END if record is None else record
+def _choice(record: Record) -> Json | None:
+    """The first of several answers, as nobody asked for more."""
+    for choice in children(record, "choices"):
+        if str(choice.get("index") or 0) == "0":
+            return choice
+    return _completion_choice(record) if "content" in record else None  # of llama.cpp's own /completion
 
 
 def _to_reading(progress: Json) -> Event:
@@ -133,8 +160,21 @@ def _completion_choice(record: Record) -> Json:
     return {"content": record["content"], "finish_reason": "length" if is_cut else "stop"}
 
 
+def _reasoning(holder: Json) -> str | None:
+    """The reasoning of a piece: a text, or parts that some send beside the text, or among its parts."""
+    thought = text(holder, *_REASONING)
+    if thought is not None:
+        return thought
+    among = [inner for part in children(holder, "content") for inner in children(part, "thinking")]
+    return _joined(children(holder, "reasoning_details") or among)
+
+
 def _content(holder: Json) -> str | None:
     """The text of a piece, which may be a list of parts."""
     if not isinstance(holder.get("content"), list):
         return text(holder, "content", "text")
-    return "".join(text(part, "text") or "" for part in children(holder, "content")) or text(holder, "text")
+    return _joined(children(holder, "content")) or text(holder, "text")
+
+
+def _joined(parts: Iterable[Json]) -> str | None:
+    return "".join(text(part, "text") or "" for part in parts) or None

@@ -24,9 +24,9 @@ def word(document: Json, *names: str) -> str | None:
 
 
 def whole(document: Json, name: str) -> int | None:
-    """A whole number of 0 or more, of at most 63 bits."""
-    value = document.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST else None
+    """A whole number of 0 or more, of at most 63 bits; some write 3 as 3.0."""
+    found = number(document, name)
+    return None if found is None or found % 1 else int(document[name])  # type: ignore[call-overload] # a number
 
 
 def number(document: Json, name: str) -> float | None:

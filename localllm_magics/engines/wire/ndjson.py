@@ -1,6 +1,8 @@
 """Records out of newline-delimited JSON, as Ollama streams them."""
 
+import codecs
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -13,22 +15,29 @@ Record: TypeAlias = dict[str, object]
 _CUT_OFF: Final = "the last record is cut off"
 _NO_OBJECT: Final = "a record is JSON, but not an object"
 _LONGEST_EXCERPT = 80
+_LONGEST_START = 1024  # far more than is shown, so that no secret is cut at the end of an excerpt
 _SPACE = b" \t\r\n"
 _DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """Bytes that are no record: REASON is a clause, and EXCERPT, the start of the text, is fit for a terminal."""
+    """Bytes that are no record: REASON is a clause, and START how the text begins."""
 
     reason: str
-    excerpt: str
+    start: str
 
     @classmethod
-    def of(cls, reason: str, text: str) -> "Malformed":
-        """One with an excerpt of TEXT."""
-        excerpt = text if len(text) <= _LONGEST_EXCERPT else text[: _LONGEST_EXCERPT - 1] + "…"
-        return cls(reason, "".join(sign if sign.isprintable() else " " for sign in excerpt))
+    def of(cls, reason: str, data: str | bytes | bytearray) -> "Malformed":
+        """One that DATA is."""
+        start = data[:_LONGEST_START]
+        return cls(reason, start if isinstance(start, str) else decode(start))
+
+    def excerpt(self, redact: Callable[[str], str] = str) -> str:
+        """The start of the text, fit for a terminal; REDACT takes secrets out of it, before a cut could part one."""
+        text = redact(self.start)
+        short = text if len(text) <= _LONGEST_EXCERPT else text[: _LONGEST_EXCERPT - 1] + "…"
+        return "".join(sign if sign.isprintable() else " " for sign in short)
 
 
 class NDJSON:
@@ -36,18 +45,28 @@ class NDJSON:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._lines = Lines(limit)
+        self._is_at_start = True
 
     def feed(self, data: bytes) -> list[Record | Malformed]:
         """The records whose lines end in DATA; after a line that is too long there are none."""
         try:
-            return _parse_lines(self._lines.feed(data))
+            return self._parse(self._lines.feed(data))
         except LineTooLong as error:
-            return [*_parse_lines(error.before), Malformed.of(str(error), decode(error.start))]
+            return [*self._parse(error.before), Malformed.of(str(error), error.start)]
 
     def close(self) -> list[Record | Malformed]:
         """The record whose line end is missing, if there is one."""
-        last = self._lines.close()
+        (last,) = self._without_bom([self._lines.close()])
         return [parse_last(decode(last))] if last.strip(_SPACE) else []
+
+    def _parse(self, lines: list[bytes]) -> list[Record | Malformed]:
+        return [parse(line) for line in self._without_bom(lines) if line and not line.isspace()]
+
+    def _without_bom(self, lines: list[bytes]) -> list[bytes]:
+        if not (self._is_at_start and lines):
+            return lines
+        self._is_at_start = False
+        return [lines[0].removeprefix(codecs.BOM_UTF8), *lines[1:]]
 
 
 def decode(data: bytes | bytearray) -> str:
@@ -62,9 +81,7 @@ def parse(data: bytes | str) -> Record | Malformed:
     except ValueError:
         # Much slower, and takes more: bytes that are no UTF-8, halves of characters, large numbers, NaN.
         return _parse_loosely(data if isinstance(data, str) else decode(data))
-    return (
-        value if isinstance(value, dict) else Malformed.of(_NO_OBJECT, data if isinstance(data, str) else decode(data))
-    )
+    return value if isinstance(value, dict) else Malformed.of(_NO_OBJECT, data)
 
 
 def _parse_loosely(text: str) -> Record | Malformed:
@@ -86,7 +103,3 @@ def parse_last(text: str) -> Record | Malformed:
     """The JSON object in TEXT, which may have lost its end."""
     record = parse(text)
     return replace(record, reason=_CUT_OFF) if isinstance(record, Malformed) else record
-
-
-def _parse_lines(lines: list[bytes]) -> list[Record | Malformed]:
-    return [parse(line) for line in lines if line and not line.isspace()]

@@ -97,7 +97,7 @@ class SSE:
     def _break(self, reason: str, start: bytes) -> Malformed:
         self._is_broken = True
         self._clear()
-        return Malformed.of(reason, decode(start))
+        return Malformed.of(reason, start)
 
     def _clear(self) -> None:
         self._name, self._data, self._size = b"", [], 0

@@ -14,8 +14,8 @@ from localllm_magics.engines.daemon.address import Address, ollama_address
         pytest.param("https://example.com", "https://example.com:443", id="no port, TLS"),
         pytest.param("http://example.com:", "http://example.com:80", id="an empty port"),
         pytest.param("http://example.com:65535", "http://example.com:65535", id="the last port"),
-        pytest.param("http://localhost:1", "http://127.0.0.1:1", id="localhost"),
-        pytest.param("http://LOCALHOST.:1", "http://127.0.0.1:1", id="localhost, written out"),
+        pytest.param("http://localhost:1", "http://localhost:1", id="localhost"),
+        pytest.param("http://LOCALHOST.:1", "http://localhost:1", id="localhost, written out"),
         pytest.param("https://localhost:1", "https://localhost:1", id="localhost, as a certificate names it"),
         pytest.param("http://0.0.0.0:1", "http://127.0.0.1:1", id="every interface"),
         pytest.param("https://0.0.0.0:1", "https://127.0.0.1:1", id="every interface, TLS"),
@@ -103,10 +103,12 @@ def test_a_password_is_refused_and_never_shown(text: str) -> None:
         pytest.param("[::]:1234", "http://[::1]:1234", id="ipv6 world open and port"),
         pytest.param("0.0.0.0", "http://127.0.0.1:11434", id="world open"),  # noqa: S104 - nothing is bound
         pytest.param("0.0.0.0:1234", "http://127.0.0.1:1234", id="world open and port"),
-        pytest.param("localhost:1234", "http://127.0.0.1:1234", id="localhost"),
+        pytest.param("localhost:1234", "http://localhost:1234", id="localhost"),
         pytest.param("::1", "http://[::1]:11434", id="ipv6 no brackets"),
         pytest.param("[::1]:1337", "http://[::1]:1337", id="ipv6 + port"),
         pytest.param("fe80::1%eth0", "http://[fe80::1%eth0]:11434", id="ipv6 with a zone"),
+        pytest.param("[fe80::1%eth0]:5", "http://[fe80::1%eth0]:5", id="ipv6 with a zone + port"),
+        pytest.param("[fe80::1%eth0]", "http://[fe80::1%eth0]:11434", id="ipv6 with a zone in brackets"),
         pytest.param(" 1.2.3.4 ", "http://1.2.3.4:11434", id="extra space"),
         pytest.param('"1.2.3.4"', "http://1.2.3.4:11434", id="extra quotes"),
         pytest.param(' " 1.2.3.4 " ', "http://1.2.3.4:11434", id="extra space+quotes"),
@@ -157,9 +159,27 @@ def test_this_machine_is_told_from_others(url: str, is_loopback: bool) -> None:
     ("url", "tried"),
     [
         pytest.param("http://localhost:1", ["http://127.0.0.1:1", "http://[::1]:1"], id="localhost"),
+        pytest.param("http://127.0.0.1:1", ["http://127.0.0.1:1"], id="IPv4, which nobody else is meant by"),
+        pytest.param("http://0.0.0.0:1", ["http://127.0.0.1:1"], id="every interface"),
         pytest.param("http://[::1]:1", ["http://[::1]:1"], id="IPv6"),
         pytest.param("http://h:1", ["http://h:1"], id="another machine"),
     ],
 )
-def test_this_machine_is_tried_at_both_its_addresses(url: str, tried: list[str]) -> None:
+def test_localhost_is_tried_at_both_its_addresses(url: str, tried: list[str]) -> None:
     assert [address.url for address in Address.from_text(url).alternatives] == tried
+
+
+def test_localhost_is_the_same_server_as_its_usual_address() -> None:
+    assert Address.from_text("http://localhost:1") == Address.from_text("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        pytest.param("h:1", "http://h:1", id="host and port"),
+        pytest.param("[::1]:2/v1", "http://[::1]:2", id="IPv6"),
+        pytest.param("https://h:1", "https://h:1", id="URL"),
+    ],
+)
+def test_people_may_leave_the_scheme_out(text: str, url: str) -> None:
+    assert Address.from_typed(text).url == url

@@ -1,28 +1,37 @@
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import pytest
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.errors import DaemonNotReachable, LocalLLMError, StreamBroken
+from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
 from localllm_magics.core.events import Done, Event, Failed, Loading, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.recorder import Counts, Recorder
 from localllm_magics.core.request import Request, to_messages
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon import answer
 from localllm_magics.engines.daemon.address import Address
-from localllm_magics.engines.daemon.answer import ending_well, ndjson_records, read_answer, wait_for_head
+from localllm_magics.engines.daemon.answer import (
+    ending_soon,
+    ending_well,
+    ndjson_records,
+    read_answer,
+    require_answer,
+    wait_for_head,
+)
 from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
+from localllm_magics.engines.daemon.refusal import Asked
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 from tests.daemon.conftest import MakeFaultServer
 from tests.daemon.faults import Hold, Send, Wait
-from tests.daemon.http_bytes import http_response
+from tests.daemon.http_bytes import chunk, chunked_head, http_response
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 class Understood:
-    """Reads `text`, `thought`, `reason` and `complete` of a record, and counts nothing unless told."""
+    """Reads `step`, `text`, `thought`, `reason` and `complete` of a record, and counts nothing unless told."""
 
     def __init__(self, counts: Counts | None = None) -> None:
         self.reason: FinishReason | None = None
@@ -34,6 +43,8 @@ class Understood:
             raise StreamBroken("It broke.", "Mend it.")
         self.reason = "stop" if "reason" in record else self.reason
         self.is_complete = "complete" in record
+        if "step" in record:
+            return [Reading(1, 2)]
         events: list[Event] = [ReasoningDelta(str(record["thought"]))] if "thought" in record else []
         return [*events, TextDelta(str(record["text"]))] if "text" in record else events
 
@@ -42,7 +53,7 @@ def recorder() -> Recorder:
     return Recorder(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
 
 
-def broken(*records: Record | Malformed, error: LocalLLMError | None = None) -> Iterator[Record | Malformed]:
+def broken(*records: Record | Malformed, error: Exception | None = None) -> Iterator[Record | Malformed]:
     yield from records
     raise error or StreamBroken("The line went dead.", "Ask again.")
 
@@ -67,7 +78,7 @@ def waiting(server: str, look: Sequence[Event | LocalLLMError | None], release: 
 def _without_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer, "_FIRST_LOOK", 0.0)
     monkeypatch.setattr(answer, "_TICK", 0.001)
-    monkeypatch.setattr(answer, "_MOST_SILENT_LOOKS", 3)
+    monkeypatch.setattr(answer, "_SILENT_LOOK", 0.0)
 
 
 @pytest.mark.usefixtures("_without_patience")
@@ -95,12 +106,58 @@ def test_who_waits_is_told_what_takes_so_long(
 
 
 @pytest.mark.usefixtures("_without_patience")
-def test_a_server_that_answers_nothing_any_more_is_given_up(fault_server: MakeFaultServer) -> None:
+def test_a_server_that_answers_nothing_any_more_is_given_up(
+    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "_MOST_SILENT_SECONDS", 0.0)
     server = fault_server({"/a": [Hold()]})
 
     with pytest.raises(DaemonNotReachable, match="has stopped answering: No word") as caught:
-        waiting(server.address, [DaemonNotReachable("No word.")] * 3, threading.Event())
+        waiting(server.address, [DaemonNotReachable("No word.")] * 10_000, threading.Event())
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "words"),
+    [
+        pytest.param(200, {}, None, id="plain"),
+        pytest.param(201, {}, None, id="created"),
+        pytest.param(206, {}, None, id="a part"),
+        pytest.param(200, {"Content-Encoding": "Identity"}, None, id="unpacked"),
+        pytest.param(200, {"Content-Encoding": "gzip, deflate"}, None, id="packed as all know it"),
+        pytest.param(200, {"Content-Encoding": "br"}, "packed its answer as 'br', which was not", id="packed"),
+        pytest.param(200, {"Content-Encoding": "key"}, "packed its answer as '…'", id="packed as our key"),
+        pytest.param(204, {}, "failed \\(status 204\\)", id="no body"),
+        pytest.param(500, {}, "failed \\(status 500\\)", id="refused"),
+        pytest.param(201, {"Content-Type": "text/html"}, "answered with a web page", id="a page"),
+    ],
+)
+def test_a_head_promises_an_answer_or_tells_why_not(
+    status: int, headers: dict[str, str], words: str | None, fault_server: MakeFaultServer
+) -> None:
+    server = fault_server({"/a": [Send(http_response(status, headers))]})
+    address = Address.from_text(server.address)
+    asked = Asked(address=address, model="m", to_get_model="", redact=lambda text: text.replace("key", "…"))
+
+    with Exchange(Connection(address), "GET", "/a") as exchange:
+        assert exchange.wait(10)
+        with pytest.raises(DaemonError, match=words) if words else nullcontext():
+            require_answer(exchange, asked)
+
+
+def test_after_the_end_of_an_answer_little_is_waited_for(
+    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "_LAST_SECONDS", 0.0)
+    server = fault_server({"/a": [Send(chunked_head("") + chunk(b'{"text":"a","reason":1}\n')), Hold()]})
+    reading, taken = Understood(), recorder()
+
+    with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange:
+        assert exchange.wait(10)
+        with ending_soon(exchange, reading) as chunks:
+            events = list(read_answer(ndjson_records(chunks), reading, taken, "It"))
+
+    assert events == [TextDelta("a")]
 
 
 def test_a_stop_ends_the_waiting(fault_server: MakeFaultServer) -> None:
@@ -117,12 +174,12 @@ def test_a_stop_ends_the_waiting(fault_server: MakeFaultServer) -> None:
 def test_an_answer_is_read_to_its_end_and_no_further() -> None:
     reading, taken = Understood(Counts(completion_tokens=7)), recorder()
     records: Iterator[Record | Malformed] = iter(
-        [{"thought": "Hm"}, {"text": "a"}, {"reason": 1, "complete": 1}, {"text": "b"}]
+        [{"step": 1}, {"thought": "Hm"}, {"text": "a"}, {"reason": 1, "complete": 1}, {"text": "b"}]
     )
 
     events = list(read_answer(records, reading, taken, "It"))
 
-    assert events == [ReasoningDelta("Hm"), TextDelta("a")]
+    assert events == [Reading(1, 2), ReasoningDelta("Hm"), TextDelta("a")]
     completion = taken.completion("stop")
     assert (completion.text, completion.reasoning) == ("a", "Hm")
     assert (completion.stats.completion_tokens, completion.stats.estimated) == (7, False)
@@ -141,6 +198,7 @@ def test_tokens_that_the_server_does_not_count_are_estimated() -> None:
     "after",
     [
         pytest.param(broken({"text": "a", "reason": 1}), id="a broken connection"),
+        pytest.param(broken({"text": "a", "reason": 1}, error=Cut()), id="a connection that we broke"),
         pytest.param(iter([{"text": "a", "reason": 1}, Malformed("cut off", "x")]), id="half a record"),
     ],
 )

@@ -1,8 +1,10 @@
 import gzip
 import json
 import socket
+import threading
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,7 +17,7 @@ from localllm_magics.core.errors import (
 from localllm_magics.engines.daemon import connection as module
 from localllm_magics.engines.daemon.connection import Exchange
 from tests.daemon.conftest import MakeFaultServer
-from tests.daemon.faults import Close, Drip, Flood, Hold, Reset, Send, Steps
+from tests.daemon.faults import Close, Drip, Flood, Hold, Reset, Send, Steps, Wait
 from tests.daemon.http_bytes import chunk, chunked, chunked_head, head, http_response
 from tests.daemon.waiting import PATIENCE
 from tests.engines.daemon.connecting import FINE, KEY, TEXT, IPv6Server, failure, to
@@ -239,7 +241,7 @@ def test_nothing_listens() -> None:
 
     error = failure(to(f"http://localhost:{port}"))
 
-    assert (type(error), error.message) == (DaemonNotReachable, f"Nothing listens at http://127.0.0.1:{port}.")
+    assert (type(error), error.message) == (DaemonNotReachable, f"Nothing listens at http://localhost:{port}.")
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
@@ -265,7 +267,48 @@ def test_this_machine_is_tried_with_ipv6_too(ipv6_server: IPv6Server) -> None:
     reply = to(f"http://localhost:{ipv6_server.port}").ask("GET", "/a")
 
     assert reply.to_dict() == {"is": "fine"}
-    assert f"Host: 127.0.0.1:{ipv6_server.port}\r\n".encode() in ipv6_server.head
+    assert f"Host: localhost:{ipv6_server.port}\r\n".encode() in ipv6_server.head
+
+
+def test_an_address_in_numbers_is_tried_alone(ipv6_server: IPv6Server) -> None:
+    error = failure(to(f"http://127.0.0.1:{ipv6_server.port}"))
+
+    assert isinstance(error, DaemonNotReachable)
+    to(f"http://[::1]:{ipv6_server.port}").ask("GET", "/a")  # which is the one visit that it waits for
+
+
+def test_questions_are_asked_at_once(fault_server: MakeFaultServer) -> None:
+    all_came = threading.Event()
+    server = fault_server({path: [Wait(all_came), FINE] for path in ("/a", "/b", "/c")})
+
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(to(server).ask_all, ["/a", "/b", "/c"], seconds=PATIENCE)
+        server.wait_for_requests(3)
+        all_came.set()
+        replies = asked.result(PATIENCE)
+
+    assert {path: reply.to_dict() for path, reply in replies.items()} == {p: {"is": "fine"} for p in ("/a", "/b", "/c")}
+
+
+def test_of_questions_asked_at_once_no_answer_waits_for_another(fault_server: MakeFaultServer) -> None:
+    other_left = threading.Event()
+    server = fault_server({"/a": [Wait(other_left), FINE], "/b": [FINE, Hold()]})
+
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(to(server).ask_all, ["/a", "/b"], seconds=PATIENCE)
+        assert server.client_left.wait(PATIENCE)  # a server that takes one visitor at a time goes on
+        other_left.set()
+        replies = asked.result(PATIENCE)
+
+    assert list(replies) == ["/a", "/b"]
+
+
+def test_one_failure_ends_all_questions(fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/a": [Reset()], "/b": [Hold()]})
+
+    with pytest.raises(StreamBroken):
+        to(server).ask_all(["/b", "/a"], seconds=PATIENCE)
+    assert server.client_left.wait(PATIENCE)
 
 
 def test_a_stream_comes_as_it_is_sent(fault_server: MakeFaultServer) -> None:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -173,6 +174,9 @@ def test_numbers_that_cannot_be_are_not_told(numbers: str) -> None:
         ),
         pytest.param(500, "CUDA error: out of memory", NotEnoughMemory, id="memory of a GPU"),
         pytest.param(500, "timed out waiting for llama runner to start - progress 0.00 - ", LoadFailed, id="load"),
+        pytest.param(500, "timed out waiting for llama-server to start - ", LoadFailed, id="load, of late"),
+        pytest.param(400, '"m" does not support chat', BadOption, id="embedding"),
+        pytest.param(400, '"m" does not support generate', BadOption, id="embedding, raw"),
         pytest.param(500, "model runner has unexpectedly stopped, this may be", EngineCrashed, id="crash"),
         pytest.param(500, "error loading model: unknown model architecture: 'x'", UnsupportedArchitecture, id="new"),
         pytest.param(
@@ -253,8 +257,42 @@ def test_a_busy_server_says_when_to_come_back(value: str, hint: str) -> None:
     assert refused(429, retry_after=value).hint == hint
 
 
-def test_an_empty_403_hints_at_the_host_name() -> None:
-    assert "127.0.0.1" in refused(403).hint
+def test_an_empty_403_hints_at_what_the_kind_of_server_does() -> None:
+    assert "LOCALLLM_API_KEY" in refused(403).hint
+    assert refusal(403, {}, b"", replace(ASKED, to_be_let_in="Use 127.0.0.1.")).hint == "Use 127.0.0.1."
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("timed out waiting for llama-server to start", "OLLAMA_LOAD_TIMEOUT=15m ollama serve"),
+        ('"m" does not support chat', "Take a chat model instead. To see what it has, type: %llm models"),
+    ],
+)
+def test_a_hint_fits_what_ollama_writes(message: str, hint: str) -> None:
+    assert hint in refused(500, json.dumps({"error": message})).hint
+
+
+@pytest.mark.parametrize(
+    ("to_raise", "hint"),
+    [
+        ("--ctx", "Shorten it, or raise the context: --ctx 521"),
+        ("llama-server -c", "Shorten it, or raise the context: llama-server -c 521"),
+        ("the server's own settings", "Shorten it, or raise the context to 521 with the server's own settings."),
+    ],
+)
+def test_a_larger_context_is_asked_for_as_the_server_takes_it(to_raise: str, hint: str) -> None:
+    value = {"message": "too long", "n_prompt_tokens": 9, "n_ctx": 5}
+
+    assert broken_off(value, replace(ASKED, to_raise_context=to_raise)).hint == hint
+
+
+def test_a_page_that_asks_for_tls_is_understood() -> None:
+    page = "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
+
+    error = refused(400, page, content_type="text/html")
+
+    assert (type(error), error.hint) == (DaemonNotReachable, "Write its address with https://.")
 
 
 @pytest.mark.parametrize(
@@ -290,6 +328,7 @@ def test_our_key_is_in_no_message(status: int, before: int) -> None:
         refused(status, f"model not found {words}", location=words),
         broken_off(words, ASKED),
         broken_off({"message": words}, ASKED),
+        broken_off({"message": "", "code": f"model not found {words}"}, ASKED),
     ]
 
     for error in errors:

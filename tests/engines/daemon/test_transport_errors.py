@@ -7,7 +7,7 @@ import pytest
 
 from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
 from localllm_magics.engines.daemon.address import Address
-from localllm_magics.engines.daemon.transport_errors import how_to_start, translated
+from localllm_magics.engines.daemon.transport_errors import translated
 
 PLAIN = Address.from_text("http://models.example:8080/base")
 SECURE = Address.from_text("https://models.example:8443/base")
@@ -164,13 +164,25 @@ def test_a_hint_names_the_scheme_that_may_work() -> None:
     assert to_plain.hint == "Try http://models.example:8443/base."
 
 
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        pytest.param("http://127.0.0.1:11434", "ollama serve", id="Ollama"),
-        pytest.param("http://127.0.0.1:8080", "llama-server -m model.gguf --port 8080", id="another"),
-        pytest.param("http://models.example:8080", "%llm connect http://models.example:8080", id="another machine"),
-    ],
-)
-def test_how_to_start_depends_on_the_place(url: str, words: str) -> None:
-    assert words in how_to_start(Address.from_text(url))
+def test_a_closed_connection_may_have_wanted_tls() -> None:
+    closed = httpx.RemoteProtocolError("Server disconnected without sending a response.")
+
+    assert "If it wants TLS, try https://models.example:8080/base." in translated(closed, PLAIN, answered=False).hint
+    assert "TLS" not in translated(closed, SECURE, answered=False).hint
+
+
+def test_how_to_start_a_server_is_told_where_nothing_listens() -> None:
+    error = caused(httpx.ConnectError("x"), REFUSED)
+
+    assert translated(error, PLAIN, answered=False, to_start="ollama serve").hint == "ollama serve"
+
+
+@pytest.mark.parametrize("before", [0, 100, 110, 119, 120])
+@pytest.mark.parametrize("kind", [httpx.RemoteProtocolError, httpx.ProxyError, httpx.DecodingError, RuntimeError])
+def test_secrets_are_taken_out_before_words_are_cut(kind: type[Exception], before: int) -> None:
+    error = kind("x" * before + "sk-secret")
+
+    ours = translated(error, PLAIN, answered=False, redact=lambda text: text.replace("sk-secret", "…"))
+
+    assert "xs" not in ours.message
+    assert "sk" not in ours.message

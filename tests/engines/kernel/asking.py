@@ -16,6 +16,7 @@ ALIKE = LONG + " What do the cats do?"  # shares its first tokens with LONG
 GREEDY = Sampling(temperature=0.0, max_tokens=24)
 # Far from greedy, so that the smallest difference in the numbers shows in the text.
 WILD = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=1, max_tokens=24)
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}" + "{% endfor %}" * 3
 
 Asked = tuple[str, Sampling]
 Answers = dict[Asked, str]

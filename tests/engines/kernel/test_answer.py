@@ -1,19 +1,21 @@
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from localllm_magics.core.completion import ModelUsed
 from localllm_magics.core.errors import BadOption, GenerationFailed, PromptTooLong
-from localllm_magics.core.events import Done, Event, Failed, Reading, TextDelta
+from localllm_magics.core.events import Done, Event, Failed, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.request import Request, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.answer import answer as answer_events
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded import Loaded
-from tests.engines.kernel.asking import ALIKE, GREEDY, LONG, SHORT, WILD, Answers, answer, ask, fresh_engine
+from localllm_magics.engines.kernel.template import ChatTemplate
+from tests.engines.kernel.asking import ALIKE, ENDLESS, GREEDY, LONG, SHORT, WILD, Answers, answer, ask, fresh_engine
 
 
 def test_one_thread_and_two_give_the_same_greedy_answer(demo: ModelInfo, fresh: Answers) -> None:
@@ -153,6 +155,83 @@ def test_half_characters_are_read_as_question_marks(engine: KernelEngine) -> Non
     texts = [answer(engine, ask(f"Why{mark}", WILD)).text for mark in ("\ud800", "?")]
 
     assert texts[0] == texts[1]
+
+
+def script(loaded: Loaded, monkeypatch: pytest.MonkeyPatch, pieces: list[str]) -> None:
+    """Let the tokens that LOADED chooses next be PIECES, and then the end."""
+    left: Iterator[str] = iter([*pieces, ""])
+    now = [""]
+
+    def is_end(_: int) -> bool:
+        now[0] = next(left)
+        return not now[0]
+
+    monkeypatch.setattr(loaded.vocabulary, "is_end", is_end)
+    monkeypatch.setattr(loaded.vocabulary, "piece", lambda _, **__: now[0].encode())
+
+
+def answered(lib: Library, loaded: Loaded, request: Request) -> list[Event]:
+    recorder = Recorder(request, ModelUsed(reference="demo"))
+    return list(answer_events(lib, loaded, request, recorder, Stop()))
+
+
+PIECES = ["<th", "ink>", "h", "m</think", ">\n\n", "Yes", "."]
+
+
+def test_reasoning_is_told_apart_from_the_answer(lib: Library, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(loaded, monkeypatch, PIECES)
+
+    *events, done = answered(lib, loaded, ask(SHORT))
+
+    assert isinstance(done, Done)
+    completion = done.completion
+    assert (completion.reasoning, completion.text, completion.stats.completion_tokens) == ("hm", "Yes.", len(PIECES))
+    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "hm"
+    assert sum(event.tokens for event in events if isinstance(event, TextDelta | ReasoningDelta)) == len(PIECES)
+
+
+@pytest.mark.parametrize("start", ["<think>\n", "<think>"], ids=repr)
+def test_a_prompt_may_begin_the_reasoning(
+    lib: Library, loaded: Loaded, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    monkeypatch.setattr(loaded, "_template", ChatTemplate("{{ messages[0].content }}" + start))
+    script(loaded, monkeypatch, ["hm", "</think>", "Yes."])
+
+    *_, done = answered(lib, loaded, ask(SHORT))
+
+    assert isinstance(done, Done)
+    assert (done.completion.reasoning, done.completion.text) == ("hm", "Yes.")
+
+
+def test_reasoning_that_is_cut_off_is_kept(lib: Library, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(loaded, monkeypatch, ["<think>", "hm</th"])
+
+    *_, done = answered(lib, loaded, ask(SHORT))
+
+    assert isinstance(done, Done)
+    assert (done.completion.reasoning, done.completion.text) == ("hm</th", "")
+
+
+def test_plain_text_has_no_reasoning(lib: Library, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(loaded, monkeypatch, PIECES)
+
+    *_, done = answered(lib, loaded, ask("What? <think>", raw=True))
+
+    assert isinstance(done, Done)
+    assert (done.completion.reasoning, done.completion.text) == (None, "".join(PIECES))
+
+
+def test_a_template_that_is_stopped_is_no_failure(
+    lib: Library, loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loaded, "_template", ChatTemplate(ENDLESS))
+    request, stop = ask(SHORT), Stop()
+    stop.set()
+
+    (done,) = answer_events(lib, loaded, request, Recorder(request, ModelUsed(reference="demo")), stop)
+
+    assert isinstance(done, Done)
+    assert done.completion.finish_reason == "stopped"
 
 
 def test_an_abort_in_the_middle_of_a_decode_ends_the_answer(lib: Library, loaded: Loaded) -> None:

@@ -16,8 +16,10 @@ from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import library
+from localllm_magics.engines.kernel.template import ChatTemplate
 from tests.engines.kernel.asking import (
     ALIKE,
+    ENDLESS,
     GREEDY,
     LONG,
     SHORT,
@@ -228,6 +230,49 @@ def test_a_file_that_vanished_is_told(tmp_path: Path, demo: ModelInfo) -> None:
 
     with fresh_engine(gone) as engine, pytest.raises(LoadFailed, match=r"llama\.cpp refused gone\.gguf"):
         list(engine.load(Stop()))
+
+
+EXIT = """
+import atexit, threading
+
+from localllm_magics.catalog.discover import bundled_model
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel import engine as module
+from localllm_magics.engines.kernel.weights import LoadStopped
+
+began = threading.Event()
+
+
+class Endless:
+    def __init__(self, *_, stop, **__):
+        began.set()
+        stop.wait(None)
+        raise LoadStopped
+
+
+module.Loaded = Endless
+engine = module.KernelEngine(bundled_model(), LoadOptions(threads=1))
+atexit.register(engine.close)
+threading.Thread(target=lambda: list(engine.load(Stop())), daemon=True).start()
+began.wait()
+"""
+
+
+def test_the_end_of_the_process_stops_a_load() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    assert subprocess.run([sys.executable, "-c", EXIT], env=environment, check=False, timeout=120).returncode == 0
+
+
+def test_a_stop_ends_a_preview_in_its_template(engine: KernelEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    list(engine.load(Stop()))
+    monkeypatch.setattr(engine._loaded, "_template", ChatTemplate(ENDLESS))  # noqa: SLF001 - no file has such a one
+    stop = Stop()
+    threading.Timer(0.05, stop.set).start()
+
+    with pytest.raises(UsageError, match=r"The (preview|load) was stopped\."):
+        engine.preview(ask(SHORT), stop)
 
 
 UNLOAD = """

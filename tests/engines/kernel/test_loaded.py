@@ -64,11 +64,11 @@ def test_a_model_without_a_file_cannot_be_loaded(lib: Library, demo: ModelInfo) 
 
 
 def test_a_raw_prompt_is_the_text(loaded: Loaded) -> None:
-    assert loaded.prompt(ask(SHORT, raw=True)).text == SHORT
+    assert loaded.prompt(ask(SHORT, raw=True), Stop()).text == SHORT
 
 
 def test_a_chat_prompt_has_the_template_around_it(loaded: Loaded) -> None:
-    prompt = loaded.prompt(Request(messages=to_messages(SHORT, system="Be brief.")))
+    prompt = loaded.prompt(Request(messages=to_messages(SHORT, system="Be brief.")), Stop())
 
     assert SHORT in prompt.text
     assert "Be brief." in prompt.text
@@ -83,7 +83,7 @@ def test_a_beginning_that_the_template_wrote_is_not_added_again(lib: Library, tm
     )
     loaded = load(lib, describe_file(path, reference="bos", source="folder"), LoadOptions(ctx=256, threads=1))
 
-    chat, raw = loaded.prompt(ask("cat")).tokens, loaded.prompt(ask("cat", raw=True)).tokens
+    chat, raw = loaded.prompt(ask("cat"), Stop()).tokens, loaded.prompt(ask("cat", raw=True), Stop()).tokens
 
     assert loaded.vocabulary.bos
     assert chat == raw
@@ -94,7 +94,7 @@ def test_a_model_without_a_template_says_so(lib: Library, tmp_path: Path) -> Non
     path = write_random_model(tmp_path / "base.gguf", {"tokenizer.chat_template": None})
     loaded = load(lib, describe_file(path, reference="base", source="folder"), LoadOptions(ctx=256, threads=1))
 
-    assert loaded.prompt(ask("cat")).notices == (CHATML_NOTICE,)
+    assert loaded.prompt(ask("cat"), Stop()).notices == (CHATML_NOTICE,)
     loaded.close()
 
 

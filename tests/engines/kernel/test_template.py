@@ -4,7 +4,11 @@ import pytest
 
 from localllm_magics.core.errors import BadTemplate
 from localllm_magics.core.request import Message, to_messages
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel import bounded
+from localllm_magics.engines.kernel.bounded import WorkStopped
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, NO_SYSTEM_NOTICE, ChatTemplate, Rendered
+from tests.engines.kernel.asking import ENDLESS
 
 # Short ones in the style of models in the field.
 LLAMA_2 = """\
@@ -149,6 +153,7 @@ def test_a_model_without_a_template_gets_chatml_and_says_so() -> None:
         pytest.param("{'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true)", '{"a":2,"b":1}', id="compact"),
         pytest.param("messages[0].content | upper", "WHY?", id="filter"),
         pytest.param("unknown is defined", "False", id="undefined"),
+        pytest.param("'-' * 3 ~ 2 * 3 ~ 2 ** 3 ~ 2.0 * 2 ~ [1] * 2", "---684.0[1, 1]", id="products"),
         pytest.param("[1, 2][5] is defined", "False", id="past the end"),
     ],
 )
@@ -217,6 +222,14 @@ def test_a_nasty_template_gets_nowhere(source: str) -> None:
         pytest.param("{{ " + "(" * 5000 + ")" * 5000 + " }}", "RecursionError", id="deep nesting"),
         pytest.param("{% for a in b %}" * 30 + "{% endfor %}" * 30, "SyntaxError", id="many loops"),
         pytest.param("{{ messages.pop() }}", "SecurityError", id="immutable"),
+        pytest.param("{{ 'a' * 10**9 }}", "SecurityError: the result of * is too large", id="huge text"),
+        pytest.param("{{ 10**9 * [1] }}", "SecurityError", id="huge list"),
+        pytest.param("{{ 10**(10**10) }}", "SecurityError: the result of ** is too large", id="huge power"),
+        pytest.param(
+            "{% set n = namespace(x=3) %}{% for _ in range(99) %}{% set n.x = n.x * n.x %}{% endfor %}",
+            "SecurityError",
+            id="huge product",
+        ),
         pytest.param("{{ strftime_now('\\ud800') }}", "UnicodeEncodeError", id="half a character"),
     ],
 )
@@ -226,6 +239,24 @@ def test_a_template_that_fails_says_how(source: str, reason: str) -> None:
 
     assert caught.value.message.startswith(f"The model's chat template failed: {reason}")
     assert "--raw" in caught.value.hint
+
+
+def test_a_template_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "MOST_SECONDS", 0.1)
+
+    with pytest.raises(BadTemplate) as caught:
+        render(ENDLESS, *to_messages("Why?", system="Be brief."))
+
+    assert caught.value.message == "The model's chat template did not come to an end within 0.1 seconds."
+    assert "--raw" in caught.value.hint
+
+
+def test_a_stop_ends_a_template() -> None:
+    stop = Stop()
+    stop.set()
+
+    with pytest.raises(WorkStopped):
+        ChatTemplate(ENDLESS).render(to_messages("Why?"), stop=stop)
 
 
 def test_with_a_system_prompt_the_first_error_is_told_when_merging_does_not_help() -> None:

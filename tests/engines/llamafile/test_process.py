@@ -67,6 +67,7 @@ def test_a_llamafile_answers_with_its_model(llamafile: Path, log: Path, client: 
     with ServerProcess.start(llamafile, ["-t", "1"], log) as process:
         wait_until_ready(process, client)
 
+        client.headers["Authorization"] = f"Bearer {process.key}"
         answer = client.post(f"{process.address}/completion", json={"prompt": "The", "n_predict": 4}).json()
         context = client.get(f"{process.address}/props").json()["default_generation_settings"]["n_ctx"]
         command = psutil.Process(process.pid).cmdline()
@@ -75,6 +76,16 @@ def test_a_llamafile_answers_with_its_model(llamafile: Path, log: Path, client: 
     assert context == 256
     assert command[0] == "llamafile"
     assert command[-2:] == ["-t", "1"]
+
+
+def test_only_who_has_its_key_is_answered(llamafile: Path, log: Path, client: httpx.Client) -> None:
+    with ServerProcess.start(llamafile, [], log) as process:
+        wait_until_ready(process, client)
+
+        keys = [{"Authorization": f"Bearer {key}"} for key in ("guessed", process.key)]
+        statuses = [client.get(f"{process.address}/props", headers=key).status_code for key in keys]
+
+    assert statuses == [401, 200]
 
 
 def test_a_stop_ends_server_and_supervisor(llamafile: Path, log: Path, client: httpx.Client) -> None:
@@ -290,7 +301,9 @@ def test_an_old_llamafile_opens_no_browser_and_may_choose_its_port(tmp_path: Pat
     with ServerProcess.start(program, [], log) as process:
         wait_until(lambda: len(process.last_lines(9)) == 3)
 
-        assert re.fullmatch(r"--server --host 127\.0\.0\.1 --port \d+ --nobrowser", process.last_lines(9)[1])
+        assert re.fullmatch(
+            r"--server --host 127\.0\.0\.1 --port \d+ --nobrowser --api-key \S+", process.last_lines(9)[1]
+        )
         assert process.address == "http://127.0.0.1:8085"
 
 

@@ -7,7 +7,7 @@ from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.llamafile import program as program_module
 from localllm_magics.engines.llamafile.program import arguments_for, command_for, is_of_old_generation
-from tests.engines.llamafile.programs import write_program
+from tests.engines.llamafile.programs import is_gone, write_program
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,16 @@ def test_a_program_that_does_not_tell_its_version_is_not_waited_for(
     program.chmod(0o755)
 
     assert not is_of_old_generation([str(program)], tmp_path / "log")
+
+
+def test_what_a_program_started_to_tell_its_version_does_not_stay(tmp_path: Path) -> None:
+    program, log = tmp_path / "x", tmp_path / "log"
+    program.write_text("#!/bin/sh\nsleep 1000 &\necho $!\n")
+    program.chmod(0o755)
+
+    is_of_old_generation([str(program)], log)
+
+    assert is_gone(int(log.read_text()))
 
 
 def test_a_program_that_cannot_be_run_is_not_old(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ INNER = '{"error":{"code":400,"message":"too much","n_prompt_tokens":3014,"n_ctx
         pytest.param('{"error": {"message": "inner"}}', StreamBroken, "inner", id="a message inside"),
         pytest.param('{"cut', StreamBroken, '{"cut', id="JSON that is cut off"),
         pytest.param({"message": "an object"}, StreamBroken, "an object", id="object"),
-        pytest.param(None, StreamBroken, "no reason given", id="null"),
+        pytest.param(True, StreamBroken, "true", id="yes"),
         pytest.param(["first", "second"], StreamBroken, "first", id="list"),
         pytest.param(17, StreamBroken, "17", id="number"),
         pytest.param("llama-server process has terminated: signal: killed", EngineCrashed, "killed", id="crash"),
@@ -196,3 +196,34 @@ def test_an_error_record_is_an_error(value: object, error: type[LocalLLMError], 
 
     assert said in caught.value.message
     assert "\x1b" not in caught.value.message
+
+
+@pytest.mark.parametrize("nothing", [None, "", False])
+def test_an_error_that_is_none_is_no_error(nothing: object) -> None:
+    reading, events = read([{"response": "So", "error": nothing}, {"done": True, "error": nothing}])
+
+    assert events == [TextDelta("So", 1, estimated=True)]
+    assert reading.is_complete
+
+
+def test_reasoning_in_tags_is_no_part_of_the_text() -> None:
+    pieces = ["<thi", "nk>", "Hm", "</thi", "nk>\n\n", "Yes", "."]
+    said = [{"message": {"content": piece}} for piece in pieces]
+
+    _, events = read([*said, {"done": True}])
+
+    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "Hm"
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Yes."
+    assert sum(event.tokens for event in events if isinstance(event, ReasoningDelta | TextDelta)) == len(pieces)
+
+
+def test_what_could_have_been_a_tag_is_not_lost() -> None:
+    _, events = read([{"message": {"content": "<"}, "done": True}])
+
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "<"
+
+
+def test_tags_in_plain_text_are_text() -> None:
+    reading = OllamaReading(ASKED, is_raw=True)
+
+    assert reading.feed({"response": "<think>a"}) == [TextDelta("<think>a", 1, estimated=True)]

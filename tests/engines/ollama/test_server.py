@@ -13,7 +13,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.address import Address
 from localllm_magics.engines.daemon.connection import Connection
 from localllm_magics.engines.ollama import server
-from localllm_magics.engines.ollama.server import Running, Shown, to_shown
+from localllm_magics.engines.ollama.server import InMemory, Shown, to_shown
 from tests.daemon.faults import FaultServer, Send
 from tests.daemon.http_bytes import http_response
 from tests.daemon.http_server import HttpServer
@@ -74,6 +74,8 @@ def test_recorded_stored_parameters_are_read() -> None:
         pytest.param("num_predict -1", Sampling(), id="no limit"),
         pytest.param("num_predict 1e+06", Sampling(max_tokens=1_000_000), id="as Go writes large numbers"),
         pytest.param("num_predict 1e+300", Sampling(), id="too large"),
+        pytest.param("seed 42", Sampling(seed=42), id="seed"),
+        pytest.param("temperature 0.5\ntemperature 0.9", Sampling(temperature=0.5), id="given twice"),
         pytest.param("top_k 0.5", Sampling(), id="no whole number"),
         pytest.param("top_p 7", Sampling(), id="out of range"),
         pytest.param("min_p nan", Sampling(), id="not a number"),
@@ -156,7 +158,7 @@ def test_a_model_that_only_embeds_is_no_chat_model() -> None:
 
 
 def test_names_that_nobody_could_type_are_left_out() -> None:
-    names = ["good", "", "\x1b[2J", "a\nb", "x" * 300, None, 7, {"a": 1}]
+    names = ["good", "a@b", "http://h:1/m", "x//y", "", "\x1b[2J", "a\nb", "x" * 300, None, 7, {"a": 1}]
     body = json.dumps({"models": [{"name": name} for name in names]}).encode()
     with saying(body) as there:
         found = [info.name for info in server.tags(connection(there))]
@@ -191,7 +193,7 @@ def test_a_recorded_list_of_running_models_is_read() -> None:
     ],
 )
 def test_the_device_is_told_in_words(size: int, size_vram: int, device: str) -> None:
-    assert Running(name="demo", size=size, size_vram=size_vram).device == device
+    assert InMemory(name="demo", size=size, size_vram=size_vram).device == device
 
 
 @pytest.mark.parametrize(
@@ -206,21 +208,21 @@ def test_the_device_is_told_in_words(size: int, size_vram: int, device: str) -> 
     ],
 )
 def test_how_long_a_model_stays_is_told_in_words(written: str, kept: str) -> None:
-    assert Running(name="demo", expires_at=written).kept == kept
+    assert InMemory(name="demo", expires_at=written).kept == kept
 
 
 @pytest.mark.parametrize("zone", ["Z", "+00:00", "+05:30", "-11:00"])
 @pytest.mark.parametrize("fraction", ["", ".5", ".326846903"])
 @pytest.mark.parametrize("day", ["2026-11-22", "0001-01-01", "1969-12-31"])
 def test_when_a_model_leaves_is_told_in_local_time(day: str, fraction: str, zone: str) -> None:
-    kept = Running(name="demo", expires_at=f"{day}T12:32:25{fraction}{zone}").kept
+    kept = InMemory(name="demo", expires_at=f"{day}T12:32:25{fraction}{zone}").kept
 
     assert re.fullmatch(r"until \d\d:\d\d:\d\d", kept)
 
 
 @pytest.mark.parametrize("written", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
 def test_times_at_the_ends_of_the_calendar_are_no_crash(written: str) -> None:
-    assert Running(name="demo", expires_at=written).kept
+    assert InMemory(name="demo", expires_at=written).kept
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def test_times_at_the_ends_of_the_calendar_are_no_crash(written: str) -> None:
     ],
 )
 def test_names_that_mean_the_same_are_known(listed: str, name: str, is_it: bool) -> None:
-    assert Running(name=listed).is_called(name) == is_it
+    assert InMemory(name=listed).is_called(name) == is_it
 
 
 def test_a_recorded_ollama_is_known() -> None:

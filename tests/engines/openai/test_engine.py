@@ -1,21 +1,29 @@
 """The engine against servers that say what a test wrote down."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotInDaemon, PromptTooLong, StreamBroken
+from localllm_magics.core.errors import (
+    BadOption,
+    ModelNotInDaemon,
+    UsageError,
+)
 from localllm_magics.core.events import Failed, Pending, TextDelta
-from localllm_magics.core.request import LoadOptions
-from tests.daemon.faults import Close, Hold, InTurn, Send, Steps
-from tests.daemon.http_bytes import chunked_head, http_response
+from localllm_magics.core.request import LoadOptions, Request, to_messages
+from localllm_magics.engines.daemon import answer
+from localllm_magics.model import Model
+from tests.daemon.faults import Hold, InTurn, Send, Steps
+from tests.daemon.http_bytes import chunked, chunked_head, http_response
 from tests.daemon.waiting import wait_until
 from tests.engines.openai import imitations as they
 from tests.engines.openai.asking import (
     CHAT,
     END,
     HELLO,
+    USAGE,
     Script,
     Serve,
     asked,
@@ -28,14 +36,9 @@ from tests.engines.openai.asking import (
 )
 from tests.engines.openai.imitations import said
 
+DONE = b"data: [DONE]\n\n"
 KINDS = ["llama-server", "vLLM", "LM Studio", "llamafile", "other"]
 REFUSES = {"error": {"message": "Unknown field: stream_options", "type": "invalid_request_error"}}
-TOO_LONG = {
-    "error": {
-        "message": "This model's maximum context length is 512 tokens. However, you requested 4016 tokens.",
-        "code": "context_length_exceeded",
-    }
-}
 
 
 def test_an_answer_has_text_counts_and_the_servers_name(serve: Serve) -> None:
@@ -78,6 +81,17 @@ def test_a_server_that_refuses_stream_options_is_asked_without(serve: Serve, sta
     assert second == {name: value for name, value in first.items() if name != "stream_options"}
 
 
+def test_a_server_that_has_refused_stream_options_is_asked_without_from_then_on(serve: Serve) -> None:
+    server = serve({**they.OTHER, CHAT: InTurn([said(REFUSES, 400), HELLO])})
+    model = model_on(server)
+
+    for _ in range(3):
+        completion_of(model)
+
+    sent = [request.json for request in server.requests if request.path == CHAT]
+    assert ["stream_options" in body for body in sent] == [True, False, False, False]
+
+
 def test_a_server_that_refuses_stream_options_for_ever_is_asked_twice(serve: Serve) -> None:
     server = serve({**they.OTHER, CHAT: said(REFUSES, 400)})
 
@@ -95,80 +109,42 @@ def test_an_answer_in_one_piece_is_read(serve: Serve, indent: int | None) -> Non
     completion = completion_of(model_on(serve({**they.OTHER, CHAT: said(body)})))
 
     assert (completion.text, completion.stats.estimated) == ("Hello", True)
+    assert completion.stats.tokens_per_second == 0
+
+
+STREAM = b"".join(f"data: {json.dumps(one)}\n\n".encode() for one in (delta("Hello"), END)) + b"data: [DONE]\n\n"
+WHOLE = json.dumps({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}).encode()
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "words"),
-    [
-        pytest.param(sse(delta("x")), StreamBroken, "ended its answer too early", id="no end"),
-        pytest.param(sse(delta("x"), "[DONE]"), StreamBroken, "ended its answer too early", id="no reason"),
-        pytest.param(sse(delta("x"), ends=False), StreamBroken, "broke the connection", id="cut"),
-        pytest.param(sse(delta("x"), {"error": "lost"}), StreamBroken, "broke off: lost", id="error"),
-        pytest.param(sse(delta("x"), "{no"), StreamBroken, "cannot be read", id="no JSON"),
-        pytest.param(said({"error": {"message": "lost"}}), StreamBroken, "broke off: lost", id="error in one piece"),
-        pytest.param(said([]), StreamBroken, "ended its answer too early", id="a list in one piece"),
-        pytest.param(they.text("<title>Login</title>", 200, "text/html"), LocalLLMError, "web page", id="a page"),
-        pytest.param(said({"detail": "no"}, 404), LocalLLMError, "no such service", id="no such path"),
-        pytest.param([Close()], StreamBroken, "closed the connection before it answered", id="closed"),
-    ],
+    "kind", ["application/json", "text/event-stream", "text/plain", "application/octet-stream", ""]
 )
-def test_what_breaks_off_is_told(serve: Serve, answer: Steps, error: type[LocalLLMError], words: str) -> None:
-    found = error_of(model_on(serve({**they.OTHER, CHAT: answer})))
+@pytest.mark.parametrize("body", [STREAM, WHOLE], ids=["stream", "whole"])
+def test_an_answer_is_read_whatever_its_server_calls_it(serve: Serve, body: bytes, kind: str) -> None:
+    headers = {"Content-Type": kind} if kind else {}
+    server = serve({**they.OTHER, CHAT: [Send(http_response(200, headers, body))]})
 
-    assert isinstance(found, error)
-    assert words in found.message
-
-
-def test_the_text_before_a_break_is_kept(serve: Serve) -> None:
-    *_, last = events_of(model_on(serve({**they.OTHER, CHAT: sse(delta("so "), delta("far"), ends=False)})))
-
-    assert isinstance(last, Failed)
-    assert (last.completion.text, last.completion.stats.estimated) == ("so far", True)
+    assert completion_of(model_on(server)).text == "Hello"
+    assert asked(server).count(f"POST {CHAT}") == 1
 
 
-def test_after_a_failure_the_server_is_looked_at_anew(serve: Serve) -> None:
-    server = serve({**they.LLAMA_SERVER, CHAT: InTurn([sse(delta("x")), HELLO])})
-    model = model_on(server)
-    error_of(model)
+def test_an_answer_that_has_ended_ends_although_its_server_says_no_more(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "_LAST_SECONDS", 0.0)
+    stream: Steps = [Send(chunked_head("text/event-stream") + chunked(STREAM.removesuffix(DONE), ends=False)), Hold()]
 
-    assert completion_of(model).text == "Hello"
-    assert asked(server).count("GET /props") == 2
+    completion = completion_of(model_on(serve({**they.OTHER, CHAT: stream})))
 
-
-def test_an_empty_answer_is_asked_for_once_more_to_learn_why(serve: Serve) -> None:
-    server = serve({**they.LLAMA_CPP_SERVER, CHAT: InTurn([sse(), said(TOO_LONG, 400)])})
-
-    error = error_of(model_on(server), max_tokens=9)
-
-    assert isinstance(error, PromptTooLong)
-    assert "However, you requested 4016 tokens" in error.message
-    assert error.hint == "Shorten it, or raise the context with llama_cpp.server --n_ctx."
-    last = server.requests[-1].json
-    assert (last["stream"], last["max_tokens"], "stream_options" in last) == (False, 1, False)
+    assert (completion.text, completion.finish_reason) == ("Hello", "stop")
 
 
-def test_an_empty_answer_without_a_reason_is_told(serve: Serve) -> None:
-    found = error_of(model_on(serve({**they.OTHER, CHAT: InTurn([sse(), said({"choices": []})])})))
+def test_counts_end_an_answer_that_has_ended(serve: Serve) -> None:
+    steps = sse(delta("Hello"), END, USAGE, ends=False)
 
-    assert "sent an empty answer" in found.message
+    completion = completion_of(model_on(serve({**they.OTHER, CHAT: [*steps[:-1], Hold()]})))
 
-
-def test_learning_why_can_be_stopped(serve: Serve) -> None:
-    server = serve({**they.OTHER, CHAT: InTurn([sse(), [Hold()]])})
-
-    with model_on(server).stream("Hi") as stream:
-        wait_until(lambda: asked(server).count(f"POST {CHAT}") == 2, "asked again")
-        stream.stop()
-
-        assert stream.completion().finish_reason == "stopped"
-
-
-def test_another_request_that_kills_the_answer_is_named(serve: Serve) -> None:
-    found = error_of(model_on(serve({**they.LLAMA_CPP_SERVER, CHAT: sse(delta("x"), "[DONE]", ends=False)})))
-
-    assert isinstance(found, StreamBroken)
-    assert found.message.endswith("dropped this answer, as it does when another request comes in.")
-    assert found.hint == "Ask one thing at a time, or start it with --interrupt_requests false."
+    assert (completion.text, completion.stats.completion_tokens) == ("Hello", 2)
 
 
 def test_a_model_that_answers_to_another_name_is_noticed(serve: Serve) -> None:
@@ -183,6 +159,35 @@ def test_a_model_that_answers_to_another_name_is_noticed(serve: Serve) -> None:
 @pytest.mark.parametrize("name", ["demo", "DEMO.gguf", ""])
 def test_a_model_that_was_meant_is_not_noticed(serve: Serve, name: str) -> None:
     assert completion_of(model_on(serve({**they.LLAMA_SERVER, CHAT: HELLO}), name)).notices == ()
+
+
+@pytest.mark.parametrize("said_model", ["demo", "DEMO.gguf", "demo-2026-01-01", "", 7])
+def test_an_answer_of_the_model_that_is_served_is_not_noticed(serve: Serve, said_model: object) -> None:
+    stream = sse({**delta("Hi"), "model": said_model}, END, "[DONE]")
+    server = serve({**they.LLAMA_SERVER, CHAT: stream})
+
+    assert completion_of(model_on(server)).notices == ()
+
+
+def test_an_answer_of_another_model_is_noticed_and_the_server_looked_at_anew(serve: Serve) -> None:
+    stream = sse({**delta("Hi"), "model": "other"}, END, "[DONE]")
+    listed = InTurn([said(they.models("demo")), said(they.models("other"))])
+    model = model_on(serve({**they.OTHER, "/v1/models": listed, CHAT: stream}))
+
+    first, second = completion_of(model), completion_of(model)
+
+    assert first.notices == ("other answered, and not demo.",)
+    assert (second.notices, second.model.name) == ((), "other")
+
+
+def test_a_server_that_calls_its_model_otherwise_is_noticed_once(serve: Serve) -> None:
+    server = serve({**they.OTHER, CHAT: sse({**delta("Hi"), "model": "other"}, END, "[DONE]")})
+    model = model_on(server)
+
+    notices = [completion_of(model).notices for _ in range(3)]
+
+    assert notices == [("other answered, and not some-model.",), (), ()]
+    assert asked(server).count("GET /v1/models") == 2
 
 
 def test_a_name_that_is_not_listed_is_sent_as_it_is(serve: Serve) -> None:
@@ -292,17 +297,27 @@ def test_closing_stops_what_runs(serve: Serve) -> None:
     model.unload()
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda model: model.complete("Hi"), id="complete"),
+        pytest.param(lambda model: model.load(), id="load"),
+        pytest.param(lambda model: model.preview(Request(messages=to_messages("Hi"))), id="preview"),
+    ],
+)
+def test_a_model_that_was_unloaded_is_not_asked(serve: Serve, use: Callable[[Model], object]) -> None:
+    server = serve({**they.OTHER, CHAT: HELLO})
+    model = model_on(server)
+    model.unload()
+
+    with pytest.raises(UsageError, match="was unloaded"):
+        use(model)
+    assert server.requests == []
+
+
 def test_an_engine_with_other_options_is_another(serve: Serve) -> None:
     engine = model_on(serve(they.OTHER)).engine
 
     other = engine.with_options(replace(engine.options, ctx=512))
 
     assert (other.options.ctx, engine.options.ctx, other.used) == (512, None, engine.used)
-
-
-def test_a_refusal_before_the_first_token_names_the_status(serve: Serve) -> None:
-    busy = [Send(http_response(503, {"Retry-After": "3"}, b"busy"))]
-
-    found = error_of(model_on(serve({**they.OTHER, CHAT: busy})))
-
-    assert (found.kind, found.hint) == ("daemon_busy", "Try again after 3 seconds.")

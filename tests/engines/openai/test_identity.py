@@ -1,17 +1,20 @@
 """Servers, told apart by their answers."""
 
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from localllm_magics.core.errors import AccessDenied, DaemonError, DaemonNotReachable
+from localllm_magics.core.errors import AccessDenied, DaemonBusy, DaemonError, DaemonNotReachable
 from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.address import Address
 from localllm_magics.engines.daemon.connection import Connection, Cut
 from localllm_magics.engines.openai.identity import Identity, Kind, Served, identify, to_models
-from tests.daemon.faults import Hold, InTurn, Steps
+from tests.daemon.faults import FaultServer, Hold, InTurn, Steps, Wait
 from tests.daemon.server_process import free_port
+from tests.daemon.waiting import PATIENCE
 from tests.engines.openai import imitations as they
 from tests.engines.openai.imitations import FALLBACK, models, said, text
 
@@ -92,14 +95,49 @@ def test_llama_server_is_known_without_its_properties(connect: Connect) -> None:
 
 @pytest.mark.parametrize("script", [they.WANTS_KEY, they.VLLM_WANTS_KEY], ids=["llama-server", "vLLM"])
 def test_a_server_that_wants_a_key_says_so(connect: Connect, script: Script) -> None:
-    with pytest.raises(AccessDenied, match=r"wants a key \(status 401\)\.\n.*LOCALLLM_API_KEY"):
+    with pytest.raises(AccessDenied, match=r"wants a key, or another one \(status 401\): .*\n.*LOCALLLM_API_KEY"):
         identify(connect(script))
 
 
-@pytest.mark.parametrize("script", [they.WEB_SITE, they.NOTHING], ids=["web site", "nothing"])
+@pytest.mark.parametrize("script", [they.NOTHING, {"/v1/models": said({}, 400)}], ids=["nothing", "another API"])
 def test_a_server_of_something_else_is_told(connect: Connect, script: Script) -> None:
     with pytest.raises(DaemonError, match="is no model server: /v1/models has no list of models"):
         identify(connect(script))
+
+
+@pytest.mark.parametrize(
+    ("steps", "error", "words"),
+    [
+        pytest.param(they.WEB_SITE[FALLBACK], DaemonError, "answered with a web page ('Shop')", id="web site"),
+        pytest.param(said({}, 302, {"Location": "/login"}), DaemonError, "redirects to /login", id="redirect"),
+        pytest.param(said({"error": "too fast"}, 429), DaemonBusy, "busy (status 429): too fast", id="busy"),
+        pytest.param(said({"error": "boom"}, 500), DaemonError, "failed (status 500): boom", id="failure"),
+        pytest.param(said({"error": "busy"}, 503), DaemonBusy, "busy (status 503)", id="unavailable"),
+        pytest.param(text("", 407), AccessDenied, "status 407", id="proxy"),
+        pytest.param(
+            text("<title>The plain HTTP request was sent to HTTPS port</title>", 400, "text/html"),
+            DaemonNotReachable,
+            "wants TLS",
+            id="TLS",
+        ),
+    ],
+)
+def test_a_refusal_is_told_as_it_is_when_a_model_is_asked(
+    connect: Connect, steps: Steps, error: type[DaemonError], words: str
+) -> None:
+    with pytest.raises(DaemonError) as caught:
+        identify(connect({FALLBACK: steps}))
+
+    assert (type(caught.value), words in caught.value.message) == (error, True)
+
+
+def test_a_key_is_in_no_refusal(serve: Callable[[Script], FaultServer]) -> None:
+    server = serve({FALLBACK: said({"error": "wrong key: sk-secret"}, 500)})
+
+    with pytest.raises(DaemonError) as caught:
+        identify(Connection(Address.from_text(server.address), "sk-secret"))
+
+    assert "sk-secret" not in str(caught.value)
 
 
 def test_the_words_of_ollama_alone_do_not_make_one(connect: Connect) -> None:
@@ -200,18 +238,37 @@ def test_a_model_answers_to_its_name_its_file_and_its_aliases(name: str, is_mean
     assert served.is_called(name) == is_meant
 
 
-def test_few_questions_are_asked(serve: Callable[[Script], object]) -> None:
-    asked = {}
-    for name, script in {"llama-server": they.LLAMA_SERVER, "vLLM": they.VLLM, "Ollama": they.OLLAMA}.items():
-        server = serve(script)
-        identify(Connection(Address.from_text(server.address)))  # type: ignore[attr-defined] # a FaultServer
-        asked[name] = [request.path for request in server.requests]  # type: ignore[attr-defined] # same
+@pytest.mark.parametrize(
+    ("script", "is_ollama", "more"),
+    [
+        pytest.param(they.LLAMA_SERVER, None, ["/api/version"], id="llama-server"),
+        pytest.param(they.VLLM, None, ["/api/version", "/version"], id="vLLM"),
+        pytest.param(they.OLLAMA, None, ["/", "/api/version"], id="Ollama"),
+        pytest.param(they.OTHER, None, ["/api/v0/models", "/api/version", "/flagz"], id="other"),
+        pytest.param(they.OTHER, False, ["/api/v0/models", "/flagz"], id="known to be no Ollama"),
+    ],
+)
+def test_no_question_is_asked_twice(
+    serve: Callable[[Script], FaultServer], script: Script, is_ollama: bool | None, more: list[str]
+) -> None:
+    server = serve(script)
 
-    assert asked == {
-        "llama-server": ["/props", "/v1/models"],
-        "vLLM": ["/props", "/v1/models", "/api/version", "/version"],
-        "Ollama": ["/props", "/v1/models", "/api/version", "/", "/api/version"],
-    }
+    identify(Connection(Address.from_text(server.address), is_ollama=is_ollama))
+
+    assert sorted(request.path for request in server.requests) == sorted(["/props", "/v1/models", *more])
+
+
+def test_the_first_questions_are_asked_at_once(serve: Callable[[Script], FaultServer]) -> None:
+    all_came = threading.Event()
+    answers = {path: [Wait(all_came), *steps] for path, steps in they.OTHER.items() if not isinstance(steps, InTurn)}
+    server = serve(answers)
+
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(identify, Connection(Address.from_text(server.address)), None, PATIENCE)
+        server.wait_for_requests(3)
+        all_came.set()
+
+        assert asked.result(PATIENCE).kind is Kind.OTHER
 
 
 def test_aliases_that_cannot_be_shown_do_no_harm() -> None:
@@ -229,3 +286,10 @@ def test_aliases_that_cannot_be_shown_do_no_harm() -> None:
 )
 def test_a_file_is_shown_without_its_folders(name: str, label: str) -> None:
     assert Served(name=name).label == label
+
+
+def test_a_file_answers_to_the_name_that_is_shown() -> None:
+    served = Served(name="C:\\models\\X.gguf")
+
+    assert served.is_called(served.label)
+    assert served.is_called("x")

@@ -2,18 +2,21 @@
 
 import json
 import threading
+from itertools import pairwise
 
 import pytest
 
-from localllm_magics.core.errors import BadOption
+from localllm_magics.core.errors import BadOption, DaemonBusy
 from localllm_magics.core.events import Done, Failed, Loading, Pending, TextDelta
 from localllm_magics.core.request import Message, Request, to_messages
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.openai import llama_cpp
 from tests.daemon.faults import InTurn, Steps, Wait
 from tests.engines.openai import imitations as they
 from tests.engines.openai.asking import (
     CHAT,
     HELLO,
+    Script,
     Serve,
     asked,
     completion_of,
@@ -45,6 +48,39 @@ def test_a_server_that_was_started_again_is_waited_for(serve: Serve) -> None:
 
     assert events[1] == Loading(0.0)
     assert isinstance(events[-1], Done)
+
+
+@pytest.fixture
+def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llama_cpp, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(llama_cpp, "_LONGEST_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(llama_cpp, "_MOST_LOAD_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("_little_patience")
+@pytest.mark.parametrize("path", [CHAT, "/props", "/health"])
+def test_a_server_that_loads_for_ever_is_given_up(serve: Serve, path: str) -> None:
+    health = {"/health": said({"status": "ok"})}
+    script: Script = {**they.LLAMA_SERVER, **health, CHAT: they.LOADING["*"], path: they.LOADING["*"]}
+    server = serve(script)
+
+    *_, last = events_of(model_on(server))
+
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, DaemonBusy)
+    assert last.error.message == f"{server.address} still loads its model."
+
+
+def test_the_health_of_one_of_several_servers_does_not_make_the_wait_shorter(serve: Serve) -> None:
+    loading = they.LOADING["*"]
+    health = {"/health": said({"status": "ok"})}
+    server = serve({**they.LLAMA_SERVER, **health, CHAT: InTurn([loading, loading, HELLO])})
+
+    *_, last = events_of(model_on(server))
+
+    assert isinstance(last, Done)
+    chats = [number for number, one in enumerate(asked(server)) if one == f"POST {CHAT}"]
+    assert all("GET /health" in asked(server)[start:end] for start, end in pairwise(chats))
 
 
 def test_a_wait_for_loading_can_be_stopped(serve: Serve) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from localllm_magics.core.errors import LocalLLMError, PromptTooLong, StreamBroken
 from localllm_magics.core.events import Event, Reading, ReasoningDelta, TextDelta
-from localllm_magics.core.recorder import Counts
 from localllm_magics.engines.daemon.address import Address
 from localllm_magics.engines.daemon.refusal import Asked
-from localllm_magics.engines.openai.reading import END, OpenAIReading, sse_records
+from localllm_magics.engines.openai.body import END, Body
+from localllm_magics.engines.openai.reading import OpenAIReading
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 from tests.daemon.recordings import Server, load
 
@@ -42,7 +42,7 @@ def recorded(server: Server, name: str, number: int, size: int | None = None) ->
     pieces = [frame.data for frame in response.frames]
     if size is not None:
         pieces = [body[start : start + size] for start in range(0, len(body), size)]
-    for record in sse_records(iter(pieces)):
+    for record in Body().records(iter(pieces)):
         assert not isinstance(record, Malformed)
         yield record
 
@@ -100,72 +100,13 @@ def test_an_answer_that_was_not_streamed_is_read_too(
     assert (reading.reason, reading.counts.completion_tokens) == (reason, tokens)
 
 
-def test_the_times_are_those_of_the_server() -> None:
-    reading = OpenAIReading(ASKED)
-    read(reading, *recorded("llama-server", "chat", 0))
-
-    assert reading.counts == Counts(
-        prompt_tokens=16,
-        cached_tokens=0,
-        completion_tokens=25,
-        prompt_seconds=2.065e-3,
-        decode_seconds=10.781e-3,
-        timed_tokens=24,
-    )
-
-
-def test_timings_count_tokens_exactly_while_they_come() -> None:
-    reading = OpenAIReading(ASKED)
-
-    events = read(reading, *recorded("llama-server", "chat", 3))
-
-    deltas = [event for event in events if isinstance(event, TextDelta)]
-    assert [event.tokens for event in deltas] == [1] * len(deltas)
-    assert not any(event.estimated for event in deltas)
-
-
-def test_a_long_answer_counts_as_many_tokens_live_as_the_server_does_at_the_end() -> None:
-    reading = OpenAIReading(ASKED)
-    chunks = [
-        {**delta(content="ab"), "timings": {"predicted_n": 0}},
-        {**delta(content="cd"), "timings": {"predicted_n": 3}},
-        {**delta(content="e"), "timings": {"predicted_n": 4}},
-        {**end(), "timings": {"predicted_n": 5, "prompt_n": 2}},
-    ]
-
-    assert read(reading, *chunks) == [TextDelta("ab", 0), TextDelta("cd", 3), TextDelta("e", 1)]
-    assert reading.counts.completion_tokens == 5
-
-
-def test_usage_on_each_chunk_counts_exactly_too() -> None:
-    reading = OpenAIReading(ASKED)
-    chunks = [
-        {**delta(role="assistant", content=""), "usage": {"prompt_tokens": 9, "completion_tokens": 0}},
-        {**delta(content="Two at"), "usage": {"prompt_tokens": 9, "completion_tokens": 2}},
-        {**delta(content=" once"), "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
-        {**end(), "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
-    ]
-
-    assert read(reading, *chunks) == [TextDelta("Two at", 2), TextDelta(" once", 1)]
-    assert (reading.counts.completion_tokens, reading.counts.timed_tokens) == (3, 2)
-
-
 def test_without_counts_each_piece_is_about_a_token() -> None:
     reading = OpenAIReading(ASKED)
 
     events = read(reading, delta(content="Hel"), delta(content="lo"), end(), END)
 
     assert events == [TextDelta("Hel", 1, estimated=True), TextDelta("lo", 1, estimated=True)]
-    assert (reading.counts.completion_tokens, reading.counts.timed_tokens) == (None, 1)
-
-
-def test_a_count_that_goes_back_takes_nothing_away() -> None:
-    reading = OpenAIReading(ASKED)
-    chunks = [{**delta(content="a"), "timings": {"predicted_n": number}} for number in (5, 2, 6)]
-
-    events = read(reading, *chunks)
-
-    assert [event.tokens for event in events if isinstance(event, TextDelta)] == [5, 0, 1]
+    assert reading.counts.completion_tokens is None
 
 
 def test_progress_in_the_prompt_is_told() -> None:
@@ -173,6 +114,67 @@ def test_progress_in_the_prompt_is_told() -> None:
     chunk = {**delta(role="assistant", content=None), "prompt_progress": {"total": 90, "cache": 20, "processed": 60}}
 
     assert read(reading, chunk) == [Reading(60, 90, 20)]
+
+
+@pytest.mark.parametrize(
+    ("chunks", "notices"),
+    [
+        pytest.param([end("content_filter")], ("The server's content filter cut the answer off.",), id="filter"),
+        pytest.param(
+            [delta(content=None, tool_calls=[{"id": "c"}]), end("tool_calls")],
+            ("The model wants to call a tool, and has none here.",),
+            id="tool",
+        ),
+        pytest.param(
+            [delta(function_call={"name": "f"}), end("function_call")],
+            ("The model wants to call a tool, and has none here.",),
+            id="function",
+        ),
+        pytest.param([delta(content="x", tool_calls=[]), end()], (), id="neither"),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_noticed(chunks: list[Record], notices: tuple[str, ...]) -> None:
+    reading = OpenAIReading(ASKED)
+
+    read(reading, *chunks)
+
+    assert (reading.notices, reading.reason) == (notices, "stop")
+
+
+def test_reasoning_between_tags_is_no_part_of_the_answer() -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, delta(content="<think>Hm"), delta(content=".</th"), delta(content="ink>Yes"), end(), END)
+
+    assert texts(events) == "Yes"
+    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "Hm."
+
+
+@pytest.mark.parametrize("last", [end(), END])
+def test_half_a_tag_at_the_end_is_text(last: Record) -> None:
+    reading = OpenAIReading(ASKED)
+
+    assert texts(read(reading, delta(content="<thi"), last)) == "<thi"
+
+
+def test_plain_text_keeps_its_tags() -> None:
+    reading = OpenAIReading(ASKED, is_raw=True)
+
+    assert texts(read(reading, {"choices": [{"text": "<think>x"}]}, end())) == "<think>x"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}]}, id="Mistral"),
+        pytest.param({"content": "", "reasoning_details": [{"type": "x", "text": "Hm."}]}, id="details"),
+        pytest.param({"reasoning": "Hm.", "reasoning_details": [{"type": "x", "text": "Hm."}]}, id="both"),
+    ],
+)
+def test_reasoning_comes_in_parts_too(fields: dict[str, object]) -> None:
+    reading = OpenAIReading(ASKED)
+
+    assert read(reading, delta(**fields)) == [ReasoningDelta("Hm.", 1, estimated=True)]
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
@@ -205,6 +207,8 @@ def test_the_tokens_of_a_chunk_with_reasoning_and_text_are_counted_once() -> Non
         pytest.param({"choices": [{"index": 1, "delta": {"content": "other"}}]}, "", id="another choice"),
         pytest.param({"choices": [{"text": "raw", "index": 0}]}, "raw", id="raw"),
         pytest.param({"choices": [{"delta": {"content": "x"}}]}, "x", id="no index"),
+        pytest.param({"choices": [{"index": "0", "delta": {"content": "x"}}]}, "x", id="index as text"),
+        pytest.param({"choices": [{"index": "1", "delta": {"content": "x"}}]}, "", id="another index as text"),
         pytest.param({**delta(content="x"), "usage": None}, "x", id="usage null"),
         pytest.param({**delta(content="x"), "error": None}, "x", id="error null"),
         pytest.param({**delta(content="x"), "timings": "fast"}, "x", id="timings of another type"),
@@ -278,6 +282,16 @@ def test_an_error_that_ollama_swallows_leaves_no_reason() -> None:
         pytest.param({"object": "error", "message": "lost it", "code": 400}, StreamBroken, "lost it", id="flat"),
         pytest.param({"detail": "lost it"}, StreamBroken, "lost it", id="detail"),
         pytest.param({"detail": [{"msg": "lost it"}]}, StreamBroken, "lost it", id="list of details"),
+        pytest.param({"errors": [{"message": "lost it"}]}, StreamBroken, "lost it", id="list of errors"),
+        pytest.param({"message": "lost it", "code": 500}, StreamBroken, "lost it", id="bare words"),
+        pytest.param({"success": False, "msg": "lost it"}, StreamBroken, "lost it", id="no success"),
+        pytest.param(end("error", error={}), StreamBroken, "no reason given", id="a reason to end"),
+        pytest.param(
+            {"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": "lost it"}}]},
+            StreamBroken,
+            "lost it",
+            id="a reason to end, with words",
+        ),
         pytest.param({"error": {}, "object": "error"}, StreamBroken, "broke off", id="error without words"),
         pytest.param(
             {"error": {"message": "too long", "n_prompt_tokens": 3014, "n_ctx": 512}},
@@ -299,15 +313,4 @@ def test_an_error_line_of_old_llama_cpp_is_raised() -> None:
     reading = OpenAIReading(ASKED)
 
     with pytest.raises(StreamBroken, match="slot unavailable"):
-        read(reading, *sse_records(iter([b'error: {"message": "slot unavailable"}\n\n'])))
-
-
-def test_what_is_no_json_is_told() -> None:
-    records = list(sse_records(iter([b'data: {"choices": [}\n\n', b"data: [DONE]\n\n"])))
-
-    assert isinstance(records[0], Malformed)
-    assert records[1] is END
-
-
-def test_pings_are_no_records() -> None:
-    assert list(sse_records(iter([b":\n\n", b": ping - now\n\n", b"data: [DONE]\n\n"]))) == [END]
+        read(reading, *Body().records(iter([b'error: {"message": "slot unavailable"}\n\n'])))

@@ -27,6 +27,8 @@ def test_the_first_of_several_names_that_has_a_text_counts() -> None:
     [
         pytest.param(0, 0, 0.0, id="zero"),
         pytest.param(7, 7, 7.0, id="a whole number"),
+        pytest.param(3.0, 3, 3.0, id="a whole number with a point"),
+        pytest.param(2**62 + 1, 2**62 + 1, float(2**62), id="a large one, exactly"),
         pytest.param(1.5, None, 1.5, id="a fraction"),
         pytest.param(-1, None, None, id="below zero"),
         pytest.param(True, None, None, id="a yes"),

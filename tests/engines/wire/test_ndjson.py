@@ -38,7 +38,7 @@ TRANSCRIPTS = [
     pytest.param('{"a":"é€😀"}\n'.encode(), [{"a": "é€😀"}], id="UTF-8"),
     pytest.param(b'{"a":"\\ud83d\\ude00\\n"}\n', [{"a": "😀\n"}], id="escapes"),
     pytest.param(
-        f'{{"a":"{NO_ENDS[4:]}"}}\n'.encode(), [Malformed(NOT_JSON, '{"a":"' + " " * 11 + '"}')], id="control"
+        f'{{"a":"{NO_ENDS[4:]}"}}\n'.encode(), [Malformed(NOT_JSON, f'{{"a":"{NO_ENDS[4:]}"}}')], id="control"
     ),
     pytest.param('{"a":"\x85 \u2028 \u2029"}\n'.encode(), [{"a": "\x85 \u2028 \u2029"}], id="ends to Unicode"),
     pytest.param(b'{"a":"\xff\xc3"}\n', [{"a": "\ufffd\ufffd"}], id="no UTF-8"),
@@ -46,7 +46,9 @@ TRANSCRIPTS = [
     pytest.param(b"Bad Gateway\n", [Malformed(NOT_JSON, "Bad Gateway")], id="text"),
     pytest.param(b'[{}]\n"a"\n', [Malformed(NO_OBJECT, "[{}]"), Malformed(NO_OBJECT, '"a"')], id="no object"),
     pytest.param(b'{"a":1}\n{"a":', [{"a": 1}, Malformed(CUT_OFF, '{"a":')], id="cut off"),
-    pytest.param(b"\x1b[31m\x07\n", [Malformed(NOT_JSON, " [31m ")], id="terminal escape"),
+    pytest.param(b'\xef\xbb\xbf{"a":1}\n{"b":2}\n', [{"a": 1}, {"b": 2}], id="BOM"),
+    pytest.param(b'\xef\xbb\xbf{"a":1}', [{"a": 1}], id="BOM, and no line end"),
+    pytest.param(b'{"a":1}\n\xef\xbb\xbf{}\n', [{"a": 1}, Malformed(NOT_JSON, "\ufeff{}")], id="BOM later"),
 ]
 
 
@@ -92,7 +94,7 @@ def test_a_recorded_frame_may_be_cut_or_truncated_anywhere(frames: list[bytes]) 
 
 def test_a_line_of_50_mb_is_malformed_and_the_last() -> None:
     line = b'{"a":"' + b"x" * 50_000_000 + b'"}\n'
-    expected = [{"b": 1}, Malformed(TOO_LONG, '{"a":"' + "x" * 73 + "…")]
+    expected = [{"b": 1}, Malformed(TOO_LONG, '{"a":"' + "x" * 1018)]
 
     decoder = NDJSON()
     assert decoder.feed(b'{"b":1}\n' + line + b'{"c":1}\n') == expected
@@ -128,7 +130,7 @@ def test_what_is_no_object_is_malformed(text: str, reason: str) -> None:
 
     assert isinstance(record, Malformed)
     assert record.reason == reason
-    assert parse_last(text) == Malformed(CUT_OFF, record.excerpt)
+    assert parse_last(text) == Malformed(CUT_OFF, record.start)
 
 
 def test_nan_and_infinity_are_numbers() -> None:
@@ -157,7 +159,16 @@ def test_whole_numbers_past_64_bits_become_floats() -> None:
     ],
 )
 def test_an_excerpt_is_short_and_printable(text: str, excerpt: str) -> None:
-    assert Malformed.of("a reason", text) == Malformed("a reason", excerpt)
+    assert Malformed.of("a reason", text).excerpt() == excerpt
+
+
+@pytest.mark.parametrize("before", range(70, 82))
+def test_a_secret_is_taken_out_of_an_excerpt_before_it_is_cut(before: int) -> None:
+    malformed = Malformed.of("a reason", "x" * before + "secret" + "y" * 80)
+
+    excerpt = malformed.excerpt(lambda text: text.replace("secret", "…"))
+
+    assert set(excerpt) <= set("xy…")
 
 
 @settings(max_examples=100)

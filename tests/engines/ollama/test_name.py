@@ -1,6 +1,6 @@
 import pytest
 
-from localllm_magics.catalog.ollama_name import name_of_parts, parse_name
+from localllm_magics.engines.ollama.name import name_of_parts, parse_name
 
 
 @pytest.mark.parametrize(

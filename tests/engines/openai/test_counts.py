@@ -1,0 +1,132 @@
+"""What is counted and timed of an answer, by its server or here."""
+
+import pytest
+
+from localllm_magics.core.events import TextDelta
+from localllm_magics.core.recorder import Counts
+from localllm_magics.engines.openai.body import END
+from localllm_magics.engines.openai.reading import OpenAIReading
+from localllm_magics.engines.wire.ndjson import Record
+from tests.engines.openai.test_reading import ASKED, delta, end, read, recorded
+
+
+def test_the_times_are_those_of_the_server() -> None:
+    reading = OpenAIReading(ASKED)
+    read(reading, *recorded("llama-server", "chat", 0))
+
+    assert reading.counts == Counts(
+        prompt_tokens=16,
+        cached_tokens=0,
+        completion_tokens=25,
+        prompt_seconds=2.065e-3,
+        decode_seconds=10.781e-3,
+        timed_tokens=24,
+    )
+
+
+def test_timings_count_tokens_exactly_while_they_come() -> None:
+    reading = OpenAIReading(ASKED)
+
+    events = read(reading, *recorded("llama-server", "chat", 3))
+
+    deltas = [event for event in events if isinstance(event, TextDelta)]
+    assert [event.tokens for event in deltas] == [1] * len(deltas)
+    assert not any(event.estimated for event in deltas)
+
+
+def test_a_long_answer_counts_as_many_tokens_live_as_the_server_does_at_the_end() -> None:
+    reading = OpenAIReading(ASKED)
+    chunks = [
+        {**delta(content="ab"), "timings": {"predicted_n": 0}},
+        {**delta(content="cd"), "timings": {"predicted_n": 3}},
+        {**delta(content="e"), "timings": {"predicted_n": 4}},
+        {**end(), "timings": {"predicted_n": 5, "prompt_n": 2}},
+    ]
+
+    assert read(reading, *chunks) == [TextDelta("ab", 0), TextDelta("cd", 3), TextDelta("e", 1)]
+    assert reading.counts.completion_tokens == 5
+
+
+def test_usage_on_each_chunk_counts_exactly_too() -> None:
+    reading = OpenAIReading(ASKED)
+    chunks = [
+        {**delta(role="assistant", content=""), "usage": {"prompt_tokens": 9, "completion_tokens": 0}},
+        {**delta(content="Two at"), "usage": {"prompt_tokens": 9, "completion_tokens": 2}},
+        {**delta(content=" once"), "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
+        {**end(), "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
+    ]
+
+    assert read(reading, *chunks) == [TextDelta("Two at", 2), TextDelta(" once", 1)]
+    assert reading.counts.completion_tokens == 3
+
+
+def test_a_count_that_goes_back_takes_nothing_away() -> None:
+    reading = OpenAIReading(ASKED)
+    chunks = [{**delta(content="a"), "timings": {"predicted_n": number}} for number in (5, 2, 6)]
+
+    events = read(reading, *chunks)
+
+    assert [event.tokens for event in events if isinstance(event, TextDelta)] == [5, 0, 1]
+
+
+class Clock:
+    """Stands still until it is told the time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def read_at(usage: object, *records: tuple[float, Record]) -> Counts:
+    """The counts of RECORDS that came at their seconds, and USAGE with the end."""
+    clock = Clock()
+    reading = OpenAIReading(ASKED, clock=clock)
+    for clock.now, record in records:
+        read(reading, record)
+    read(reading, end(), {"choices": [], "usage": usage}, END)
+    return reading.counts
+
+
+def test_a_server_without_times_is_timed_by_its_pieces() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 12}
+    pieces = [(float(when), delta(content="x")) for when in (1, 2, 3, 9)]
+
+    assert read_at(usage, *pieces) == Counts(prompt_tokens=9, completion_tokens=12, decode_seconds=2.0, timed_tokens=6)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param([(1.0, delta(content="all of it"))], id="one piece"),
+        pytest.param([(1.0, delta(content="x"))] * 50, id="one read"),
+    ],
+)
+def test_an_answer_that_comes_at_once_has_no_rate(records: list[tuple[float, Record]]) -> None:
+    counts = read_at({"completion_tokens": 50}, *records)
+
+    assert counts == Counts(completion_tokens=50, prompt_seconds=0.0, decode_seconds=0.0, timed_tokens=0)
+
+
+def test_usage_of_zeros_is_none() -> None:
+    counts = read_at({"prompt_tokens": 0, "completion_tokens": 0}, (1.0, delta(content="x")))
+
+    assert (counts.prompt_tokens, counts.completion_tokens) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "is_complete"),
+    [
+        pytest.param([{"choices": [], "usage": {"prompt_tokens": 1}}], False, id="before the end"),
+        pytest.param([end(), {"choices": [], "usage": {"prompt_tokens": 1}}], True, id="after the end"),
+        pytest.param([{**end(), "usage": {"prompt_tokens": 1}}], False, id="with the end"),
+        pytest.param([end(), {"choices": [], "usage": None}], False, id="no counts"),
+    ],
+)
+def test_nothing_is_waited_for_after_the_counts(chunks: list[Record], is_complete: bool) -> None:
+    reading = OpenAIReading(ASKED)
+
+    read(reading, *chunks)
+
+    assert reading.is_complete == is_complete

@@ -1,0 +1,125 @@
+"""What is left of a question that went wrong: the card ends, and the model before it stays."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from localllm_magics import demo
+from localllm_magics.core.errors import BadExpression, BadOption, LocalLLMError, NotEnoughMemory
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.model import Model
+from localllm_magics.notebook import ask
+from localllm_magics.session import default_session
+from tests.daemon.waiting import wait_until
+
+Says = Callable[..., Model]
+
+
+@pytest.fixture
+def odd(tmp_path: Path, shell: InteractiveShell) -> str:
+    """A file that llama.cpp cannot load; the shell runs beside it."""
+    data = demo.PATH.read_bytes()
+    (tmp_path / "odd.gguf").write_bytes(data.replace(b"output_norm.weight", b"output_none.weight"))
+    return "odd.gguf"
+
+
+def run(shell: InteractiveShell, line: str, prompt: str = "Why?") -> object:
+    return shell.run_cell_magic("llm", line, prompt)
+
+
+@pytest.mark.parametrize("line", ["odd.gguf", "--dry-run odd.gguf"], ids=["a question", "a dry run"])
+def test_a_model_that_cannot_be_loaded_does_not_become_current(
+    shell: InteractiveShell, says: Says, odd: str, line: str
+) -> None:
+    model = says("Hi.")
+
+    with pytest.raises(LocalLLMError):
+        run(shell, line)
+
+    assert default_session().current is model
+    assert odd not in [used.info.reference for used in default_session().models]
+
+
+def test_nor_does_one_in_the_background(
+    shell: InteractiveShell, says: Says, odd: str, displays: list[dict[str, object]]
+) -> None:
+    model = says("Hi.")
+
+    run(shell, f"-b {odd}")
+    wait_until(lambda: len(displays) > 0 and default_session().current is model, "given up")
+
+    assert "failed" in str(displays[-1])
+
+
+def test_an_option_that_does_not_fit_leaves_the_model_as_it_was(shell: InteractiveShell) -> None:
+    model = default_session().use("demo", LoadOptions(ctx=256))
+    model.load()
+
+    with pytest.raises(NotEnoughMemory):
+        run(shell, "demo --ctx 99999999")
+
+    assert default_session().current is model
+    assert model.complete("Why?", max_tokens=2).model.context == 256
+
+
+def test_another_option_loads_the_same_model_and_says_so(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = default_session().use("demo", LoadOptions(ctx=256))
+    model.load()
+
+    run(shell, "demo --ctx 512 -n 2")
+    asked = shell.user_ns["_llm"]
+    shell.run_line_magic("llm", "load demo --ctx 256")
+    run(shell, "demo -n 2")
+
+    assert (asked.notices, asked.model.context) == (("Reloaded with --ctx 512.",), 512)
+    assert "Reloaded with --ctx 256.\n" in capsys.readouterr().out
+    assert (shell.user_ns["_llm"].notices, model.context) == ((), 256)
+
+
+def test_an_expression_that_wants_to_exit_is_a_bad_one(shell: InteractiveShell, says: Says) -> None:
+    says("Hi.")
+    shell.push({"leave": sys.exit})
+
+    with pytest.raises(BadExpression):
+        run(shell, "", "{{ leave() }}")
+
+    assert shell.user_ns["_llm"].state == "failed"
+
+
+def test_whatever_ends_the_cell_ends_the_card(
+    shell: InteractiveShell, says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says("Hi.")
+
+    def leave(*_: object) -> str:
+        raise SystemExit
+
+    monkeypatch.setattr(ask, "interpolate", leave)
+    with pytest.raises(SystemExit):
+        run(shell, "-o answer")
+
+    assert shell.user_ns["answer"].state == "stopped"
+    assert default_session().running == ()
+
+
+def test_a_wrong_option_that_is_forgiven_leaves_a_failed_card(
+    shell: InteractiveShell, says: Says, displays: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says("Hi.")
+    monkeypatch.setenv("LOCALLLM_STREAM", "off")
+
+    assert run(shell, "--no-raise --top-p 3") is None
+
+    assert shell.user_ns["_llm"].error.kind == "bad_option"
+    assert len(displays) == 1
+    assert "--top-p must be from 0 to 1, not 3.0." in str(displays[0])
+
+
+def test_a_wrong_option_raises(shell: InteractiveShell) -> None:
+    with pytest.raises(BadOption):
+        run(shell, "--top-p 3", "How does --no-raise work?")
