@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 from localllm_magics.core.completion import Completion, ErrorRecord, FinishReason, ModelUsed, Stats, Versions
 from localllm_magics.core.errors import LocalLLMError
-from localllm_magics.core.events import Event, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.events import Event, ReasoningDelta, TextDelta
 from localllm_magics.core.request import Request
 from localllm_magics.core.version import __version__
 
@@ -86,10 +86,8 @@ class Recorder:
         self._reasoning.append(text)
 
     def take(self, event: Event) -> None:
-        """Take down EVENT as it comes: the first text ends the reading."""
+        """Take down the text of EVENT as it comes; the first one ends the reading."""
         match event:
-            case Reading(0, _):
-                self.reading()
             case TextDelta(text, tokens):
                 self._begin()
                 self.add(text, tokens)

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import GenerationFailed, LocalLLMError
-from localllm_magics.core.events import Done, Event, Failed, Pending
+from localllm_magics.core.events import Done, Event, Failed, Pending, Reading
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request
@@ -136,11 +136,17 @@ class Stream:
     def _emit(self, event: Event) -> None:
         with self._changed:
             self.generation.feed(event)
-            self._recorder.take(event)
+            self._take_down(event)
             self._events.append(event)
             self._changed.notify_all()
         if isinstance(event, Done | Failed):
             self._ended.set()
+
+    def _take_down(self, event: Event) -> None:
+        """Keep what a completion needs, should the engine not live to make one."""
+        if isinstance(event, Reading) and not event.done:
+            self._recorder.reading()
+        self._recorder.take(event)
 
     def _work(self) -> None:
         try:

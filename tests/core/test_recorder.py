@@ -5,7 +5,7 @@ import pytest
 
 from localllm_magics.core.completion import FinishReason, ModelUsed, Stats
 from localllm_magics.core.errors import StreamBroken
-from localllm_magics.core.events import Loading, Pending, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.events import Loading, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.recorder import Counts, Recorder
 from localllm_magics.core.request import Request, Sampling, to_messages
 from localllm_magics.core.version import __version__
@@ -204,16 +204,9 @@ def test_without_a_schema_json_is_text() -> None:
 
 def test_events_are_taken_down_as_they_come() -> None:
     recorder = Recorder(REQUEST, MODEL, clock=clock(10, 12, 13, 14, 15, 16, 17, 18, 20))
+    recorder.reading()
 
-    for event in (
-        Pending(),
-        Loading(1.0),
-        Reading(0, 3),
-        Reading(3, 3),
-        ReasoningDelta("Hm.", 1),
-        TextDelta("Be", 1),
-        TextDelta("cause", 3),
-    ):
+    for event in (Loading(1.0), Reading(3, 3), ReasoningDelta("Hm.", 1), TextDelta("Be", 1), TextDelta("cause", 3)):
         recorder.take(event)
     completion = recorder.completion("stop")
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
-from localllm_magics.core.events import Done, Event, Failed, Loading, ReasoningDelta, TextDelta
+from localllm_magics.core.events import Done, Event, Failed, Loading
 from localllm_magics.core.recorder import Counts, Recorder
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon.connection import Cut, Exchange
@@ -132,7 +132,7 @@ def read_answer(
                 what = f"{record.reason}: {record.excerpt(redact)!r}"
                 raise StreamBroken(f"{where} sent what cannot be read: {what}", "Is it a model server?")
             for event in reading.feed(record):
-                _record(event, recorder)
+                recorder.take(event)
                 yield event
             if reading.is_complete:
                 break
@@ -209,20 +209,3 @@ def _take_counts(counts: Counts, recorder: Recorder) -> None:
         counts = replace(counts, timed_tokens=max(recorder.tokens - 1, 0))  # our clock starts at the first
     recorder.counts = counts
     recorder.estimated = recorder.tokens > 0 and counts.completion_tokens is None
-
-
-def _record(event: Event, recorder: Recorder) -> None:
-    match event:
-        case TextDelta(text, tokens):
-            _begin(recorder)
-            recorder.add(text, tokens)
-            recorder.end()
-        case ReasoningDelta(text, tokens):
-            _begin(recorder)
-            recorder.think(text, tokens)
-            recorder.end()
-
-
-def _begin(recorder: Recorder) -> None:
-    if not recorder.tokens:
-        recorder.read()
