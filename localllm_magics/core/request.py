@@ -69,11 +69,10 @@ class Sampling:
                 continue
             number = _to_number(value, kind)
             if number is None or not low <= number <= high:
-                option = "--" + name.replace("_", "-")
-                raise BadOption(f"{option} must be {words}, not {value!r}.", f"Try {option} {_EXAMPLES[name]}.")
+                raise _bad_value(name, words, value)
             object.__setattr__(self, name, number)
         if not all(_is_text(text) for text in self.stop):
-            raise BadOption("--stop must be a text that is not empty.", 'Try --stop "END".')
+            raise BadOption("--stop must be a text that is not empty.", f"Try --stop {EXAMPLES['stop']}.")
 
     def or_else(self, defaults: "Sampling") -> "Sampling":
         """These values, with those that are None, and stop texts where there are none, taken from DEFAULTS."""
@@ -94,6 +93,11 @@ def _to_number(value: object, kind: type[int] | type[float]) -> int | float | No
     return float(value) if kind is float and isinstance(value, numbers.Real) else None
 
 
+def _bad_value(name: str, words: str, value: object) -> BadOption:
+    option = "--" + name.replace("_", "-")
+    return BadOption(f"{option} must be {words}, not {value!r}.", f"Try {option} {EXAMPLES[name]}.")
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
@@ -110,7 +114,7 @@ _RANGES: Mapping[str, tuple[type[int] | type[float], float, float, str]] = {
     "seed": (int, 0, MAX_SEED, f"a whole number from 0 to {MAX_SEED}"),
     "max_tokens": (int, 1, _INFINITY, "a whole number, 1 or more"),
 }
-_EXAMPLES = {
+EXAMPLES: Mapping[str, str] = {
     "temperature": "0.8",
     "top_k": "40",
     "top_p": "0.95",
@@ -118,7 +122,12 @@ _EXAMPLES = {
     "repeat_penalty": "1.1",
     "seed": "1",
     "max_tokens": "64",
+    "stop": '"END"',
+    "ctx": "4096",
+    "gpu_layers": "auto",
+    "threads": "4",
 }
+"""A value that works for each option, as it is typed."""
 LLAMA_CPP_SAMPLING = Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0)
 """llama.cpp's own defaults (common/common.h, common_params_sampling)."""
 
@@ -141,19 +150,18 @@ class LoadOptions:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        self._check("ctx", 1, 2**31 - 1, "1 or more", "4096")
-        self._check("threads", 1, 512, "from 1 to 512", "4")
+        self._check("ctx", 1, 2**31 - 1, "1 or more")
+        self._check("threads", 1, 512, "from 1 to 512")
         if self.gpu_layers not in ("auto", "all"):
-            self._check("gpu_layers", 0, 2**31 - 1, "0 or more, auto or all", "auto")
+            self._check("gpu_layers", 0, 2**31 - 1, "0 or more, auto or all")
 
-    def _check(self, name: str, low: int, high: int, words: str, example: str) -> None:
+    def _check(self, name: str, low: int, high: int, words: str) -> None:
         value = getattr(self, name)
         if value is None:
             return
         number = _to_number(value, int)
         if number is None or not low <= number <= high:
-            option = "--" + name.replace("_", "-")
-            raise BadOption(f"{option} must be {words}, not {value!r}.", f"Try {option} {example}.")
+            raise _bad_value(name, words, value)
         object.__setattr__(self, name, number)
 
     def or_else(self, defaults: "LoadOptions") -> "LoadOptions":
