@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -20,3 +21,11 @@ def _nothing_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for name in ("LOCALLLM_API_KEY", "LLAMA_API_KEY", "VLLM_API_KEY", "OPENAI_API_KEY"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_raise() -> Iterator[None]:
+    """A process that was started in the background ignores interrupts, and so do those that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

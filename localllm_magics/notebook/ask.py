@@ -118,7 +118,7 @@ class Asker:
                 return None
             self._follow(card, stream, model[0])
         except KeyboardInterrupt as exc:
-            self._session.stop(question.request.id)
+            self._abandon(question.request.id)
             self._keep(card.completion or card.interrupt(), question)
             raise shortened(exc, "stopped. The text so far is in _llm.") from None
         except LocalLLMError as exc:
@@ -127,7 +127,7 @@ class Asker:
             error = _unforeseen(exc)
             return self._failed(card.fail(error), error, question)
         except BaseException:  # SystemExit and its like are the user's, but the card must not wait for ever
-            self._session.stop(question.request.id)
+            self._abandon(question.request.id)
             self._keep(card.completion or card.interrupt(), question)
             raise
         return self._ended(card, stream, question)
@@ -155,6 +155,12 @@ class Asker:
             request = replace(request, notices=(f"Reloaded with {changed_options(question.load)}.",))
         with uninterrupted():  # a stream that nobody holds would run on
             return model[0].start(request)
+
+    def _abandon(self, id_: str) -> None:
+        """Stop the generation that an interrupt came between us and, and wait until its model is free."""
+        for stream in self._session.running:
+            if stream.request.id == id_:
+                stream.close()
 
     def _follow(self, card: Card, stream: Stream, model: Model) -> None:
         with stream:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from localllm_magics.core.errors import BadOption
@@ -168,3 +169,35 @@ def test_each_request_has_an_id_of_its_own() -> None:
 def test_a_raw_text_has_no_company() -> None:
     with pytest.raises(BadOption, match="--raw continues one text"):
         Request(messages=to_messages("Once", system="Be brief."), raw=True)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "system", "message"),
+    [
+        pytest.param(None, None, "The prompt is None, not a string or a list of messages.", id="none"),
+        pytest.param(5, None, "The prompt is a value of type int, not a string or a list of messages.", id="number"),
+        pytest.param({}, None, "The prompt is a value of type dict, not a string or a list of messages.", id="dict"),
+        pytest.param("Why?", 5, "The system prompt is a value of type int, not a string.", id="system"),
+    ],
+)
+def test_a_prompt_of_another_type_is_refused(prompt: Any, system: Any, message: str) -> None:  # noqa: ANN401
+    with pytest.raises(BadOption) as caught:
+        to_messages(prompt, system)
+
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [("int64", "max_tokens", 5), ("uint8", "seed", 5), ("float32", "temperature", 0.5), ("int32", "temperature", 1)],
+)
+def test_numbers_of_numpy_are_numbers(kind: str, name: str, value: float) -> None:
+    taken = getattr(Sampling(**{name: getattr(np, kind)(value)}), name)
+
+    assert (taken, type(taken)) == (value, type(value))
+
+
+def test_numbers_of_numpy_are_load_options() -> None:
+    taken = options(ctx=np.int64(512), gpu_layers=np.int32(3))
+
+    assert (taken, type(taken.ctx)) == (LoadOptions(ctx=512, gpu_layers=3), int)
