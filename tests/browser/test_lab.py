@@ -58,7 +58,7 @@ def test_stop_button_keeps_the_text_and_the_next_cell_answers(url: str, folder: 
     write(
         folder / "stop.ipynb",
         "%load_ext localllm_magics",
-        "%%llm endless.gguf --ctx 8192 --seed 1\nTell me a story.",
+        "%%llm endless.gguf --ctx 32768 --seed 1\nTell me a story.",
         "%%llm demo -t 0\nWhat is a token?",
     )
 

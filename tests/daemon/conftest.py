@@ -42,8 +42,11 @@ def demo_gguf() -> Path:
 
 @pytest.fixture(scope="session")
 def llama_server() -> Iterator[LlamaServer]:
-    """A real llama-server with two slots of 1,024 tokens each, for tests that leave it as it is."""
-    with LlamaServer(DEMO, "-c", "2048", "-np", "2", "-t", "1") as server:
+    """A real llama-server with two slots of 1,024 tokens each, for tests that leave it as it is.
+
+    An answer may be longer than a slot, so that only its end ends it.
+    """
+    with LlamaServer(DEMO, "-c", "2048", "-np", "2", "--context-shift") as server:
         yield server
 
 

@@ -46,7 +46,8 @@ class LlamaServer(ServerProcess):
     def command(self) -> list[str]:
         model = ["--models-dir" if self._model.is_dir() else "-m", str(self._model)]
         address = ["--host", "127.0.0.1", "--port", str(self.port)]
-        return [str(self._program), *model, *address, "--metrics", "--offline", *self._arguments]
+        # One thread, unless a test wants more: threads that spin starve each other where cores are few.
+        return [str(self._program), *model, *address, "--metrics", "--offline", "-t", "1", *self._arguments]
 
     def is_ready(self) -> bool:
         return fetch(self.port, "GET", "/health").status == 200

@@ -96,7 +96,7 @@ def test_an_answer_that_never_comes_is_given_up_with_the_client(fault_server: Ma
     server = fault_server({"/a": [Hold()]})
 
     with pytest.raises(httpx.ReadTimeout):
-        httpx.get(f"{server.address}/a", timeout=0.1, trust_env=False)
+        httpx.get(f"{server.address}/a", timeout=httpx.Timeout(60, read=0.1), trust_env=False)
     assert server.client_left.wait(60)
 
 

@@ -10,7 +10,7 @@ from localllm_magics.core.events import Failed, TextDelta
 from localllm_magics.core.request import Request, Sampling, to_messages
 from localllm_magics.model import Model
 from tests.daemon.llama_server import LlamaCppServer
-from tests.engines.openai.asking import completion_of, error_of, model_at
+from tests.engines.openai.asking import ENDLESS, completion_of, error_of, model_at
 
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
 
@@ -18,13 +18,18 @@ SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "require
 @pytest.fixture(scope="module")
 def server() -> Iterator[LlamaCppServer]:
     demo = Path(__file__).parents[2] / "localllm_magics" / "demo" / "demo.gguf"
-    with LlamaCppServer(demo, "--n_ctx", "1024") as server:
+    with LlamaCppServer(demo, "--n_ctx", "8192") as server:
         yield server
 
 
 @pytest.fixture
 def model(server: LlamaCppServer) -> Model:
     return model_at(server.address)
+
+
+def endless() -> Request:
+    """A request whose answer does not end by itself soon."""
+    return Request(messages=to_messages("Go on."), sampling=Sampling(temperature=1.5, seed=1), schema=ENDLESS)
 
 
 def test_an_answer_is_counted_by_its_pieces(model: Model) -> None:
@@ -37,18 +42,15 @@ def test_an_answer_is_counted_by_its_pieces(model: Model) -> None:
 
 
 def test_a_prompt_that_is_too_long_is_told_although_the_server_says_nothing(model: Model) -> None:
-    error = error_of(model, "word " * 2000)
+    error = error_of(model, "word " * 10_000)
 
     assert isinstance(error, PromptTooLong)
-    assert "maximum context length is 1024 tokens" in error.message
+    assert "maximum context length is 8192 tokens" in error.message
     assert error.hint == "Shorten it, or raise the context with llama_cpp.server --n_ctx."
 
 
 def test_an_answer_that_another_question_kills_is_told(server: LlamaCppServer, model: Model) -> None:
-    schema = {"type": "string", "minLength": 2000}
-    endless = Request(messages=to_messages("Go on."), sampling=Sampling(temperature=1.5, seed=1), schema=schema)
-
-    with model.start(endless) as stream:
+    with model.start(endless()) as stream:
         next(event for event in stream if isinstance(event, TextDelta))
         second = completion_of(model_at(server.address), max_tokens=2)
         *_, last = stream
@@ -62,7 +64,7 @@ def test_an_answer_that_another_question_kills_is_told(server: LlamaCppServer, m
 
 
 def test_a_stopped_answer_makes_room_for_the_next(model: Model) -> None:
-    with model.stream("Tell me a story.", max_tokens=900, temperature=1.5) as stream:
+    with model.start(endless()) as stream:
         next(event for event in stream if isinstance(event, TextDelta))
         stream.stop()
         first = stream.completion()

@@ -7,7 +7,7 @@ import pytest
 from tests.daemon.llama_server import LlamaCppServer, LlamaServer
 from tests.daemon.server_process import ServerDied, free_port
 
-ENDLESS = {"prompt": "The fox", "stream": True, "n_predict": 900, "ignore_eos": True, "temperature": 1.5}
+ENDLESS = {"prompt": "The fox", "stream": True, "n_predict": -1, "ignore_eos": True, "temperature": 1.5}
 SHORT = {"model": "demo", "messages": [{"role": "user", "content": "What is a token?"}], "max_tokens": 3}
 
 
@@ -33,7 +33,7 @@ def test_a_server_is_busy_until_its_client_leaves(llama_server: LlamaServer, htt
 
 
 def test_a_killed_server_comes_back_at_the_same_address(demo_gguf: Path, http: httpx.Client) -> None:
-    with LlamaServer(demo_gguf, "-c", "256", "-np", "1") as server:
+    with LlamaServer(demo_gguf, "-c", "256", "-np", "1", "--context-shift") as server:
         address = server.address
         with http.stream("POST", f"{address}/completion", json=ENDLESS) as response:
             pieces = response.iter_raw()

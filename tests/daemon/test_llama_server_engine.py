@@ -12,12 +12,11 @@ from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, R
 from localllm_magics.core.request import LoadOptions, Message, Request, Sampling, to_messages
 from localllm_magics.model import Model
 from tests.daemon.llama_server import LlamaServer
-from tests.engines.openai.asking import completion_of, error_of, events_of, model_at
+from tests.engines.openai.asking import ENDLESS, completion_of, error_of, events_of, model_at
 
 QUESTION = "What is a token?"
 LONG = " ".join(f"The cat number {number} sleeps." for number in range(70))
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
-ENDLESS = Sampling(temperature=1.5, seed=1)
 KEY = "a-very-secret-key"
 
 
@@ -26,10 +25,9 @@ def model(llama_server: LlamaServer) -> Model:
     return model_at(llama_server.address)
 
 
-def endless(model: Model) -> Request:
-    """A request whose answer does not end by itself soon: its grammar wants a long text."""
-    schema = {"type": "string", "minLength": 2000}
-    return Request(messages=to_messages("Go on."), sampling=ENDLESS, schema=schema)
+def endless() -> Request:
+    """A request whose answer does not end by itself."""
+    return Request(messages=to_messages("Go on."), sampling=Sampling(temperature=1.5, seed=1), schema=ENDLESS)
 
 
 def test_an_answer_has_the_text_and_the_counts_of_the_server(model: Model) -> None:
@@ -87,7 +85,7 @@ def test_a_prompt_from_the_cache_is_told(model: Model) -> None:
 
 
 def test_a_stop_in_the_answer_keeps_the_text_and_frees_the_slot(model: Model, llama_server: LlamaServer) -> None:
-    with model.start(endless(model)) as stream:
+    with model.start(endless()) as stream:
         for event in stream:
             if isinstance(event, TextDelta):
                 stream.stop()
@@ -99,7 +97,7 @@ def test_a_stop_in_the_answer_keeps_the_text_and_frees_the_slot(model: Model, ll
 
 
 def test_a_stop_while_the_prompt_is_read_frees_the_slot(demo_gguf: Path) -> None:
-    with LlamaServer(demo_gguf, "-c", "1024", "-np", "1", "-b", "8", "-ub", "8", "-t", "1") as server:
+    with LlamaServer(demo_gguf, "-c", "1024", "-np", "1", "-b", "8", "-ub", "8") as server:
         model = model_at(server.address)
         with model.stream(LONG, max_tokens=500) as stream:
             for event in stream:
@@ -236,9 +234,9 @@ def test_a_server_that_came_back_between_two_questions_answers(demo_gguf: Path) 
 
 
 def test_a_server_that_dies_in_its_answer_leaves_the_text(demo_gguf: Path) -> None:
-    with LlamaServer(demo_gguf, "-c", "1024", "-np", "1") as server:
+    with LlamaServer(demo_gguf, "-c", "1024", "-np", "1", "--context-shift") as server:
         model = model_at(server.address)
-        with model.start(endless(model)) as stream:
+        with model.start(endless()) as stream:
             events = iter(stream)
             next(event for event in events if isinstance(event, TextDelta))
             server.kill()
@@ -250,7 +248,7 @@ def test_a_server_that_dies_in_its_answer_leaves_the_text(demo_gguf: Path) -> No
 
 
 def test_unloading_stops_an_answer_and_leaves_the_server(model: Model, llama_server: LlamaServer) -> None:
-    with model.start(endless(model)) as stream:
+    with model.start(endless()) as stream:
         next(event for event in stream if isinstance(event, TextDelta))
         model.unload()
         completion = stream.completion()

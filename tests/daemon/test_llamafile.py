@@ -17,9 +17,9 @@ from localllm_magics.model import Model
 from tests.daemon.llama_server import llama_server_program
 from tests.daemon.llamafile_stand_in import make_llamafile
 from tests.daemon.waiting import wait_until
-from tests.engines.openai.asking import completion_of, error_of, events_of
+from tests.engines.openai.asking import ENDLESS, completion_of, error_of, events_of
 
-ARGS = "-m\n/zip/model.gguf\n-c\n512\n-np\n1\n...\n"
+ARGS = "-m\n/zip/model.gguf\n-c\n1024\n-np\n1\n-t\n1\n--context-shift\n...\n"
 Open = Callable[..., Model]
 
 
@@ -69,7 +69,7 @@ def test_it_is_started_for_the_first_question(llamafile: Path, opened: Open) -> 
     completion = last.completion
     assert (completion.stats.completion_tokens, completion.stats.estimated) == (4, False)
     assert completion.stats.load_seconds > 0
-    assert (completion.model.engine, completion.model.context) == ("llamafile", 512)
+    assert (completion.model.engine, completion.model.context) == ("llamafile", 1024)
 
 
 def test_load_options_become_arguments(llamafile: Path, opened: Open) -> None:
@@ -144,7 +144,7 @@ def test_dying_in_an_answer_leaves_the_text(llamafile: Path, opened: Open) -> No
     model = opened(llamafile)
     model.load()
     (server,) = servers()
-    with model.stream("Tell me a story.", schema={"type": "string", "minLength": 1000}, temperature=1.5) as stream:
+    with model.stream("Tell me a story.", schema=ENDLESS, temperature=1.5, seed=1) as stream:
         next(event for event in stream if isinstance(event, TextDelta))
         server.kill()
         *_, last = stream

@@ -16,6 +16,7 @@ from localllm_magics.core.errors import (
 from localllm_magics.core.events import Done, Failed, Loading, TextDelta
 from localllm_magics.core.request import GpuLayers, LoadOptions, Request, to_messages
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.daemon import answer
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
 from tests.daemon.ollama_stand_in import OllamaStandIn
@@ -78,7 +79,10 @@ def test_a_schema_is_followed(model: Model) -> None:
     assert text.replace(" ", "").replace("\n", "") in ('{"a":true}', '{"a":false}')
 
 
-def test_loading_is_told_until_the_model_is_there(model: Model, stand_in: OllamaStandIn) -> None:
+def test_loading_is_told_until_the_model_is_there(
+    model: Model, stand_in: OllamaStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "_FIRST_LOOK", 0.0)
     stand_in.load_seconds = 1.0
 
     with model.stream("Why?", max_tokens=2) as stream:
@@ -138,6 +142,7 @@ def test_a_look_finds_what_has_changed(model: Model, stand_in: OllamaStandIn) ->
     model.engine.look()
     between = model.engine.used.device
     other.unload()
+    wait_until(lambda: not _is_loaded(stand_in), "unloaded")
     model.engine.look()
 
     assert (before, between, model.engine.used.device) == (None, "CPU", None)

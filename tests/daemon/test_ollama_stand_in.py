@@ -17,6 +17,7 @@ from tests.daemon.waiting import wait_until
 TOKEN = [{"role": "user", "content": "What is a token?"}]
 GREEDY = {"temperature": 0, "seed": 1}
 QUESTION = {"model": "demo", "messages": TOKEN}
+IMPATIENT = httpx.Timeout(60, read=0.1)
 MANY_WORDS = [{"role": "user", "content": "word " * 3000}]
 # They list models that the stand-in does not have.
 OTHER = {("fill-window", "/api/ps"), ("num-ctx", "/api/ps"), ("num-gpu", "/api/ps")}
@@ -163,7 +164,7 @@ def test_a_second_request_waits_for_the_first(http: httpx.Client, stand_in: Olla
         pieces = response.iter_lines()  # kept, since dropping it closes the connection
         next(pieces)
         with pytest.raises(httpx.ReadTimeout):
-            http.post("/api/chat", json=QUESTION | {"options": {"num_predict": 1}}, timeout=0.2)
+            http.post("/api/chat", json=QUESTION | {"options": {"num_predict": 1}}, timeout=IMPATIENT)
 
     assert stand_in.client_left.wait(60)
 
@@ -172,7 +173,7 @@ def test_leaving_a_cold_load_loads_nothing(http: httpx.Client, stand_in: OllamaS
     stand_in.load_seconds = 60
 
     with pytest.raises(httpx.ReadTimeout):
-        http.post("/api/chat", json=QUESTION, timeout=0.1)
+        http.post("/api/chat", json=QUESTION, timeout=IMPATIENT)
 
     assert stand_in.client_left.wait(60)
     assert http.get("/api/ps").json() == {"models": []}

@@ -17,6 +17,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.testing import ScriptedEngine
 from tests.core.test_completion import DONE
+from tests.daemon.waiting import wait_until
 
 REQUEST = Request(messages=to_messages("Why?"), id="7", notices=("Mind the step.",))
 
@@ -307,12 +308,20 @@ def test_next_gives_one_event_after_another() -> None:
 
 def test_an_interrupt_while_waiting_stops_the_generation() -> None:
     stream = Stream(ScriptedEngine("So it is.", hangs_after=1), REQUEST)
+    has_text = threading.Event()
+    watcher = threading.get_ident()
+
+    def interrupt() -> None:
+        has_text.wait()
+        wait_until(lambda: sys._current_frames()[watcher].f_code.co_name == "wait", "waiting")  # noqa: SLF001
+        signal.raise_signal(signal.SIGINT)
 
     def watch() -> None:
         for event in stream:
             if isinstance(event, TextDelta):
-                threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+                has_text.set()
 
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         watch()
     assert stream.completion().finish_reason == "stopped"

@@ -92,7 +92,8 @@ def test_what_does_not_run_comes_with_how_to_start_it(monkeypatch: pytest.Monkey
     port = free_port()
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:11434")
 
-    rows = rows_of(DaemonSettings(addresses=(f"http://127.0.0.1:{port}",)))
+    settings = DaemonSettings(addresses=(f"http://127.0.0.1:{port}",))
+    rows = found_in_time(lambda: rows_of(settings), f"Nothing listens at http://127.0.0.1:{port}.")
 
     problem, mend = rows[f"server at 127.0.0.1:{port}"]
     assert problem == f"Nothing listens at http://127.0.0.1:{port}."

@@ -8,8 +8,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.errors import BadOption, DaemonNotReachable, LocalLLMError, ModelNotInDaemon, StreamBroken
 from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.notebook import surface
 from localllm_magics.notebook.pull import pull_model
-from tests.daemon.faults import Close, Drip, FaultServer, Send, Steps
+from tests.daemon.faults import Close, FaultServer, Send, Steps
 from tests.daemon.http_bytes import LAST_CHUNK, chunk, chunked_head
 from tests.daemon.ollama_stand_in import OllamaStandIn
 from tests.daemon.server_process import free_port
@@ -17,8 +18,6 @@ from tests.daemon.server_process import free_port
 Displays = list[dict[str, object]]
 Faulty = Callable[[Mapping[str, Steps]], FaultServer]
 HEAD = Send(chunked_head("application/x-ndjson"))
-A_MOMENT = Drip(chunk(b"\n"), 0.06)
-"""Longer than the display waits between two updates."""
 
 
 def told(**record: object) -> Send:
@@ -41,16 +40,17 @@ def test_the_model_is_there_afterwards(
     assert reference in [info.reference for info in found]
 
 
-def test_one_line_shows_how_far_it_is(bare_shell: InteractiveShell, displays: Displays, faulty: Faulty) -> None:
+def test_one_line_shows_how_far_it_is(
+    bare_shell: InteractiveShell, displays: Displays, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surface, "_LINE_SECONDS", 0.0)
     first = {"status": "pulling a1", "digest": "sha256:a1", "total": 3_000_000}
     server = faulty(
         {
             "/api/pull": [
                 HEAD,
                 told(status="pulling manifest"),
-                A_MOMENT,
                 told(**first, completed=1_500_000),
-                A_MOMENT,
                 told(status="success"),
                 Send(LAST_CHUNK),
             ]

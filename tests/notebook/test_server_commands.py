@@ -70,7 +70,7 @@ def test_a_server_that_does_not_run_is_told_below_the_models(shell: InteractiveS
     address = f"http://127.0.0.1:{free_port()}"
     config.daemons = [address]
 
-    assert f"Nothing listens at {address}." in str(shell.run_line_magic("llm", "models"))
+    assert found_in_time(lambda: str(shell.run_line_magic("llm", "models")), f"Nothing listens at {address}.")
 
 
 def test_status_tells_where_ollama_has_a_model_and_how_long(
@@ -96,6 +96,7 @@ def test_status_tells_when_ollama_has_let_a_model_go(shell: InteractiveShell, st
     reference = f"ollama:demo@{stand_in.address}"
     ask(shell, reference)
     fetch(stand_in.port, "POST", "/api/generate", {"model": "demo", "keep_alive": 0})
+    wait_until(lambda: loaded(stand_in) == [], "unloaded")
 
     (told,) = command(shell, "status").notes
 
@@ -120,9 +121,10 @@ def test_load_brings_a_model_into_ollamas_memory_and_unload_out_of_it(
     shown = command(shell, f"load {reference} --ctx 512")
     there = loaded(stand_in)
     shell.run_line_magic("llm", f"unload {reference}")
+    wait_until(lambda: loaded(stand_in) == [], "unloaded")
 
     assert shown.rows[0][4] == "512"
-    assert (there, loaded(stand_in)) == (["demo:latest"], [])
+    assert there == ["demo:latest"]
     assert capsys.readouterr().out == f"Unloaded {reference}.\n"
 
 

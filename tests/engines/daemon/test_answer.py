@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
 import pytest
@@ -26,6 +26,7 @@ from localllm_magics.engines.wire.ndjson import Malformed, Record
 from tests.daemon.conftest import MakeFaultServer
 from tests.daemon.faults import Hold, Send, Wait
 from tests.daemon.http_bytes import chunk, chunked_head, http_response
+from tests.daemon.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -105,6 +106,28 @@ def test_who_waits_is_told_what_takes_so_long(
     assert waiting(server.address, looks, release) == events
 
 
+class SetInTime(Stop):
+    """Is not set at the first look, and is at the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._looks = iter([False])
+
+    def is_set(self) -> bool:
+        return next(self._looks, True)
+
+
+@pytest.mark.usefixtures("_without_patience")
+def test_at_first_nobody_asks_what_takes_so_long(
+    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer, "_FIRST_LOOK", PATIENCE)
+    server = fault_server({"/a": [Hold()]})
+
+    with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange, pytest.raises(Cut):
+        list(wait_for_head(exchange, SetInTime(), lambda: pytest.fail("it was asked")))
+
+
 @pytest.mark.usefixtures("_without_patience")
 def test_a_server_that_answers_nothing_any_more_is_given_up(
     fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
@@ -140,7 +163,7 @@ def test_a_head_promises_an_answer_or_tells_why_not(
     asked = Asked(address=address, model="m", to_get_model="", redact=lambda text: text.replace("key", "…"))
 
     with Exchange(Connection(address), "GET", "/a") as exchange:
-        assert exchange.wait(10)
+        assert exchange.wait(PATIENCE)
         with pytest.raises(DaemonError, match=words) if words else nullcontext():
             require_answer(exchange, asked)
 
@@ -153,7 +176,7 @@ def test_after_the_end_of_an_answer_little_is_waited_for(
     reading, taken = Understood(), recorder()
 
     with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange:
-        assert exchange.wait(10)
+        assert exchange.wait(PATIENCE)
         with ending_soon(exchange, reading) as chunks:
             events = list(read_answer(ndjson_records(chunks), reading, taken, "It"))
 
@@ -197,39 +220,41 @@ def test_tokens_that_the_server_does_not_count_are_estimated() -> None:
 @pytest.mark.parametrize(
     "after",
     [
-        pytest.param(broken({"text": "a", "reason": 1}), id="a broken connection"),
-        pytest.param(broken({"text": "a", "reason": 1}, error=Cut()), id="a connection that we broke"),
-        pytest.param(iter([{"text": "a", "reason": 1}, Malformed("cut off", "x")]), id="half a record"),
+        pytest.param(lambda: broken({"text": "a", "reason": 1}), id="a broken connection"),
+        pytest.param(lambda: broken({"text": "a", "reason": 1}, error=Cut()), id="a connection that we broke"),
+        pytest.param(lambda: iter([{"text": "a", "reason": 1}, Malformed("cut off", "x")]), id="half a record"),
     ],
 )
-def test_what_breaks_after_the_end_does_not_matter(after: Iterator[Record | Malformed]) -> None:
+def test_what_breaks_after_the_end_does_not_matter(after: Callable[[], Iterator[Record | Malformed]]) -> None:
     taken = recorder()
 
-    assert list(read_answer(after, Understood(), taken, "It")) == [TextDelta("a")]
+    assert list(read_answer(after(), Understood(), taken, "It")) == [TextDelta("a")]
 
 
 @pytest.mark.parametrize(
     ("records", "words"),
     [
-        pytest.param(iter([{"text": "a"}]), "It ended its answer too early.", id="no end"),
-        pytest.param(broken({"text": "a"}), "The line went dead.", id="a broken connection"),
-        pytest.param(iter([{"text": "a"}, {"error": 1}]), "It broke.", id="an error"),
-        pytest.param(iter([{"text": "a", "reason": 1}, {"error": 1}]), "It broke.", id="an error after the end"),
+        pytest.param(lambda: iter([{"text": "a"}]), "It ended its answer too early.", id="no end"),
+        pytest.param(lambda: broken({"text": "a"}), "The line went dead.", id="a broken connection"),
+        pytest.param(lambda: iter([{"text": "a"}, {"error": 1}]), "It broke.", id="an error"),
         pytest.param(
-            iter([{"text": "a"}, Malformed("no JSON", "x key y")]),
+            lambda: iter([{"text": "a", "reason": 1}, {"error": 1}]), "It broke.", id="an error after the end"
+        ),
+        pytest.param(
+            lambda: iter([{"text": "a"}, Malformed("no JSON", "x key y")]),
             "It sent what cannot be read: no JSON: 'x … y'",
             id="half a record",
         ),
     ],
 )
 def test_what_breaks_before_the_end_is_raised_with_the_text_kept(
-    records: Iterator[Record | Malformed], words: str
+    records: Callable[[], Iterator[Record | Malformed]], words: str
 ) -> None:
     taken = recorder()
 
     events = list(
         ending_well(
-            read_answer(records, Understood(), taken, "It", lambda text: text.replace("key", "…")), taken, Stop()
+            read_answer(records(), Understood(), taken, "It", lambda text: text.replace("key", "…")), taken, Stop()
         )
     )
 

@@ -1,10 +1,12 @@
 import gzip
 import json
+import math
 import socket
 import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -211,22 +213,28 @@ def test_a_silent_server_is_given_up(fault_server: MakeFaultServer) -> None:
     assert failure(to(server), seconds=0.1).message == f"{server.address} takes connections but does not answer."
 
 
-def test_a_server_that_drips_its_head_is_given_up(
-    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+@pytest.fixture
+def _time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at the clock a second time has waited too long."""
+    clock = iter([0.0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock, math.inf)))
+
+
+@pytest.mark.usefixtures("_time_is_up")
+def test_a_server_that_drips_its_head_is_given_up(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Drip(b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 9999, 0.02)]})
 
-    assert failure(to(server), seconds=0.3).message == f"{server.address} takes connections but does not answer."
+    assert failure(to(server), seconds=PATIENCE).message == f"{server.address} takes connections but does not answer."
 
 
+@pytest.mark.usefixtures("_time_is_up")
 def test_a_server_that_drips_its_answer_is_given_up(
     fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_TICK", PATIENCE)  # the head is waited for without a look at the clock
     server = fault_server({"/a": [Send(TEXT), Drip(chunk(b"x") * 9999, 0.01)]})
 
-    assert failure(to(server), seconds=0.3).message == f"{server.address} answers too slowly."
+    assert failure(to(server), seconds=PATIENCE).message == f"{server.address} answers too slowly."
 
 
 def test_a_dripped_answer_is_taken(fault_server: MakeFaultServer) -> None:

@@ -3,11 +3,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.daemon import connection as module
-from localllm_magics.engines.daemon.connection import Cut, Exchange
+from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
 from tests.daemon.conftest import MakeFaultServer
 from tests.daemon.faults import Flood, Hold, Send, Steps
 from tests.daemon.http_bytes import chunk, chunked_head, head
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 def test_a_stop_ends_a_connecting(monkeypatch: pytest.MonkeyPatch, black_hole: int) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 5.0)
+    monkeypatch.setattr(module, "CONNECT_SECONDS", PATIENCE)
     stop = Stop()
 
     with ThreadPoolExecutor() as pool:
@@ -30,6 +31,48 @@ def test_a_stop_ends_a_connecting(monkeypatch: pytest.MonkeyPatch, black_hole: i
 
     assert isinstance(error, Cut)
     assert own_threads()  # it did not wait for the thread that still connects
+
+
+def test_a_stop_before_the_connection_stands_breaks_it_then(
+    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was_cut, make = threading.Event(), module._transport  # noqa: SLF001 - the order cannot be decided otherwise
+
+    def make_late(connection: Connection, proxy: str | None) -> httpx.HTTPTransport:
+        assert was_cut.wait(PATIENCE)
+        return make(connection, proxy)
+
+    monkeypatch.setattr(module, "_transport", make_late)
+    monkeypatch.setattr(module, "CONNECT_SECONDS", PATIENCE)
+    server = fault_server({"/a": [Hold()]})
+
+    with Exchange(to(server), "GET", "/a") as exchange:
+        exchange.cut()
+        was_cut.set()
+
+        assert exchange.wait(PATIENCE)
+        with pytest.raises(Cut):
+            exchange.read_all()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(TEXT + chunk(b"x"), id="with chunks"),
+        pytest.param(head(200) + b"x", id="that ends with the connection"),
+    ],
+)
+def test_a_stop_ends_a_body_that_has_begun(start: bytes, fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/a": [Send(start), Hold()]})
+
+    with Exchange(to(server), "GET", "/a") as exchange:
+        assert exchange.wait(PATIENCE)
+        chunks = exchange.chunks()
+        assert next(chunks) == b"x"
+        exchange.cut()
+
+        with pytest.raises(Cut):
+            list(chunks)
 
 
 @pytest.mark.parametrize(

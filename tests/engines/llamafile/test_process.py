@@ -391,9 +391,9 @@ def test_nothing_of_the_kernel_is_left_open(tmp_path: Path, log: Path) -> None:
     program = write_program(tmp_path / "x", FOREVER)
     ServerProcess.start(program, [], log).stop()
     me = psutil.Process()
-    before = me.num_fds(), me.num_threads()
+    files, threads = me.num_fds(), me.num_threads()
 
     for _ in range(3):
         ServerProcess.start(program, [], log).stop()
 
-    assert (me.num_fds(), me.num_threads()) == before
+    wait_until(lambda: me.num_fds() <= files and me.num_threads() <= threads)

@@ -16,6 +16,8 @@ from tests.daemon.faults import Close, FaultServer, InTurn, Send, Steps
 from tests.daemon.http_bytes import chunked, chunked_head
 
 CHAT = "/v1/chat/completions"
+ENDLESS: dict[str, Any] = {"type": "array", "items": {"type": "string", "minLength": 100}, "minItems": 1000}
+"""A schema that keeps an answer from ending by itself; with a context that shifts, nothing else ends it either."""
 Script = Mapping[str, Steps | InTurn]
 Serve = Callable[[Script], FaultServer]
 
