@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
-from localllm_magics.core.errors import LoadFailed, LocalLLMError, TruncatedFile
+from localllm_magics.core.errors import LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
+from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.model_info import Kind, ModelInfo, Source
 
 _FILE_TYPES = dict(
@@ -20,6 +22,16 @@ _FILE_TYPES = dict(
 _GUESSED = 1024
 _SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 _EMBEDDING_ARCHITECTURES = {"eurobert", "gemma-embedding", "llama-embed", "t5encoder"}
+_RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "block_count": (1, 512),
+        "embedding_length": (1, 1 << 24),
+        "expert_count": (0, 1 << 16),
+        "attention.layer_norm_epsilon": (0, 1),
+        "attention.layer_norm_rms_epsilon": (0, 1),
+    }
+)
+"""What the numbers of an architecture can be, where they are there; llama.cpp ends the process on some others."""
 _LONGEST_NAME = 100
 _MOST_NAMED = 3
 _AGAIN = "Download what is missing into the same folder, then load the first part."
@@ -53,6 +65,7 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
     architecture = _text(first, "general.architecture")
     if architecture is None:
         raise LoadFailed(f"{path.name} names no architecture, so it is no language model.", "%llm models")
+    _require_possible(first, architecture, path)
     return ModelInfo(
         reference=reference,
         name=_text(first, "general.name") or _stem(path),
@@ -131,6 +144,14 @@ def _text(header: Header, key: str) -> str | None:
 def _number(header: Header, key: str) -> int | None:
     value = header.metadata.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _require_possible(header: Header, architecture: str, path: Path) -> None:
+    for name, (least, most) in _RANGES.items():
+        value = header.metadata.get(f"{architecture}.{name}")
+        # A list has a number for each layer.
+        if isinstance(value, int | float) and not least <= value <= most:
+            raise NotAGGUF(f"{path.name} is damaged: {name} is {value}.", DOWNLOAD_AGAIN)
 
 
 def _has_chat_template(header: Header) -> bool:

@@ -17,7 +17,7 @@ def write_gguf(
     path: Path,
     *,
     architecture: str = "llama",
-    metadata: Mapping[str, str | int | bool | Sequence[str] | Sequence[int]] | None = None,
+    metadata: Mapping[str, str | int | float | bool | Sequence[str] | Sequence[int]] | None = None,
     weights: Mapping[str, npt.NDArray[np.float32]] | None = None,
     quantization: gguf.GGMLQuantizationType = gguf.GGMLQuantizationType.F32,
 ) -> Path:
@@ -34,7 +34,7 @@ def write_gguf(
     return path
 
 
-def add(writer: gguf.GGUFWriter, key: str, value: str | bool | int | Sequence[str] | Sequence[int]) -> None:
+def add(writer: gguf.GGUFWriter, key: str, value: str | bool | float | Sequence[str] | Sequence[int]) -> None:
     """One key, with the type that its value has."""
     if isinstance(value, str):
         writer.add_string(key, value)
@@ -42,6 +42,8 @@ def add(writer: gguf.GGUFWriter, key: str, value: str | bool | int | Sequence[st
         writer.add_bool(key, value)
     elif isinstance(value, int):
         writer.add_uint32(key, value)
+    elif isinstance(value, float):
+        writer.add_float32(key, value)
     else:
         writer.add_array(key, value)
 

@@ -1,5 +1,6 @@
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gguf
@@ -11,7 +12,7 @@ from localllm_magics.core.errors import LoadFailed, LocalLLMError, NotAGGUF, Tru
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, TEMPLATE, raw_gguf, raw_key, raw_string, raw_tensor, write_gguf
 
-Metadata = Mapping[str, str | int | bool]
+Metadata = Mapping[str, str | int | float | bool | Sequence[int]]
 
 
 def inspect(path: Path) -> ModelInfo:
@@ -136,6 +137,43 @@ def test_unknown_tensor_types_give_no_quantization(tmp_path: Path) -> None:
 )
 def test_the_kind_is_told(tmp_path: Path, architecture: str, metadata: Metadata, kind: str) -> None:
     assert described(tmp_path, metadata, architecture).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        pytest.param("block_count", 0, id="no blocks"),
+        pytest.param("block_count", 513, id="too many blocks"),
+        pytest.param("block_count", 2**31, id="far too many blocks"),
+        pytest.param("embedding_length", 0, id="no width"),
+        pytest.param("expert_count", 2**31, id="too many experts"),
+        pytest.param("attention.layer_norm_rms_epsilon", math.nan, id="not a number"),
+        pytest.param("attention.layer_norm_rms_epsilon", math.inf, id="infinite"),
+        pytest.param("attention.layer_norm_epsilon", -1.0, id="negative"),
+    ],
+)
+def test_a_number_that_cannot_be_right_is_damage(tmp_path: Path, key: str, value: float) -> None:
+    path = write_gguf(tmp_path / "x.gguf", metadata={f"llama.{key}": value})
+
+    with pytest.raises(NotAGGUF) as caught:
+        describe_file(path, reference="x", source="folder")
+
+    assert caught.value.message == f"x.gguf is damaged: {key} is {value}."
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param({"mamba.attention.head_count": 0, "mamba.feed_forward_length": 0}, id="no heads"),
+        pytest.param({"mamba.block_count": 512, "mamba.embedding_length": 1}, id="at the limits"),
+        pytest.param({"mamba.attention.layer_norm_rms_epsilon": 0.0}, id="no epsilon"),
+        pytest.param({"mamba.expert_count": [0, 8]}, id="by layer"),
+        pytest.param({"mamba.block_count": "many"}, id="another type"),
+        pytest.param({"llama.block_count": 0}, id="another architecture"),
+    ],
+)
+def test_unusual_numbers_are_no_damage(tmp_path: Path, metadata: Metadata) -> None:
+    assert described(tmp_path, metadata, "mamba").problem is None
 
 
 def test_a_file_without_tensors_is_a_vocabulary(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Stop strings end the reasoning of a model, too, as they do in llama-server.
 from collections.abc import Generator, Iterator
 
 from localllm_magics.core.completion import FinishReason
-from localllm_magics.core.errors import BadOption
+from localllm_magics.core.errors import BadOption, LocalLLMError
 from localllm_magics.core.events import Done, Event, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request
@@ -74,12 +74,19 @@ def _thinking(request: Request, prompt: Prompt) -> Thinking:
 def _decode(
     lib: Library, loaded: Loaded, recorder: Recorder, thinking: Thinking, stop: Stop
 ) -> Generator[Event, None, FinishReason]:
+    with Sampler(lib, recorder.sampling, loaded.vocabulary.size) as sampler:
+        return (yield from _choose(sampler, loaded, recorder, thinking, stop))
+
+
+def _choose(
+    sampler: Sampler, loaded: Loaded, recorder: Recorder, thinking: Thinking, stop: Stop
+) -> Generator[Event, None, FinishReason]:
     decoder = TextDecoder(recorder.sampling.stop)
     context, vocabulary = loaded.context, loaded.vocabulary
     limit = min(recorder.sampling.max_tokens or context.size, context.size - context.past)
     reason: FinishReason | None = None
     fresh = 0  # tokens whose text was not given out yet
-    with Sampler(lib, recorder.sampling, vocabulary.size) as sampler:
+    try:
         while reason is None:
             token = sampler.sample(context.pointer)
             if vocabulary.is_end(token):
@@ -92,11 +99,17 @@ def _decode(
                 yield from _taken(recorder, thinking.feed(TextDelta(text, fresh)))
                 fresh = 0
             reason = _next(loaded, token, stopped=decoder.stopped, limit=limit, stop=stop)
-    text = decoder.close()
-    if text or fresh:
-        yield from _taken(recorder, thinking.feed(TextDelta(text, fresh)))
-    yield from _taken(recorder, thinking.end())
+    except LocalLLMError:
+        yield from _taken(recorder, _held_back(decoder, thinking, fresh))
+        raise
+    yield from _taken(recorder, _held_back(decoder, thinking, fresh))
     return reason
+
+
+def _held_back(decoder: TextDecoder, thinking: Thinking, fresh: int) -> list[TextDelta | ReasoningDelta]:
+    text = decoder.close()
+    deltas = thinking.feed(TextDelta(text, fresh)) if text or fresh else []
+    return [*deltas, *thinking.end()]
 
 
 def _taken(recorder: Recorder, deltas: list[TextDelta | ReasoningDelta]) -> list[TextDelta | ReasoningDelta]:

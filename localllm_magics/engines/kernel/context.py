@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from localllm_magics.core.errors import GenerationFailed, NotEnoughMemory
 from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.placement import smaller_context_hint
 from localllm_magics.engines.kernel.weights import Weights
 
 CHUNK = 256
@@ -48,7 +49,7 @@ class Context:
             self.pointer = api.llama_init_from_model(weights.pointer, params)
             self.log = "".join(said)
         if not self.pointer:
-            raise NotEnoughMemory(f"A context of {size:,} tokens could not be allocated.", f"Try --ctx {size // 2}.")
+            raise NotEnoughMemory(f"A context of {size:,} tokens could not be allocated.", smaller_context_hint(size))
         self.size = int(api.llama_n_ctx(self.pointer))
         # llama.cpp takes no batch larger than the context that was asked for, and dies of one.
         self._chunk = min(CHUNK, int(api.llama_n_batch(self.pointer)))

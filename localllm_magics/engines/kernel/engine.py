@@ -17,7 +17,7 @@ from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.background import in_background
-from localllm_magics.engines.kernel import trial
+from localllm_magics.engines.kernel import file_trial, trial
 from localllm_magics.engines.kernel.answer import answer
 from localllm_magics.engines.kernel.bounded import WorkStopped
 from localllm_magics.engines.kernel.library import library
@@ -182,7 +182,9 @@ class KernelEngine:
 
     def _open(self, part: list[float], stop: Stop) -> None:
         lib = library()
-        repack = trial.survives(lib, trial.trial_command(demo.PATH), trial.default_cache(), stop)
+        cache = trial.default_cache()
+        repack = trial.survives(lib, trial.trial_command(demo.PATH), cache, stop)
+        file_trial.require_survival(lib, self._info, self.options, cache, stop)
         if stop.is_set():
             raise LoadStopped  # before a build without a verdict is used
 

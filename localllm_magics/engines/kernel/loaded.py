@@ -10,6 +10,7 @@ from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, Promp
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Message, Request, Sampling
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.bounded import WorkStopped
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
@@ -25,9 +26,14 @@ from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, GO_NOTICE, ChatTemplate, Rendered
 from localllm_magics.engines.kernel.trial import NOTICE
 from localllm_magics.engines.kernel.vocabulary import Vocabulary
-from localllm_magics.engines.kernel.weights import LoadStopped, Weights
+from localllm_magics.engines.kernel.weights import USUAL_TRAINED_CONTEXT, LoadStopped, Weights
 
 _TICK = 0.05
+_PART = 1 << 16  # signs of a prompt whose tokens are counted at a time
+_NO_TRAINED_CONTEXT = (
+    "The file does not say how many tokens of context the model was trained with, so "
+    f"{USUAL_TRAINED_CONTEXT:,} are taken; --ctx sets another number."
+)
 _loading = threading.Lock()
 
 
@@ -90,6 +96,7 @@ class Loaded:
         """
         request = self._with_system(request)
         rendered = self._render(request, stop)
+        self._refuse_far_too_long(rendered.text, stop)
         if request.raw:
             tokens = self.vocabulary.tokens(rendered.text, add_special=True, parse_special=True)
         else:
@@ -135,6 +142,11 @@ class Loaded:
             f"The context of {options.ctx:,} tokens is larger than the trained one of {trained:,}."
             if options.ctx and options.ctx > trained
             else None,
+            None if self.weights.says_trained_context else _NO_TRAINED_CONTEXT,
+            # llama.cpp rounds up; where that changes little, it need not be told.
+            f"The context has {self.context.size:,} tokens, the fewest there can be, and not {options.ctx:,}."
+            if options.ctx and self.context.size > 2 * options.ctx
+            else None,
         ]
         return tuple(notice for notice in notices if notice)
 
@@ -165,15 +177,28 @@ class Loaded:
             )
         return self._template
 
-    def _check_length(self, tokens: int) -> None:
+    def _refuse_far_too_long(self, text: str, stop: Stop) -> None:
+        """Refuse TEXT before all of it is read, which takes many seconds where it is long and cannot be stopped."""
+        if len(text) <= _PART:
+            return
+        tokens = 0
+        for end in range(_PART, len(text) + _PART, _PART):
+            if stop.is_set():
+                raise WorkStopped
+            # A cut changes no more than the words around it.
+            tokens += len(self.vocabulary.tokens(text[end - _PART : end], add_special=False, parse_special=True))
+            if tokens > 2 * self.context.size:
+                self._check_length(max(tokens, tokens * len(text) // end), about="about ")
+
+    def _check_length(self, tokens: int, about: str = "") -> None:
         size, trained = self.context.size, self.weights.trained_context
         if tokens < size:
             return
         over = tokens - size + 1
         wider = f"Try --ctx {min(trained, tokens + 512)}, or s" if trained > tokens else "S"
         raise PromptTooLong(
-            f"The prompt has {tokens:,} tokens, and the context of {self._info.name} holds {size:,}.",
-            f"{wider}horten the prompt by at least {over:,} tokens.",
+            f"The prompt has {about}{tokens:,} tokens, and the context of {self._info.name} holds {size:,}.",
+            f"{wider}horten the prompt by {about or 'at least '}{over:,} tokens.",
         )
 
 

@@ -57,6 +57,13 @@ def context_size(
     )
 
 
+def smaller_context_hint(size: int) -> str:
+    """What to type where a context of SIZE tokens could not be allocated."""
+    if size <= SMALLEST_DEFAULT_CONTEXT:
+        return "Choose a smaller model: %llm models"
+    return f"Try --ctx {size // 2}."
+
+
 def gpu_layers(asked: GpuLayers | None, layers: int, size_bytes: int, devices: list[Device]) -> int:
     """Layers to put on GPUs; the output layer counts as one more, as in llama.cpp."""
     everything = layers + 1

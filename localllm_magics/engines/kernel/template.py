@@ -1,8 +1,10 @@
 """Chat templates: Jinja from the model file, and therefore untrusted."""
 
 import datetime as dt
+import functools
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -44,6 +46,11 @@ _RAISED = (
 )
 _HINT = "Use --raw for plain text completion, or another file of the model."
 _LARGEST_RESULT = 1_000_000
+_PADDING = {"center", "expandtabs", "ljust", "rjust", "zfill"}
+_FORMATS = {"format", "format_map"}
+_PADDING_FILTERS = ("batch", "center", "format", "indent")
+# A width of seven digits, or one that is given apart, in what `%` or `format` fills in.
+_WIDE = re.compile(r"%(\(\w*\))?[-+ #0]*(\d*\.)?(\d{7}|\*)|\{[^{}]*:[^{}]*\d{7}")
 NO_SYSTEM_NOTICE = "This model's template has no system prompt, so it was put before the first message."
 
 
@@ -127,11 +134,13 @@ class _GenerationTag(Extension):
 class _Environment(ImmutableSandboxedEnvironment):
     """The functions and filters that templates in the field rely on, as transformers gives them."""
 
-    # Each is one step of Python, which nobody can end, and may take hours.
-    intercepted_binops = frozenset({"*", "**"})
+    # Each is one step of Python, which nobody can end, and may take hours; so are the calls and filters that pad.
+    intercepted_binops = frozenset({"*", "**", "%"})
 
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
+        for name in _PADDING_FILTERS:
+            self.filters[name] = _bounded(self.filters[name])
         self.filters["tojson"] = _to_json
         self.globals["raise_exception"] = _raise
         self.globals["strftime_now"] = _now
@@ -140,7 +149,40 @@ class _Environment(ImmutableSandboxedEnvironment):
         """The result, unless it would be too large."""
         if _size_of(operator, left, right) > _LARGEST_RESULT:
             raise SecurityError(f"the result of {operator} is too large")
+        if operator == "%":
+            _refuse_wide(pattern=left)
         return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Context, function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
+        """The result, unless FUNCTION is a text's and would make it too large."""
+        method = getattr(function, "__wrapped__", function)  # the sandbox wraps `format`
+        text = getattr(method, "__self__", None)
+        if isinstance(text, str):
+            name = method.__name__
+            _refuse_wide(*(args if name in _PADDING else ()), pattern=text if name in _FORMATS else "")
+        return super().call(context, function, *args, **kwargs)
+
+
+def _refuse_wide(*widths: object, pattern: object = "") -> None:
+    """Refuse what would make a text too large: numbers, and those that are written in a pattern."""
+    if any(isinstance(width, int) and width > _LARGEST_RESULT for width in widths):
+        raise SecurityError("the result is too wide")
+    if isinstance(pattern, str) and _WIDE.search(pattern):
+        raise SecurityError("the result is too wide")
+
+
+def _bounded(work: Callable[..., object]) -> Callable[..., object]:
+    """The filter WORK, which refuses such widths."""
+
+    @functools.wraps(work)
+    def narrow(value: object, *args: object, **kwargs: object) -> object:
+        if work.__name__ == "do_format":
+            _refuse_wide(pattern=value)
+        else:
+            _refuse_wide(*args, *kwargs.values())
+        return work(value, *args, **kwargs)
+
+    return narrow
 
 
 def _size_of(operator: str, left: object, right: object) -> int:

@@ -11,7 +11,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -24,6 +26,8 @@ from localllm_magics.engines.kernel.weights import Weights
 
 SECONDS = 120
 _LARGEST_EXIT = 255
+_LONGEST_OUTPUT = 10_000
+_MOST_VERDICTS = 1000
 REBUILD = rebuild_command()
 NOTICE = (
     "This build of llama.cpp crashed when it was tried, so weights are not repacked: reading prompts is up to "
@@ -53,51 +57,76 @@ def survives(lib: Library, command: Sequence[str], cache: Path, stop: Stop) -> b
     There are three cases: it ends well, it crashes, or there is no verdict, because it was stopped or could not be
     run. In the last one nothing is remembered, and the build is taken to survive.
     """
-    key = _key(lib.path)
-    verdicts = _read(cache)
-    if key not in verdicts:
-        verdict = _verdict(command, stop)
-        if verdict is None or stop.is_set():
-            return True
-        verdicts[key] = verdict
-        _write(cache, verdicts)
-    return verdicts[key]
+    key = key_of(lib)
+    known = verdicts(cache).get(key)
+    if known is not None:
+        return known
+    ending = run_apart(command, stop, SECONDS)
+    if ending is None or stop.is_set() or not (ending.is_good or ending.is_crash):
+        return True
+    remember(cache, key, verdict=ending.is_good)
+    return ending.is_good
 
 
-def _verdict(command: Sequence[str], stop: Stop) -> bool | None:
-    """Whether COMMAND survives, or None; it is killed on a stop and when it takes too long."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a process ended.
+
+    Args:
+        code: Its exit status, or the negative number of a signal; None where it took too long.
+        output: The last that it wrote to the standard error.
+    """
+
+    code: int | None
+    output: str
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing went wrong."""
+        return self.code == 0
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether it died by a signal or took too long; an exit is an error of Python's."""
+        # On Windows a signal is an exception, with a large number.
+        return self.code is None or self.code < 0 or self.code > _LARGEST_EXIT
+
+
+def run_apart(command: Sequence[str], stop: Stop, seconds: float | None = None) -> Ending | None:
+    """Run COMMAND in a process of its own, which STOP ends, and SECONDS; None where it cannot be run."""
     # The child finds what this process finds, and no interrupt of this process reaches it.
     paths = os.pathsep.join(path for path in sys.path if path)
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths},
-            start_new_session=True,
-        )
-    except OSError:
-        return None
-    with process, stop.telling(process.kill):
+    with tempfile.TemporaryFile() as output:
         try:
-            code = process.wait(SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return False
-    if code == 0:
-        return True
-    # A death by a signal, or on Windows by an exception, is a crash; an exit is an error of Python's.
-    return False if code < 0 or code > _LARGEST_EXIT else None
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=output,
+                env={**os.environ, "PYTHONPATH": paths},
+                start_new_session=True,
+            )
+        except OSError:
+            return None
+        with process, stop.telling(process.kill):
+            try:
+                code = process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = None
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _LONGEST_OUTPUT))
+        return Ending(code=code, output=output.read(_LONGEST_OUTPUT).decode("utf-8", "replace"))
 
 
-def _key(path: Path) -> str:
-    """Names a build on a CPU: the files of its folder, and the CPU's features."""
+def key_of(lib: Library, *more: str | int | None) -> str:
+    """Names a build on a CPU, and MORE: the files of the build's folder, and the CPU's features."""
+    path = lib.path
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in path.parent.iterdir())
-    return hashlib.sha256(repr((str(path), files, cpu_name())).encode()).hexdigest()
+    return hashlib.sha256(repr((str(path), files, cpu_name(), *more)).encode()).hexdigest()
 
 
-def _read(cache: Path) -> dict[str, bool]:
+def verdicts(cache: Path) -> dict[str, bool]:
+    """What survived, and what did not, by key."""
     try:
         saved = json.loads(cache.read_text())
     except (OSError, ValueError):
@@ -105,12 +134,22 @@ def _read(cache: Path) -> dict[str, bool]:
     return {key: value is True for key, value in saved.items()} if isinstance(saved, dict) else {}
 
 
-def _write(cache: Path, verdicts: dict[str, bool]) -> None:
+def remember(cache: Path, key: str, *, verdict: bool) -> None:
+    """Keep VERDICT."""
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps(verdicts))
+        newest = [*verdicts(cache).items(), (key, verdict)][-_MOST_VERDICTS:]
+        cache.write_text(json.dumps(dict(newest)))
     except OSError:
         return  # a verdict that cannot be kept is found again next time
+
+
+def no_core_dump() -> None:
+    """Keep a crash of this process from leaving its memory, gigabytes perhaps, in a file."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _try(model: Path) -> None:
@@ -127,4 +166,5 @@ def _try(model: Path) -> None:
 
 
 if __name__ == "__main__":
+    no_core_dump()
     _try(Path(sys.argv[1]))

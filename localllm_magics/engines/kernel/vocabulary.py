@@ -1,11 +1,20 @@
 """A model's vocabulary: text to tokens and back."""
 
 import ctypes
+import threading
+from concurrent.futures import wait as wait_for
 
-from localllm_magics.core.errors import LoadFailed
+from localllm_magics.core.errors import LoadFailed, NotEnoughMemory
+from localllm_magics.engines.background import in_background
 from localllm_magics.engines.kernel.library import Library
 
 _PIECE_BYTES = 256
+# Some tokenizers use std::regex, which recurses with each sign of a word: 335 bytes with gcc. A word of 25,000 signs,
+# an image in base64 perhaps, would end the process in a thread's usual stack.
+_STACK_PER_SIGN = 1024
+_SHORT = 300
+_SMALLEST_STACK = 1 << 20
+_stack_size = threading.Lock()
 
 
 class Vocabulary:
@@ -30,6 +39,28 @@ class Vocabulary:
             add_special: Add the tokens that the model wants at the beginning.
             parse_special: Read the marks of special tokens as such.
         """
+        if len(text) <= _SHORT:
+            return self._tokens(text, add_special=add_special, parse_special=parse_special)
+        stack = _SMALLEST_STACK + len(text) * _STACK_PER_SIGN
+        with _stack_size:  # of all threads that start now, of which another one may be somebody else's
+            usual = threading.stack_size(stack)
+            try:
+                future = in_background(
+                    lambda: self._tokens(text, add_special=add_special, parse_special=parse_special), "localllm-tokens"
+                )
+            except RuntimeError as exc:
+                raise NotEnoughMemory(
+                    f"To read a text of {len(text):,} signs takes a stack of {stack / 1e9:.1f} GB.",
+                    "Shorten the prompt.",
+                ) from exc
+            finally:
+                threading.stack_size(usual)
+        try:
+            return future.result()
+        finally:
+            wait_for([future])  # or else an interrupt here could free the model that is in use there
+
+    def _tokens(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
         size = len(data) + 16
         while True:

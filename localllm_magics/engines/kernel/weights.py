@@ -12,6 +12,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import Library
 
 _ALL_LAYERS = -1
+USUAL_TRAINED_CONTEXT = 4096
 
 
 class LoadStopped(Exception):
@@ -81,8 +82,14 @@ class Weights:
 
     @property
     def trained_context(self) -> int:
-        """Tokens of context that it was trained with."""
-        return int(self._api.llama_model_n_ctx_train(self.pointer))
+        """Tokens of context that it was trained with; a usual number where the file has an impossible one."""
+        tokens = int(self._api.llama_model_n_ctx_train(self.pointer))
+        return tokens if tokens > 0 else USUAL_TRAINED_CONTEXT
+
+    @property
+    def says_trained_context(self) -> bool:
+        """Whether the file has a possible number of tokens of trained context."""
+        return int(self._api.llama_model_n_ctx_train(self.pointer)) > 0
 
     @property
     def keeps_all_positions(self) -> bool:
@@ -97,6 +104,8 @@ class Weights:
         """Whether it continues text from left to right, and has words to do so."""
         api, model = self._api, self.pointer
         has_words = api.llama_vocab_type(api.llama_model_get_vocab(model)) != api.LLAMA_VOCAB_TYPE_NONE
+        if self.metadata(f"{self.metadata('general.architecture')}.attention.causal") == "false":
+            return False  # an embedding model such as BERT: llama.cpp ends the process where it is asked for a word
         return bool(has_words and api.llama_model_has_decoder(model) and not api.llama_model_has_encoder(model))
 
     @property

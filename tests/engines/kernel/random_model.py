@@ -27,7 +27,8 @@ def write_random_model(path: Path, metadata: Metadata | None = None, *, architec
     writer = gguf.GGUFWriter(path, architecture)
     words = _copy_vocabulary(writer, metadata or {})
     writer.add_name("random")
-    writer.add_context_length(_CONTEXT)
+    if f"{architecture}.context_length" not in (metadata or {}):
+        writer.add_context_length(_CONTEXT)
     writer.add_embedding_length(_WIDTH)
     writer.add_block_count(_LAYERS)
     writer.add_feed_forward_length(_INNER)

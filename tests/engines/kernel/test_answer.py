@@ -260,6 +260,41 @@ def test_an_error_in_the_middle_keeps_the_text_so_far(engine: KernelEngine) -> N
     assert last.completion.stats.tokens_per_second > 0
 
 
+@pytest.mark.parametrize(
+    ("pieces", "stop", "kept"),
+    [
+        pytest.param(["Yes <", "E"], ("<END>",), (None, "Yes <E"), id="part of a stop text"),
+        pytest.param(["<thi"], (), (None, "<thi"), id="part of a tag"),
+        pytest.param(["<think>", "hm</th"], (), ("hm</th", ""), id="part of the closing tag"),
+    ],
+)
+def test_what_was_held_back_when_an_error_came_is_kept(
+    lib: Library,
+    loaded: Loaded,
+    monkeypatch: pytest.MonkeyPatch,
+    pieces: list[str],
+    stop: tuple[str, ...],
+    kept: tuple[str | None, str],
+) -> None:
+    script(loaded, monkeypatch, [*pieces, "never read"])
+    left = iter(pieces[1:])
+
+    def take(_: int) -> None:
+        if next(left, None) is None:
+            raise GenerationFailed("llama.cpp could not decode (code 1).")
+
+    monkeypatch.setattr(loaded.context, "take", take)
+    request = ask(SHORT, Sampling(temperature=0.0, stop=stop))
+    recorder = Recorder(request, ModelUsed(reference="demo"))
+
+    with pytest.raises(GenerationFailed):
+        list(answer_events(lib, loaded, request, recorder, Stop()))
+
+    completion = recorder.completion("error")
+    assert (completion.reasoning, completion.text) == kept
+    assert completion.stats.completion_tokens == len(pieces)
+
+
 def fill(engine: KernelEngine) -> None:
     """Leave no room in the context, behind the back of the answer that runs."""
     loaded = engine._loaded  # noqa: SLF001 - there is no other way to make llama.cpp fail

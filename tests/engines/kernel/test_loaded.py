@@ -1,3 +1,4 @@
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -5,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.catalog.inspect import describe_file
-from localllm_magics.core.errors import LoadFailed, NotEnoughMemory
+from localllm_magics.core.errors import LoadFailed, NotEnoughMemory, PromptTooLong
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request, to_messages
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.bounded import WorkStopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded import Loaded
 from localllm_magics.engines.kernel.template import CHATML_NOTICE
 from localllm_magics.engines.kernel.trial import NOTICE
+from localllm_magics.engines.kernel.vocabulary import Vocabulary
 from localllm_magics.engines.kernel.weights import LoadStopped
 from tests.engines.kernel.asking import SHORT, ask
 from tests.engines.kernel.random_model import write_random_model
@@ -33,6 +36,13 @@ def load(lib: Library, info: ModelInfo, options: LoadOptions, *, repack: bool = 
             ["The context of 2,048 tokens is larger than the trained one of 1,024."],
             id="more context than trained",
         ),
+        pytest.param(
+            LoadOptions(threads=1, ctx=2),
+            True,
+            ["The context has 256 tokens, the fewest there can be, and not 2."],
+            id="less context than there can be",
+        ),
+        pytest.param(LoadOptions(threads=1, ctx=1000), True, [], id="rounded up a little"),
     ],
 )
 def test_what_the_user_should_know_is_told(
@@ -42,6 +52,19 @@ def test_what_the_user_should_know_is_told(
 
     assert list(loaded.notices) == notices
     loaded.close()
+    loaded.close()
+
+
+@pytest.mark.parametrize("trained", [0, 2**31, 2**32 - 1])
+def test_a_trained_context_that_cannot_be_is_a_usual_one(lib: Library, tmp_path: Path, trained: int) -> None:
+    path = write_random_model(tmp_path / "x.gguf", {"llama.context_length": trained})
+
+    loaded = load(lib, describe_file(path, reference="x", source="folder"), LoadOptions(threads=1))
+
+    assert loaded.context.size == 4096
+    assert [notice.partition(", so")[0] for notice in loaded.notices] == [
+        "The file does not say how many tokens of context the model was trained with"
+    ]
     loaded.close()
 
 
@@ -65,6 +88,63 @@ def test_a_model_without_a_file_cannot_be_loaded(lib: Library, demo: ModelInfo) 
 
 def test_a_raw_prompt_is_the_text(loaded: Loaded) -> None:
     assert loaded.prompt(ask(SHORT, raw=True), Stop()).text == SHORT
+
+
+class Counting:
+    """Counts how often the tokenizer is asked, and can stop."""
+
+    def __init__(self, vocabulary: Vocabulary, stop: Stop | None = None) -> None:
+        self.calls = 0
+        self._tokens = vocabulary.tokens
+        self._stop = stop
+
+    def tokens(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        self.calls += 1
+        if self._stop:
+            self._stop.set()
+        return self._tokens(text, add_special=add_special, parse_special=parse_special)
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["chat", "raw"])
+def test_a_prompt_far_too_long_is_refused_before_it_is_read(
+    loaded: Loaded, monkeypatch: pytest.MonkeyPatch, raw: bool
+) -> None:
+    counting = Counting(loaded.vocabulary)
+    monkeypatch.setattr(loaded.vocabulary, "tokens", counting.tokens)
+
+    with pytest.raises(PromptTooLong) as caught:
+        loaded.prompt(ask("word " * 2_000_000, raw=raw), Stop())
+
+    assert counting.calls == 1
+    # 2,000,000, and what the cuts and the template add.
+    assert re.fullmatch(
+        r"The prompt has about 2,00\d,\d{3} tokens, and the context of demo holds 1,024\.", caught.value.message
+    )
+    assert caught.value.hint.startswith("Shorten the prompt by about ")
+
+
+def test_a_long_prompt_that_fits_has_the_same_tokens(lib: Library, demo: ModelInfo) -> None:
+    loaded = load(lib, demo, LoadOptions(threads=1, ctx=2**15))
+    text = "The cat sleeps. " * 4200
+
+    tokens = loaded.prompt(ask(text, raw=True), Stop()).tokens
+
+    assert tokens == loaded.vocabulary.tokens(text, add_special=True, parse_special=True)
+    loaded.close()
+
+
+def test_a_stop_ends_the_counting_of_a_long_prompt(
+    lib: Library, demo: ModelInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, stop = load(lib, demo, LoadOptions(threads=1, ctx=2**16)), Stop()
+    counting = Counting(loaded.vocabulary, stop)
+    monkeypatch.setattr(loaded.vocabulary, "tokens", counting.tokens)
+
+    with pytest.raises(WorkStopped):
+        loaded.prompt(ask("The cat sleeps. " * 20_000, raw=True), stop)
+
+    assert counting.calls == 1
+    loaded.close()
 
 
 def test_a_chat_prompt_has_the_template_around_it(loaded: Loaded) -> None:

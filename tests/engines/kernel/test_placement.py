@@ -3,7 +3,14 @@ import pytest
 from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.request import GpuLayers
 from localllm_magics.engines.kernel.library import Device
-from localllm_magics.engines.kernel.placement import Placement, context_size, gpu_layers, offload_notice, placement
+from localllm_magics.engines.kernel.placement import (
+    Placement,
+    context_size,
+    gpu_layers,
+    offload_notice,
+    placement,
+    smaller_context_hint,
+)
 
 GB = 10**9
 CPU = Device(name="CPU", description="EPYC", is_gpu=False, free_bytes=8 * GB, total_bytes=9 * GB)
@@ -63,6 +70,18 @@ def test_a_context_that_does_not_fit_is_refused_with_three_that_do(
 
     assert caught.value.message == (f"A context of 100,000 tokens needs 0.1 GB, and {free / GB:.1f} GB are free.")
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("size", "hint"),
+    [
+        pytest.param(8192, "Try --ctx 4096.", id="large"),
+        pytest.param(512, "Choose a smaller model: %llm models", id="small"),
+        pytest.param(1, "Choose a smaller model: %llm models", id="one token"),
+    ],
+)
+def test_a_context_that_cannot_be_allocated_may_be_smaller(size: int, hint: str) -> None:
+    assert smaller_context_hint(size) == hint
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,24 @@ def test_a_nasty_template_gets_nowhere(source: str) -> None:
             "SecurityError",
             id="huge product",
         ),
+        *(
+            pytest.param(source, "SecurityError: the result is too wide", id=source)
+            for source in (
+                "{{ '%1000000000d' % 1 }}",
+                "{{ '%*d' % (10**9, 1) }}",
+                "{{ '%(a)-09999999s' % {'a': 1} }}",
+                "{{ '%.1000000000f' % 1 }}",
+                "{{ '{:>1000000000}'.format(1) }}",
+                "{{ '{a:9999999}'.format_map({'a': 1}) }}",
+                "{{ 'a'.ljust(10**9) }}",
+                "{{ messages[0].content.center(10**9) }}",
+                "{{ '7'.zfill(10**9) }}",
+                "{{ 'a' | center(10**9) }}",
+                "{{ 'a\\na' | indent(width=10**9) }}",
+                "{{ '%1000000000d' | format(1) }}",
+                "{{ [1] | batch(10**9, 0) | list }}",
+            )
+        ),
         pytest.param("{{ strftime_now('\\ud800') }}", "UnicodeEncodeError", id="half a character"),
     ],
 )
@@ -267,3 +285,26 @@ def test_with_a_system_prompt_the_first_error_is_told_when_merging_does_not_help
 def test_a_conversation_that_cannot_be_merged_fails() -> None:
     with pytest.raises(BadTemplate, match="Only user and assistant"):
         render(MISTRAL, Message(role="system", content="a"), Message(role="system", content="b"))
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        pytest.param("{{ 'at %s and %5.1f, **all** 12345678' % (1700000000, 2.5) }}", None, id="percent"),
+        pytest.param("{{ 7 % 4 }}", "3", id="remainder"),
+        pytest.param(
+            "{{ '{} is 5551234567: {:>3}'.format(1700000000, 1) }}", "1700000000 is 5551234567:   1", id="format"
+        ),
+        pytest.param("{{ 'a'.ljust(3) }}b", "a  b", id="padding"),
+        pytest.param("{{ 'a1700000000'.replace('a', 'b') }}", "b1700000000", id="another method"),
+        pytest.param("{{ '%1234567'.strip() }}", "%1234567", id="a pattern that is none"),
+        pytest.param("{{ '%s' | format(1700000000) }}", "1700000000", id="a large number"),
+        pytest.param("{{ 'a' | center(3) }}", " a ", id="filter"),
+        pytest.param("{{ '%s, %s' | format(1, 'b') }}", "1, b", id="filter with a pattern"),
+        pytest.param("{{ 'a\nb' | indent(2) }}", "a\n  b", id="indent"),
+    ],
+)
+def test_usual_widths_are_allowed(source: str, text: str | None) -> None:
+    expected = text or "at 1700000000 and   2.5, **all** 12345678"
+
+    assert render(source).text == expected

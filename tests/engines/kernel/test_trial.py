@@ -83,6 +83,16 @@ def test_a_cache_that_makes_no_sense_is_written_anew(lib: Library, tmp_path: Pat
     assert False in json.loads(cache.read_text()).values()
 
 
+def test_only_the_newest_verdicts_are_kept(tmp_path: Path) -> None:
+    cache = tmp_path / "builds.json"
+    cache.write_text(json.dumps({str(number): True for number in range(1000)}))
+
+    trial.remember(cache, "new", verdict=False)
+
+    kept = list(trial.verdicts(cache).items())
+    assert (len(kept), kept[0], kept[-1]) == (1000, ("1", True), ("new", False))
+
+
 def test_a_cache_that_cannot_be_written_is_no_error(lib: Library, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 

@@ -1,13 +1,18 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded import Loaded
 from localllm_magics.engines.kernel.vocabulary import Vocabulary
 from localllm_magics.engines.kernel.weights import Weights
-from tests.engines.kernel.random_model import LONG_WORD
+from tests.engines.kernel.random_model import LONG_WORD, write_random_model
+
+FLAGS = {"add_special": False, "parse_special": False}
 
 
 @pytest.fixture
@@ -34,6 +39,49 @@ def test_tokens_hold_the_text(vocabulary: Vocabulary, text: str) -> None:
 
     assert to_text(vocabulary, tokens).removeprefix(" ") == text
     assert all(0 <= token < vocabulary.size for token in tokens)
+
+
+REGEX = """
+import sys, threading
+from pathlib import Path
+
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.library import library
+from localllm_magics.engines.kernel.vocabulary import Vocabulary
+from localllm_magics.engines.kernel.weights import Weights
+
+vocabulary = Vocabulary(library(), Weights(library(), Path(sys.argv[1]), stop=Stop()).pointer)
+
+
+def count():
+    tokens = vocabulary.tokens("x" * 100_000, add_special=False, parse_special=False)
+    print(len(tokens) > 1000, threading.stack_size())
+
+
+worker = threading.Thread(target=count)
+worker.start()
+worker.join()
+"""
+
+
+def test_a_long_word_kills_no_tokenizer_with_regular_expressions(tmp_path: Path) -> None:
+    path = write_random_model(tmp_path / "regex.gguf", {"tokenizer.ggml.pre": "deepseek-v3"})
+
+    result = subprocess.run([sys.executable, "-c", REGEX, str(path)], capture_output=True, text=True, check=False)
+
+    assert (result.returncode, result.stdout) == (0, "True 0\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory cannot be limited")
+def test_a_text_for_which_there_is_no_stack_is_refused(tmp_path: Path, demo: ModelInfo) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))"
+    program = f"{REGEX.partition('def count')[0]}{limit}\nvocabulary.tokens({'x' * 9!r} * 1_000_000, **{FLAGS})"
+
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(demo.path)], capture_output=True, text=True, check=False
+    )
+
+    assert "NotEnoughMemory: To read a text of 9,000,000 signs takes a stack of 9.2 GB." in result.stderr
 
 
 def test_half_characters_become_question_marks(vocabulary: Vocabulary) -> None:

@@ -124,6 +124,13 @@ def test_a_file_without_words_is_refused(lib: Library, loaded: Loaded, tmp_path:
         load(lib, path)
 
 
+def test_an_embedding_model_is_refused(lib: Library, tmp_path: Path) -> None:
+    path = write_random_model(tmp_path / "random.gguf", {"llama.attention.causal": False})
+
+    with pytest.raises(LoadFailed, match="cannot write text"):
+        load(lib, path)
+
+
 def test_a_file_that_does_not_fit_its_own_header_is_refused(lib: Library, tmp_path: Path) -> None:
     metadata: Metadata = {"tokenizer.ggml.model": "no_vocab", "llama.vocab_size": 999_999}
     path = write_random_model(tmp_path / "random.gguf", metadata)
