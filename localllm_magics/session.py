@@ -7,16 +7,16 @@ import threading
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from localllm_magics.catalog.daemons import find_daemons
 from localllm_magics.catalog.discover import ModelList, discover
 from localllm_magics.catalog.reference import resolve
-from localllm_magics.catalog.served import is_served, to_served
+from localllm_magics.catalog.server_reference import is_served, to_served
+from localllm_magics.catalog.servers import find_servers
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import GpuLayers, LoadOptions
-from localllm_magics.engines.daemon.settings import DaemonSettings
-from localllm_magics.engines.new import new_engine
+from localllm_magics.engines.factory import new_engine
+from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
 
@@ -41,7 +41,7 @@ class Session:
 
     def __init__(self) -> None:
         self.current: Model | None = None
-        self.settings = DaemonSettings()
+        self.settings = ServerSettings()
         self.listed: tuple[str, ...] = ()
         self._last: dict[str, Completion] = {}
         self._lock = threading.RLock()
@@ -145,7 +145,7 @@ class Session:
 
     def list_models(self) -> ModelList:
         """All models that can be used, those of servers that answer too; `listed` remembers these."""
-        daemons = find_daemons(self.settings)
+        daemons = find_servers(self.settings)
         models = [*discover(Path.cwd()), *(info for daemon in daemons for info in daemon.models)]
         self.listed = tuple(info.reference for daemon in daemons for info in daemon.models)
         return ModelList(models, notes=[daemon.problem for daemon in daemons if daemon.is_named and daemon.problem])
@@ -156,7 +156,7 @@ class Session:
         with self._lock:
             models = self.models
             self.current, self.listed, self._models = None, (), {}
-            self.settings = DaemonSettings()
+            self.settings = ServerSettings()
         for model in models:
             if model.info.engine not in ("ollama", "openai"):
                 model.unload()
@@ -176,7 +176,7 @@ class Session:
         return loaded or Model(new_engine(info, LoadOptions(), self.settings), info)
 
     def _daemon_models(self) -> list[ModelInfo]:
-        return [info for daemon in find_daemons(self.settings) for info in daemon.models]
+        return [info for daemon in find_servers(self.settings) for info in daemon.models]
 
 
 @functools.cache

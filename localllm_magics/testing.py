@@ -19,7 +19,7 @@ from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Request
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.kernel.text import TextDecoder
+from localllm_magics.engines.detokenizer import Detokenizer
 from localllm_magics.model import Model
 from localllm_magics.session import default_session
 
@@ -71,7 +71,7 @@ class ScriptedEngine:
         recorder.prompt_tokens = len(_words(request.messages[-1].content))
         recorder.reading()
         yield Reading(recorder.prompt_tokens, recorder.prompt_tokens)
-        text = TextDecoder(request.sampling.stop)
+        text = Detokenizer(request.sampling.stop)
         for event in self._say(answer, text, request.sampling.max_tokens, stop):
             recorder.take(event)
             yield event
@@ -79,7 +79,7 @@ class ScriptedEngine:
         was_cut = limit is not None and recorder.tokens == limit < len(_words(answer)) and not text.stopped
         yield Done(recorder.completion("stopped" if stop.is_set() else "length" if was_cut else "stop"))
 
-    def _say(self, answer: str, text: TextDecoder, limit: int | None, stop: Stop) -> Iterator[TextDelta]:
+    def _say(self, answer: str, text: Detokenizer, limit: int | None, stop: Stop) -> Iterator[TextDelta]:
         self._running.append(stop)
         for count, word in enumerate(_words(answer)):
             if count == self._hangs_after:

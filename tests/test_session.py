@@ -15,7 +15,7 @@ from localllm_magics.core.errors import (
 )
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request, to_messages
-from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 from localllm_magics.session import Session, changed_options, default_session
 from localllm_magics.testing import ScriptedEngine
@@ -188,11 +188,11 @@ def test_a_model_is_loaded_by_its_path(folder: Path) -> None:
 
 
 def test_settings_end_with_the_session(new_session: Session) -> None:
-    new_session.settings = DaemonSettings(addresses=("http://127.0.0.1:9",))
+    new_session.settings = ServerSettings(addresses=("http://127.0.0.1:9",))
 
     new_session.close()
 
-    assert new_session.settings == DaemonSettings()
+    assert new_session.settings == ServerSettings()
 
 
 @pytest.mark.parametrize("options", [ANY, LoadOptions(ctx=512)], ids=["none", "the same"])

@@ -17,13 +17,13 @@ from localllm_magics.core.errors import (
 )
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 from localllm_magics.session import Session
 from localllm_magics.testing import ScriptedEngine
-from tests.daemon.faults import FaultServer, Send
-from tests.daemon.http_bytes import http_response
-from tests.daemon.waiting import wait_until
+from tests.server.faults import FaultServer, Send
+from tests.server.http_bytes import http_response
+from tests.server.waiting import wait_until
 
 ANY = LoadOptions()
 ADDRESS = "http://127.0.0.1:9"
@@ -76,7 +76,7 @@ def test_models_of_servers_are_listed_and_found_by_name(
     new_session: Session, folder: Path, ollama: FaultServer
 ) -> None:
     reference = f"ollama:tiny@{ollama.address}"
-    new_session.settings = DaemonSettings(addresses=(ollama.address,))
+    new_session.settings = ServerSettings(addresses=(ollama.address,))
 
     # A busy machine may not answer in the half second that servers have.
     wait_until(lambda: [info.reference for info in new_session.list_models()][2:] == [reference], "listed")
@@ -88,7 +88,7 @@ def test_models_of_servers_are_listed_and_found_by_name(
 
 def test_a_file_comes_before_a_model_of_a_server(new_session: Session, folder: Path, ollama: FaultServer) -> None:
     shutil.copy(demo.PATH, folder / "tiny.gguf")
-    new_session.settings = DaemonSettings(addresses=(ollama.address,))
+    new_session.settings = ServerSettings(addresses=(ollama.address,))
 
     assert new_session.use("tiny", ANY).path == folder / "tiny.gguf"
     assert ollama.requests == []

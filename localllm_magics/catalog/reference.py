@@ -50,7 +50,7 @@ def _weights(path: Path) -> Path:
     """The file that has the weights; those inside a llamafile are copied out."""
     if path.suffix.lower() != ".llamafile":
         return first_part(path)
-    from localllm_magics.catalog.llamafile import extract_weights
+    from localllm_magics.catalog.llamafile_weights import extract_weights
 
     return extract_weights(path)
 

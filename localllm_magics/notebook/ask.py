@@ -15,11 +15,11 @@ from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Message, Request, to_messages
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model, to_sampling
-from localllm_magics.notebook.card import Card
-from localllm_magics.notebook.interpolate import interpolate
+from localllm_magics.notebook.card.card import Card
+from localllm_magics.notebook.card.surface import Surface
 from localllm_magics.notebook.interrupts import uninterrupted
 from localllm_magics.notebook.options import LOADING, SAMPLING, Parsed
-from localllm_magics.notebook.surface import Surface
+from localllm_magics.notebook.prompt.interpolate import interpolate
 from localllm_magics.session import Session, changed_options
 
 _CODE_BLOCK = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.MULTILINE | re.DOTALL)

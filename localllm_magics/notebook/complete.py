@@ -8,7 +8,7 @@ from itertools import islice
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from localllm_magics.catalog.discover import DEMO, ollama_models
-from localllm_magics.notebook.commands import COMMANDS, Command
+from localllm_magics.notebook.commands.registry import COMMANDS, Command
 from localllm_magics.notebook.options import ASKING, MODEL, Option, Unfinished, parse_unfinished, quoted
 from localllm_magics.session import Session
 

@@ -12,8 +12,8 @@ from traitlets.config import Configurable
 
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.table import Table
-from localllm_magics.engines.daemon.address import Address
-from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.server.settings import ServerSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,8 +21,8 @@ else:
     import tomli as tomllib
 
 STREAM_VARIABLE = "LOCALLLM_STREAM"
-DAEMON_SETTINGS = ("daemons", "api_key_variables", "ca_file", "keep_alive")
-"""The settings that `LocalLLM.daemon_settings` is made of."""
+SERVER_SETTINGS = ("daemons", "api_key_variables", "ca_file", "keep_alive")
+"""The settings that `LocalLLM.server_settings` is made of."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _KEPT = re.compile(r"-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+)")
 _NEVER_SHOWN = "api_key_variables"  # a key that was written there by mistake is never shown
@@ -46,16 +46,16 @@ class LocalLLM(Configurable):
     ).tag(config=True)
 
     @property
-    def daemon_settings(self) -> DaemonSettings:
+    def server_settings(self) -> ServerSettings:
         """The settings for servers."""
-        return DaemonSettings(
+        return ServerSettings(
             addresses=tuple(self.daemons),
             key_variables=dict(self.api_key_variables),
             ca_file=str(Path(self.ca_file).expanduser()) if self.ca_file else "",
             keep_alive=self.keep_alive,
         )
 
-    @validate(*DAEMON_SETTINGS)
+    @validate(*SERVER_SETTINGS)
     def _check(self, proposal: Bunch) -> object:
         """Refuse what no server can be reached with; the setting stays as it was."""
         try:

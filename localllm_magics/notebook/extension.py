@@ -7,9 +7,9 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.notebook.ask_line import rewrite_ask_lines
 from localllm_magics.notebook.complete import new_matcher
 from localllm_magics.notebook.config import LocalLLM
+from localllm_magics.notebook.input_transformer import rewrite_ask_lines
 from localllm_magics.notebook.magics import NAMES, Magics
 from localllm_magics.session import default_session
 

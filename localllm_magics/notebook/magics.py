@@ -10,14 +10,14 @@ from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption, LocalLLMError
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.core.safe_markdown import strip_control
+from localllm_magics.core.sanitizer.markdown import strip_control
 from localllm_magics.notebook.ask import Asker, Question, shortened, to_question
-from localllm_magics.notebook.commands import is_not_to_raise, run_command
-from localllm_magics.notebook.config import DAEMON_SETTINGS, LocalLLM
-from localllm_magics.notebook.load_bar import LoadBar
+from localllm_magics.notebook.card.load_bar import LoadBar
+from localllm_magics.notebook.card.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface
+from localllm_magics.notebook.commands.registry import is_not_to_raise, run_command
+from localllm_magics.notebook.config import SERVER_SETTINGS, LocalLLM
+from localllm_magics.notebook.dry_run import to_bundle
 from localllm_magics.notebook.options import ASKING, asks_not_to_raise, parse
-from localllm_magics.notebook.preview import to_bundle
-from localllm_magics.notebook.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface
 from localllm_magics.session import Session, changed_options
 
 NAMES = ("llm", "localllm")
@@ -35,13 +35,13 @@ class Magics:
     def __init__(self, shell: InteractiveShell, session: Session, config: LocalLLM) -> None:
         self.session = session
         self.config = config
-        config.observe(self._apply_settings, names=list(DAEMON_SETTINGS))
+        config.observe(self._apply_settings, names=list(SERVER_SETTINGS))
         self._apply_settings()
         self._shell = shell
         self._asker = Asker(shell, session)
 
     def _apply_settings(self, _change: object = None) -> None:
-        self.session.settings = self.config.daemon_settings
+        self.session.settings = self.config.server_settings
 
     @no_var_expand  # IPython would replace {x} and $x in a prompt
     def run(self, line: str, cell: str | None = None) -> object:
@@ -91,7 +91,7 @@ class Magics:
 
     def pull(self, reference: str) -> None:
         """Have a server get a model, showing how far it is."""
-        from localllm_magics.notebook.pull import pull_model  # it brings httpx
+        from localllm_magics.notebook.commands.pull import pull_model  # it brings httpx
 
         is_shown = self._is_kernel and self.config.is_streaming
         self.say(pull_model(reference, self.session.settings, self._shell if is_shown else None))

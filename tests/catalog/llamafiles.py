@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from localllm_magics.catalog.llamafile import (
+from localllm_magics.catalog.llamafile_weights import (
     Weights,
 )
-from tests.daemon.llamafile_stand_in import Member, archive, head
+from tests.server.llamafile_stand_in import Member, archive, head
 
 GGUF = b"GGUF" + bytes(range(60))
 NOWHERE = Path("/nowhere/llama-server")

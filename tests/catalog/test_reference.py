@@ -8,7 +8,7 @@ from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, TEMPLATE, write_gguf
 from tests.catalog.ollama_stores import LIBRARY, write_model, write_recorded_store
-from tests.daemon.llamafile_stand_in import make_llamafile
+from tests.server.llamafile_stand_in import make_llamafile
 
 CHAT = {"tokenizer.chat_template": TEMPLATE}
 

@@ -17,7 +17,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.testing import ScriptedEngine
 from tests.core.test_completion import DONE
-from tests.daemon.waiting import wait_until
+from tests.server.waiting import wait_until
 
 REQUEST = Request(messages=to_messages("Why?"), id="7", notices=("Mind the step.",))
 

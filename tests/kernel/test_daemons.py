@@ -11,14 +11,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.daemon.faults import Close, FaultServer, Hold, InTurn, Send, Steps, Wait
-from tests.daemon.http_bytes import LAST_CHUNK, chunk, chunked_head, http_response
-from tests.daemon.llama_server import LlamaServer, llama_server_program
-from tests.daemon.ollama_stand_in import OllamaStandIn
-from tests.daemon.waiting import wait_until
 from tests.kernel.endless_model import write_endless_model
 from tests.kernel.notebook_kernel import ROOT, Cell, Kernel
 from tests.kernel.test_messages import CELL, LINE, MEDIA_TYPES, letters
+from tests.server.faults import Close, FaultServer, Hold, InTurn, Send, Steps, Wait
+from tests.server.http_bytes import LAST_CHUNK, chunk, chunked_head, http_response
+from tests.server.llama_server import LlamaServer, llama_server_program
+from tests.server.ollama_stand_in import OllamaStandIn
+from tests.server.waiting import wait_until
 from tests.test_import import SHELL, modules_after
 
 DEMO = ROOT / "localllm_magics" / "demo" / "demo.gguf"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from localllm_magics.core.safe_markdown import strip_control
+from localllm_magics.core.sanitizer.markdown import strip_control
 from tests.kernel.endless_model import write_endless_model
 from tests.kernel.notebook_kernel import Cell, Kernel, Message
 

@@ -16,10 +16,10 @@ from localllm_magics import load_ipython_extension, unload_ipython_extension
 from localllm_magics.model import Model
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.testing import scripted_model
-from tests.daemon.faults import FaultServer, InTurn, Steps
-from tests.daemon.llama_server import LlamaServer, llama_server_program
-from tests.daemon.ollama_stand_in import OllamaStandIn
-from tests.daemon.waiting import wait_until
+from tests.server.faults import FaultServer, InTurn, Steps
+from tests.server.llama_server import LlamaServer, llama_server_program
+from tests.server.ollama_stand_in import OllamaStandIn
+from tests.server.waiting import wait_until
 
 T = TypeVar("T")
 DEMO = Path(__file__).parents[2] / "localllm_magics" / "demo" / "demo.gguf"

@@ -13,7 +13,7 @@ from localllm_magics.core.request import LoadOptions
 from localllm_magics.model import Model
 from localllm_magics.notebook import ask
 from localllm_magics.session import default_session
-from tests.daemon.waiting import wait_until
+from tests.server.waiting import wait_until
 
 Says = Callable[..., Model]
 

@@ -10,12 +10,12 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.model import Model
-from localllm_magics.notebook.commands import COMMANDS
+from localllm_magics.notebook.commands.registry import COMMANDS
 from localllm_magics.notebook.complete import complete
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.session import default_session
-from tests.daemon.ollama_stand_in import OllamaStandIn
 from tests.notebook.conftest import found_in_time
+from tests.server.ollama_stand_in import OllamaStandIn
 
 SCHEMES = {"ollama:", "openai:", "llamafile:"}
 

@@ -9,7 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics import load_ipython_extension
 from localllm_magics.core.errors import BadOption, ModelNotFound
-from localllm_magics.engines.daemon.settings import DaemonSettings
+from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.session import default_session
@@ -131,7 +131,7 @@ keep_alive = "1h30m"
 
     settings.read_project(tmp_path)
 
-    assert settings.daemon_settings == DaemonSettings(
+    assert settings.server_settings == ServerSettings(
         addresses=("http://192.168.1.5:8080/v1",),
         key_variables={"http://192.168.1.5:8080": "MY_SERVER_KEY"},
         ca_file=str(authority),
@@ -144,7 +144,7 @@ def test_a_certificate_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
 
-    assert LocalLLM(ca_file="~/ca.pem").daemon_settings.ca_file == str(tmp_path / "ca.pem")
+    assert LocalLLM(ca_file="~/ca.pem").server_settings.ca_file == str(tmp_path / "ca.pem")
 
 
 BAD = [
@@ -174,7 +174,7 @@ def test_a_bad_value_for_servers_is_refused_with_a_hint(
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert "5ec-ret" not in str(caught.value)
-    assert settings.daemon_settings == DaemonSettings()
+    assert settings.server_settings == ServerSettings()
 
 
 @pytest.mark.parametrize(("name", "value", "message", "hint"), BAD)
@@ -187,12 +187,12 @@ def test_a_bad_value_leaves_the_setting_as_it_was(
     shell.run_cell("%config LocalLLM.keep_alive = '5m'")
 
     assert getattr(config, name) == before if name != "keep_alive" else "5m"
-    assert default_session().settings == DaemonSettings(keep_alive="5m")
+    assert default_session().settings == ServerSettings(keep_alive="5m")
 
 
 @pytest.mark.parametrize("value", ["", "300", "-1", "10m", "1h30m", "1.5h", "500ms"])
 def test_a_time_is_written_as_ollama_reads_it(value: str) -> None:
-    assert LocalLLM(keep_alive=value).daemon_settings.keep_alive == value
+    assert LocalLLM(keep_alive=value).server_settings.keep_alive == value
 
 
 def test_settings_reach_the_servers_at_once(shell: InteractiveShell) -> None:

@@ -8,7 +8,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics import demo
-from localllm_magics.notebook.commands import COMMANDS
+from localllm_magics.notebook.commands.registry import COMMANDS
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.notebook.options import ASKING, parse
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
-from tests.daemon.llama_server import LlamaServer
+from tests.server.llama_server import LlamaServer
 
 ROOT = Path(__file__).parents[2]
 CONSTRAINTS = ROOT / "tools" / "setup" / "constraints.txt"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from localllm_magics.engines.daemon.answer import ndjson_records
-from localllm_magics.engines.openai.body import Body
+from localllm_magics.engines.openai.records import Body
+from localllm_magics.engines.server.response import ndjson_records
 from tools.bench.result import Section, at_least, ratio_row
 
 _RECORDINGS = Path(__file__).parents[2] / "tests" / "data" / "exchanges"

@@ -9,7 +9,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType
 from numpy.typing import NDArray
 
-from tools.bench.vocabulary import BOS, CHATML, END_OF_TURN, Vocabulary, vocabulary
+from tools.bench.vocabulary import BOS, CHATML, END_OF_TURN, Tokenizer, vocabulary
 
 _VERSION = 1  # of this generator: another one makes other files
 _BLOCK = 32  # weights in a block of Q4_0: one scale and 16 bytes
@@ -61,7 +61,7 @@ def _write(shape: Shape, path: Path) -> None:
     writer.close()
 
 
-def _add_metadata(writer: GGUFWriter, shape: Shape, words: Vocabulary) -> None:
+def _add_metadata(writer: GGUFWriter, shape: Shape, words: Tokenizer) -> None:
     writer.add_name(shape.name)
     writer.add_description("Random weights, for measuring speed only.")
     writer.add_context_length(shape.context)
@@ -84,7 +84,7 @@ def _add_metadata(writer: GGUFWriter, shape: Shape, words: Vocabulary) -> None:
     writer.add_chat_template(CHATML)
 
 
-def _add_tensors(writer: GGUFWriter, shape: Shape, words: Vocabulary) -> None:
+def _add_tensors(writer: GGUFWriter, shape: Shape, words: Tokenizer) -> None:
     random = np.random.default_rng(0)
     width, kv_width = shape.width, shape.width // shape.heads * shape.kv_heads
 

@@ -25,7 +25,7 @@ class RawSocket:
         self._bodies = Bodies(setup)
 
     def ask(self, ask: Ask) -> Sample:
-        """Answer ASK; times as `Served` takes them."""
+        """Answer ASK; times as `ServedModel` takes them."""
         sent = self._bodies.of(ask)
         pieces, end = Pieces(), b""
         with post(self._url, sent) as connection:
@@ -48,7 +48,7 @@ class Curl:
         self._bodies = Bodies(setup)
 
     def ask(self, ask: Ask) -> Sample:
-        """Answer ASK; times as `Served` takes them."""
+        """Answer ASK; times as `ServedModel` takes them."""
         assert CURL is not None
         quiet = ["-q", "-s", "-S", "-N", "-w", "%{stderr}%{time_total}", "--noproxy", "*"]
         command = [CURL, *quiet, "-H", "Content-Type: application/json", "--data-binary", "@-", self._url + PATH]

@@ -10,7 +10,7 @@ from localllm_magics.session import load
 from tools.bench.ask import Ask, Sample, Setup, steps
 
 
-class Served:
+class ServedModel:
     """A model of the server whose URL is the reference."""
 
     def __init__(self, setup: Setup) -> None:

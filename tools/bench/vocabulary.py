@@ -17,7 +17,7 @@ _NORMAL, _CONTROL, _UNUSED = 1, 3, 5  # enum llama_token_type, llama.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
+class Tokenizer:
     """What a GGUF file says about its tokenizer; tokens from `first_special` on are never text."""
 
     tokens: list[str]
@@ -30,14 +30,14 @@ class Vocabulary:
         return self.tokens.index(token, self.first_special)
 
 
-def vocabulary() -> Vocabulary:
+def vocabulary() -> Tokenizer:
     """Bytes, pairs of letters, and fours of letters, the last two with and without a space before them."""
     tokens, merges = _byte_tokens(), list[str]()
     for left, right in _pairs_to_merge(_FIRST_SPECIAL - len(tokens)):
         merges.append(f"{left} {right}")
         tokens.append(left + right)
     padding = [f"[PAD{number}]" for number in range(_FIRST_SPECIAL + len(_SPECIAL), SIZE)]
-    return Vocabulary(
+    return Tokenizer(
         tokens=[*tokens, *_SPECIAL, *padding],
         types=[_NORMAL] * len(tokens) + [_CONTROL] * len(_SPECIAL) + [_UNUSED] * len(padding),
         merges=merges,

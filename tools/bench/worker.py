@@ -11,7 +11,7 @@ _SECONDS = 600
 BARE = "tools.bench.bare:BareLoop"
 HIGH_LEVEL = "tools.bench.high_level:HighLevel"
 COMPLETE = "tools.bench.complete:Complete"
-SERVED = "tools.bench.served:Served"
+SERVED = "tools.bench.served:ServedModel"
 RAW_SOCKET, CURL = "tools.bench.raw_socket:RawSocket", "tools.bench.raw_socket:Curl"
 
 

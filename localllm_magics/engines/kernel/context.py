@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from localllm_magics.core.errors import GenerationFailed, NotEnoughMemory
 from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.placement import smaller_context_hint
-from localllm_magics.engines.kernel.weights import Weights
 
 CHUNK = 256
 """Prompt tokens read at a time: large enough for full speed, small enough to show progress."""
@@ -35,7 +35,7 @@ class Context:
         NotEnoughMemory: llama.cpp could not allocate it.
     """
 
-    def __init__(self, lib: Library, weights: Weights, *, size: int, threads: int) -> None:
+    def __init__(self, lib: Library, weights: LlamaModel, *, size: int, threads: int) -> None:
         self._api = api = lib.api
         self._reusable = weights.keeps_all_positions
         self._read: list[int] = []

@@ -17,12 +17,12 @@ from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.background import in_background
-from localllm_magics.engines.kernel import file_trial, trial
-from localllm_magics.engines.kernel.answer import answer
-from localllm_magics.engines.kernel.bounded import WorkStopped
+from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.library import library
-from localllm_magics.engines.kernel.loaded import Loaded
-from localllm_magics.engines.kernel.weights import LoadStopped
+from localllm_magics.engines.kernel.llama_model import LoadStopped
+from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from localllm_magics.engines.kernel.template_limits import WorkStopped
+from localllm_magics.engines.kernel.worker import build_probe, file_probe
 
 _TICK = 0.05  # seconds between looks at a load or a lock
 
@@ -39,7 +39,7 @@ class KernelEngine:
         self.options = options
         self._info = info
         self._lock = threading.Lock()
-        self._loaded: Loaded | None = None
+        self._loaded: LoadedModel | None = None
         self._opening: Future[None] | None = None
         self._running: list[Stop] = []
         self._closed = False
@@ -114,7 +114,7 @@ class KernelEngine:
                 prompt = loaded.prompt(request, stop)
             except WorkStopped as exc:
                 raise UsageError("The preview was stopped.") from exc
-            pieces = [loaded.vocabulary.piece(token, special=True) for token in prompt.tokens]
+            pieces = [loaded.tokenizer.piece(token, special=True) for token in prompt.tokens]
             return Preview(
                 prompt=prompt.text,
                 tokens=tuple(zip(prompt.tokens, (piece.decode("utf-8", "replace") for piece in pieces), strict=True)),
@@ -182,9 +182,9 @@ class KernelEngine:
 
     def _open(self, part: list[float], stop: Stop) -> None:
         lib = library()
-        cache = trial.default_cache()
-        repack = trial.survives(lib, trial.trial_command(demo.PATH), cache, stop)
-        file_trial.require_survival(lib, self._info, self.options, cache, stop)
+        cache = build_probe.default_cache()
+        repack = build_probe.survives(lib, build_probe.trial_command(demo.PATH), cache, stop)
+        file_probe.require_survival(lib, self._info, self.options, cache, stop)
         if stop.is_set():
             raise LoadStopped  # before a build without a verdict is used
 
@@ -192,7 +192,7 @@ class KernelEngine:
             part[0] = fraction
 
         # Kept here and not by who waits for it: an interrupt there must not lose a model that is in memory.
-        self._loaded = Loaded(lib, self._info, self.options, repack=repack, progress=progress, stop=stop)
+        self._loaded = LoadedModel(lib, self._info, self.options, repack=repack, progress=progress, stop=stop)
 
 
 def _progress(future: "Future[None]", part: list[float], stop: Stop) -> Iterator[Event]:

@@ -32,7 +32,7 @@ def context_size(
     """Tokens of context to allocate.
 
     Args:
-        asked: What the user wants, or None for the trained size, bounded by USUAL and by half the free memory.
+        asked: What the user wants, or None for the trained size, bounded by LOCAL_SERVERS and by half the free memory.
         trained: Tokens that the model was trained with.
         bytes_per_token: KV cache bytes of one token.
         free: Bytes of free memory, or None if not known.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeAlias
 
-from localllm_magics.engines.kernel.vocabulary import Vocabulary
+from localllm_magics.engines.kernel.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ _STAND_IN = "\ue000{}\ue001"
 _STAND_INS = re.compile("\ue000(\\d+)\ue001")
 
 
-def prompt_tokens(vocabulary: Vocabulary, render: Render, contents: Sequence[str]) -> list[int]:
+def prompt_tokens(tokenizer: Tokenizer, render: Render, contents: Sequence[str]) -> list[int]:
     """The tokens of a conversation.
 
     The marks that the chat template writes, such as `<|im_end|>`, are special
@@ -34,30 +34,30 @@ def prompt_tokens(vocabulary: Vocabulary, render: Render, contents: Sequence[str
     prompt cannot end the user's turn and begin another.
 
     Args:
-        vocabulary: The model's.
+        tokenizer: The model's.
         render: The chat template.
         contents: The messages in it, in order; whatever is in them is data.
     """
     text = render(contents)
     # A template may have written the beginning-of-sequence token already.
-    add_special = not (vocabulary.bos and text.startswith(vocabulary.bos))
-    forged = [content for content in contents if _has_marks(vocabulary, content)]
+    add_special = not (tokenizer.bos and text.startswith(tokenizer.bos))
+    forged = [content for content in contents if _has_marks(tokenizer, content)]
     spans = (_placed(text, render, contents) or _found(text, forged)) if forged else []
     tokens: list[int] = []
     position = 0
     for start, end in spans:
         before = text[position:start]
-        tokens += vocabulary.tokens(before, add_special=add_special and not tokens, parse_special=True)
-        tokens += vocabulary.tokens(text[start:end], add_special=False, parse_special=False)
+        tokens += tokenizer.tokens(before, add_special=add_special and not tokens, parse_special=True)
+        tokens += tokenizer.tokens(text[start:end], add_special=False, parse_special=False)
         position = end
     rest = text[position:]
-    return tokens + vocabulary.tokens(rest, add_special=add_special and not tokens, parse_special=True)
+    return tokens + tokenizer.tokens(rest, add_special=add_special and not tokens, parse_special=True)
 
 
-def _has_marks(vocabulary: Vocabulary, data: str) -> bool:
+def _has_marks(tokenizer: Tokenizer, data: str) -> bool:
     """Whether DATA would be read as special tokens somewhere."""
-    plain = vocabulary.tokens(data, add_special=False, parse_special=False)
-    return plain != vocabulary.tokens(data, add_special=False, parse_special=True)
+    plain = tokenizer.tokens(data, add_special=False, parse_special=False)
+    return plain != tokenizer.tokens(data, add_special=False, parse_special=True)
 
 
 def _placed(text: str, render: Render, contents: Sequence[str]) -> list[tuple[int, int]]:

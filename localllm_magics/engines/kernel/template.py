@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from localllm_magics.core.errors import BadTemplate
 from localllm_magics.core.request import Message
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.kernel.bounded import OutOfBounds, run_bounded
+from localllm_magics.engines.kernel.template_limits import LimitExceeded, run_limited
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -91,8 +91,8 @@ class ChatTemplate:
             WorkStopped: STOP was set.
         """
         try:
-            return run_bounded(lambda: self._render_somehow(messages, think), stop or Stop())
-        except OutOfBounds as exc:
+            return run_limited(lambda: self._render_somehow(messages, think), stop or Stop())
+        except LimitExceeded as exc:
             raise BadTemplate(f"The model's chat template {exc}.", _HINT) from exc
 
     def _render_somehow(self, messages: Sequence[Message], think: bool | None) -> Rendered:

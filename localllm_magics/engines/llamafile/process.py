@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from localllm_magics.core.errors import LoadFailed
-from localllm_magics.engines.llamafile.ending import is_port_taken, why_it_ended
+from localllm_magics.engines.llamafile.exit_reason import is_port_taken, why_it_ended
 from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, is_of_old_generation
 
 HOST = "127.0.0.1"

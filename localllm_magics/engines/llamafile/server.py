@@ -10,10 +10,10 @@ from localllm_magics.core.events import Event, Loading
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.background import in_background
-from localllm_magics.engines.daemon.address import Address
-from localllm_magics.engines.daemon.connection import Connection, Cut
+from localllm_magics.engines.llamafile.pool import Running, running
 from localllm_magics.engines.llamafile.process import ServerProcess
-from localllm_magics.engines.llamafile.running import Running, running
+from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.server.connection import Connection, Cut
 
 _POLL_SECONDS = 0.1
 _MOST_LOAD_SECONDS = 600.0

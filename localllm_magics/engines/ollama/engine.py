@@ -14,19 +14,19 @@ from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Request, Sampling
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.daemon.answer import (
+from localllm_magics.engines.lifetime import Lifetime
+from localllm_magics.engines.ollama import api, pull
+from localllm_magics.engines.ollama.parameters import to_options
+from localllm_magics.engines.ollama.response_parser import OllamaResponseParser
+from localllm_magics.engines.server.connection import Connection, Cut, Exchange
+from localllm_magics.engines.server.response import (
     ending_well,
     ndjson_records,
     read_answer,
     require_answer,
     wait_for_head,
 )
-from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
-from localllm_magics.engines.daemon.lifetime import Lifetime
-from localllm_magics.engines.daemon.refusal import checked
-from localllm_magics.engines.ollama import pull, server
-from localllm_magics.engines.ollama.parameters import to_options
-from localllm_magics.engines.ollama.reading import OllamaReading
+from localllm_magics.engines.server.server_error import raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, text
 
 _DEFAULT_CONTEXT = 8192
@@ -54,11 +54,11 @@ class OllamaEngine:
         self._info = info
         self._connection = connection
         self._keep_alive = keep_alive
-        self._asked = server.asked(connection, info.name, f"Type: {pull.command(info.name, connection.address)}")
+        self._asked = api.asked(connection, info.name, f"Type: {pull.command(info.name, connection.address)}")
         self._version: str | None = None
-        self._shown: server.Shown | None = None
+        self._shown: api.Shown | None = None
         self._is_described = False
-        self._placed: server.InMemory | None = None
+        self._placed: api.InMemory | None = None
         self._prompts: deque[str] = deque(maxlen=_REMEMBERED_PROMPTS)
         self._lifetime = Lifetime(info.reference)
         self._is_used = False
@@ -69,7 +69,7 @@ class OllamaEngine:
     @property
     def used(self) -> ModelUsed:
         """The model and its placement, as far as known."""
-        info, shown, placed = self._info, self._shown or server.Shown(), self._placed
+        info, shown, placed = self._info, self._shown or api.Shown(), self._placed
         return ModelUsed(
             reference=info.reference,
             name=info.name,
@@ -107,7 +107,9 @@ class OllamaEngine:
             self._is_used = True  # a load goes on when its client leaves
             with Exchange(self._connection, "POST", "/api/generate", body) as exchange, stop.telling(exchange.cut):
                 yield from wait_for_head(exchange, stop, lambda: None if self._is_there(stop) else Loading(0.0))
-                checked(exchange.response.status_code, exchange.response.headers, exchange.read_all().body, self._asked)
+                raise_for_status(
+                    exchange.response.status_code, exchange.response.headers, exchange.read_all().body, self._asked
+                )
             self._find(stop)
             yield Loading(1.0)
 
@@ -140,7 +142,7 @@ class OllamaEngine:
         asking = {**body, "_debug_render_only": True, "stream": False, "options": options}
         self._is_used = True
         reply = self._connection.ask("POST", "/api/chat", asking, stop=stop, seconds=_PREVIEW_SECONDS)
-        checked(reply.status, reply.headers, reply.body, self._asked)
+        raise_for_status(reply.status, reply.headers, reply.body, self._asked)
         rendered = text(child(reply.to_dict(), "_debug_info"), "rendered_template")
         return rendered or "(this server does not show the prompt)"
 
@@ -184,14 +186,14 @@ class OllamaEngine:
         with Exchange(self._connection, "POST", path, body) as exchange, stop.telling(exchange.cut):
             yield from wait_for_head(exchange, stop, lambda: Reading(0, 0) if self._is_there(stop) else Loading(0.0))
             require_answer(exchange, self._asked)
-            reading = OllamaReading(self._asked, is_cached=is_cached, is_raw=request.raw)
+            reading = OllamaResponseParser(self._asked, is_cached=is_cached, is_raw=request.raw)
             where, redact = self._connection.address.url, self._connection.redact
             yield from read_answer(ndjson_records(exchange.chunks()), reading, recorder, where, redact)
         self._notice_placement(reading, recorder, stop)
         assert reading.reason is not None  # noqa: S101 - the answer was read to its end
         yield Done(recorder.completion(reading.reason))
 
-    def _notice_placement(self, reading: OllamaReading, recorder: Recorder, stop: Stop) -> None:
+    def _notice_placement(self, reading: OllamaResponseParser, recorder: Recorder, stop: Stop) -> None:
         if self._placed is None or (reading.counts.load_seconds or 0) > _SLOW_LOAD:
             self._find(stop)
         recorder.model = self.used
@@ -202,8 +204,8 @@ class OllamaEngine:
         if self._is_described:
             return
         try:
-            self._shown = server.show(self._connection, self._info.name, stop)
-            self._version = server.version(self._connection, stop)
+            self._shown = api.show(self._connection, self._info.name, stop)
+            self._version = api.version(self._connection, stop)
         except DaemonNotReachable:
             raise
         except DaemonError:
@@ -214,8 +216,8 @@ class OllamaEngine:
         """Whether the server has the model in memory."""
         return self._running_one(stop) is not None
 
-    def _running_one(self, stop: Stop | None) -> server.InMemory | None:
-        found = server.running(self._connection, stop, _LOOK_SECONDS)
+    def _running_one(self, stop: Stop | None) -> api.InMemory | None:
+        found = api.running(self._connection, stop, _LOOK_SECONDS)
         return next((model for model in found if model.is_called(self._info.name)), None)
 
     def _may_be_cached(self, request: Request) -> bool:
@@ -248,7 +250,7 @@ class OllamaEngine:
 
     @property
     def _context(self) -> int:
-        shown = self._shown or server.Shown()
+        shown = self._shown or api.Shown()
         trained = min(shown.trained_context or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
         return self.options.ctx or shown.ctx or trained
 

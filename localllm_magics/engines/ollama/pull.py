@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from localllm_magics.core.errors import BadOption, DaemonError, LocalLLMError, ModelNotInDaemon, StreamBroken
-from localllm_magics.core.safe_markdown import strip_control
+from localllm_magics.core.sanitizer.markdown import strip_control
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.daemon.address import Address, ollama_address
-from localllm_magics.engines.daemon.answer import ndjson_records
-from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
-from localllm_magics.engines.daemon.refusal import Words, checked
-from localllm_magics.engines.ollama import server
+from localllm_magics.engines.ollama import api
+from localllm_magics.engines.server.address import Address, ollama_address
+from localllm_magics.engines.server.connection import Connection, Cut, Exchange
+from localllm_magics.engines.server.response import ndjson_records
+from localllm_magics.engines.server.server_error import Words, raise_for_status
 from localllm_magics.engines.wire.fields import text, whole
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 
@@ -67,9 +67,9 @@ def _check(exchange: Exchange, connection: Connection, name: str) -> None:
     response = exchange.response
     if response.status_code == 200 and "html" not in response.headers.get("content-type", ""):
         return
-    asked = server.asked(connection, name, _where(name))
+    asked = api.asked(connection, name, _where(name))
     try:
-        checked(response.status_code, response.headers, exchange.read_all().body, asked)
+        raise_for_status(response.status_code, response.headers, exchange.read_all().body, asked)
     except BadOption as exc:
         raise BadOption(exc.message, "Write a name such as llama3.2:1b, or hf.co/user/repository:Q4_K_M.") from exc
 

@@ -19,22 +19,22 @@ from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LoadOptions, Request, Sampling
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.daemon.answer import (
+from localllm_magics.engines.lifetime import Lifetime
+from localllm_magics.engines.openai import llama_server
+from localllm_magics.engines.openai.dialect import dialect, to_body
+from localllm_magics.engines.openai.identity import Identity, Kind, ServedModel, identify
+from localllm_magics.engines.openai.records import Body
+from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
+from localllm_magics.engines.openai.server import Server
+from localllm_magics.engines.server.connection import Connection, Cut, Exchange
+from localllm_magics.engines.server.response import (
     ending_soon,
     ending_well,
     read_answer,
     require_answer,
     wait_for_head,
 )
-from localllm_magics.engines.daemon.connection import Connection, Cut, Exchange
-from localllm_magics.engines.daemon.lifetime import Lifetime
-from localllm_magics.engines.daemon.refusal import Asked, checked
-from localllm_magics.engines.openai import llama_cpp
-from localllm_magics.engines.openai.body import Body
-from localllm_magics.engines.openai.dialect import dialect, to_body
-from localllm_magics.engines.openai.found import Server
-from localllm_magics.engines.openai.identity import Identity, Kind, Served, identify
-from localllm_magics.engines.openai.reading import OpenAIReading
+from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 
 _OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
 _MAY_BE_ANOTHER = (DaemonNotReachable, StreamBroken, ModelNotInDaemon)
@@ -58,7 +58,7 @@ class OpenAIEngine:
         self._found: Connection | None = None
         self._model = model
         self._identity: Identity | None = None
-        self._served: Served | None = None
+        self._served: ServedModel | None = None
         self._takes_stream_options = True
         self._answering = ""  # the model that answered in the place of the one served
         self._lifetime = Lifetime(info.reference)
@@ -116,7 +116,7 @@ class OpenAIEngine:
                 pass
             identity = self._identity or Identity(kind=Kind.OTHER)
             body = self._body(request, identity)
-            prompt, tokens = llama_cpp.render(self._connection, body, identity.kind, self._asked, stop)
+            prompt, tokens = llama_server.render(self._connection, body, identity.kind, self._asked, stop)
         return Preview(
             prompt=prompt,
             tokens=tokens,
@@ -138,7 +138,7 @@ class OpenAIEngine:
         self._lifetime.end()
         if self._identity is not None and self._identity.kind is Kind.ROUTER and self._served is not None:
             with suppress(LocalLLMError):
-                llama_cpp.unload(self._connection, self._served.name)
+                llama_server.unload(self._connection, self._served.name)
         self._identity = None
         self._server.close()
 
@@ -148,9 +148,9 @@ class OpenAIEngine:
         return self._found
 
     @property
-    def _asked(self) -> Asked:
+    def _asked(self) -> ErrorContext:
         url, kind = self._connection.address.url, self._identity.kind if self._identity is not None else Kind.OTHER
-        return Asked(
+        return ErrorContext(
             address=self._connection.address,
             model=(self._served.label if self._served is not None else self._model) or "its model",
             to_get_model=f"To see what it has, type: %llm connect {url}",
@@ -169,10 +169,13 @@ class OpenAIEngine:
         recorder.model = self.used
         recorder.notices.extend(self.notices)
         path, body = self._path(request, identity), self._body(request, identity)
-        reading, patience = OpenAIReading(self._asked, is_raw=request.raw), llama_cpp.Patience(self._connection, stop)
+        reading, patience = (
+            OpenAIResponseParser(self._asked, is_raw=request.raw),
+            llama_server.PollBackoff(self._connection, stop),
+        )
 
         def look() -> Event | None:
-            return llama_cpp.look(self._connection, identity.kind, self._name, stop)
+            return llama_server.look(self._connection, identity.kind, self._name, stop)
 
         is_answered = False
         while not is_answered:
@@ -191,7 +194,9 @@ class OpenAIEngine:
         self._notice_another(reading.model, recorder)
         yield Done(recorder.completion(reading.reason))
 
-    def _read(self, exchange: Exchange, reading: OpenAIReading, recorder: Recorder, stop: Stop) -> Iterator[Event]:
+    def _read(
+        self, exchange: Exchange, reading: OpenAIResponseParser, recorder: Recorder, stop: Stop
+    ) -> Iterator[Event]:
         where, redact, body = self._connection.address.url, self._connection.redact, Body()
         require_answer(exchange, self._asked)
         try:
@@ -223,7 +228,7 @@ class OpenAIEngine:
         once.pop("stream_options", None)
         try:
             reply = self._connection.ask("POST", self._path(request, identity), once, stop=stop, seconds=60)
-            checked(reply.status, reply.headers, reply.body, self._asked)
+            raise_for_status(reply.status, reply.headers, reply.body, self._asked)
         except LocalLLMError as exc:
             return exc
         return StreamBroken(f"{self._connection.address.url} sent an empty answer.", "Its log may say why. Ask again.")
@@ -233,13 +238,13 @@ class OpenAIEngine:
         if self._identity is None or self._server.has_ended:
             self._found = yield from self._server.connect(self.options, stop)
             self._takes_stream_options = True
-            identity, patience = self._identify(stop), llama_cpp.Patience(self._connection, stop)
+            identity, patience = self._identify(stop), llama_server.PollBackoff(self._connection, stop)
             while identity.is_loading:
                 yield from patience.wait()
                 identity = self._identify(stop)
             self._served = self._choose(identity)
             if identity.kind is Kind.ROUTER and self._name:
-                yield from llama_cpp.load(self._connection, self._name, self._asked, stop)
+                yield from llama_server.load(self._connection, self._name, self._asked, stop)
                 identity = identify(self._connection, stop)  # which tells more of a model that is loaded
                 self._served = self._choose(identity)
             self._identity = identity
@@ -254,7 +259,7 @@ class OpenAIEngine:
         except DaemonError:
             return Identity(kind=Kind.OTHER)
 
-    def _choose(self, identity: Identity) -> Served | None:
+    def _choose(self, identity: Identity) -> ServedModel | None:
         """The model of the server that the user means."""
         models, url = identity.models, self._connection.address.url
         if self._model:

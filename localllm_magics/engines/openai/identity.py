@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from localllm_magics.core.errors import BadOption, DaemonError
 from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.daemon.connection import ANSWER_SECONDS, Connection, Reply
-from localllm_magics.engines.daemon.refusal import Asked, checked
-from localllm_magics.engines.ollama import server as ollama
+from localllm_magics.engines.ollama import api as ollama
+from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection, Reply
+from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
 
 
@@ -29,7 +29,7 @@ class Kind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServedModel:
     """A model that a server lists; None is not known.
 
     Args:
@@ -70,7 +70,7 @@ class Identity:
     kind: Kind
     version: str = ""
     is_loading: bool = False
-    models: tuple[Served, ...] = ()
+    models: tuple[ServedModel, ...] = ()
     sampling: Sampling = Sampling()
     context: int | None = None
 
@@ -105,15 +105,15 @@ def identify(connection: Connection, stop: Stop | None = None, seconds: float = 
     return _by_list(listed, connection, stop, seconds)
 
 
-def to_models(document: Json) -> tuple[Served, ...]:
+def to_models(document: Json) -> tuple[ServedModel, ...]:
     """The models of an answer of `/v1/models`; one whose name cannot be shown is left out."""
     return tuple(_to_served(entry) for entry in children(document, "data") if word(entry, "id"))
 
 
-def _to_served(entry: Json) -> Served:
+def _to_served(entry: Json) -> ServedModel:
     meta, status = child(entry, "meta"), child(entry, "status")
     aliases = entry.get("aliases")
-    return Served(
+    return ServedModel(
         name=word(entry, "id") or "",
         aliases=tuple(alias for alias in aliases if isinstance(alias, str)) if isinstance(aliases, list) else (),
         context=whole(meta, "n_ctx") or whole(entry, "max_model_len") or whole(entry, "loaded_context_length"),
@@ -126,10 +126,10 @@ def _to_served(entry: Json) -> Served:
 
 def _check(listed: Reply, connection: Connection) -> None:
     """Raise what a refusal of the list means, unless it says no more than that there is none."""
-    asked = Asked(address=connection.address, model="it", to_get_model="", redact=connection.redact)
+    asked = ErrorContext(address=connection.address, model="it", to_get_model="", redact=connection.redact)
     if listed.status not in (404, 405):
         with suppress(BadOption):
-            checked(listed.status, listed.headers, listed.body, asked)
+            raise_for_status(listed.status, listed.headers, listed.body, asked)
 
 
 def _is_loading(reply: Reply) -> bool:

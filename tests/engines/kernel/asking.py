@@ -18,8 +18,8 @@ GREEDY = Sampling(temperature=0.0, max_tokens=24)
 WILD = Sampling(temperature=1.5, top_k=0, top_p=1.0, min_p=0.0, seed=1, max_tokens=24)
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}" + "{% endfor %}" * 3
 
-Asked = tuple[str, Sampling]
-Answers = dict[Asked, str]
+ErrorContext = tuple[str, Sampling]
+Answers = dict[ErrorContext, str]
 
 
 def ask(prompt: str, sampling: Sampling = GREEDY, *, raw: bool = False) -> Request:

@@ -10,7 +10,7 @@ from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import Library, library
-from localllm_magics.engines.kernel.loaded import Loaded
+from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from tests.engines.kernel.asking import ALIKE, GREEDY, LONG, SHORT, WILD, Answers, answer, ask, fresh_engine
 from tests.engines.kernel.random_model import write_random_model
 
@@ -40,9 +40,9 @@ def engine(demo: ModelInfo) -> Iterator[KernelEngine]:
 
 
 @pytest.fixture(scope="module")
-def loaded(lib: Library, demo: ModelInfo) -> Iterator[Loaded]:
+def loaded(lib: Library, demo: ModelInfo) -> Iterator[LoadedModel]:
     """The bundled model in memory."""
-    loaded = Loaded(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop())
+    loaded = LoadedModel(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop())
     yield loaded
     loaded.close()
 

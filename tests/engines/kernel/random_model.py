@@ -23,7 +23,7 @@ _TYPE = gguf.GGMLQuantizationType.Q8_0
 
 
 def write_random_model(path: Path, metadata: Metadata | None = None, *, architecture: str = "llama") -> Path:
-    """Write a model to PATH, with the vocabulary of the bundled one, and METADATA on top; None leaves a key out."""
+    """Write a model to PATH, with the tokenizer of the bundled one, and METADATA on top; None leaves a key out."""
     writer = gguf.GGUFWriter(path, architecture)
     words = _copy_vocabulary(writer, metadata or {})
     writer.add_name("random")
@@ -46,7 +46,7 @@ def write_random_model(path: Path, metadata: Metadata | None = None, *, architec
 
 
 def _copy_vocabulary(writer: gguf.GGUFWriter, metadata: Metadata) -> int:
-    """Copy the bundled model's vocabulary; how many words it has."""
+    """Copy the bundled model's tokenizer; how many words it has."""
     fields: dict[str, Any] = gguf.GGUFReader(demo.PATH).fields
     words: list[str] = fields["tokenizer.ggml.tokens"].contents()
     words[LONG_WORD] = "x" * 1000

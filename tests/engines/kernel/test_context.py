@@ -9,21 +9,21 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import CHUNK, Aborted, Context
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.weights import Weights
+from localllm_magics.engines.kernel.llama_model import LlamaModel
 
 PROMPT = [20 + number % 200 for number in range(2 * CHUNK + 50)]
 
 
 @pytest.fixture(scope="module")
-def weights(lib: Library, demo: ModelInfo) -> Iterator[Weights]:
+def weights(lib: Library, demo: ModelInfo) -> Iterator[LlamaModel]:
     assert demo.path is not None
-    weights = Weights(lib, demo.path, stop=Stop())
+    weights = LlamaModel(lib, demo.path, stop=Stop())
     yield weights
     weights.close()
 
 
 @pytest.fixture
-def context(lib: Library, weights: Weights) -> Iterator[Context]:
+def context(lib: Library, weights: LlamaModel) -> Iterator[Context]:
     context = Context(lib, weights, size=1024, threads=1)
     yield context
     context.close()
@@ -48,7 +48,7 @@ def test_a_prompt_is_read_in_chunks(context: Context) -> None:
     assert context.past == len(PROMPT)
 
 
-def test_a_small_context_reads_in_chunks_of_its_own_size(lib: Library, weights: Weights) -> None:
+def test_a_small_context_reads_in_chunks_of_its_own_size(lib: Library, weights: LlamaModel) -> None:
     context = Context(lib, weights, size=64, threads=1)
     context.reuse(PROMPT)
 
@@ -71,7 +71,7 @@ def test_a_small_context_reads_in_chunks_of_its_own_size(lib: Library, weights: 
     ],
 )
 def test_what_is_reused_gives_the_same_numbers_to_the_last_bit(
-    lib: Library, weights: Weights, context: Context, before: list[int], after: list[int], cached: int
+    lib: Library, weights: LlamaModel, context: Context, before: list[int], after: list[int], cached: int
 ) -> None:
     fresh = Context(lib, weights, size=1024, threads=1)
     _, expected = read(lib, fresh, after)
@@ -114,7 +114,7 @@ def test_an_abort_between_chunks_leaves_a_usable_context(lib: Library, context: 
     assert read(lib, context, PROMPT) == (CHUNK, expected)
 
 
-def test_a_token_more_than_the_context_holds_fails(lib: Library, weights: Weights) -> None:
+def test_a_token_more_than_the_context_holds_fails(lib: Library, weights: LlamaModel) -> None:
     context = Context(lib, weights, size=256, threads=1)
     read(lib, context, PROMPT[: context.size])
 
@@ -133,9 +133,9 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.demo import PATH
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import library
-from localllm_magics.engines.kernel.weights import Weights
+from localllm_magics.engines.kernel.llama_model import LlamaModel
 
-weights = Weights(library(), PATH, stop=Stop())
+weights = LlamaModel(library(), PATH, stop=Stop())
 with open("/proc/self/statm") as statm:
     limit = int(statm.read().split()[0]) * resource.getpagesize() + 2**28
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -26,7 +26,7 @@ from tests.engines.kernel.asking import (
     STOPS,
     WILD,
     Answers,
-    Asked,
+    ErrorContext,
     answer,
     ask,
     fresh_engine,
@@ -142,7 +142,7 @@ def test_threads_that_ask_at_once_all_get_their_answer(engine: KernelEngine, fre
     keys = [(prompt, sampling) for prompt in (SHORT, LONG, ALIKE) for sampling in (GREEDY, WILD)]
     texts: Answers = {}
 
-    def work(key: Asked) -> None:
+    def work(key: ErrorContext) -> None:
         texts[key] = answer(engine, ask(*key)).text
 
     threads = [threading.Thread(target=work, args=(key,)) for key in keys]
@@ -239,7 +239,7 @@ from localllm_magics.catalog.discover import bundled_model
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel import engine as module
-from localllm_magics.engines.kernel.weights import LoadStopped
+from localllm_magics.engines.kernel.llama_model import LoadStopped
 
 began = threading.Event()
 
@@ -251,7 +251,7 @@ class Endless:
         raise LoadStopped
 
 
-module.Loaded = Endless
+module.LoadedModel = Endless
 engine = module.KernelEngine(bundled_model(), LoadOptions(threads=1))
 atexit.register(engine.close)
 threading.Thread(target=lambda: list(engine.load(Stop())), daemon=True).start()
@@ -313,7 +313,7 @@ def test_unloading_gives_the_memory_back(random_model: Path) -> None:
 
     sizes = [int(size) for size in result.stdout.split()]
     loaded, unloaded = sizes[::2], sizes[1::2]
-    # Weights of 30 MB; the first time, libraries come into memory too.
+    # LlamaModel of 30 MB; the first time, libraries come into memory too.
     assert all(before - after > 25e6 for before, after in zip(loaded, unloaded, strict=True))
     # What is lost is lost in each round; what the system takes its time with is not.
     assert min(unloaded[1:]) - unloaded[0] < 10e6

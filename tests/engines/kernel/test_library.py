@@ -11,7 +11,7 @@ from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel import library as library_module
 from localllm_magics.engines.kernel.library import Library, install_hint, library, rebuild_command, rebuild_hint
-from localllm_magics.engines.kernel.loaded import Loaded
+from localllm_magics.engines.kernel.loaded_model import LoadedModel
 
 ROOT = Path(__file__).parents[3]
 COMPLETE = """
@@ -39,7 +39,7 @@ def test_it_knows_itself(lib: Library) -> None:
 
 def test_what_it_says_is_kept_and_not_printed(lib: Library, demo: ModelInfo, capfd: pytest.CaptureFixture[str]) -> None:
     with lib.log.collecting() as said:
-        Loaded(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop()).close()
+        LoadedModel(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop()).close()
 
     assert "llama_model_loader" in "".join(said)
     assert "llama_model_loader" in str(lib.log)

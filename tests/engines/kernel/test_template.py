@@ -5,9 +5,9 @@ import pytest
 from localllm_magics.core.errors import BadTemplate
 from localllm_magics.core.request import Message, to_messages
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.kernel import bounded
-from localllm_magics.engines.kernel.bounded import WorkStopped
+from localllm_magics.engines.kernel import template_limits
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, NO_SYSTEM_NOTICE, ChatTemplate, Rendered
+from localllm_magics.engines.kernel.template_limits import WorkStopped
 from tests.engines.kernel.asking import ENDLESS
 
 # Short ones in the style of models in the field.
@@ -260,7 +260,7 @@ def test_a_template_that_fails_says_how(source: str, reason: str) -> None:
 
 
 def test_a_template_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "MOST_SECONDS", 0.1)
+    monkeypatch.setattr(template_limits, "MOST_SECONDS", 0.1)
 
     with pytest.raises(BadTemplate) as caught:
         render(ENDLESS, *to_messages("Why?", system="Be brief."))

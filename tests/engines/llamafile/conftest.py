@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
-from tests.daemon.llamafile_stand_in import make_llamafile
+from tests.server.llamafile_stand_in import make_llamafile
 
 ARGS = "-m\n/zip/model.gguf\n-c\n256\n...\n"
 

@@ -17,9 +17,9 @@ from localllm_magics import demo
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.engines.llamafile import process as process_module
 from localllm_magics.engines.llamafile.process import ServerProcess
-from tests.daemon.llamafile_stand_in import make_llamafile
 from tests.engines.llamafile.conftest import ARGS
 from tests.engines.llamafile.programs import is_gone, wait_until, write_program
+from tests.server.llamafile_stand_in import make_llamafile
 
 ROOT = Path(__file__).parents[3]
 FOREVER = "exec sleep 1000"

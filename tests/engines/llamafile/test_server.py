@@ -13,9 +13,9 @@ from localllm_magics.core.errors import LoadFailed
 from localllm_magics.core.events import Event, Loading
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.daemon.connection import Connection, Cut
-from localllm_magics.engines.llamafile.running import Running
+from localllm_magics.engines.llamafile.pool import Running
 from localllm_magics.engines.llamafile.server import LlamafileServer
+from localllm_magics.engines.server.connection import Connection, Cut
 from tests.engines.llamafile.programs import is_gone, wait_until, write_program
 
 DEFAULT = LoadOptions()

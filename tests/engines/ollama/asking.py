@@ -6,13 +6,13 @@ from typing import Any
 
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.engines.daemon.address import Address
-from localllm_magics.engines.daemon.connection import Connection
 from localllm_magics.engines.ollama.engine import OllamaEngine
+from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.model import Model
-from tests.daemon.faults import InTurn, Send, Steps
-from tests.daemon.http_bytes import chunked, chunked_head, http_response
-from tests.daemon.http_server import HttpServer
+from tests.server.faults import InTurn, Send, Steps
+from tests.server.http_bytes import chunked, chunked_head, http_response
+from tests.server.http_server import HttpServer
 
 HEAD = chunked_head("application/x-ndjson")
 LOADED = {"done": True, "done_reason": "load"}

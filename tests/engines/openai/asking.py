@@ -9,11 +9,11 @@ from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.events import Done, Event, Failed
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.engines.daemon.settings import DaemonSettings
-from localllm_magics.engines.new import new_engine
+from localllm_magics.engines.factory import new_engine
+from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
-from tests.daemon.faults import Close, FaultServer, InTurn, Send, Steps
-from tests.daemon.http_bytes import chunked, chunked_head
+from tests.server.faults import Close, FaultServer, InTurn, Send, Steps
+from tests.server.http_bytes import chunked, chunked_head
 
 CHAT = "/v1/chat/completions"
 ENDLESS: dict[str, Any] = {"type": "array", "items": {"type": "string", "minLength": 100}, "minItems": 1000}
@@ -48,7 +48,7 @@ def model_at(address: str, name: str = "", options: LoadOptions | None = None) -
     info = ModelInfo(
         reference=f"openai:{name}@{address}", name=name, source="daemon", kind="chat", engine="openai", address=address
     )
-    return Model(new_engine(info, options or LoadOptions(), DaemonSettings()), info)
+    return Model(new_engine(info, options or LoadOptions(), ServerSettings()), info)
 
 
 def events_of(model: Model, prompt: str = "Hi", **options: Any) -> list[Event]:  # noqa: ANN401 - of Model.stream

@@ -3,9 +3,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from localllm_magics.engines.daemon.address import Address
-from localllm_magics.engines.daemon.connection import Connection
-from tests.daemon.faults import FaultServer, InTurn, Steps
+from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.server.connection import Connection
+from tests.server.faults import FaultServer, InTurn, Steps
 
 Serve = Callable[[Mapping[str, Steps | InTurn]], FaultServer]
 

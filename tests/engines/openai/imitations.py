@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.daemon.faults import Send, Steps
-from tests.daemon.http_bytes import http_response
-from tests.daemon.recordings import load
+from tests.server.faults import Send, Steps
+from tests.server.http_bytes import http_response
+from tests.server.recordings import load
 
 UVICORN = {"Server": "uvicorn"}
 FALLBACK = "*"

@@ -8,9 +8,6 @@ from localllm_magics.core.errors import (
     StreamBroken,
 )
 from localllm_magics.core.events import Failed
-from tests.daemon.faults import Close, Hold, InTurn, Reset, Send, Steps
-from tests.daemon.http_bytes import chunked_head, http_response
-from tests.daemon.waiting import wait_until
 from tests.engines.openai import imitations as they
 from tests.engines.openai.asking import (
     CHAT,
@@ -26,6 +23,9 @@ from tests.engines.openai.asking import (
 )
 from tests.engines.openai.imitations import said
 from tests.engines.openai.test_engine import STREAM
+from tests.server.faults import Close, Hold, InTurn, Reset, Send, Steps
+from tests.server.http_bytes import chunked_head, http_response
+from tests.server.waiting import wait_until
 
 TOO_LONG = {
     "error": {

@@ -4,14 +4,14 @@ import pytest
 
 from localllm_magics.core.events import TextDelta
 from localllm_magics.core.recorder import Counts
-from localllm_magics.engines.openai.body import END
-from localllm_magics.engines.openai.reading import OpenAIReading
+from localllm_magics.engines.openai.records import END
+from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
 from localllm_magics.engines.wire.ndjson import Record
-from tests.engines.openai.test_reading import ASKED, delta, end, read, recorded
+from tests.engines.openai.test_response_parser import ASKED, delta, end, read, recorded
 
 
 def test_the_times_are_those_of_the_server() -> None:
-    reading = OpenAIReading(ASKED)
+    reading = OpenAIResponseParser(ASKED)
     read(reading, *recorded("llama-server", "chat", 0))
 
     assert reading.counts == Counts(
@@ -25,7 +25,7 @@ def test_the_times_are_those_of_the_server() -> None:
 
 
 def test_timings_count_tokens_exactly_while_they_come() -> None:
-    reading = OpenAIReading(ASKED)
+    reading = OpenAIResponseParser(ASKED)
 
     events = read(reading, *recorded("llama-server", "chat", 3))
 
@@ -35,7 +35,7 @@ def test_timings_count_tokens_exactly_while_they_come() -> None:
 
 
 def test_a_long_answer_counts_as_many_tokens_live_as_the_server_does_at_the_end() -> None:
-    reading = OpenAIReading(ASKED)
+    reading = OpenAIResponseParser(ASKED)
     chunks = [
         {**delta(content="ab"), "timings": {"predicted_n": 0}},
         {**delta(content="cd"), "timings": {"predicted_n": 3}},
@@ -48,7 +48,7 @@ def test_a_long_answer_counts_as_many_tokens_live_as_the_server_does_at_the_end(
 
 
 def test_usage_on_each_chunk_counts_exactly_too() -> None:
-    reading = OpenAIReading(ASKED)
+    reading = OpenAIResponseParser(ASKED)
     chunks = [
         {**delta(role="assistant", content=""), "usage": {"prompt_tokens": 9, "completion_tokens": 0}},
         {**delta(content="Two at"), "usage": {"prompt_tokens": 9, "completion_tokens": 2}},
@@ -61,7 +61,7 @@ def test_usage_on_each_chunk_counts_exactly_too() -> None:
 
 
 def test_a_count_that_goes_back_takes_nothing_away() -> None:
-    reading = OpenAIReading(ASKED)
+    reading = OpenAIResponseParser(ASKED)
     chunks = [{**delta(content="a"), "timings": {"predicted_n": number}} for number in (5, 2, 6)]
 
     events = read(reading, *chunks)
@@ -82,7 +82,7 @@ class Clock:
 def read_at(usage: object, *records: tuple[float, Record]) -> Counts:
     """The counts of RECORDS that came at their seconds, and USAGE with the end."""
     clock = Clock()
-    reading = OpenAIReading(ASKED, clock=clock)
+    reading = OpenAIResponseParser(ASKED, clock=clock)
     for clock.now, record in records:
         read(reading, record)
     read(reading, end(), {"choices": [], "usage": usage}, END)
@@ -125,7 +125,7 @@ def test_usage_of_zeros_is_none() -> None:
     ],
 )
 def test_nothing_is_waited_for_after_the_counts(chunks: list[Record], is_complete: bool) -> None:
-    reading = OpenAIReading(ASKED)
+    reading = OpenAIResponseParser(ASKED)
 
     read(reading, *chunks)
 

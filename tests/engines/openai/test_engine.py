@@ -13,11 +13,8 @@ from localllm_magics.core.errors import (
 )
 from localllm_magics.core.events import Failed, Pending, TextDelta
 from localllm_magics.core.request import LoadOptions, Request, to_messages
-from localllm_magics.engines.daemon import answer
+from localllm_magics.engines.server import response
 from localllm_magics.model import Model
-from tests.daemon.faults import Hold, InTurn, Send, Steps
-from tests.daemon.http_bytes import chunked, chunked_head, http_response
-from tests.daemon.waiting import wait_until
 from tests.engines.openai import imitations as they
 from tests.engines.openai.asking import (
     CHAT,
@@ -35,6 +32,9 @@ from tests.engines.openai.asking import (
     sse,
 )
 from tests.engines.openai.imitations import said
+from tests.server.faults import Hold, InTurn, Send, Steps
+from tests.server.http_bytes import chunked, chunked_head, http_response
+from tests.server.waiting import wait_until
 
 DONE = b"data: [DONE]\n\n"
 KINDS = ["llama-server", "vLLM", "LM Studio", "llamafile", "other"]
@@ -55,7 +55,7 @@ def test_an_answer_has_text_counts_and_the_servers_name(serve: Serve) -> None:
     "script", [they.LLAMA_SERVER, they.VLLM, they.LM_STUDIO, they.LLAMAFILE, they.OTHER], ids=KINDS
 )
 def test_the_second_question_is_one_request(serve: Serve, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer, "_FIRST_LOOK", 60.0)  # nobody asks what takes so long
+    monkeypatch.setattr(response, "_FIRST_LOOK", 60.0)  # nobody asks what takes so long
     server = serve({**script, CHAT: HELLO})
     model = model_on(server)
     completion_of(model)
@@ -132,7 +132,7 @@ def test_an_answer_is_read_whatever_its_server_calls_it(serve: Serve, body: byte
 def test_an_answer_that_has_ended_ends_although_its_server_says_no_more(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer, "_LAST_SECONDS", 0.0)
+    monkeypatch.setattr(response, "_LAST_SECONDS", 0.0)
     stream: Steps = [Send(chunked_head("text/event-stream") + chunked(STREAM.removesuffix(DONE), ends=False)), Hold()]
 
     completion = completion_of(model_on(serve({**they.OTHER, CHAT: stream})))

@@ -9,14 +9,14 @@ import pytest
 from localllm_magics.core.errors import AccessDenied, DaemonBusy, DaemonError, DaemonNotReachable
 from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.daemon.address import Address
-from localllm_magics.engines.daemon.connection import Connection, Cut
-from localllm_magics.engines.openai.identity import Identity, Kind, Served, identify, to_models
-from tests.daemon.faults import FaultServer, Hold, InTurn, Steps, Wait
-from tests.daemon.server_process import free_port
-from tests.daemon.waiting import PATIENCE
+from localllm_magics.engines.openai.identity import Identity, Kind, ServedModel, identify, to_models
+from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.server.connection import Connection, Cut
 from tests.engines.openai import imitations as they
 from tests.engines.openai.imitations import FALLBACK, models, said, text
+from tests.server.faults import FaultServer, Hold, InTurn, Steps, Wait
+from tests.server.server_process import free_port
+from tests.server.waiting import PATIENCE
 
 Script = Mapping[str, Steps | InTurn]
 Connect = Callable[[Script], Connection]
@@ -50,7 +50,7 @@ def test_llama_server_tells_its_window_its_defaults_and_its_model(connect: Conne
     assert identity.context == 512
     assert identity.sampling == Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0)
     assert identity.models == (
-        Served(
+        ServedModel(
             name="demo",
             aliases=("demo",),
             context=512,
@@ -71,8 +71,8 @@ def test_lm_studio_tells_more_in_its_own_list(connect: Connect) -> None:
     identity = identify(connect(they.LM_STUDIO))
 
     assert identity.models == (
-        Served(name="qwen", context=2048, quantization="Q4_K_M", status="loaded"),
-        Served(name="phi", status="not-loaded"),
+        ServedModel(name="qwen", context=2048, quantization="Q4_K_M", status="loaded"),
+        ServedModel(name="phi", status="not-loaded"),
     )
 
 
@@ -216,7 +216,7 @@ def test_models_that_cannot_be_named_are_left_out(entry: object) -> None:
 def test_what_is_told_of_a_model_may_have_any_type() -> None:
     entry = {"id": "m", "aliases": ["n", 7, None], "meta": [], "status": "x", "max_model_len": True, "state": 3}
 
-    assert to_models({"data": [entry]}) == (Served(name="m", aliases=("n",)),)
+    assert to_models({"data": [entry]}) == (ServedModel(name="m", aliases=("n",)),)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_what_is_told_of_a_model_may_have_any_type() -> None:
     ],
 )
 def test_a_model_answers_to_its_name_its_file_and_its_aliases(name: str, is_meant: bool) -> None:
-    served = Served(name="/models/demo.gguf", aliases=("small",))
+    served = ServedModel(name="/models/demo.gguf", aliases=("small",))
 
     assert served.is_called(name) == is_meant
 
@@ -285,11 +285,11 @@ def test_aliases_that_cannot_be_shown_do_no_harm() -> None:
     ],
 )
 def test_a_file_is_shown_without_its_folders(name: str, label: str) -> None:
-    assert Served(name=name).label == label
+    assert ServedModel(name=name).label == label
 
 
 def test_a_file_answers_to_the_name_that_is_shown() -> None:
-    served = Served(name="C:\\models\\X.gguf")
+    served = ServedModel(name="C:\\models\\X.gguf")
 
     assert served.is_called(served.label)
     assert served.is_called("x")

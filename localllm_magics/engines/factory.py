@@ -1,0 +1,107 @@
+"""The engine that runs a model; each is imported with its first use, so that the extension loads fast."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from localllm_magics.core.completion import EngineName
+from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.base import Engine
+from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from localllm_magics.engines.server.connection import Connection
+
+_QUICK_SECONDS = 2.0  # somebody waits, and another engine will do
+
+
+def new_engine(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
+    """An engine for the model, not loaded yet.
+
+    Where INFO names a server and no model, the server is asked whether it is Ollama, whose own API tells more.
+
+    Raises:
+        LocalLLMError: The server has several models.
+    """
+    return _NEW[info.engine](info, options, settings)
+
+
+def _kernel(info: ModelInfo, options: LoadOptions, _settings: ServerSettings) -> Engine:
+    from localllm_magics.engines.kernel.engine import KernelEngine
+
+    return KernelEngine(info, options)
+
+
+def _ollama(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
+    from localllm_magics.engines.ollama.engine import OllamaEngine
+    from localllm_magics.engines.server.connection import Connection
+
+    connection = Connection.to(_address(info), settings, is_ollama=True)
+    return OllamaEngine(info, options, connection, settings.keep_alive)
+
+
+def _openai(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
+    from localllm_magics.engines.openai.engine import OpenAIEngine
+    from localllm_magics.engines.openai.server import RunningServer
+    from localllm_magics.engines.server.connection import Connection
+
+    connection = Connection.to(_address(info), settings)
+    if info.reference.lower().startswith("openai:"):
+        return OpenAIEngine(info, options, RunningServer(connection), info.name)
+    connection = replace(connection, is_ollama=_is_ollama(connection))
+    if connection.is_ollama and (name := _ollama_model(connection)) is not None:
+        return _ollama(replace(info, name=name, engine="ollama"), options, settings)
+    return OpenAIEngine(info, options, RunningServer(connection))
+
+
+def _llamafile(info: ModelInfo, options: LoadOptions, _settings: ServerSettings) -> Engine:
+    from localllm_magics.engines.llamafile.server import LlamafileServer
+    from localllm_magics.engines.openai.engine import OpenAIEngine
+
+    assert info.path is not None  # noqa: S101 - such a reference is a path
+    return OpenAIEngine(info, options, LlamafileServer(info.path))
+
+
+def _is_ollama(connection: "Connection") -> bool | None:
+    """Whether a server that was named alone is an Ollama; None if it does not answer."""
+    from localllm_magics.engines.ollama import api
+
+    try:
+        return api.is_ollama(connection, seconds=_QUICK_SECONDS)
+    except LocalLLMError:
+        return None  # the engine will meet the same, and tell
+
+
+def _ollama_model(connection: "Connection") -> str | None:
+    """The model of an Ollama server that was named alone; None if it does not tell."""
+    from localllm_magics.engines.ollama import api
+
+    try:
+        loaded = [model.name for model in api.running(connection)]
+        names = loaded if len(loaded) == 1 else [info.name for info in api.tags(connection)]
+    except LocalLLMError:
+        return None  # the engine will meet the same, and tell
+    if len(names) == 1:
+        return names[0]
+    url = connection.address.url
+    if not names:
+        raise ModelNotInDaemon(f"Ollama at {url} has no model.", "Type: %llm pull ollama:NAME")
+    listed = ", ".join(names[:5])
+    hint = f"Type: %llm load ollama:{names[0]}@{url}"
+    raise ModelNotInDaemon(f"Ollama at {url} has {len(names)} models, and none was named: {listed}.", hint)
+
+
+def _address(info: ModelInfo) -> Address:
+    assert info.address is not None  # noqa: S101 - such a reference is an address
+    return Address.from_text(info.address)
+
+
+_NEW: Mapping[EngineName, Callable[[ModelInfo, LoadOptions, ServerSettings], Engine]] = {
+    "kernel": _kernel,
+    "ollama": _ollama,
+    "openai": _openai,
+    "llamafile": _llamafile,
+}

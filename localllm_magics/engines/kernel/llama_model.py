@@ -1,0 +1,186 @@
+"""A model file in memory."""
+
+import ctypes
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
+from localllm_magics.core.request import LLAMA_CPP_SAMPLING, Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.library import Library
+
+_ALL_LAYERS = -1
+USUAL_TRAINED_CONTEXT = 4096
+
+
+class LoadStopped(Exception):
+    """The load was stopped before its end."""
+
+
+class LlamaModel:
+    """A loaded model file.
+
+    Args:
+        lib: The build.
+        path: A GGUF file that was checked before: llama.cpp can abort the process on a malformed one.
+        gpu_layers: Layers to put on a GPU, or -1 for all.
+        repack: Let llama.cpp use extra buffer types (repacked weights, AMX).
+        progress: Called with the loaded part, from 0 to 1.
+        stop: Ends the load.
+
+    Raises:
+        LoadStopped: STOP was set.
+        UnsupportedArchitecture: This build does not know the architecture.
+        LoadFailed: llama.cpp refused the file for another reason.
+    """
+
+    def __init__(
+        self,
+        lib: Library,
+        path: Path,
+        *,
+        gpu_layers: int = _ALL_LAYERS,
+        repack: bool = True,
+        progress: Callable[[float], None] = lambda _: None,
+        stop: Stop,
+    ) -> None:
+        self._api = lib.api
+        params = self._api.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.use_extra_bufts = repack
+
+        def report(part: float, _: object) -> bool:
+            progress(part)
+            return not stop.is_set()
+
+        # The callback must outlive the call only; llama.cpp does not keep it.
+        params.progress_callback = self._api.llama_progress_callback(report)
+        with lib.log.collecting() as said:
+            self.pointer = self._api.llama_model_load_from_file(os.fsencode(path), params)
+            self.log = "".join(said)
+        if not self.pointer:
+            if stop.is_set():
+                raise LoadStopped
+            raise _load_error(path, self.log)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return int(self._api.llama_model_size(self.pointer))
+
+    @property
+    def parameters(self) -> int:
+        """How many weights there are."""
+        return int(self._api.llama_model_n_params(self.pointer))
+
+    @property
+    def layers(self) -> int:
+        """Repeating layers."""
+        return int(self._api.llama_model_n_layer(self.pointer))
+
+    @property
+    def trained_context(self) -> int:
+        """Tokens of context that it was trained with; a usual number where the file has an impossible one."""
+        tokens = int(self._api.llama_model_n_ctx_train(self.pointer))
+        return tokens if tokens > 0 else USUAL_TRAINED_CONTEXT
+
+    @property
+    def says_trained_context(self) -> bool:
+        """Whether the file has a possible number of tokens of trained context."""
+        return int(self._api.llama_model_n_ctx_train(self.pointer)) > 0
+
+    @property
+    def keeps_all_positions(self) -> bool:
+        """Whether a part of the past can be dropped and the rest kept."""
+        api, model = self._api, self.pointer
+        return not (
+            api.llama_model_is_recurrent(model) or api.llama_model_is_hybrid(model) or api.llama_model_n_swa(model)
+        )
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether it continues text from left to right, and has words to do so."""
+        api, model = self._api, self.pointer
+        has_words = api.llama_vocab_type(api.llama_model_get_vocab(model)) != api.LLAMA_VOCAB_TYPE_NONE
+        if self.metadata(f"{self.metadata('general.architecture')}.attention.causal") == "false":
+            return False  # an embedding model such as BERT: llama.cpp ends the process where it is asked for a word
+        return bool(has_words and api.llama_model_has_decoder(model) and not api.llama_model_has_encoder(model))
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template in the file, or None."""
+        source = self._api.llama_model_chat_template(self.pointer, None)
+        return None if source is None else source.decode("utf-8", "replace")
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of one token in a KV cache of half precision, as an upper bound."""
+        api, model = self._api, self.pointer
+        architecture = self.metadata("general.architecture")
+        usual = api.llama_model_n_embd(model) // max(1, api.llama_model_n_head(model))
+        width = sum(
+            _to_int(self.metadata(f"{architecture}.attention.{part}_length") or "") or usual
+            for part in ("key", "value")
+        )
+        return int(2 * width * api.llama_model_n_head_kv(model) * self.layers)
+
+    def metadata(self, key: str) -> str | None:
+        """A scalar of the header as text, or None."""
+        buffer = ctypes.create_string_buffer(4096)
+        size = self._api.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
+        return None if size < 0 else buffer.value.decode("utf-8", "replace")
+
+    def sampling(self) -> Sampling:
+        """The model's own sampling defaults, llama.cpp's where it has none."""
+        found = {}
+        for name, (key, convert) in _SAMPLING_KEYS.items():
+            text = self.metadata(f"general.sampling.{key}")
+            if text is not None:
+                found[name] = convert(text)
+        try:
+            return Sampling(**found).or_else(LLAMA_CPP_SAMPLING)  # type: ignore[arg-type] # names and types from one table
+        except LocalLLMError:
+            return LLAMA_CPP_SAMPLING
+
+    def close(self) -> None:
+        """Give the memory back; again is no error."""
+        pointer, self.pointer = self.pointer, None
+        if pointer:
+            self._api.llama_model_free(pointer)
+
+
+def _to_float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _to_int(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+_SAMPLING_KEYS: dict[str, tuple[str, Callable[[str], float | int | None]]] = {
+    "temperature": ("temp", _to_float),
+    "top_k": ("top_k", _to_int),
+    "top_p": ("top_p", _to_float),
+    "min_p": ("min_p", _to_float),
+    "repeat_penalty": ("penalty_repeat", _to_float),
+}
+
+
+def _load_error(path: Path, log: str) -> LocalLLMError:
+    unknown = re.search(r"unknown model architecture: '([^']*)'", log)
+    if unknown:
+        return UnsupportedArchitecture(
+            f"This build of llama.cpp does not know the architecture {unknown[1]!r} of {path.name}.",
+            "Type: pip install --upgrade llama-cpp-python, then restart the kernel.",
+        )
+    reasons = re.findall(r"error loading model[^:]*: (.+)", log)
+    reason = reasons[-1].strip() if reasons else "no reason given"
+    return LoadFailed(f"llama.cpp refused {path.name}: {reason}.", "Try another file of the model.")

@@ -1,0 +1,229 @@
+"""A model in memory: weights, context, tokenizer and template together."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions, Message, Request, Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.context import Context
+from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.llama_model import USUAL_TRAINED_CONTEXT, LlamaModel, LoadStopped
+from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
+from localllm_magics.engines.kernel.placement import (
+    LARGEST_DEFAULT_CONTEXT,
+    Placement,
+    context_size,
+    gpu_layers,
+    offload_notice,
+    placement,
+)
+from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
+from localllm_magics.engines.kernel.template import CHATML_NOTICE, GO_NOTICE, ChatTemplate, Rendered
+from localllm_magics.engines.kernel.template_limits import WorkStopped
+from localllm_magics.engines.kernel.tokenizer import Tokenizer
+from localllm_magics.engines.kernel.worker.build_probe import NOTICE
+
+_TICK = 0.05
+_PART = 1 << 16  # signs of a prompt whose tokens are counted at a time
+_NO_TRAINED_CONTEXT = (
+    "The file does not say how many tokens of context the model was trained with, so "
+    f"{USUAL_TRAINED_CONTEXT:,} are taken; --ctx sets another number."
+)
+_loading = threading.Lock()
+
+
+class LoadedModel:
+    """Everything that exists while a model is in memory.
+
+    Args:
+        lib: The build.
+        info: The file, checked before.
+        options: How to load it; None means that we choose.
+        repack: Whether the build survives repacked weights.
+        progress: Called with the loaded part, from 0 to 1.
+        stop: Ends the load.
+
+    Raises:
+        LocalLLMError: It cannot be loaded; nothing stays in memory.
+        LoadStopped: STOP was set.
+    """
+
+    def __init__(
+        self,
+        lib: Library,
+        info: ModelInfo,
+        options: LoadOptions,
+        *,
+        repack: bool,
+        progress: Callable[[float], None],
+        stop: Stop,
+    ) -> None:
+        if info.path is None:
+            raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
+        devices = lib.devices()
+        wanted = gpu_layers(options.gpu_layers, info.layers or 0, info.size_bytes or 0, devices)
+        with _one_at_a_time(stop):
+            try:
+                self.weights = LlamaModel(
+                    lib, info.path, gpu_layers=wanted, repack=repack, progress=progress, stop=stop
+                )
+            except ModelError as exc:
+                if info.source == "ollama":
+                    raise _refused_blob(info, info.path, exc) from exc
+                raise
+            try:
+                self.context = self._new_context(lib, options, info.defaults.ctx)
+            except BaseException:
+                self.weights.close()
+                raise
+        self.tokenizer = Tokenizer(lib, self.weights.pointer)
+        self.sampling = info.defaults.sampling.or_else(self.weights.sampling())
+        self.placement: Placement = placement(self.weights.log + self.context.log, devices)
+        self.notices = self._notices(options, wanted, repack=repack, supports_gpu=lib.supports_gpu)
+        self._info = info
+        self._template: ChatTemplate | None = None
+
+    def prompt(self, request: Request, stop: Stop) -> Prompt:
+        """The exact text and tokens for REQUEST.
+
+        Raises:
+            PromptTooLong: There is no room for an answer.
+            BadTemplate: The chat template failed.
+            WorkStopped: STOP was set.
+        """
+        request = self._with_system(request)
+        rendered = self._render(request, stop)
+        self._refuse_far_too_long(rendered.text, stop)
+        if request.raw:
+            tokens = self.tokenizer.tokens(rendered.text, add_special=True, parse_special=True)
+        else:
+            contents = [message.content for message in request.messages]
+            tokens = prompt_tokens(self.tokenizer, lambda others: self._render(request, stop, others).text, contents)
+        if not tokens:
+            raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
+        self._check_length(len(tokens))
+        return Prompt(text=rendered.text, tokens=tokens, notices=rendered.notices)
+
+    def fill(self, sampling: Sampling) -> Sampling:
+        """SAMPLING with the model's defaults."""
+        return sampling.or_else(self.sampling)
+
+    def choose(self, sampling: Sampling) -> Sampling:
+        """SAMPLING with the model's defaults and a seed."""
+        return self.fill(sampling).seeded()
+
+    def close(self) -> None:
+        """Give the memory back; again is no error."""
+        self.context.close()
+        self.weights.close()
+        return_freed_memory()
+
+    def _new_context(self, lib: Library, options: LoadOptions, default: int | None) -> Context:
+        weights = self.weights
+        if not weights.can_generate:
+            raise LoadFailed("This model cannot write text.", "Choose a chat model: %llm models")
+        size = context_size(
+            options.ctx,
+            weights.trained_context,
+            weights.kv_bytes_per_token,
+            free_memory(),
+            default or LARGEST_DEFAULT_CONTEXT,
+        )
+        return Context(lib, weights, size=size, threads=options.threads or usual_threads(weights.size_bytes))
+
+    def _notices(self, options: LoadOptions, wanted: int, *, repack: bool, supports_gpu: bool) -> tuple[str, ...]:
+        trained = self.weights.trained_context
+        notices = [
+            None if repack else NOTICE,
+            offload_notice(options.gpu_layers, wanted, self.placement.gpu_layers, supports_gpu=supports_gpu),
+            f"The context of {options.ctx:,} tokens is larger than the trained one of {trained:,}."
+            if options.ctx and options.ctx > trained
+            else None,
+            None if self.weights.says_trained_context else _NO_TRAINED_CONTEXT,
+            # llama.cpp rounds up; where that changes little, it need not be told.
+            f"The context has {self.context.size:,} tokens, the fewest there can be, and not {options.ctx:,}."
+            if options.ctx and self.context.size > 2 * options.ctx
+            else None,
+        ]
+        return tuple(notice for notice in notices if notice)
+
+    def _with_system(self, request: Request) -> Request:
+        """REQUEST with the model's own system prompt, where it has none."""
+        system = self._info.defaults.system
+        has_one = any(message.role == "system" for message in request.messages[:1])
+        if system is None or request.raw or has_one:
+            return request
+        return replace(request, messages=(Message(role="system", content=system), *request.messages))
+
+    def _render(self, request: Request, stop: Stop, contents: Sequence[str] | None = None) -> Rendered:
+        """The text of REQUEST, if wanted with other CONTENTS in its messages."""
+        messages = request.messages
+        if request.raw:
+            return Rendered(text=messages[-1].content)
+        if contents is not None:
+            pairs = zip(messages, contents, strict=True)
+            messages = tuple(Message(role=message.role, content=content) for message, content in pairs)
+        return self._chat_template().render(messages, think=request.think, stop=stop)
+
+    def _chat_template(self) -> ChatTemplate:
+        if self._template is None:
+            tokenizer, info = self.tokenizer, self._info
+            notice = GO_NOTICE.format(info.reference) if info.defaults.has_foreign_template else CHATML_NOTICE
+            self._template = ChatTemplate(
+                self.weights.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice
+            )
+        return self._template
+
+    def _refuse_far_too_long(self, text: str, stop: Stop) -> None:
+        """Refuse TEXT before all of it is read, which takes many seconds where it is long and cannot be stopped."""
+        if len(text) <= _PART:
+            return
+        tokens = 0
+        for end in range(_PART, len(text) + _PART, _PART):
+            if stop.is_set():
+                raise WorkStopped
+            # A cut changes no more than the words around it.
+            tokens += len(self.tokenizer.tokens(text[end - _PART : end], add_special=False, parse_special=True))
+            if tokens > 2 * self.context.size:
+                self._check_length(max(tokens, tokens * len(text) // end), about="about ")
+
+    def _check_length(self, tokens: int, about: str = "") -> None:
+        size, trained = self.context.size, self.weights.trained_context
+        if tokens < size:
+            return
+        over = tokens - size + 1
+        wider = f"Try --ctx {min(trained, tokens + 512)}, or s" if trained > tokens else "S"
+        raise PromptTooLong(
+            f"The prompt has {about}{tokens:,} tokens, and the context of {self._info.name} holds {size:,}.",
+            f"{wider}horten the prompt by {about or 'at least '}{over:,} tokens.",
+        )
+
+
+def _refused_blob(info: ModelInfo, path: Path, error: ModelError) -> ModelError:
+    """ERROR as it should be read of a blob of Ollama's, which changes llama.cpp to read layouts of its own."""
+    message = error.message.replace(path.name, info.reference)
+    return type(error)(
+        f"{message} It may lie in Ollama's own layout, which Ollama alone reads.",
+        f"Type: %llm load ollama:{info.reference}",
+    )
+
+
+@contextmanager
+def _one_at_a_time(stop: Stop) -> Iterator[None]:
+    """Wait for other loads: llama.cpp's log has no names in it, so only this tells whose lines are whose.
+
+    Raises:
+        LoadStopped: STOP was set.
+    """
+    while not _loading.acquire(timeout=_TICK):
+        if stop.is_set():
+            raise LoadStopped
+    try:
+        yield
+    finally:
+        _loading.release()

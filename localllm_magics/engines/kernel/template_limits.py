@@ -1,0 +1,73 @@
+"""Runs Python code that comes with a model file, and may never come to an end."""
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import wait as wait_for
+from typing import Generic, TypeVar
+
+from localllm_magics.core.stop import Stop
+from localllm_magics.core.table import to_size
+from localllm_magics.engines.background import in_background
+from localllm_magics.engines.kernel.machine import resident_memory
+
+MOST_SECONDS = 10.0
+MOST_BYTES = 1 << 30
+_TICK = 0.02  # seconds between looks
+_Result = TypeVar("_Result")
+
+
+class LimitExceeded(Exception):
+    """The work had to be ended; the message tells what it did."""
+
+
+class WorkStopped(Exception):
+    """STOP was set before the work was done."""
+
+
+def run_limited(work: Callable[[], _Result], stop: Stop) -> _Result:
+    """What WORK returns or raises; it runs in a thread of its own, which can be ended.
+
+    Raises:
+        LimitExceeded: It took more than MOST_SECONDS, or MOST_BYTES.
+        WorkStopped: STOP was set.
+    """
+    thread = _Endable(work)
+    future = in_background(thread.run, "localllm-bounded")
+    late, memory = time.monotonic() + MOST_SECONDS, 0
+    try:
+        while wait_for([future], timeout=_TICK).not_done:
+            memory = memory or resident_memory()
+            if stop.is_set():
+                raise WorkStopped
+            if time.monotonic() > late:
+                raise LimitExceeded(f"did not come to an end within {MOST_SECONDS:g} seconds")
+            if resident_memory() - memory > MOST_BYTES:
+                raise LimitExceeded(f"took more than {to_size(MOST_BYTES)} of memory")
+        return future.result()
+    finally:
+        thread.end()
+
+
+class _Endable(Generic[_Result]):
+    """Work that another thread can end; it goes on up to its next step in Python."""
+
+    def __init__(self, work: Callable[[], _Result]) -> None:
+        self._work = work
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+
+    def run(self) -> _Result:
+        self._thread = threading.get_ident()
+        try:
+            return self._work()
+        finally:
+            with self._lock:
+                self._thread = None
+
+    def end(self) -> None:
+        with self._lock:  # or else the number might be another thread's already
+            if self._thread is not None:
+                # This error, for nobody reports it where nobody catches it.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(SystemExit))

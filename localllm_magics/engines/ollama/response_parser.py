@@ -1,0 +1,74 @@
+"""Understands the answers of Ollama's `/api/chat` and `/api/generate`."""
+
+from collections.abc import Sequence
+
+from localllm_magics.core.completion import FinishReason
+from localllm_magics.core.events import Event, ReasoningDelta, TextDelta
+from localllm_magics.core.recorder import Counts
+from localllm_magics.engines.reasoning_parser import ReasoningParser
+from localllm_magics.engines.server.server_error import ErrorContext, broken_off
+from localllm_magics.engines.wire.fields import child, number, text, whole
+from localllm_magics.engines.wire.ndjson import Record
+
+_NANOSECONDS = 1e9
+
+
+class OllamaResponseParser:
+    """One answer; see `daemon.answer.Reading`.
+
+    Args:
+        asked: For the words of errors.
+        is_cached: Whether the server may have kept a part of the prompt from before, which it does not always tell.
+        is_raw: Whether the model continues plain text.
+    """
+
+    def __init__(self, asked: ErrorContext, *, is_cached: bool = False, is_raw: bool = False) -> None:
+        self.reason: FinishReason | None = None
+        self.counts = Counts()
+        self._asked = asked
+        self._is_cached = is_cached
+        self._thinking = ReasoningParser(is_raw=is_raw)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last record was read."""
+        return self.reason is not None
+
+    def feed(self, record: Record) -> Sequence[Event]:
+        """The events in RECORD; a piece is about one token."""
+        if record.get("error"):
+            raise broken_off(record["error"], self._asked)
+        holder = child(record, "message") or record
+        events: list[Event] = []
+        if (thought := text(holder, "thinking")) is not None:
+            events.append(ReasoningDelta(thought, 1, estimated=True))
+        if (piece := text(holder, "content", "response")) is not None:
+            events += self._thinking.feed(TextDelta(piece, 1, estimated=True))
+        if record.get("done") is True or text(record, "done_reason") is not None:
+            self.reason = "length" if record.get("done_reason") == "length" else "stop"
+            self.counts = self._counts(record)
+            events += self._thinking.end()
+        return events
+
+    def _counts(self, record: Record) -> Counts:
+        prompt, cached = whole(record, "prompt_eval_count"), whole(record, "prompt_eval_cached_count")
+        produced = whole(record, "eval_count")
+        seconds = _seconds(record, "prompt_eval_duration")
+        # All tokens of the prompt are counted, and only the new ones timed: without the number of
+        # cached tokens the quotient is no rate.
+        is_rate_known = cached is not None or not self._is_cached
+        return Counts(
+            prompt_tokens=prompt,
+            cached_tokens=min(cached or 0, prompt or 0),
+            completion_tokens=produced,
+            load_seconds=_seconds(record, "load_duration"),
+            prompt_seconds=seconds if is_rate_known else 0.0,
+            decode_seconds=_seconds(record, "eval_duration") or None,
+            # The clock starts with the first token.
+            timed_tokens=None if produced is None else max(produced - 1, 0),
+        )
+
+
+def _seconds(record: Record, name: str) -> float:
+    """A duration; what is 0 is left out by the server."""
+    return (number(record, name) or 0.0) / _NANOSECONDS

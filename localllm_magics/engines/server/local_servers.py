@@ -1,0 +1,32 @@
+"""The servers that people run on their own machine: where they listen, and how they are started."""
+
+from dataclasses import dataclass
+
+from localllm_magics.engines.server.address import OLLAMA_PORT, Address, ollama_address
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServer:
+    """Servers that listen on PORTS where nobody says otherwise; COMMAND starts one on `{port}`."""
+
+    name: str
+    ports: tuple[int, ...]
+    command: str
+
+
+LOCAL_SERVERS = (
+    LocalServer("llama-server, llamafile", (8080, 9931), "llama-server -m model.gguf --port {port}"),
+    LocalServer("llama_cpp.server, vLLM", (8000,), "python -m llama_cpp.server --model model.gguf --port {port}"),
+    LocalServer("LM Studio", (1234,), "lms server start --port {port}"),
+)
+
+
+def how_to_start(address: Address, *, is_ollama: bool = False) -> str:
+    """What to type so that a server, perhaps an Ollama, runs at ADDRESS."""
+    if not address.is_loopback:
+        return f"Is the address right, and the server running? Type: %llm connect {address.url}"
+    if is_ollama or address == ollama_address() or address.port == OLLAMA_PORT:
+        place = "" if address.place == f"127.0.0.1:{OLLAMA_PORT}" else f"OLLAMA_HOST={address.place} "
+        return f"To start Ollama, type in a terminal: {place}ollama serve"
+    server = next((usual for usual in LOCAL_SERVERS if address.port in usual.ports), LOCAL_SERVERS[0])
+    return f"Start the server, for example: {server.command.format(port=address.port)}"

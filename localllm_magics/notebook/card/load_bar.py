@@ -1,0 +1,33 @@
+"""How far a load is, in one display."""
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from localllm_magics.core.events import Event
+from localllm_magics.core.generation import Generation
+from localllm_magics.model import Model
+from localllm_magics.notebook.card.status_line import LiveStatus
+from localllm_magics.notebook.card.surface import DisplaySurface
+from localllm_magics.notebook.interrupts import uninterrupted
+
+
+class LoadBar:
+    """Shows the loading of MODEL; nothing where it is loaded already."""
+
+    def __init__(self, shell: InteractiveShell, model: Model) -> None:
+        self._generation = Generation("load")
+        self._reference = model.info.reference
+        self._status = LiveStatus(self._generation, lambda: model.engine.used)
+        self._surface = DisplaySurface(shell)
+        self._is_shown = False
+
+    def show(self, event: Event) -> None:
+        """Take EVENT and show it."""
+        with uninterrupted():
+            self._generation.feed(event)
+            self._surface.show(self._status, "")
+            self._is_shown = True
+
+    def end(self, how: str) -> None:
+        """Say HOW it ended, in a word."""
+        if self._is_shown:
+            self._surface.end(f"{self._reference} · {how}")

@@ -1,0 +1,27 @@
+"""A dry run, shown: the exact prompt, its tokens, and what would be used."""
+
+import re
+from dataclasses import fields
+
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.sanitizer.markdown import strip_control, to_safe_markdown
+
+
+def to_bundle(preview: Preview) -> dict[str, object]:
+    """PREVIEW by media type."""
+    prompt = strip_control(preview.prompt)
+    summary = _summary(preview)
+    tokens = " ".join(f"{strip_control(text)!r}:{id_}" for id_, text in preview.tokens)
+    sent = strip_control(preview.sent)
+    fence = "`" * (max(map(len, re.findall("`+", prompt)), default=2) + 4)
+    blocks = [f"{fence}{kind}\n{block}\n{fence}" for kind, block in (("text", tokens), ("json", sent)) if block]
+    markdown = "\n\n".join([f"{fence}text\n{prompt}\n{fence}", summary, *blocks])
+    plain = "\n\n".join(part for part in (prompt, summary, tokens, sent) if part)
+    return {"text/plain": plain, "text/markdown": to_safe_markdown(markdown)}
+
+
+def _summary(preview: Preview) -> str:
+    sampling = {f.name: getattr(preview.sampling, f.name) for f in fields(preview.sampling)}
+    used = ", ".join(f"{name} {value}" for name, value in sampling.items() if value not in (None, ()))
+    size = f"{len(preview.tokens):,} tokens of {preview.context:,}; " if preview.tokens else ""
+    return f"{size}{used}. Nothing was generated."

@@ -1,0 +1,168 @@
+r"""`{{ expr }}` in a prompt: found, evaluated once, and replaced by text."""
+
+import ast
+import builtins
+import difflib
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from localllm_magics.core.errors import BadExpression
+from localllm_magics.notebook.prompt.describe import describe
+
+_OPENING = re.compile(r"\\?\{\{")
+_LITERAL = r"\{{"
+_WAYS_OUT = rf"write {_LITERAL} for literal braces, or add --no-vars"
+# Enough for any literal a person types; without it a stray `{{` before a page of JSON costs a parse per `}}`.
+_CLOSINGS_TRIED = 100
+_SHOWN_WIDTH = 100
+_MOST_SHOWN = 1_000
+_IPYTHONS = {"In", "Out", "exit", "get_ipython", "open", "quit"}
+# Debuggers and shells add names of their own.
+_BUILTINS = [name for name, value in vars(builtins).items() if getattr(value, "__module__", "") == "builtins"]
+_VERY_NEAR = 0.8
+
+
+def interpolate(text: str, evaluate: Callable[[str], object]) -> str:
+    r"""The prompt with every `{{ expr }}` replaced by the description of its value.
+
+    All expressions are found before the first is evaluated, and what is inserted is never searched again.
+
+    Args:
+        text: The prompt; `\{{` stands for `{{`.
+        evaluate: Evaluates one expression in the user's namespace.
+
+    Raises:
+        BadExpression: An expression is unfinished, is not Python, or raises.
+    """
+    pieces = list(_parse(text))
+    return "".join(piece if isinstance(piece, str) else _insertion(piece, evaluate) for piece in pieces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expression:
+    source: str
+    text: str
+    start: int
+    end: int
+
+    def error(self, problem: str, advice: str) -> BadExpression:
+        """The problem, the line of the prompt with a caret under the expression, and what to do."""
+        line_start = self.text.rfind("\n", 0, self.start) + 1
+        line = self.text[line_start:].split("\n", 1)[0]
+        column = self.start - line_start
+        # The place stays in view however long the line is, and a tab is one column wide like its caret.
+        left = max(0, column - _SHOWN_WIDTH // 2)
+        shown = line[left : left + _SHOWN_WIDTH].replace("\t", " ")
+        carets = "^" * max(1, min(self.end - line_start, left + len(shown), len(line)) - column)
+        number = self.text.count("\n", 0, self.start) + 1
+        place = f"    {shown}\n    {' ' * (column - left)}{carets}"
+        return BadExpression(f"line {number}, column {column + 1}: {problem}\n{place}", f"{advice}{_WAYS_OUT}")
+
+
+def _parse(text: str) -> Iterator[str | _Expression]:
+    position = 0
+    while opening := _OPENING.search(text, position):
+        yield text[position : opening.start()]
+        if opening[0] == _LITERAL:
+            yield "{{"
+            position = opening.end()
+        else:
+            expression = _expression_at(text, opening.start())
+            yield expression
+            position = expression.end
+    yield text[position:]
+
+
+def _expression_at(text: str, start: int) -> _Expression:
+    """The expression whose `{{` is at start: it ends at the first `}}` that makes it valid Python."""
+    failure: Exception | None = None
+    first_end = end = start + 2
+    for _ in range(_CLOSINGS_TRIED):
+        closing = text.find("}}", end)
+        if closing < 0:
+            break
+        found = _Expression(source=text[start + 2 : closing].strip(), text=text, start=start, end=closing + 2)
+        problem = _syntax_problem(found.source)
+        if problem is None:
+            return found
+        if failure is None:
+            failure, first_end = problem, closing + 2
+        # One brace on, not two: in `{{ {1: {}}}}` the right `}}` overlaps a wrong one.
+        end = closing + 1
+    raise _unparsable(text, start, first_end, failure) from failure
+
+
+def _syntax_problem(source: str) -> Exception | None:
+    """Why the source is not an expression, or nothing."""
+    with warnings.catch_warnings():
+        # An invalid escape in a string is reported by the evaluation, once.
+        warnings.simplefilter("ignore")
+        try:
+            ast.parse(source, mode="eval")
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
+            # A null byte is a ValueError, deep nesting a RecursionError or a MemoryError.
+            return problem
+    return None
+
+
+def _unparsable(text: str, start: int, end: int, failure: Exception | None) -> BadExpression:
+    place = _Expression(source=text[start + 2 : end - 2].strip(), text=text, start=start, end=end)
+    if failure is None:
+        return place.error("{{ has no }} after it", "Close the expression with }}, ")
+    if not place.source:
+        return place.error("nothing between {{ and }}", "Put a Python expression between the braces, ")
+    why = failure.msg if isinstance(failure, SyntaxError) else str(failure) or type(failure).__name__
+    return place.error(f"not a Python expression: {why}", "Correct the expression, ")
+
+
+def _insertion(expression: _Expression, evaluate: Callable[[str], object]) -> str:
+    # Both run the user's own code, so anything can come out of them; an interrupt is not theirs.
+    try:
+        value = evaluate(expression.source)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
+        raise expression.error(_in_words(problem), _advice(problem)) from problem
+    try:
+        return describe(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
+        message = f"the {type(value).__name__} cannot be turned into text: {_in_words(problem)}"
+        raise expression.error(message, "Insert a part of it that can be printed, ") from problem
+
+
+def _in_words(problem: BaseException) -> str:
+    name = type(problem).__name__
+    try:
+        message = str(problem)
+    except Exception:  # noqa: BLE001 - the user's exception may be broken too; its name is enough
+        message = ""
+    if len(message) > _MOST_SHOWN:
+        message = f"{message[:_MOST_SHOWN]}…"
+    return f"{name}: {message}" if message else name
+
+
+def _advice(problem: BaseException) -> str:
+    if not isinstance(problem, NameError) or not isinstance(problem.name, str) or not problem.name:
+        return "Try the expression in a cell of its own, "
+    nearest = [
+        *difflib.get_close_matches(problem.name, _names_in_reach(problem), n=1),
+        *difflib.get_close_matches(problem.name, _BUILTINS, n=1, cutoff=_VERY_NEAR),
+    ]
+    meant = f"Did you mean {nearest[0]}? " if nearest else ""
+    return f"{meant}Define {problem.name} in a cell above, "
+
+
+def _names_in_reach(problem: NameError) -> list[str]:
+    """The user's names that were defined where the exception was raised."""
+    traceback = problem.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return []
+    # A namespace can have keys that are no names.
+    names: Iterable[object] = (*traceback.tb_frame.f_locals, *traceback.tb_frame.f_globals)
+    return [name for name in names if isinstance(name, str) and name[:1] != "_" and name not in _IPYTHONS]

@@ -1,0 +1,145 @@
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.catalog.server_reference import is_served, to_served
+from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound
+from localllm_magics.core.model_info import ModelInfo
+
+HOST = "http://10.0.0.5:9999"
+
+
+def ollama(reference: str, name: str, address: str) -> ModelInfo:
+    return ModelInfo(reference=reference, name=name, source="daemon", kind="chat", engine="ollama", address=address)
+
+
+def openai(reference: str, name: str, address: str) -> ModelInfo:
+    return ModelInfo(reference=reference, name=name, source="daemon", kind="chat", engine="openai", address=address)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("ollama:demo", True),
+        ("OLLAMA:demo", True),
+        ("openai:m@http://127.0.0.1:8080", True),
+        ("llamafile:x.llamafile", True),
+        ("http://127.0.0.1:8080", True),
+        ("HTTPS://host", True),
+        ("localhost:8080", True),
+        ("LocalHost:8080/v1/", True),
+        ("127.0.0.1:8080", True),
+        ("[::1]:8080", True),
+        ("localhost:5000/me/demo", False),
+        ("localhost", False),
+        ("box:8080", False),
+        ("llama3.2:1", False),
+        ("demo", False),
+        ("demo:latest", False),
+        ("ollama", False),
+        ("C:\\models\\x.gguf", False),
+        ("folder/ollama:demo.gguf", False),
+        ("ftp://host", False),
+        ("", False),
+    ],
+)
+def test_references_to_servers_are_known(text: str, is_one: bool) -> None:
+    assert is_served(text) == is_one
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "address"),
+    [
+        pytest.param("ollama:demo", "demo", HOST, id="where the environment says"),
+        pytest.param("Ollama: demo ", "demo", HOST, id="capitals and spaces"),
+        pytest.param("ollama:demo:q4", "demo:q4", HOST, id="tag"),
+        pytest.param("ollama:hf.co/user/repo:Q8_0", "hf.co/user/repo:Q8_0", HOST, id="Hugging Face"),
+        pytest.param("ollama:demo@", "demo", HOST, id="no place after all"),
+        pytest.param("ollama:demo@http://127.0.0.1:7000", "demo", "http://127.0.0.1:7000", id="URL"),
+        pytest.param("ollama:demo@HTTPS://h/p/", "demo", "https://h:443/p", id="URL with a path"),
+        pytest.param("ollama:demo@127.0.0.1:7000", "demo", "http://127.0.0.1:7000", id="host and port"),
+        pytest.param("ollama:demo@box", "demo", "http://box:11434", id="host alone"),
+        pytest.param("ollama:demo@[::1]:7000", "demo", "http://[::1]:7000", id="IPv6"),
+        pytest.param("ollama:demo@0.0.0.0", "demo", "http://127.0.0.1:11434", id="every interface"),
+        pytest.param("ollama:hf.co/u/r:Q8_0@box:1", "hf.co/u/r:Q8_0", "http://box:1", id="all of it"),
+    ],
+)
+def test_a_model_of_ollama_is_found(
+    text: str, name: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "10.0.0.5:9999")
+
+    assert to_served(text, tmp_path) == ollama(text, name, address)
+
+
+def test_without_the_environment_ollama_is_at_its_usual_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OLLAMA_HOST")
+
+    assert to_served("ollama:demo", tmp_path).address == "http://127.0.0.1:11434"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "address"),
+    [
+        ("openai:m@http://127.0.0.1:8080", "m", "http://127.0.0.1:8080"),
+        ("openai:org/m:tag@https://h/v1", "org/m:tag", "https://h:443"),
+        ("openai:@http://127.0.0.1:8080", "", "http://127.0.0.1:8080"),
+        ("openai:http://127.0.0.1:8080", "", "http://127.0.0.1:8080"),
+        ("openai:m@127.0.0.1:8080", "m", "http://127.0.0.1:8080"),
+        ("openai:org/m@v2@box:80/p/v1", "org/m@v2", "http://box:80/p"),
+        ("openai: m @[::1]:8080", "m", "http://[::1]:8080"),
+    ],
+)
+def test_a_model_of_a_server_is_found(text: str, name: str, address: str, tmp_path: Path) -> None:
+    assert to_served(text, tmp_path) == openai(text, name, address)
+
+
+def test_a_server_alone_is_named_by_its_place(tmp_path: Path) -> None:
+    text = "http://localhost:8080/v1/"
+
+    assert to_served(text, tmp_path) == openai(text, "localhost:8080", "http://localhost:8080")
+    assert to_served("127.0.0.1:1", tmp_path) == openai("127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1")
+
+
+def test_a_llamafile_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.llamafile"
+    path.write_bytes(b"12345")
+
+    assert to_served("llamafile:x.llamafile", tmp_path) == ModelInfo(
+        reference="llamafile:x.llamafile",
+        name="x",
+        source="folder",
+        path=path,
+        size_bytes=5,
+        kind="chat",
+        engine="llamafile",
+    )
+    assert to_served(f"llamafile: {path}", Path("/")).path == path
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "hint"),
+    [
+        pytest.param("ollama:", BadOption, "%llm connect http://127.0.0.1:9", id="no model"),
+        pytest.param("ollama:@http://h:1", BadOption, "%llm connect http://h:1", id="no model at a place"),
+        pytest.param("ollama:m@me:secret@h", BadOption, "without a user", id="password"),
+        pytest.param("ollama:m@http://me:secret@h", BadOption, "LOCALLLM_API_KEY", id="password in a URL"),
+        pytest.param("ollama:m@bad host", BadOption, "http://127.0.0.1:8080", id="no host"),
+        pytest.param("ollama:m@http://[", BadOption, "http://127.0.0.1:8080", id="no URL"),
+        pytest.param("openai:m", BadOption, "openai:m@http://127.0.0.1:8080", id="no server"),
+        pytest.param("openai:m@box", BadOption, "openai:m@http://127.0.0.1:8080", id="no port"),
+        pytest.param("openai:", BadOption, "openai:MODEL@http", id="nothing"),
+        pytest.param("http://", BadOption, "http://127.0.0.1:8080", id="no host in a URL"),
+        pytest.param("llamafile:", ModelNotFound, "llamafile:path", id="no file"),
+        pytest.param("llamafile:none", ModelNotFound, "llamafile:path", id="missing file"),
+        pytest.param("llamafile:.", ModelNotFound, "llamafile:path", id="folder"),
+        pytest.param("llamafile:~nobody-of-that-name/x", ModelNotFound, "llamafile:path", id="unknown home"),
+        pytest.param("llamafile:a\0b", ModelNotFound, "llamafile:path", id="impossible file"),
+        pytest.param("llamafile:" + "x" * 5000, ModelNotFound, "llamafile:path", id="long name"),
+    ],
+)
+def test_what_names_nothing_is_told(text: str, error: type[LocalLLMError], hint: str, tmp_path: Path) -> None:
+    with pytest.raises(error) as caught:
+        to_served(text, tmp_path)
+
+    assert hint in caught.value.hint

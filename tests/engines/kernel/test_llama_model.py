@@ -1,0 +1,139 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.catalog.inspect import describe_file
+from localllm_magics.core.errors import LoadFailed, UnsupportedArchitecture
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Sampling
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.llama_model import LlamaModel, LoadStopped
+from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from tests.engines.kernel.random_model import Metadata, write_random_model
+
+
+def load(lib: Library, path: Path) -> LoadedModel:
+    info = describe_file(path, reference="random", source="folder")
+    return LoadedModel(lib, info, LoadOptions(ctx=256, threads=1), repack=False, progress=lambda _: None, stop=Stop())
+
+
+def test_a_load_tells_how_far_it_is(lib: Library, random_model: Path) -> None:
+    told: list[float] = []
+
+    LlamaModel(lib, random_model, progress=told.append, stop=Stop()).close()
+
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) > 2
+
+
+def test_a_load_can_be_stopped_half_way(lib: Library, random_model: Path) -> None:
+    stop, told = Stop(), list[float]()
+
+    def progress(part: float) -> None:
+        told.append(part)
+        if part > 0.3:
+            stop.set()
+
+    with pytest.raises(LoadStopped):
+        LlamaModel(lib, random_model, progress=progress, stop=stop)
+
+    assert told[-1] < 1
+
+
+def test_closing_again_is_no_error(lib: Library, demo: ModelInfo) -> None:
+    assert demo.path is not None
+    weights = LlamaModel(lib, demo.path, stop=Stop())
+
+    weights.close()
+    weights.close()
+
+    assert weights.pointer is None
+
+
+def test_it_knows_the_model(loaded: LoadedModel, demo: ModelInfo) -> None:
+    weights = loaded.weights
+
+    assert (weights.layers, weights.trained_context) == (demo.layers, demo.context)
+    assert weights.metadata("general.architecture") == "llama"
+    assert weights.metadata("general.nonsense") is None
+    assert weights.chat_template
+    assert weights.can_generate
+    assert weights.keeps_all_positions
+    assert weights.kv_bytes_per_token > 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
+def test_a_file_name_may_be_any_bytes(lib: Library, demo: ModelInfo, tmp_path: Path) -> None:
+    assert demo.path is not None
+    path = tmp_path / os.fsdecode(b"caf\xe9 \xf0\x9f\xa6\x99.gguf")
+    shutil.copy(demo.path, path)
+
+    weights = LlamaModel(lib, path, stop=Stop())
+
+    assert weights.layers == demo.layers
+    weights.close()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        pytest.param({}, LLAMA_CPP_SAMPLING, id="none"),
+        pytest.param(
+            {"general.sampling.temp": "0.5", "general.sampling.top_k": 7},
+            Sampling(temperature=0.5, top_k=7).or_else(LLAMA_CPP_SAMPLING),
+            id="some",
+        ),
+        pytest.param({"general.sampling.temp": "nan"}, LLAMA_CPP_SAMPLING, id="not a number"),
+        pytest.param({"general.sampling.temp": "-3"}, LLAMA_CPP_SAMPLING, id="out of range"),
+        pytest.param(
+            {"general.sampling.temp": "hot", "general.sampling.top_k": "many", "general.sampling.min_p": "0.2"},
+            Sampling(min_p=0.2).or_else(LLAMA_CPP_SAMPLING),
+            id="words",
+        ),
+    ],
+)
+def test_sampling_defaults_come_from_the_file(
+    lib: Library, tmp_path: Path, metadata: Metadata, expected: Sampling
+) -> None:
+    loaded = load(lib, write_random_model(tmp_path / "random.gguf", metadata))
+
+    assert loaded.sampling == expected
+    loaded.close()
+
+
+def test_an_unknown_architecture_is_named(lib: Library, tmp_path: Path) -> None:
+    path = write_random_model(tmp_path / "random.gguf", architecture="zebra")
+
+    with pytest.raises(UnsupportedArchitecture) as caught:
+        load(lib, path)
+
+    assert "'zebra' of random.gguf" in caught.value.message
+    assert "pip install --upgrade" in caught.value.hint
+
+
+def test_a_file_without_words_is_refused(lib: Library, loaded: LoadedModel, tmp_path: Path) -> None:
+    words = loaded.tokenizer.size
+    metadata: Metadata = {"tokenizer.ggml.model": "no_vocab", "llama.vocab_size": words}
+    path = write_random_model(tmp_path / "random.gguf", metadata)
+
+    with pytest.raises(LoadFailed, match="cannot write text"):
+        load(lib, path)
+
+
+def test_an_embedding_model_is_refused(lib: Library, tmp_path: Path) -> None:
+    path = write_random_model(tmp_path / "random.gguf", {"llama.attention.causal": False})
+
+    with pytest.raises(LoadFailed, match="cannot write text"):
+        load(lib, path)
+
+
+def test_a_file_that_does_not_fit_its_own_header_is_refused(lib: Library, tmp_path: Path) -> None:
+    metadata: Metadata = {"tokenizer.ggml.model": "no_vocab", "llama.vocab_size": 999_999}
+    path = write_random_model(tmp_path / "random.gguf", metadata)
+
+    with pytest.raises(LoadFailed, match=r"llama\.cpp refused random\.gguf: "):
+        load(lib, path)

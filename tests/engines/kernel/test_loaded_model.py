@@ -1,0 +1,203 @@
+import re
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.catalog.inspect import describe_file
+from localllm_magics.core.errors import LoadFailed, NotEnoughMemory, PromptTooLong
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions, Request, to_messages
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.llama_model import LoadStopped
+from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from localllm_magics.engines.kernel.template import CHATML_NOTICE
+from localllm_magics.engines.kernel.template_limits import WorkStopped
+from localllm_magics.engines.kernel.tokenizer import Tokenizer
+from localllm_magics.engines.kernel.worker.build_probe import NOTICE
+from tests.engines.kernel.asking import SHORT, ask
+from tests.engines.kernel.random_model import write_random_model
+
+
+def load(lib: Library, info: ModelInfo, options: LoadOptions, *, repack: bool = True) -> LoadedModel:
+    return LoadedModel(lib, info, options, repack=repack, progress=lambda _: None, stop=Stop())
+
+
+@pytest.mark.parametrize(
+    ("options", "repack", "notices"),
+    [
+        pytest.param(LoadOptions(threads=1), True, [], id="nothing to tell"),
+        pytest.param(LoadOptions(threads=1), False, [NOTICE], id="a build that crashes"),
+        pytest.param(
+            LoadOptions(threads=1, ctx=2048),
+            True,
+            ["The context of 2,048 tokens is larger than the trained one of 1,024."],
+            id="more context than trained",
+        ),
+        pytest.param(
+            LoadOptions(threads=1, ctx=2),
+            True,
+            ["The context has 256 tokens, the fewest there can be, and not 2."],
+            id="less context than there can be",
+        ),
+        pytest.param(LoadOptions(threads=1, ctx=1000), True, [], id="rounded up a little"),
+    ],
+)
+def test_what_the_user_should_know_is_told(
+    lib: Library, demo: ModelInfo, options: LoadOptions, repack: bool, notices: list[str]
+) -> None:
+    loaded = load(lib, demo, options, repack=repack)
+
+    assert list(loaded.notices) == notices
+    loaded.close()
+    loaded.close()
+
+
+@pytest.mark.parametrize("trained", [0, 2**31, 2**32 - 1])
+def test_a_trained_context_that_cannot_be_is_a_usual_one(lib: Library, tmp_path: Path, trained: int) -> None:
+    path = write_random_model(tmp_path / "x.gguf", {"llama.context_length": trained})
+
+    loaded = load(lib, describe_file(path, reference="x", source="folder"), LoadOptions(threads=1))
+
+    assert loaded.context.size == 4096
+    assert [notice.partition(", so")[0] for notice in loaded.notices] == [
+        "The file does not say how many tokens of context the model was trained with"
+    ]
+    loaded.close()
+
+
+def test_layers_that_no_gpu_took_are_told(lib: Library, demo: ModelInfo) -> None:
+    loaded = load(lib, demo, LoadOptions(threads=1, gpu_layers="all"))
+
+    # A machine with a GPU takes them all.
+    assert [notice[:10] for notice in loaded.notices] == ([] if lib.supports_gpu else ["All layers"])
+    loaded.close()
+
+
+def test_a_context_that_does_not_fit_leaves_nothing_in_memory(lib: Library, demo: ModelInfo) -> None:
+    with pytest.raises(NotEnoughMemory, match="A context of 2,000,000,000 tokens needs"):
+        load(lib, demo, LoadOptions(ctx=2_000_000_000))
+
+
+def test_a_model_without_a_file_cannot_be_loaded(lib: Library, demo: ModelInfo) -> None:
+    with pytest.raises(LoadFailed, match="demo has no file"):
+        load(lib, replace(demo, path=None), LoadOptions())
+
+
+def test_a_raw_prompt_is_the_text(loaded: LoadedModel) -> None:
+    assert loaded.prompt(ask(SHORT, raw=True), Stop()).text == SHORT
+
+
+class Counting:
+    """Counts how often the tokenizer is asked, and can stop."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Stop | None = None) -> None:
+        self.calls = 0
+        self._tokens = tokenizer.tokens
+        self._stop = stop
+
+    def tokens(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        self.calls += 1
+        if self._stop:
+            self._stop.set()
+        return self._tokens(text, add_special=add_special, parse_special=parse_special)
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["chat", "raw"])
+def test_a_prompt_far_too_long_is_refused_before_it_is_read(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, raw: bool
+) -> None:
+    counting = Counting(loaded.tokenizer)
+    monkeypatch.setattr(loaded.tokenizer, "tokens", counting.tokens)
+
+    with pytest.raises(PromptTooLong) as caught:
+        loaded.prompt(ask("word " * 2_000_000, raw=raw), Stop())
+
+    assert counting.calls == 1
+    # 2,000,000, and what the cuts and the template add.
+    assert re.fullmatch(
+        r"The prompt has about 2,00\d,\d{3} tokens, and the context of demo holds 1,024\.", caught.value.message
+    )
+    assert caught.value.hint.startswith("Shorten the prompt by about ")
+
+
+def test_a_long_prompt_that_fits_has_the_same_tokens(lib: Library, demo: ModelInfo) -> None:
+    loaded = load(lib, demo, LoadOptions(threads=1, ctx=2**15))
+    text = "The cat sleeps. " * 4200
+
+    tokens = loaded.prompt(ask(text, raw=True), Stop()).tokens
+
+    assert tokens == loaded.tokenizer.tokens(text, add_special=True, parse_special=True)
+    loaded.close()
+
+
+def test_a_stop_ends_the_counting_of_a_long_prompt(
+    lib: Library, demo: ModelInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, stop = load(lib, demo, LoadOptions(threads=1, ctx=2**16)), Stop()
+    counting = Counting(loaded.tokenizer, stop)
+    monkeypatch.setattr(loaded.tokenizer, "tokens", counting.tokens)
+
+    with pytest.raises(WorkStopped):
+        loaded.prompt(ask("The cat sleeps. " * 20_000, raw=True), stop)
+
+    assert counting.calls == 1
+    loaded.close()
+
+
+def test_a_chat_prompt_has_the_template_around_it(loaded: LoadedModel) -> None:
+    prompt = loaded.prompt(Request(messages=to_messages(SHORT, system="Be brief.")), Stop())
+
+    assert SHORT in prompt.text
+    assert "Be brief." in prompt.text
+    assert prompt.text != SHORT
+    assert prompt.notices == ()
+
+
+def test_a_beginning_that_the_template_wrote_is_not_added_again(lib: Library, tmp_path: Path) -> None:
+    path = write_random_model(
+        tmp_path / "bos.gguf",
+        {"tokenizer.chat_template": "{{ bos_token }}{{ messages[0].content }}", "tokenizer.ggml.add_bos_token": True},
+    )
+    loaded = load(lib, describe_file(path, reference="bos", source="folder"), LoadOptions(ctx=256, threads=1))
+
+    chat, raw = loaded.prompt(ask("cat"), Stop()).tokens, loaded.prompt(ask("cat", raw=True), Stop()).tokens
+
+    assert loaded.tokenizer.bos
+    assert chat == raw
+    loaded.close()
+
+
+def test_a_model_without_a_template_says_so(lib: Library, tmp_path: Path) -> None:
+    path = write_random_model(tmp_path / "base.gguf", {"tokenizer.chat_template": None})
+    loaded = load(lib, describe_file(path, reference="base", source="folder"), LoadOptions(ctx=256, threads=1))
+
+    assert loaded.prompt(ask("cat"), Stop()).notices == (CHATML_NOTICE,)
+    loaded.close()
+
+
+def test_one_load_waits_for_another_and_can_be_stopped(lib: Library, demo: ModelInfo) -> None:
+    stop, begun, outcome = Stop(), threading.Event(), list[type[BaseException]]()
+
+    def wait_in_vain() -> None:
+        begun.set()
+        try:
+            LoadedModel(lib, demo, LoadOptions(), repack=True, progress=lambda _: None, stop=stop)
+        except LoadStopped:
+            outcome.append(LoadStopped)
+
+    waiter = threading.Thread(target=wait_in_vain)
+
+    def progress(_: float) -> None:
+        if not begun.is_set():
+            waiter.start()
+            begun.wait()
+            stop.set()
+            waiter.join()
+
+    load_first = LoadedModel(lib, demo, LoadOptions(threads=1), repack=True, progress=progress, stop=Stop())
+
+    assert outcome == [LoadStopped]
+    load_first.close()

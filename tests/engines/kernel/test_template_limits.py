@@ -1,0 +1,85 @@
+"""Work that may never come to an end, and is ended."""
+
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel import template_limits
+from localllm_magics.engines.kernel.template_limits import LimitExceeded, WorkStopped, run_limited
+
+Work = Callable[[], None]
+
+
+def endless(ended: threading.Event) -> Work:
+    """Work without an end, which tells when it is ended all the same."""
+
+    def work() -> None:
+        try:
+            while True:
+                pass
+        finally:
+            ended.set()
+
+    return work
+
+
+def test_the_result_is_given() -> None:
+    assert run_limited(lambda: 7, Stop()) == 7
+
+
+def test_what_the_work_raises_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_limited(lambda: 1 // 0, Stop())
+
+
+def test_work_that_takes_its_time_is_waited_for() -> None:
+    assert run_limited(lambda: threading.Event().wait(0.1), Stop()) is False
+
+
+def test_work_is_ended_when_it_is_late(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(template_limits, "MOST_SECONDS", 0.1)
+    ended = threading.Event()
+
+    with pytest.raises(LimitExceeded, match=r"did not come to an end within 0\.1 seconds"):
+        run_limited(endless(ended), Stop())
+    assert ended.wait(60)
+    assert capsys.readouterr().err == ""
+
+
+def test_work_is_ended_when_somebody_stops_it() -> None:
+    stop, ended = Stop(), threading.Event()
+    threading.Timer(0.05, stop.set).start()
+
+    with pytest.raises(WorkStopped):
+        run_limited(endless(ended), stop)
+    assert ended.wait(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process does not know its size")
+def test_work_is_ended_when_it_takes_too_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_limits, "MOST_BYTES", 50_000_000)
+    ended = threading.Event()
+
+    def work() -> None:
+        held: list[bytes] = []
+        try:
+            while True:
+                held += [b"x" * 1_000_000] * (len(held) < 300)
+        finally:
+            ended.set()
+
+    with pytest.raises(LimitExceeded, match=r"took more than 50\.0 MB of memory"):
+        run_limited(work, Stop())
+    assert ended.wait(60)
+
+
+def test_work_that_has_ended_is_not_ended_again() -> None:
+    thread = template_limits._Endable(lambda: 7)  # noqa: SLF001 - only a race would tell
+    result = thread.run()
+
+    thread.end()
+
+    assert result == 7

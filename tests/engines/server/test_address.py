@@ -1,0 +1,185 @@
+import pytest
+
+from localllm_magics.core.errors import BadOption
+from localllm_magics.engines.server.address import Address, ollama_address
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        pytest.param("http://127.0.0.1:8080", "http://127.0.0.1:8080", id="plain"),
+        pytest.param("  http://127.0.0.1:8080/ ", "http://127.0.0.1:8080", id="space and a slash"),
+        pytest.param("HTTP://Example.COM:8080", "http://example.com:8080", id="capitals"),
+        pytest.param("http://example.com", "http://example.com:80", id="no port"),
+        pytest.param("https://example.com", "https://example.com:443", id="no port, TLS"),
+        pytest.param("http://example.com:", "http://example.com:80", id="an empty port"),
+        pytest.param("http://example.com:65535", "http://example.com:65535", id="the last port"),
+        pytest.param("http://localhost:1", "http://localhost:1", id="localhost"),
+        pytest.param("http://LOCALHOST.:1", "http://localhost:1", id="localhost, written out"),
+        pytest.param("https://localhost:1", "https://localhost:1", id="localhost, as a certificate names it"),
+        pytest.param("http://0.0.0.0:1", "http://127.0.0.1:1", id="every interface"),
+        pytest.param("https://0.0.0.0:1", "https://127.0.0.1:1", id="every interface, TLS"),
+        pytest.param("http://[::]:1", "http://[::1]:1", id="every interface, IPv6"),
+        pytest.param("http://[::1]:1", "http://[::1]:1", id="IPv6"),
+        pytest.param("http://[FE80::1%Eth0]:1", "http://[fe80::1%Eth0]:1", id="IPv6 with a zone"),
+        pytest.param("http://h:1/v1", "http://h:1", id="v1"),
+        pytest.param("http://h:1/v1/", "http://h:1", id="v1 and a slash"),
+        pytest.param("http://h:1/api/v1", "http://h:1/api", id="a path and v1"),
+        pytest.param("http://h:1/my/v1x", "http://h:1/my/v1x", id="a path"),
+        pytest.param("http://bücher.example:1", "http://bücher.example:1", id="not ASCII"),
+    ],
+)
+def test_a_url_is_an_address(text: str, url: str) -> None:
+    address = Address.from_text(text)
+
+    assert address.url == str(address) == url
+    assert Address.from_text(url) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("127.0.0.1:8080", id="no scheme"),
+        pytest.param("localhost", id="a name"),
+        pytest.param("ftp://h", id="another scheme"),
+        pytest.param("file:///etc/passwd", id="a file"),
+        pytest.param("http://", id="no host"),
+        pytest.param("http://:8080", id="a port alone"),
+        pytest.param("http://h:0", id="port 0"),
+        pytest.param("http://h:65536", id="a port too large"),
+        pytest.param("http://h:-1", id="a port too small"),
+        pytest.param("http://h:eighty", id="a port in letters"),
+        pytest.param("http://[::1", id="half a bracket"),
+        pytest.param("http://a b", id="a space"),
+        pytest.param("http://a\\b", id="a backslash"),
+        pytest.param("http://h:1/?x=1", id="a query"),
+        pytest.param("http://h:1/#x", id="a fragment"),
+    ],
+)
+def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(BadOption) as caught:
+        Address.from_text(text)
+
+    assert caught.value.hint == "Write it like http://127.0.0.1:8080." or "without ? and #" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("http://me:hunter2@h:1", id="user and password"),
+        pytest.param("http://hunter2@h:1", id="a user"),
+        pytest.param("http://me:hunter2@h:bad", id="and a bad port"),
+        pytest.param("ftp://me:hunter2@h", id="and another scheme"),
+        pytest.param("http://me:hunter2@[::1", id="and half a bracket"),
+        pytest.param("http://me:hunter2/x@h", id="with a slash in it"),
+        pytest.param("me:hunter2@h", id="no scheme"),
+    ],
+)
+def test_a_password_is_refused_and_never_shown(text: str) -> None:
+    with pytest.raises(BadOption, match="no password") as caught:
+        Address.from_text(text)
+
+    assert "hunter2" not in str(caught.value)
+    assert "LOCALLLM_API_KEY" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    # Those of TestHost in envconfig/config_test.go of Ollama, where a client can connect to the result.
+    [
+        pytest.param("", "http://127.0.0.1:11434", id="empty"),
+        pytest.param("1.2.3.4", "http://1.2.3.4:11434", id="only address"),
+        pytest.param(":1234", "http://127.0.0.1:1234", id="only port"),
+        pytest.param("1.2.3.4:1234", "http://1.2.3.4:1234", id="address and port"),
+        pytest.param("example.com", "http://example.com:11434", id="hostname"),
+        pytest.param("example.com:1234", "http://example.com:1234", id="hostname and port"),
+        pytest.param(":0", "http://127.0.0.1:11434", id="zero port"),
+        pytest.param(":66000", "http://127.0.0.1:11434", id="too large port"),
+        pytest.param(":-1", "http://127.0.0.1:11434", id="too small port"),
+        pytest.param("h:²", "http://h:11434", id="a port that is no number"),
+        pytest.param("[::1]", "http://[::1]:11434", id="ipv6 localhost"),
+        pytest.param("[::]", "http://[::1]:11434", id="ipv6 world open"),
+        pytest.param("[::]:1234", "http://[::1]:1234", id="ipv6 world open and port"),
+        pytest.param("0.0.0.0", "http://127.0.0.1:11434", id="world open"),  # noqa: S104 - nothing is bound
+        pytest.param("0.0.0.0:1234", "http://127.0.0.1:1234", id="world open and port"),
+        pytest.param("localhost:1234", "http://localhost:1234", id="localhost"),
+        pytest.param("::1", "http://[::1]:11434", id="ipv6 no brackets"),
+        pytest.param("[::1]:1337", "http://[::1]:1337", id="ipv6 + port"),
+        pytest.param("fe80::1%eth0", "http://[fe80::1%eth0]:11434", id="ipv6 with a zone"),
+        pytest.param("[fe80::1%eth0]:5", "http://[fe80::1%eth0]:5", id="ipv6 with a zone + port"),
+        pytest.param("[fe80::1%eth0]", "http://[fe80::1%eth0]:11434", id="ipv6 with a zone in brackets"),
+        pytest.param(" 1.2.3.4 ", "http://1.2.3.4:11434", id="extra space"),
+        pytest.param('"1.2.3.4"', "http://1.2.3.4:11434", id="extra quotes"),
+        pytest.param(' " 1.2.3.4 " ', "http://1.2.3.4:11434", id="extra space+quotes"),
+        pytest.param("'1.2.3.4'", "http://1.2.3.4:11434", id="extra single quotes"),
+        pytest.param("http://1.2.3.4", "http://1.2.3.4:80", id="http"),
+        pytest.param("http://1.2.3.4:4321", "http://1.2.3.4:4321", id="http port"),
+        pytest.param("https://1.2.3.4", "https://1.2.3.4:443", id="https"),
+        pytest.param("https://1.2.3.4:4321", "https://1.2.3.4:4321", id="https port"),
+        pytest.param("https://example.com/ollama", "https://example.com:443/ollama", id="proxy path"),
+        pytest.param("https://example.com/", "https://example.com:443", id="a slash"),
+        pytest.param("ollama.com", "https://ollama.com:443", id="ollama.com"),
+        pytest.param("tcp://1.2.3.4", "http://1.2.3.4:11434", id="another scheme"),
+        pytest.param("http://me:hunter2@1.2.3.4:5", "http://1.2.3.4:5", id="a password, which is not sent"),
+    ],
+)
+def test_the_environment_is_read_as_ollama_reads_it(value: str, url: str) -> None:
+    address = ollama_address({"OLLAMA_HOST": value})
+
+    assert address.url == url
+    assert Address.from_text(url) == address
+
+
+def test_without_the_variable_ollama_is_at_its_usual_place() -> None:
+    assert ollama_address({}).url == "http://127.0.0.1:11434"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_loopback"),
+    [
+        pytest.param("http://127.0.0.1", True, id="IPv4"),
+        pytest.param("http://127.8.9.1", True, id="all of 127"),
+        pytest.param("http://[::1]", True, id="IPv6"),
+        pytest.param("http://localhost", True, id="localhost"),
+        pytest.param("https://localhost", True, id="localhost, TLS"),
+        pytest.param("http://model.localhost", True, id="below localhost"),
+        pytest.param("http://notlocalhost", False, id="a name like it"),
+        pytest.param("http://localhost.example.com", False, id="a name that begins so"),
+        pytest.param("http://127.0.0.1.example.com", False, id="a name that begins with digits"),
+        pytest.param("http://192.168.0.1", False, id="a neighbour"),
+        pytest.param("http://[fe80::1%eth0]", False, id="a neighbour, IPv6"),
+    ],
+)
+def test_this_machine_is_told_from_others(url: str, is_loopback: bool) -> None:
+    assert Address.from_text(url).is_loopback == is_loopback
+
+
+@pytest.mark.parametrize(
+    ("url", "tried"),
+    [
+        pytest.param("http://localhost:1", ["http://127.0.0.1:1", "http://[::1]:1"], id="localhost"),
+        pytest.param("http://127.0.0.1:1", ["http://127.0.0.1:1"], id="IPv4, which nobody else is meant by"),
+        pytest.param("http://0.0.0.0:1", ["http://127.0.0.1:1"], id="every interface"),
+        pytest.param("http://[::1]:1", ["http://[::1]:1"], id="IPv6"),
+        pytest.param("http://h:1", ["http://h:1"], id="another machine"),
+    ],
+)
+def test_localhost_is_tried_at_both_its_addresses(url: str, tried: list[str]) -> None:
+    assert [address.url for address in Address.from_text(url).alternatives] == tried
+
+
+def test_localhost_is_the_same_server_as_its_usual_address() -> None:
+    assert Address.from_text("http://localhost:1") == Address.from_text("http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        pytest.param("h:1", "http://h:1", id="host and port"),
+        pytest.param("[::1]:2/v1", "http://[::1]:2", id="IPv6"),
+        pytest.param("https://h:1", "https://h:1", id="URL"),
+    ],
+)
+def test_people_may_leave_the_scheme_out(text: str, url: str) -> None:
+    assert Address.from_typed(text).url == url

@@ -1,0 +1,48 @@
+"""The engine for a reference to a server, and how few questions it takes."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.catalog.server_reference import to_served
+from localllm_magics.core.errors import DaemonNotReachable
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.factory import new_engine
+from localllm_magics.engines.server.settings import ServerSettings
+from tests.server.faults import FaultServer, Send
+from tests.server.http_bytes import http_response
+from tests.server.server_process import free_port
+
+JSON = {"Content-Type": "application/json"}
+
+
+def test_a_server_that_is_named_alone_is_asked_nothing_twice() -> None:
+    models = Send(http_response(200, JSON, b'{"data":[{"id":"m"}]}'))
+    with FaultServer({"/v1/models": [models]}) as server:
+        engine = new_engine(to_served(server.address, Path()), LoadOptions(), ServerSettings())
+        list(engine.load(Stop()))
+
+    assert Counter(request.path for request in server.requests) == Counter(
+        ["/api/version", "/props", "/v1/models", "/flagz", "/api/v0/models"]
+    )
+
+
+@pytest.mark.parametrize("text", ["ollama:m@127.0.0.1:{port}", "OLLAMA:m@http://127.0.0.1:{port}"])
+def test_an_ollama_that_is_down_is_started_as_ollama(text: str) -> None:
+    port = free_port()
+    engine = new_engine(to_served(text.format(port=port), Path()), LoadOptions(), ServerSettings())
+
+    with pytest.raises(DaemonNotReachable) as caught:
+        list(engine.load(Stop()))
+
+    assert caught.value.hint == f"To start Ollama, type in a terminal: OLLAMA_HOST=127.0.0.1:{port} ollama serve"
+
+
+def test_a_reference_may_be_written_in_capitals() -> None:
+    with FaultServer({}) as server:
+        engine = new_engine(to_served(f"OPENAI:m@{server.address}", Path()), LoadOptions(), ServerSettings())
+
+    assert engine.used.name == "m"
+    assert not server.requests

@@ -1,0 +1,168 @@
+"""A card is shown at once, grows by appending, and always ends."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from localllm_magics.core.completion import MIME_TYPE, Completion, ModelUsed
+from localllm_magics.core.errors import GenerationFailed, LocalLLMError, PromptTooLong
+from localllm_magics.core.events import Done, Event, Failed, TextDelta
+from localllm_magics.core.generation import Generation
+from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.request import Request, to_messages
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.stream import Stream
+from localllm_magics.notebook.card.card import Card
+from localllm_magics.notebook.card.status_line import LiveStatus
+from localllm_magics.testing import ScriptedEngine
+
+
+@dataclass
+class Paper:
+    """A surface that keeps what was drawn; an interrupt can be made to come with the first text."""
+
+    interrupts: int = 0
+    shown: list[str] = field(default_factory=list)
+    appended: list[str] = field(default_factory=list)
+    finished: list[dict[str, object]] = field(default_factory=list)
+
+    def show(self, status: LiveStatus, text: str) -> None:
+        self.shown.append(status.to_plain())
+        if self.interrupts and len(self.shown) > 1:
+            self.interrupts -= 1
+            raise KeyboardInterrupt
+
+    def append(self, text: str) -> None:
+        self.appended.append(text)
+
+    def finish(self, bundle: dict[str, object], completion: Completion) -> None:
+        self.finished.append(bundle)
+
+
+class BreakingEngine(ScriptedEngine):
+    """Breaks off after one word."""
+
+    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
+        yield TextDelta("one", 1)
+        error = GenerationFailed("It broke.", "Type: again")
+        recorder = Recorder(request, self.used)
+        recorder.add("one", 1)
+        yield Failed(error, recorder.completion("error", error))
+
+
+def new_request() -> Request:
+    return Request(messages=to_messages("Hello"))
+
+
+def new_card(paper: Paper, request: Request, *, shows_error: bool = False) -> Card:
+    card = Card(paper, request, lambda: ModelUsed(reference="scripted"), shows_error=shows_error)
+    card.open()
+    return card
+
+
+def follow(engine: ScriptedEngine, paper: Paper, *, shows_error: bool = False) -> Completion:
+    request = new_request()
+    card = new_card(paper, request, shows_error=shows_error)
+    with Stream(engine, request) as stream:
+        return card.follow(stream)
+
+
+def test_it_is_shown_before_anything_happens() -> None:
+    paper = Paper()
+    new_card(paper, new_request())
+
+    assert paper.shown == ["scripted · pending"]
+
+
+def test_what_was_appended_is_the_text() -> None:
+    paper = Paper()
+    completion = follow(ScriptedEngine("one two\n\nthree "), paper)
+
+    assert "".join(paper.appended) == completion.text == "one two\n\nthree "
+    assert [set(bundle) for bundle in paper.finished] == [{"text/markdown", "text/plain", MIME_TYPE}]
+
+
+def test_an_interrupt_keeps_the_text_and_ends_the_card() -> None:
+    paper = Paper(interrupts=1)
+    request = new_request()
+    card = new_card(paper, request)
+    stream = Stream(ScriptedEngine("one two three", hangs_after=2), request)
+
+    with pytest.raises(KeyboardInterrupt), stream:
+        card.follow(stream)
+
+    assert card.completion is not None
+    assert (card.completion.text, card.completion.state) == ("one two", "stopped")
+    assert "".join(paper.appended) == "one two"
+    assert len(paper.finished) == 1
+
+
+def test_impatient_interrupts_are_one_interrupt() -> None:
+    paper = Paper(interrupts=3)
+    request = new_request()
+    card = new_card(paper, request)
+    stream = Stream(ScriptedEngine("one two three", hangs_after=2), request)
+
+    with pytest.raises(KeyboardInterrupt), stream:
+        card.follow(stream)
+
+    assert len(paper.finished) == 1
+
+
+def test_an_interrupt_before_the_start_ends_the_card() -> None:
+    paper = Paper()
+    completion = new_card(paper, new_request()).interrupt()
+
+    assert (completion.state, completion.text, len(paper.finished)) == ("stopped", "", 1)
+
+
+@pytest.mark.parametrize("shows_error", [False, True])
+def test_a_failure_is_spelled_out_only_if_nobody_else_does(shows_error: bool) -> None:
+    paper = Paper()
+    error = PromptTooLong("Too long.", "Type: less")
+    completion = new_card(paper, new_request(), shows_error=shows_error).fail(error)
+
+    assert (completion.state, completion.error and completion.error.kind) == ("failed", "prompt_too_long")
+    assert ("Too long." in str(paper.finished[0]["text/markdown"])) is shows_error
+    assert ("Type: less" in str(paper.finished[0]["text/plain"])) is shows_error
+
+
+def test_a_failure_on_the_way_keeps_the_text() -> None:
+    paper = Paper()
+    completion = follow(BreakingEngine(), paper)
+
+    assert (completion.text, completion.state) == ("one", "failed")
+    assert "".join(paper.appended) == "one"
+    assert len(paper.finished) == 1
+
+
+def test_an_error_before_the_first_token_ends_the_card() -> None:
+    paper = Paper()
+    error: LocalLLMError = PromptTooLong("Too long.")
+    completion = follow(ScriptedEngine(error), paper)
+
+    assert completion.state == "failed"
+    assert len(paper.finished) == 1
+
+
+def test_the_live_text_has_no_terminal_sequences() -> None:
+    paper = Paper()
+    completion = follow(ScriptedEngine("\x1b[31mred\x1b[0m \x07bell"), paper)
+
+    assert "".join(paper.appended) == "red bell"
+    assert completion.text == "\x1b[31mred\x1b[0m \x07bell"
+
+
+def test_its_repr_shows_the_state() -> None:
+    request = new_request()
+
+    assert repr(new_card(Paper(), request)) == f"<Card of <Generation {request.id} pending, 0 tokens>>"
+
+
+def test_late_events_cannot_touch_an_ended_generation() -> None:
+    generation = Generation("id")
+    generation.feed(Done(Recorder(new_request(), ModelUsed(reference="x")).completion("stop")))
+
+    with pytest.raises(LocalLLMError, match="cannot go from done to generating"):
+        generation.feed(TextDelta("late", 1))

@@ -1,0 +1,115 @@
+"""The live line of a card, at a pace that the test sets."""
+
+import pytest
+
+from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.events import Done, Event, Loading, Pending, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.generation import Generation
+from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.request import Request, to_messages
+from localllm_magics.notebook.card.status_line import LiveStatus
+
+USED = ModelUsed(reference="demo", engine="kernel", device="CPU", context=2048)
+
+
+class Watched:
+    """A generation, its status, and the time."""
+
+    def __init__(self, model: ModelUsed = USED) -> None:
+        self.now = 0.0
+        self.generation = Generation("id")
+        self.status = LiveStatus(self.generation, lambda: model, clock=lambda: self.now)
+
+    def feed(self, *events: Event, seconds: float) -> None:
+        """SECONDS pass, then EVENTS come and are looked at."""
+        self.now += seconds
+        for event in events:
+            self.generation.feed(event)
+        self.status.look()
+
+
+@pytest.mark.parametrize(
+    ("events", "line"),
+    [
+        pytest.param([], "demo · pending", id="nothing yet"),
+        pytest.param([Pending()], "demo · pending · 2 s", id="pending"),
+        pytest.param([Loading(0.0)], "demo · loading · 0 s", id="loading, nobody tells how far"),
+        pytest.param([Loading(0.0), Loading(0.0)], "demo · loading · 2 s", id="loading on, nobody tells how far"),
+        pytest.param([Reading(0, 0)], "demo · reading · 0 s", id="reading, nobody tells how far"),
+        pytest.param([Reading(0, 0), Reading(0, 0)], "demo · reading · 2 s", id="reading on, nobody tells how far"),
+        pytest.param([Loading(0.0), Loading(0.426)], "demo · loading · 43%", id="loading on"),
+        pytest.param([Reading(0, 1200)], "demo · reading · 0 of 1,200 tokens", id="reading, no rate yet"),
+        pytest.param(
+            [Reading(0, 1200), Reading(200, 1200)],
+            "demo · reading · 200 of 1,200 tokens · 100.0 tok/s · 10 s left",
+            id="reading",
+        ),
+        pytest.param(
+            [Reading(256, 1200, 256), Reading(456, 1200, 256)],
+            "demo · reading · 456 of 1,200 tokens · 256 from the cache · 100.0 tok/s · 7 s left",
+            id="reading after a cache",
+        ),
+        pytest.param(
+            [TextDelta("a", 1), TextDelta("b", 1999)],
+            "demo · generating · 2,000 tokens · 1000.0 tok/s · first token 2.00 s",
+            id="generating",
+        ),
+        pytest.param(
+            [TextDelta("a", 1, estimated=True), TextDelta("b", 1999, estimated=True)],
+            "demo · generating · ~2,000 tokens · ~1000.0 tok/s · first token 2.00 s",
+            id="generating, not counted",
+        ),
+        pytest.param(
+            [TextDelta("a", 1, estimated=True), TextDelta("b", 3)],
+            "demo · generating · ~4 tokens · ~2.0 tok/s · first token 2.00 s",
+            id="generating, counted in part",
+        ),
+        pytest.param(
+            [ReasoningDelta("a", 1), ReasoningDelta("b", 3)],
+            "demo · generating · 4 tokens of reasoning · 2.0 tok/s · first token 2.00 s",
+            id="reasoning",
+        ),
+        pytest.param(
+            [ReasoningDelta("a", 2, estimated=True), TextDelta("b", 2, estimated=True)],
+            "demo · generating · ~4 tokens · ~2.0 tok/s · first token 2.00 s",
+            id="an answer after reasoning",
+        ),
+    ],
+)
+def test_the_line_tells_what_happens(events: list[Event], line: str) -> None:
+    watched = Watched(ModelUsed(reference="demo"))
+    for event in events:
+        watched.feed(event, seconds=2.0)
+
+    assert watched.status.to_plain() == line
+
+
+def test_the_line_tells_where_it_runs_and_how_full_the_context_is() -> None:
+    watched = Watched()
+    watched.feed(Reading(1000, 1000), TextDelta("a", 24), seconds=1.0)
+    watched.now += 2.0
+
+    line = watched.status.to_plain()
+
+    assert line == (
+        "demo · generating · 24 tokens · 12.0 tok/s · first token 1.00 s · context 1,024 of 2,048 · kernel on CPU"
+    )
+
+
+def test_a_finished_one_shows_its_state() -> None:
+    watched = Watched(ModelUsed(reference="demo"))
+    recorder = Recorder(Request(messages=to_messages("Why?"), id="id"), USED)
+    watched.feed(TextDelta("a", 1), Done(recorder.completion("stopped")), seconds=1.0)
+
+    assert watched.status.to_plain() == "demo · stopped"
+    assert "■ demo" in str(watched.status.to_bundle()["text/html"])
+
+
+def test_nothing_in_the_bundle_is_markup_or_control() -> None:
+    watched = Watched(ModelUsed(reference="<b>\x1b[31m"))
+
+    bundle = watched.status.to_bundle("<script>\x1b]0;x\x07&")
+
+    assert bundle["text/plain"] == "<b> · pending"
+    assert "◌ &lt;b&gt; · pending</div><pre" in str(bundle["text/html"])
+    assert str(bundle["text/html"]).endswith(">&lt;script&gt;&amp;</pre>")

@@ -1,0 +1,59 @@
+"""A dry run shows the exact prompt and generates nothing."""
+
+from collections.abc import Callable
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.request import Sampling
+from localllm_magics.model import Model
+from localllm_magics.notebook.dry_run import to_bundle
+from localllm_magics.testing import ScriptedEngine
+
+
+def preview(prompt: str) -> Preview:
+    return Preview(prompt=prompt, tokens=((1, "a"), (2, "\x1b[0m\n")), context=1024, sampling=Sampling(temperature=0.0))
+
+
+def test_it_shows_prompt_tokens_and_sampling() -> None:
+    plain = to_bundle(preview("Why?"))["text/plain"]
+
+    assert plain == "Why?\n\n2 tokens of 1,024; temperature 0.0. Nothing was generated.\n\n'a':1 '\\n':2"
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "````\n<b>\n````", "```", "a\n  ```````  \n<b>", "<script>x</script>", "a\x1b[31mb"]
+)
+def test_nothing_in_a_prompt_comes_to_life(prompt: str) -> None:
+    bundle = to_bundle(preview(prompt))
+    first, *lines = str(bundle["text/markdown"]).split("\n")
+    end = lines.index(first.removesuffix("text"))
+
+    assert "\x1b" not in str(bundle)
+    assert lines[:end] == prompt.replace("\x1b[31m", "").split("\n")
+    assert lines[end + 2] == "2 tokens of 1,024; temperature 0.0. Nothing was generated."
+
+
+def test_the_model_is_not_asked(
+    shell: InteractiveShell, says: Callable[..., Model], displays: list[dict[str, object]]
+) -> None:
+    engine = says("Hi.").engine
+    shell.push({"name": "Ada", "_llm": "the last one"})
+
+    shell.run_cell("%%llm --dry-run -t 0\nHello {{ name }}")
+    shell.run_cell("%llm ask --dry-run Hello {{ name }}")
+
+    assert isinstance(engine, ScriptedEngine)
+    assert engine.requests == []
+    assert [str(display["data"]).count("Hello Ada") for display in displays] == [2, 2]
+    assert shell.user_ns["_llm"] == "the last one"
+
+
+def test_the_bundled_model_shows_its_template(shell: InteractiveShell, displays: list[dict[str, object]]) -> None:
+    shell.run_cell("%%llm demo --dry-run -s Brief.\nHello")
+
+    (data,) = (str(display["data"]) for display in displays)
+    assert "Brief." in data
+    assert data.index("Brief.") < data.index("Hello")
+    assert "Nothing was generated." in data
