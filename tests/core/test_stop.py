@@ -32,7 +32,7 @@ def test_once_set_it_stays_set() -> None:
 def test_a_stop_in_the_block_is_told_once() -> None:
     stop, told = Stop(), list[int]()
 
-    with stop.telling(lambda: told.append(1)):
+    with stop.calling(lambda: told.append(1)):
         assert told == []
         stop.set()
         stop.set()
@@ -44,7 +44,7 @@ def test_a_stop_before_the_block_is_told_at_once() -> None:
     stop, told = Stop(), list[int]()
     stop.set()
 
-    with stop.telling(lambda: told.append(1)):
+    with stop.calling(lambda: told.append(1)):
         assert told == [1]
 
     assert told == [1]
@@ -53,7 +53,7 @@ def test_a_stop_before_the_block_is_told_at_once() -> None:
 def test_a_stop_after_the_block_is_not_told() -> None:
     stop, told = Stop(), list[int]()
 
-    with stop.telling(lambda: told.append(1)):
+    with stop.calling(lambda: told.append(1)):
         pass
     stop.set()
 
@@ -63,7 +63,7 @@ def test_a_stop_after_the_block_is_not_told() -> None:
 def test_blocks_in_each_other_are_all_told() -> None:
     stop, told = Stop(), set[str]()
 
-    with stop.telling(lambda: told.add("outer")), stop.telling(lambda: told.add("inner")):
+    with stop.calling(lambda: told.add("outer")), stop.calling(lambda: told.add("inner")):
         stop.set()
 
     assert told == {"outer", "inner"}
@@ -72,7 +72,7 @@ def test_blocks_in_each_other_are_all_told() -> None:
 def test_an_error_in_the_block_ends_the_telling() -> None:
     stop, told = Stop(), list[int]()
 
-    with pytest.raises(ZeroDivisionError), stop.telling(lambda: told.append(1)):
+    with pytest.raises(ZeroDivisionError), stop.calling(lambda: told.append(1)):
         raise ZeroDivisionError
     stop.set()
 
@@ -88,7 +88,7 @@ def test_what_an_interrupt_kept_from_being_told_is_told_next_time() -> None:
             raise interrupts.pop()
         told.append("second")
 
-    with stop.telling(lambda: told.append("first")), stop.telling(interrupted):
+    with stop.calling(lambda: told.append("first")), stop.calling(interrupted):
         with pytest.raises(KeyboardInterrupt):
             stop.set()
         assert (stop.is_set(), told) == (True, [])
@@ -128,7 +128,7 @@ def test_of_many_threads_that_ask_one_tells() -> None:
     for _ in range(50):
         stop, told = Stop(), list[int]()
 
-        with stop.telling(lambda told=told: told.append(1)):  # type: ignore[misc] # a default binds the list
+        with stop.calling(lambda told=told: told.append(1)):  # type: ignore[misc] # a default binds the list
             race(stop.set, stop.set, stop.set, stop.set)
 
         assert told == [1]
@@ -139,7 +139,7 @@ def test_a_stop_that_races_with_the_block_is_told_inside_it_or_never() -> None:
         stop, told, told_inside = Stop(), list[int](), list[int]()
 
         def block(stop: Stop = stop, told: list[int] = told, told_inside: list[int] = told_inside) -> None:
-            with stop.telling(lambda: told.append(1)):
+            with stop.calling(lambda: told.append(1)):
                 pass
             told_inside.extend(told)
 

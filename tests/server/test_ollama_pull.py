@@ -14,10 +14,10 @@ from localllm_magics.core.errors import (
     ModelNotInDaemon,
     StreamBroken,
 )
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.ollama.pull import Pulling, pull
 from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.connection import Connection, Cut
+from localllm_magics.engines.server.connection import Connection
 from tests.server.conftest import MakeFaultServer, Recording
 from tests.server.faults import Close, Drip, Flood, Hold, Reset, Send, Step
 from tests.server.http_bytes import chunked, chunked_head, http_response
@@ -65,7 +65,7 @@ def test_a_pull_that_is_stopped_leaves_the_server(stand_in: OllamaStandIn) -> No
     first = next(steps)
     stop.set()
 
-    with pytest.raises(Cut):
+    with pytest.raises(Stopped):
         list(steps)
     assert first.status == "pulling manifest"
     assert stand_in.client_left.wait(60)
@@ -86,7 +86,7 @@ def test_a_silent_pull_can_be_stopped(fault_server: MakeFaultServer) -> None:
     ended = threading.Event()
 
     def work() -> None:
-        with pytest.raises(Cut):
+        with pytest.raises(Stopped):
             list(pulled(server, stop=stop))
         ended.set()
 
@@ -103,7 +103,7 @@ def test_a_pull_that_is_stopped_before_it_begins_asks_nobody_for_long(fault_serv
     stop = Stop()
     stop.set()
 
-    with pytest.raises(Cut):
+    with pytest.raises(Stopped):
         list(pulled(server, stop=stop))
 
 

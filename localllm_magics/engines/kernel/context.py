@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from localllm_magics.core.errors import GenerationFailed, NotEnoughMemory
+from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.placement import smaller_context_hint
@@ -12,10 +13,6 @@ from localllm_magics.engines.kernel.placement import smaller_context_hint
 CHUNK = 256
 """Prompt tokens read at a time: large enough for full speed, small enough to show progress."""
 _OK, _ABORTED = 0, 2  # what llama_decode returns, llama.h
-
-
-class Aborted(Exception):
-    """A decode was stopped before its end."""
 
 
 class Context:
@@ -89,7 +86,7 @@ class Context:
         """Read TOKENS from where `reuse` left off, yielding how many are read.
 
         Raises:
-            Aborted: `abort` was called.
+            Stopped: `abort` was called.
         """
         while self.past < len(tokens):
             chunk = tokens[self.past : self.past + self._chunk]
@@ -104,7 +101,7 @@ class Context:
         """Append TOKEN, which gives the logits of the next.
 
         Raises:
-            Aborted: `abort` was called.
+            Stopped: `abort` was called.
         """
         self._token[0] = token
         self._decode(self._batch)
@@ -121,7 +118,7 @@ class Context:
         if result == _OK:
             return
         if result == _ABORTED:
-            raise Aborted
+            raise Stopped
         raise GenerationFailed(f"llama.cpp could not decode (code {result}).", "Try a smaller --ctx.")
 
 

@@ -10,14 +10,12 @@ from localllm_magics.core.errors import BadOption, LocalLLMError
 from localllm_magics.core.events import Done, Event, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.detokenizer import Detokenizer
-from localllm_magics.engines.kernel.context import Aborted
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.prompt import Prompt
 from localllm_magics.engines.kernel.sampler import Sampler
-from localllm_magics.engines.kernel.template_limits import WorkStopped
 from localllm_magics.engines.reasoning_parser import ReasoningParser
 
 _OPENING_TAG = "<think>"
@@ -36,17 +34,17 @@ def answer(lib: Library, loaded: LoadedModel, request: Request, recorder: Record
         )
     try:
         prompt = loaded.prompt(request, stop)
-    except WorkStopped:
+    except Stopped:
         yield Done(recorder.completion("stopped"))
         return
     recorder.notices.extend(prompt.notices)
     recorder.sampling = loaded.choose(request.sampling)
     recorder.prompt_tokens = len(prompt.tokens)
     loaded.context.resume()
-    with stop.telling(loaded.context.abort):
+    with stop.calling(loaded.context.abort):
         try:
             yield from _read(loaded, prompt.tokens, recorder)
-        except Aborted:
+        except Stopped:
             yield Done(recorder.completion("stopped"))
             return
         reason = yield from _decode(lib, loaded, recorder, _thinking(request, prompt), stop)
@@ -130,6 +128,6 @@ def _next(loaded: LoadedModel, token: int, *, stopped: bool, limit: int, stop: S
         return "stopped"
     try:
         loaded.context.take(token)
-    except Aborted:
+    except Stopped:
         return "stopped"
     return None

@@ -15,13 +15,11 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LoadOptions, Request
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.library import library
-from localllm_magics.engines.kernel.llama_model import LoadStopped
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
-from localllm_magics.engines.kernel.template_limits import WorkStopped
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
 
 _TICK = 0.05  # seconds between looks at a load or a lock
@@ -112,7 +110,7 @@ class KernelEngine:
                 raise UsageError("The load was stopped.")
             try:
                 prompt = loaded.prompt(request, stop)
-            except WorkStopped as exc:
+            except Stopped as exc:
                 raise UsageError("The preview was stopped.") from exc
             pieces = [loaded.tokenizer.piece(token, special=True) for token in prompt.tokens]
             return Preview(
@@ -176,7 +174,7 @@ class KernelEngine:
             return  # stopped while the library was imported, say, which nothing can stop
         try:
             future.result()
-        except LoadStopped:
+        except Stopped:
             return
         yield Loading(1.0)
 
@@ -186,7 +184,7 @@ class KernelEngine:
         repack = build_probe.survives(lib, build_probe.trial_command(demo.PATH), cache, stop)
         file_probe.require_survival(lib, self._info, self.options, cache, stop)
         if stop.is_set():
-            raise LoadStopped  # before a build without a verdict is used
+            raise Stopped  # before a build without a verdict is used
 
         def progress(fraction: float) -> None:
             part[0] = fraction

@@ -8,15 +8,11 @@ from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
 from localllm_magics.core.request import LLAMA_CPP_SAMPLING, Sampling
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 
 _ALL_LAYERS = -1
 USUAL_TRAINED_CONTEXT = 4096
-
-
-class LoadStopped(Exception):
-    """The load was stopped before its end."""
 
 
 class LlamaModel:
@@ -31,7 +27,7 @@ class LlamaModel:
         stop: Ends the load.
 
     Raises:
-        LoadStopped: STOP was set.
+        Stopped: STOP was set.
         UnsupportedArchitecture: This build does not know the architecture.
         LoadFailed: llama.cpp refused the file for another reason.
     """
@@ -62,7 +58,7 @@ class LlamaModel:
             self.log = "".join(said)
         if not self.pointer:
             if stop.is_set():
-                raise LoadStopped
+                raise Stopped
             raise _load_error(path, self.log)
 
     @property

@@ -9,10 +9,10 @@ from pathlib import Path
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Message, Request, Sampling
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.llama_model import USUAL_TRAINED_CONTEXT, LlamaModel, LoadStopped
+from localllm_magics.engines.kernel.llama_model import USUAL_TRAINED_CONTEXT, LlamaModel
 from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
 from localllm_magics.engines.kernel.placement import (
     LARGEST_DEFAULT_CONTEXT,
@@ -24,7 +24,6 @@ from localllm_magics.engines.kernel.placement import (
 )
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, GO_NOTICE, ChatTemplate, Rendered
-from localllm_magics.engines.kernel.template_limits import WorkStopped
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.build_probe import NOTICE
 
@@ -50,7 +49,7 @@ class LoadedModel:
 
     Raises:
         LocalLLMError: It cannot be loaded; nothing stays in memory.
-        LoadStopped: STOP was set.
+        Stopped: STOP was set.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class LoadedModel:
         Raises:
             PromptTooLong: There is no room for an answer.
             BadTemplate: The chat template failed.
-            WorkStopped: STOP was set.
+            Stopped: STOP was set.
         """
         request = self._with_system(request)
         rendered = self._render(request, stop)
@@ -186,7 +185,7 @@ class LoadedModel:
         tokens = 0
         for end in range(_PART, len(text) + _PART, _PART):
             if stop.is_set():
-                raise WorkStopped
+                raise Stopped
             # A cut changes no more than the words around it.
             tokens += len(self.tokenizer.tokens(text[end - _PART : end], add_special=False, parse_special=True))
             if tokens > 2 * self.context.size:
@@ -218,11 +217,11 @@ def _one_at_a_time(stop: Stop) -> Iterator[None]:
     """Wait for other loads: llama.cpp's log has no names in it, so only this tells whose lines are whose.
 
     Raises:
-        LoadStopped: STOP was set.
+        Stopped: STOP was set.
     """
     while not _loading.acquire(timeout=_TICK):
         if stop.is_set():
-            raise LoadStopped
+            raise Stopped
     try:
         yield
     finally:

@@ -88,7 +88,7 @@ class ChatTemplate:
 
         Raises:
             BadTemplate: The template failed on these messages, or would not come to an end.
-            WorkStopped: STOP was set.
+            Stopped: STOP was set.
         """
         try:
             return run_limited(lambda: self._render_somehow(messages, think), stop or Stop())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import wait as wait_for
 from typing import Generic, TypeVar
 
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.kernel.machine import resident_memory
@@ -22,16 +22,12 @@ class LimitExceeded(Exception):
     """The work had to be ended; the message tells what it did."""
 
 
-class WorkStopped(Exception):
-    """STOP was set before the work was done."""
-
-
 def run_limited(work: Callable[[], _Result], stop: Stop) -> _Result:
     """What WORK returns or raises; it runs in a thread of its own, which can be ended.
 
     Raises:
         LimitExceeded: It took more than MOST_SECONDS, or MOST_BYTES.
-        WorkStopped: STOP was set.
+        Stopped: STOP was set.
     """
     thread = _Endable(work)
     future = in_background(thread.run, "localllm-bounded")
@@ -40,7 +36,7 @@ def run_limited(work: Callable[[], _Result], stop: Stop) -> _Result:
         while wait_for([future], timeout=_TICK).not_done:
             memory = memory or resident_memory()
             if stop.is_set():
-                raise WorkStopped
+                raise Stopped
             if time.monotonic() > late:
                 raise LimitExceeded(f"did not come to an end within {MOST_SECONDS:g} seconds")
             if resident_memory() - memory > MOST_BYTES:

@@ -8,12 +8,12 @@ from pathlib import Path
 from localllm_magics.core.errors import DaemonNotReachable, LoadFailed, StreamBroken
 from localllm_magics.core.events import Event, Loading
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.llamafile.pool import Running, running
 from localllm_magics.engines.llamafile.process import ServerProcess
 from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.connection import Connection, Cut
+from localllm_magics.engines.server.connection import Connection
 
 _POLL_SECONDS = 0.1
 _MOST_LOAD_SECONDS = 600.0
@@ -48,11 +48,11 @@ class LlamafileServer:
             self._replace(process)
             if stop.is_set():  # who closed this meanwhile has found nothing to close
                 self.close()
-                raise Cut
+                raise Stopped
         waited = 0.0
         while (connection := _way_to(process, stop)) is None:
             if stop.wait(_POLL_SECONDS):
-                raise Cut
+                raise Stopped
             waited += _POLL_SECONDS
             if waited > _MOST_LOAD_SECONDS:
                 raise LoadFailed(f"{self._file.name} still loads its model.", f"Its log is {process.log}")
@@ -85,7 +85,7 @@ class LlamafileServer:
             raise
         if stop.is_set():
             starting.add_done_callback(self._give_back)
-            raise Cut
+            raise Stopped
         return starting.result()
 
     def _give_back(self, starting: "Future[ServerProcess]") -> None:

@@ -13,12 +13,12 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Request, Sampling
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.ollama import api, pull
 from localllm_magics.engines.ollama.parameters import to_options
 from localllm_magics.engines.ollama.response_parser import OllamaResponseParser
-from localllm_magics.engines.server.connection import Connection, Cut, Exchange
+from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
     ending_well,
     ndjson_records,
@@ -100,12 +100,12 @@ class OllamaEngine:
 
     def load(self, stop: Stop) -> Iterator[Event]:
         """Have the server load the model; see `Engine.load`."""
-        with self._lifetime.using(stop), suppress(Cut):
+        with self._lifetime.using(stop), suppress(Stopped):
             self._describe(stop)
             yield Loading(0.0)
             body = {"model": self._info.name, "stream": False, "options": self._load_options(), **self._kept()}
             self._is_used = True  # a load goes on when its client leaves
-            with Exchange(self._connection, "POST", "/api/generate", body) as exchange, stop.telling(exchange.cut):
+            with Exchange(self._connection, "POST", "/api/generate", body) as exchange, stop.calling(exchange.cancel):
                 yield from wait_for_head(exchange, stop, lambda: None if self._is_there(stop) else Loading(0.0))
                 raise_for_status(
                     exchange.response.status_code, exchange.response.headers, exchange.read_all().body, self._asked
@@ -160,7 +160,7 @@ class OllamaEngine:
 
     def _find(self, stop: Stop | None) -> None:
         self._placed = None
-        with suppress(LocalLLMError, Cut):
+        with suppress(LocalLLMError, Stopped):
             self._placed = self._running_one(stop)
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ class OllamaEngine:
         is_cached = self._may_be_cached(request)
         recorder.reading()
         self._is_used = True
-        with Exchange(self._connection, "POST", path, body) as exchange, stop.telling(exchange.cut):
+        with Exchange(self._connection, "POST", path, body) as exchange, stop.calling(exchange.cancel):
             yield from wait_for_head(exchange, stop, lambda: Reading(0, 0) if self._is_there(stop) else Loading(0.0))
             require_answer(exchange, self._asked)
             reading = OllamaResponseParser(self._asked, is_cached=is_cached, is_raw=request.raw)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from localllm_magics.core.errors import BadOption, DaemonError, LocalLLMError, ModelNotInDaemon, StreamBroken
 from localllm_magics.core.sanitizer.markdown import strip_control
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.ollama import api
 from localllm_magics.engines.server.address import Address, ollama_address
-from localllm_magics.engines.server.connection import Connection, Cut, Exchange
+from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import ndjson_records
 from localllm_magics.engines.server.server_error import Words, raise_for_status
 from localllm_magics.engines.wire.fields import text, whole
@@ -46,16 +46,16 @@ def pull(connection: Connection, name: str, stop: Stop) -> Iterator[Pulling]:
 
     Raises:
         LocalLLMError: The server or the registry refuses, or the answer broke off.
-        Cut: STOP was set.
+        Stopped: STOP was set.
     """
     again = f"Pull again, it goes on where it stopped: {command(name, connection.address)}"
     with (
         Exchange(connection, "POST", "/api/pull", {"model": name, "stream": True}) as exchange,
-        stop.telling(exchange.cut),
+        stop.calling(exchange.cancel),
     ):
         while not exchange.wait(_TICK):
             if stop.is_set():
-                raise Cut
+                raise Stopped
         _check(exchange, connection, name)
         try:
             yield from _steps(exchange.chunks(), connection, name, again)

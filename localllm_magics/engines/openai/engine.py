@@ -18,7 +18,7 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import LoadOptions, Request, Sampling
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.openai import llama_server
 from localllm_magics.engines.openai.dialect import dialect, to_body
@@ -26,7 +26,7 @@ from localllm_magics.engines.openai.identity import Identity, Kind, ServedModel,
 from localllm_magics.engines.openai.records import Body
 from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
 from localllm_magics.engines.openai.server import Server
-from localllm_magics.engines.server.connection import Connection, Cut, Exchange
+from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
     ending_soon,
     ending_well,
@@ -96,7 +96,7 @@ class OpenAIEngine:
     def load(self, stop: Stop) -> Iterator[Event]:
         """Wait until the server is ready, and has the model in memory; see `Engine.load`."""
         self._identity = None  # a router may have given the memory to another model
-        with self._lifetime.using(stop), suppress(Cut):
+        with self._lifetime.using(stop), suppress(Stopped):
             yield from self._identified(stop)
             yield Loading(1.0)
 
@@ -181,7 +181,7 @@ class OpenAIEngine:
         while not is_answered:
             recorder.loaded()
             recorder.reading()
-            with Exchange(self._connection, "POST", path, body) as exchange, stop.telling(exchange.cut):
+            with Exchange(self._connection, "POST", path, body) as exchange, stop.calling(exchange.cancel):
                 yield from wait_for_head(exchange, stop, look)
                 is_loading = identity.kind in _OWN and _is_loading(exchange)
                 is_answered = not is_loading and not self._drop_refused(body, exchange)

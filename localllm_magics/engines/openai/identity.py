@@ -85,7 +85,7 @@ def identify(connection: Connection, stop: Stop | None = None, seconds: float = 
 
     Raises:
         LocalLLMError: It cannot be reached, wants a key, or is no model server.
-        Cut: STOP was set.
+        Stopped: STOP was set.
     """
     paths = ["/props", "/v1/models", *([] if connection.is_ollama is False else ["/api/version"])]
     props, listed, *versions = connection.ask_all(paths, stop=stop, seconds=seconds).values()

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 
 from localllm_magics.core.errors import DaemonBusy, LoadFailed, ModelNotInDaemon
 from localllm_magics.core.events import Event, Loading
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.openai.identity import Kind
-from localllm_magics.engines.server.connection import Connection, Cut
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, number, text
 
@@ -50,7 +50,7 @@ class PollBackoff:
 
         Raises:
             LocalLLMError: It went away, or takes too long.
-            Cut: The stop was set.
+            Stopped: The stop was set.
         """
         yield Loading(0.0)
         self._pause()
@@ -61,7 +61,7 @@ class PollBackoff:
         if time.monotonic() > self._until:
             raise DaemonBusy(f"{self._connection.address.url} still loads its model.", "Its log may say why.")
         if self._stop.wait(self._poll):
-            raise Cut
+            raise Stopped
         self._poll = min(1.5 * self._poll, _LONGEST_POLL_SECONDS)
 
 
@@ -70,7 +70,7 @@ def load(connection: Connection, model: str, asked: ErrorContext, stop: Stop) ->
 
     Raises:
         LocalLLMError: The model cannot be loaded.
-        Cut: STOP was set.
+        Stopped: STOP was set.
     """
     status = _status(connection, model, stop)
     if not status:
@@ -84,7 +84,7 @@ def load(connection: Connection, model: str, asked: ErrorContext, stop: Stop) ->
             raise LoadFailed(f"{connection.address.url} could not load {model}.", "Its log may say why.")
         yield _to_loading(status)
         if stop.wait(_POLL_SECONDS):
-            raise Cut
+            raise Stopped
         status = _status(connection, model, stop)
 
 
@@ -100,7 +100,7 @@ def render(
 
     Raises:
         LocalLLMError: The server cannot make it.
-        Cut: STOP was set.
+        Stopped: STOP was set.
     """
     prompt = body.get("prompt")
     if kind not in _OWN:

@@ -21,7 +21,7 @@ class Server(Protocol):
 
         Raises:
             LocalLLMError: It cannot be started, or not with OPTIONS.
-            Cut: STOP was set.
+            Stopped: STOP was set.
         """
 
     @property

@@ -28,7 +28,7 @@ from localllm_magics.core.errors import (
     SetupError,
     StreamBroken,
 )
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.keys import find_key
@@ -46,10 +46,6 @@ _MOST_BYTES = 64 * 2**20
 _MOST_REFUSAL_BYTES = 64 * 2**10
 _TICK = 0.05
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-class Cut(Exception):
-    """The exchange was broken off because somebody asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +104,7 @@ class Connection:
 
         Raises:
             LocalLLMError: There is no answer.
-            Cut: STOP was set.
+            Stopped: STOP was set.
         """
         (reply,) = self._replies([Exchange(self, method, path, body, seconds=seconds)], stop or Stop(), seconds)
         return reply
@@ -129,17 +125,17 @@ class Connection:
         with contextlib.ExitStack() as stack:
             for exchange in exchanges:
                 stack.enter_context(exchange)
-                stack.enter_context(stop.telling(exchange.cut))
+                stack.enter_context(stop.calling(exchange.cancel))
             waiting = list(exchanges)
             while waiting:
                 is_there = waiting[0].wait(_TICK)
                 if stop.is_set():
-                    raise Cut
+                    raise Stopped
                 if not is_there and time.monotonic() > until:
                     raise translated(httpx.ReadTimeout("no answer"), self.address, answered=False)
                 for exchange in [exchange for exchange in waiting if exchange.wait(0)]:
                     exchange.read_all(until)
-                    exchange.cut()  # some servers take one connection at a time
+                    exchange.cancel()  # some servers take one connection at a time
                     waiting.remove(exchange)
             return [exchange.read_all() for exchange in exchanges]
 
@@ -163,7 +159,7 @@ class Exchange:
         self._seconds = seconds
         self._opened = threading.Event()
         self._lock = threading.Lock()
-        self._is_cut = False
+        self._is_cancelled = False
         self._is_over = False
         self._pace = ReadThrottle()
         self._handle: socket.socket | None = None
@@ -179,7 +175,7 @@ class Exchange:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.cut()
+        self.cancel()
         with self._lock:
             self._is_over = True
             if not self._opened.is_set():
@@ -190,10 +186,10 @@ class Exchange:
         """Wait for the head of the answer, or an error; whether it came."""
         return self._opened.wait(seconds)
 
-    def cut(self) -> None:
-        """Break the connection; whoever waits for it gets `Cut`, at once where the connection stands."""
+    def cancel(self) -> None:
+        """Break the connection; whoever waits for it gets `Stopped`, at once where the connection stands."""
         with self._lock:
-            self._is_cut = True
+            self._is_cancelled = True
             self._pace.end()
             if self._handle is not None:
                 with contextlib.suppress(OSError):
@@ -205,7 +201,7 @@ class Exchange:
 
         Raises:
             LocalLLMError: There is no answer.
-            Cut: The exchange was broken off.
+            Stopped: The exchange was broken off.
         """
         if self._response is None:
             self._raise(self._error)
@@ -217,7 +213,7 @@ class Exchange:
 
         Raises:
             LocalLLMError: The body broke off.
-            Cut: The exchange was broken off.
+            Stopped: The exchange was broken off.
         """
         self._pace.begin()
         yield from self._pieces()
@@ -230,7 +226,7 @@ class Exchange:
 
         Raises:
             LocalLLMError: There is none, it broke off, or it is too large.
-            Cut: The exchange was broken off.
+            Stopped: The exchange was broken off.
         """
         if self._reply is None:
             response = self.response
@@ -243,8 +239,8 @@ class Exchange:
             yield from self.response.iter_bytes()
         except (httpx.HTTPError, OSError, ValueError) as exc:
             self._raise(exc)
-        if self._is_cut:
-            raise Cut
+        if self._is_cancelled:
+            raise Stopped
 
     def _whole(self, until: float) -> bytes:
         body, url = bytearray(), self._connection.address.url
@@ -267,8 +263,8 @@ class Exchange:
         return bytes(body)
 
     def _raise(self, error: BaseException | None) -> None:
-        if self._is_cut:
-            raise Cut from error
+        if self._is_cancelled:
+            raise Stopped from error
         assert error is not None  # noqa: S101 - opened without an answer
         if isinstance(error, LocalLLMError):
             raise error
@@ -338,7 +334,7 @@ class Exchange:
         found = stream.get_extra_info("socket")
         with self._lock:
             self._handle = found.dup()
-            if self._is_cut:
+            if self._is_cancelled:
                 self._handle.shutdown(socket.SHUT_RDWR)
 
     def _close(self) -> None:

@@ -11,8 +11,8 @@ from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
 from localllm_magics.core.events import Done, Event, Failed, Loading
 from localllm_magics.core.recorder import Counts, Recorder
-from localllm_magics.core.stop import Stop
-from localllm_magics.engines.server.connection import Cut, Exchange
+from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.server.connection import Exchange
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
@@ -63,13 +63,13 @@ def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], Event | Non
 
     Raises:
         DaemonNotReachable: LOOK has got no answer for half a minute.
-        Cut: STOP was set.
+        Stopped: STOP was set.
     """
     watch = _Watch(look)
     waited, next_look, last = 0.0, _FIRST_LOOK, None
     while not exchange.wait(_TICK):
         if stop.is_set():
-            raise Cut
+            raise Stopped
         waited += _TICK
         if waited < next_look:
             continue
@@ -124,7 +124,7 @@ def read_answer(
 
     Raises:
         LocalLLMError: It broke off.
-        Cut: Somebody stopped it.
+        Stopped: Somebody stopped it.
     """
     try:
         for record in _until_end(records, reading):
@@ -147,7 +147,7 @@ def require_answer(exchange: Exchange, asked: ErrorContext) -> None:
 
     Raises:
         LocalLLMError: The server refused, or is none.
-        Cut: Somebody stopped it.
+        Stopped: Somebody stopped it.
     """
     response = exchange.response
     is_answer = response.is_success and response.status_code != 204  # which has no body
@@ -165,7 +165,7 @@ def require_answer(exchange: Exchange, asked: ErrorContext) -> None:
 @contextmanager
 def ending_soon(exchange: Exchange, reading: Reading) -> Iterator[Iterator[bytes]]:
     """The chunks of an answer; once READING has its end, what may follow is waited for only a short time."""
-    timer = threading.Timer(_LAST_SECONDS, exchange.cut)
+    timer = threading.Timer(_LAST_SECONDS, exchange.cancel)
     timer.daemon = True
 
     def chunks() -> Iterator[bytes]:
@@ -184,7 +184,7 @@ def ending_well(events: Iterator[Event], recorder: Recorder, stop: Stop) -> Iter
     """EVENTS, with a terminal one where they break off: the text so far is kept."""
     try:
         yield from events
-    except Cut:
+    except Stopped:
         yield Done(recorder.completion("stopped"))
     except LocalLLMError as exc:
         # What breaks because we broke the connection is no failure.
@@ -198,7 +198,7 @@ def _until_end(records: Iterator[Record | Malformed], reading: Reading) -> Itera
             if isinstance(record, Malformed) and reading.reason is not None:
                 return
             yield record
-    except (StreamBroken, Cut):
+    except (StreamBroken, Stopped):
         if reading.reason is None:
             raise
 

@@ -6,8 +6,8 @@ import pytest
 
 from localllm_magics.core.errors import GenerationFailed
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.stop import Stop
-from localllm_magics.engines.kernel.context import CHUNK, Aborted, Context
+from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.kernel.context import CHUNK, Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 
@@ -89,9 +89,9 @@ def test_an_abort_is_seen_in_the_next_decode_until_resumed(lib: Library, context
     context.abort()
     context.reuse(PROMPT)
 
-    with pytest.raises(Aborted):
+    with pytest.raises(Stopped):
         list(context.read(PROMPT))
-    with pytest.raises(Aborted):
+    with pytest.raises(Stopped):
         context.take(5)
 
     context.resume()
@@ -106,7 +106,7 @@ def test_an_abort_between_chunks_leaves_a_usable_context(lib: Library, context: 
     next(steps)
     context.abort()
 
-    with pytest.raises(Aborted):
+    with pytest.raises(Stopped):
         next(steps)
 
     context.resume()

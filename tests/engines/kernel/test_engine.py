@@ -239,7 +239,6 @@ from localllm_magics.catalog.discover import bundled_model
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel import engine as module
-from localllm_magics.engines.kernel.llama_model import LoadStopped
 
 began = threading.Event()
 
@@ -248,7 +247,7 @@ class Endless:
     def __init__(self, *_, stop, **__):
         began.set()
         stop.wait(None)
-        raise LoadStopped
+        raise Stopped
 
 
 module.LoadedModel = Endless

@@ -8,9 +8,9 @@ from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, UnsupportedArchitecture
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Sampling
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.llama_model import LlamaModel, LoadStopped
+from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from tests.engines.kernel.random_model import Metadata, write_random_model
 
@@ -38,7 +38,7 @@ def test_a_load_can_be_stopped_half_way(lib: Library, random_model: Path) -> Non
         if part > 0.3:
             stop.set()
 
-    with pytest.raises(LoadStopped):
+    with pytest.raises(Stopped):
         LlamaModel(lib, random_model, progress=progress, stop=stop)
 
     assert told[-1] < 1

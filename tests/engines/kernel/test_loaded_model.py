@@ -9,12 +9,10 @@ from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, NotEnoughMemory, PromptTooLong
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request, to_messages
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.llama_model import LoadStopped
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.template import CHATML_NOTICE
-from localllm_magics.engines.kernel.template_limits import WorkStopped
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.build_probe import NOTICE
 from tests.engines.kernel.asking import SHORT, ask
@@ -140,7 +138,7 @@ def test_a_stop_ends_the_counting_of_a_long_prompt(
     counting = Counting(loaded.tokenizer, stop)
     monkeypatch.setattr(loaded.tokenizer, "tokens", counting.tokens)
 
-    with pytest.raises(WorkStopped):
+    with pytest.raises(Stopped):
         loaded.prompt(ask("The cat sleeps. " * 20_000, raw=True), stop)
 
     assert counting.calls == 1
@@ -185,8 +183,8 @@ def test_one_load_waits_for_another_and_can_be_stopped(lib: Library, demo: Model
         begun.set()
         try:
             LoadedModel(lib, demo, LoadOptions(), repack=True, progress=lambda _: None, stop=stop)
-        except LoadStopped:
-            outcome.append(LoadStopped)
+        except Stopped:
+            outcome.append(Stopped)
 
     waiter = threading.Thread(target=wait_in_vain)
 
@@ -199,5 +197,5 @@ def test_one_load_waits_for_another_and_can_be_stopped(lib: Library, demo: Model
 
     load_first = LoadedModel(lib, demo, LoadOptions(threads=1), repack=True, progress=progress, stop=Stop())
 
-    assert outcome == [LoadStopped]
+    assert outcome == [Stopped]
     load_first.close()

@@ -4,10 +4,9 @@ import pytest
 
 from localllm_magics.core.errors import BadTemplate
 from localllm_magics.core.request import Message, to_messages
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel import template_limits
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, NO_SYSTEM_NOTICE, ChatTemplate, Rendered
-from localllm_magics.engines.kernel.template_limits import WorkStopped
 from tests.engines.kernel.asking import ENDLESS
 
 # Short ones in the style of models in the field.
@@ -273,7 +272,7 @@ def test_a_stop_ends_a_template() -> None:
     stop = Stop()
     stop.set()
 
-    with pytest.raises(WorkStopped):
+    with pytest.raises(Stopped):
         ChatTemplate(ENDLESS).render(to_messages("Why?"), stop=stop)
 
 

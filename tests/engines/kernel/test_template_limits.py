@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel import template_limits
-from localllm_magics.engines.kernel.template_limits import LimitExceeded, WorkStopped, run_limited
+from localllm_magics.engines.kernel.template_limits import LimitExceeded, run_limited
 
 Work = Callable[[], None]
 
@@ -53,7 +53,7 @@ def test_work_is_ended_when_somebody_stops_it() -> None:
     stop, ended = Stop(), threading.Event()
     threading.Timer(0.05, stop.set).start()
 
-    with pytest.raises(WorkStopped):
+    with pytest.raises(Stopped):
         run_limited(endless(ended), stop)
     assert ended.wait(60)
 

@@ -12,10 +12,10 @@ import pytest
 from localllm_magics.core.errors import LoadFailed
 from localllm_magics.core.events import Event, Loading
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.llamafile.pool import Running
 from localllm_magics.engines.llamafile.server import LlamafileServer
-from localllm_magics.engines.server.connection import Connection, Cut
+from localllm_magics.engines.server.connection import Connection
 from tests.engines.llamafile.programs import is_gone, wait_until, write_program
 
 DEFAULT = LoadOptions()
@@ -134,7 +134,7 @@ def test_a_stop_while_it_loads_is_seen(tmp_path: Path, processes: Running) -> No
     next(steps)
     threading.Timer(0.05, stop.set).start()
 
-    with pytest.raises(Cut):
+    with pytest.raises(Stopped):
         next(steps)
     server.close()
 
@@ -144,7 +144,7 @@ def test_a_stop_before_it_was_started_gives_the_process_back(program: Path, proc
     stop = Stop()
     stop.set()
 
-    with pytest.raises(Cut):
+    with pytest.raises(Stopped):
         connect(server, stop=stop)
     wait_until(lambda: not processes._shared)  # noqa: SLF001 - nobody else tells
 

@@ -8,10 +8,10 @@ import pytest
 
 from localllm_magics.core.errors import AccessDenied, DaemonBusy, DaemonError, DaemonNotReachable
 from localllm_magics.core.request import Sampling
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.openai.identity import Identity, Kind, ServedModel, identify, to_models
 from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.connection import Connection, Cut
+from localllm_magics.engines.server.connection import Connection
 from tests.engines.openai import imitations as they
 from tests.engines.openai.imitations import FALLBACK, models, said, text
 from tests.server.faults import FaultServer, Hold, InTurn, Steps, Wait
@@ -159,7 +159,7 @@ def test_asking_can_be_stopped(connect: Connect) -> None:
     stop = Stop()
     stop.set()
 
-    with pytest.raises(Cut):
+    with pytest.raises(Stopped):
         identify(connect({FALLBACK: [Hold()]}), stop)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.server import connection as module
-from localllm_magics.engines.server.connection import Connection, Cut, Exchange
+from localllm_magics.engines.server.connection import Connection, Exchange
 from tests.engines.server.conftest import own_threads
 from tests.engines.server.connecting import FINE, TEXT, to
 from tests.server.conftest import MakeFaultServer
@@ -29,7 +29,7 @@ def test_a_stop_ends_a_connecting(monkeypatch: pytest.MonkeyPatch, black_hole: i
         stop.set()
         error = asked.exception(PATIENCE)
 
-    assert isinstance(error, Cut)
+    assert isinstance(error, Stopped)
     assert own_threads()  # it did not wait for the thread that still connects
 
 
@@ -47,11 +47,11 @@ def test_a_stop_before_the_connection_stands_breaks_it_then(
     server = fault_server({"/a": [Hold()]})
 
     with Exchange(to(server), "GET", "/a") as exchange:
-        exchange.cut()
+        exchange.cancel()
         was_cut.set()
 
         assert exchange.wait(PATIENCE)
-        with pytest.raises(Cut):
+        with pytest.raises(Stopped):
             exchange.read_all()
 
 
@@ -69,9 +69,9 @@ def test_a_stop_ends_a_body_that_has_begun(start: bytes, fault_server: MakeFault
         assert exchange.wait(PATIENCE)
         chunks = exchange.chunks()
         assert next(chunks) == b"x"
-        exchange.cut()
+        exchange.cancel()
 
-        with pytest.raises(Cut):
+        with pytest.raises(Stopped):
             list(chunks)
 
 
@@ -104,7 +104,7 @@ def test_a_stop_ends_a_question(
         stop.set()
         error = asked.exception(PATIENCE)
 
-    assert isinstance(error, Cut)
+    assert isinstance(error, Stopped)
 
 
 def test_a_stop_ends_an_answer_over_tls(
@@ -117,10 +117,10 @@ def test_a_stop_ends_an_answer_over_tls(
         chunks = exchange.chunks()
         assert next(chunks) == b"x"
         rest = pool.submit(list, chunks)
-        exchange.cut()
+        exchange.cancel()
         error = rest.exception(PATIENCE)
 
-    assert isinstance(error, Cut)
+    assert isinstance(error, Stopped)
 
 
 def test_a_stop_ends_the_making_of_a_tunnel(fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_stop_ends_the_making_of_a_tunnel(fault_server: MakeFaultServer, monke
         stop.set()
         error = asked.exception(PATIENCE)
 
-    assert isinstance(error, Cut)
+    assert isinstance(error, Stopped)
     assert proxy.requests[0].method == "CONNECT"
 
 
@@ -143,7 +143,7 @@ def test_a_stop_that_came_before_is_heeded(fault_server: MakeFaultServer) -> Non
     stop = Stop()
     stop.set()
 
-    with pytest.raises(Cut):
+    with pytest.raises(Stopped):
         to(server).ask("GET", "/a", stop=stop)
 
 
@@ -153,8 +153,8 @@ def test_cutting_twice_or_after_the_end_does_nothing(fault_server: MakeFaultServ
     with Exchange(to(server), "GET", "/a") as exchange:
         assert exchange.wait(PATIENCE)
         reply = exchange.read_all()
-        exchange.cut()
-    exchange.cut()
+        exchange.cancel()
+    exchange.cancel()
 
     assert exchange.read_all() == reply
 

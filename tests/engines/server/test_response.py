@@ -9,10 +9,10 @@ from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLL
 from localllm_magics.core.events import Done, Event, Failed, Loading, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.recorder import Counts, Recorder
 from localllm_magics.core.request import Request, to_messages
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.server import response
 from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.connection import Connection, Cut, Exchange
+from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
     ending_soon,
     ending_well,
@@ -124,7 +124,7 @@ def test_at_first_nobody_asks_what_takes_so_long(
     monkeypatch.setattr(response, "_FIRST_LOOK", PATIENCE)
     server = fault_server({"/a": [Hold()]})
 
-    with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange, pytest.raises(Cut):
+    with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange, pytest.raises(Stopped):
         list(wait_for_head(exchange, SetInTime(), lambda: pytest.fail("it was asked")))
 
 
@@ -190,7 +190,7 @@ def test_a_stop_ends_the_waiting(fault_server: MakeFaultServer) -> None:
     with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange:
         server.wait_for_requests(1)
         stop.set()
-        with pytest.raises(Cut):
+        with pytest.raises(Stopped):
             list(wait_for_head(exchange, stop, lambda: None))
 
 
@@ -221,7 +221,7 @@ def test_tokens_that_the_server_does_not_count_are_estimated() -> None:
     "after",
     [
         pytest.param(lambda: broken({"text": "a", "reason": 1}), id="a broken connection"),
-        pytest.param(lambda: broken({"text": "a", "reason": 1}, error=Cut()), id="a connection that we broke"),
+        pytest.param(lambda: broken({"text": "a", "reason": 1}, error=Stopped()), id="a connection that we broke"),
         pytest.param(lambda: iter([{"text": "a", "reason": 1}, Malformed("cut off", "x")]), id="half a record"),
     ],
 )
@@ -267,7 +267,7 @@ def test_what_breaks_before_the_end_is_raised_with_the_text_kept(
     assert last.completion.stats.estimated
 
 
-@pytest.mark.parametrize("error", [Cut(), StreamBroken("The line went dead.")])
+@pytest.mark.parametrize("error", [Stopped(), StreamBroken("The line went dead.")])
 def test_what_a_stop_breaks_is_stopped_and_no_failure(error: Exception) -> None:
     stop, taken = Stop(), recorder()
 

@@ -108,7 +108,7 @@ def run_apart(command: Sequence[str], stop: Stop, seconds: float | None = None) 
             )
         except OSError:
             return None
-        with process, stop.telling(process.kill):
+        with process, stop.calling(process.kill):
             try:
                 code = process.wait(seconds)
             except subprocess.TimeoutExpired:
