@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 import pytest
 
-from localllm_magics.catalog.inspect import describe_file, first_part, inspect_file, is_first_listed
+from localllm_magics.catalog.inspect import describe_file, first_part, inspect_file, is_first_present_part
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, TEMPLATE, raw_gguf, raw_key, raw_string, raw_tensor, write_gguf
@@ -219,14 +219,14 @@ def test_the_first_part_of_a_part_is_found(tmp_path: Path) -> None:
     parts = write_parts(tmp_path)
 
     assert [first_part(part) for part in parts] == [parts[0]] * 3
-    assert [is_first_listed(part) for part in parts] == [True, False, False]
+    assert [is_first_present_part(part) for part in parts] == [True, False, False]
 
 
 def test_a_part_whose_first_is_missing_is_listed(tmp_path: Path) -> None:
     parts = write_parts(tmp_path)
     parts[0].unlink()
 
-    assert [is_first_listed(part) for part in parts[1:]] == [True, False]
+    assert [is_first_present_part(part) for part in parts[1:]] == [True, False]
 
 
 @pytest.mark.parametrize("name", ["x.gguf", "x-00000-of-00003.gguf", "x-00004-of-00003.gguf", "x-1-of-3.gguf"])

@@ -121,7 +121,7 @@ def test_what_is_wrong_with_a_model_is_its_problem(tmp_path: Path) -> None:
     )
     assert [info.problem for info in stored_models([tmp_path])[1:]] == [
         None,
-        "The manifest of torn:latest is no JSON object.",
+        "The manifest of torn:latest is not a JSON object.",
     ]
 
 
@@ -149,7 +149,7 @@ def test_an_architecture_of_ollamas_own_says_what_to_type(tmp_path: Path) -> Non
     error = failure("gpt-oss:20b", tmp_path)
 
     assert isinstance(error, UnsupportedArchitecture)
-    assert error.message == "gpt-oss:20b lies in Ollama's own layout (gptoss), which llama.cpp cannot read."
+    assert error.message == "gpt-oss:20b has a tensor layout of Ollama's own (gptoss), which llama.cpp cannot read."
     assert error.hint == "Type: %llm load ollama:gpt-oss:20b"
 
 
