@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from localllm_magics.core.completion import EngineName
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 
 Source: TypeAlias = Literal[
     "bundled", "folder", "huggingface", "ollama", "lmstudio", "llama.cpp", "gpt4all", "jan", "daemon"
