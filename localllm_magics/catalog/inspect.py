@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,7 +12,7 @@ from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header
 from localllm_magics.core.errors import BadOption, LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.model_info import FileStamp, Kind, ModelDefaults, ModelInfo, Source
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
 
 _FILE_TYPES = dict(
     enumerate(
@@ -36,15 +35,6 @@ _RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
     }
 )
 """The values that optional keys of an architecture can have; llama.cpp aborts the process on some others."""
-_SAMPLING_KEYS: Mapping[str, tuple[str, type[int] | type[float]]] = MappingProxyType(
-    {
-        "temperature": ("general.sampling.temp", float),
-        "top_k": ("general.sampling.top_k", int),
-        "top_p": ("general.sampling.top_p", float),
-        "min_p": ("general.sampling.min_p", float),
-        "repeat_penalty": ("general.sampling.penalty_repeat", float),
-    }
-)
 _MAX_NAME_LENGTH = 100
 _MAX_NAMES_SHOWN = 3
 _ADD_PARTS = "Download what is missing into the same folder, then load the first part."
@@ -176,14 +166,14 @@ def _has_chat_template(header: Header) -> bool:
 
 def _sampling(header: Header) -> Sampling:
     """The sampling defaults in the file, without impossible values."""
-    sampling = Sampling()
-    for name, (key, kind) in _SAMPLING_KEYS.items():
-        value = header.metadata.get(key)
+    values: dict[str, object] = {}
+    for option in (option for option in SAMPLING_OPTIONS if option.gguf_key):
+        value = header.metadata.get(f"general.sampling.{option.gguf_key}")
         # As in llama.cpp, a text may have the number, and floats of 32 bits have six decimals.
         text = f"{value:f}" if isinstance(value, float) else str(value)
         with suppress(BadOption, ValueError):
-            sampling = replace(sampling, **{name: kind(text)})  # type: ignore[arg-type] # it checks the type itself
-    return sampling
+            values[option.name] = option.to_number(option.type(text))
+    return Sampling.from_options(values)
 
 
 def _quantization(header: Header, tensors: Sequence[Tensor]) -> str | None:

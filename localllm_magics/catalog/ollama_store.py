@@ -105,6 +105,7 @@ def _inspect(file: ManifestFile) -> ModelInfo:
 def _describe(file: ManifestFile) -> ModelInfo:
     name, stamp, manifest = file.name, read_stamp(file.path), Manifest(file)
     path = manifest.weights()
+    stamps = (stamp, read_stamp(path))  # not that of the cached description: the blob may have been downloaded anew
     try:
         info = _describe_blob(path)
     except LocalLLMError as error:
@@ -118,8 +119,7 @@ def _describe(file: ManifestFile) -> ModelInfo:
         reference=name.reference,
         name=str(name),
         defaults=replace(defaults, sampling=defaults.sampling.or_else(info.defaults.sampling)),
-        # The manifest identifies all files: it has their digests, which are their names.
-        files=(stamp,) if stamp is not None else (),
+        files=tuple(stamp for stamp in stamps if stamp is not None),
     )
 
 

@@ -12,7 +12,7 @@ from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import to_served
 from localllm_magics.core.model_info import FileStamp
 from tests.catalog.gguf_files import DEMO, write_gguf
-from tests.catalog.ollama_stores import LIBRARY, write_model
+from tests.catalog.ollama_stores import LIBRARY, blob_of, write_model
 from tests.server.llamafile_stand_in import make_llamafile
 
 
@@ -75,18 +75,27 @@ def test_of_a_llamafile_it_is_the_llamafile_that_counts(
     resolve(str(path), tmp_path)  # marks the copy as used
 
     assert not has_changed(info)
-    make_llamafile(path, demo.PATH, "-c 512", Path("llama-server"))
+    touch(path)
     assert has_changed(info)
 
 
-def test_of_a_stored_model_it_is_the_manifest_that_counts(store: Path) -> None:
+def test_of_a_stored_model_its_manifest_counts(store: Path) -> None:
     write_model(store, f"{LIBRARY}/x/latest")
     info = describe_stored("x")
 
     assert not has_changed(info)
-    write_model(store, f"{LIBRARY}/x/latest", layers=[("system", b"Be terse.")])
+    touch(write_model(store, f"{LIBRARY}/x/latest", layers=[("system", b"Be terse.")]))
     assert has_changed(info)
     assert describe_stored("x").path == info.path
+
+
+def test_of_a_stored_model_its_weights_count(store: Path) -> None:
+    manifest = write_model(store, f"{LIBRARY}/x/latest")
+    info = describe_stored("x")
+
+    touch(blob_of(store, manifest))
+    assert has_changed(info)
+    assert not has_changed(describe_stored("x"))
 
 
 def test_the_bundled_model_has_a_stamp() -> None:

@@ -11,6 +11,7 @@ from localllm_magics.core.errors import (
     UnsupportedArchitecture,
 )
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.sampling import Sampling
 from tests.catalog.gguf_files import DEMO, write_gguf
 from tests.catalog.ollama_stores import LIBRARY, blob_of, write_manifest, write_model, write_recorded_store
 
@@ -82,6 +83,14 @@ def test_a_stored_model_is_described_by_its_header(tmp_path: Path) -> None:
     assert (info.source, info.path) == ("ollama", blob_of(tmp_path, manifest))
     assert info.size_bytes == DEMO.stat().st_size
     assert (info.architecture, info.quantization, info.kind) == ("llama", "Q8_0", "chat")
+
+
+def test_parameters_of_the_manifest_win_over_those_of_the_header(tmp_path: Path) -> None:
+    metadata = {"general.sampling.temp": 0.6, "general.sampling.top_k": 7}
+    weights = write_gguf(tmp_path / "x.gguf", metadata=metadata)
+    write_model(tmp_path, f"{LIBRARY}/x/latest", weights=weights, layers=[("params", b'{"top_k": 9}')])
+
+    assert describe_stored("x", [tmp_path]).defaults.sampling == Sampling(temperature=0.6, top_k=9)
 
 
 def test_only_what_has_the_name_of_a_manifest_is_listed(tmp_path: Path) -> None:
