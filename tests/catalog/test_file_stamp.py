@@ -9,7 +9,7 @@ from localllm_magics import demo
 from localllm_magics.catalog.file_stamp import has_changed, read_stamp
 from localllm_magics.catalog.ollama_store import describe_stored
 from localllm_magics.catalog.reference import resolve
-from localllm_magics.catalog.server_reference import to_served
+from localllm_magics.catalog.server_reference import resolve_server_reference
 from localllm_magics.core.model_info import FileStamp
 from tests.catalog.gguf_files import DEMO, write_gguf
 from tests.catalog.ollama_stores import LIBRARY, blob_of, write_model
@@ -71,7 +71,7 @@ def test_of_a_llamafile_it_is_the_llamafile_that_counts(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "small.llamafile"
     make_llamafile(path, demo.PATH, None, Path("llama-server"))
-    info = to_served(f"llamafile:{path}", tmp_path) if scheme else resolve(str(path), tmp_path)
+    info = resolve_server_reference(f"llamafile:{path}", tmp_path) if scheme else resolve(str(path), tmp_path)
     resolve(str(path), tmp_path)  # marks the copy as used
 
     assert not has_changed(info)
