@@ -55,7 +55,7 @@ def _describe(path: Path, reference: str) -> ModelInfo:
     """The model in a GGUF file, or in a llamafile, whose weights are copied out."""
     if path.suffix.lower() != ".llamafile":
         return describe_file(first_part(path), reference=reference, source="folder")
-    from localllm_magics.catalog.llamafile_weights import extract_weights
+    from localllm_magics.catalog.llamafile_cache import extract_weights
 
     stamp = read_stamp(path)
     info = describe_file(extract_weights(path), reference=reference, source="folder")

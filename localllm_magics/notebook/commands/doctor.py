@@ -6,7 +6,7 @@ import sys
 import IPython
 
 from localllm_magics import demo
-from localllm_magics.catalog.llamafile_weights import cache_contents, clean_cache, default_folder
+from localllm_magics.catalog.llamafile_cache import cache_contents, clean_cache, default_folder
 from localllm_magics.catalog.servers import ServerStatus, find_servers
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.stop import Stop
