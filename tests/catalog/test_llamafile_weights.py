@@ -108,9 +108,7 @@ def test_args_that_only_another_program_can_unpack_are_not_read(path: Path) -> N
 @pytest.mark.parametrize(
     ("members", "error", "message"),
     [
-        pytest.param(
-            [], NotAGGUF, "x.llamafile contains no weights: it is the llamafile program alone.", id="no member"
-        ),
+        pytest.param([], NotAGGUF, "x.llamafile contains no weights: it is the llamafile", id="no member"),
         pytest.param([args("-m a.gguf"), model("a.txt")], NotAGGUF, "contains no weights", id="no weights"),
         pytest.param([model("mmproj-a.gguf")], NotAGGUF, "contains no weights", id="a projector only"),
         pytest.param([model(data=b"MZqF" * 9)], NotAGGUF, "'model.gguf' in x.llamafile is not a GGUF", id="magic"),

@@ -42,7 +42,9 @@ def test_an_ollama_that_is_down_is_started_as_ollama(text: str) -> None:
 
 def test_a_reference_may_be_written_in_capitals() -> None:
     with FaultServer({}) as server:
-        engine = new_engine(resolve_server_reference(f"OPENAI:m@{server.address}", Path()), LoadOptions(), ServerSettings())
+        engine = new_engine(
+            resolve_server_reference(f"OPENAI:m@{server.address}", Path()), LoadOptions(), ServerSettings()
+        )
 
-    assert engine.used.name == "m"
+    assert engine.status().model.name == "m"
     assert not server.requests
