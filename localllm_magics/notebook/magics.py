@@ -10,7 +10,7 @@ from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption, LocalLLMError
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.notebook.ask import Asker, Question, shortened, to_question
 from localllm_magics.notebook.card.load_bar import LoadBar
 from localllm_magics.notebook.card.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface

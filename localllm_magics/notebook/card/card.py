@@ -6,7 +6,7 @@ from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.progress import Progress
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.surface import Surface
 from localllm_magics.notebook.interrupts import uninterrupted
