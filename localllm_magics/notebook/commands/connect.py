@@ -3,7 +3,7 @@
 import time
 
 from localllm_magics.catalog.discover import ModelList
-from localllm_magics.catalog.servers import KnownServer, inspect_server
+from localllm_magics.catalog.servers import ServerStatus, inspect_server
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.server.address import Address
 from localllm_magics.notebook.config import LocalLLM
@@ -32,7 +32,7 @@ def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
     return ModelList(daemon.models, notes=(_sentence(daemon),))
 
 
-def _sentence(daemon: KnownServer) -> str:
+def _sentence(daemon: ServerStatus) -> str:
     start = f"{daemon.name} runs at {daemon.address.url}"
     if not daemon.models:
         return f"{start}, and has no model."
@@ -41,7 +41,7 @@ def _sentence(daemon: KnownServer) -> str:
     return f"{start}. To use one of its models, type for example: %llm load {daemon.models[0].reference}"
 
 
-def _alone(daemon: KnownServer) -> str:
+def _alone(daemon: ServerStatus) -> str:
     """The shortest reference to the only model of a server."""
     model = daemon.models[0]
     return daemon.address.url if model.engine == "openai" else model.reference

@@ -6,8 +6,8 @@ import sys
 import IPython
 
 from localllm_magics import demo
-from localllm_magics.catalog.llamafile_weights import cache_contents, clean_cache, default_folder
-from localllm_magics.catalog.servers import KnownServer, find_servers
+from localllm_magics.catalog.llamafile_cache import cache_contents, clean_cache, default_folder
+from localllm_magics.catalog.servers import ServerStatus, find_servers
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
@@ -50,7 +50,7 @@ def clean() -> Table:
     return Table(headers=("Kept", "Given back"), rows=tuple(rows))
 
 
-def _daemon(daemon: KnownServer) -> tuple[str, str, str]:
+def _daemon(daemon: ServerStatus) -> tuple[str, str, str]:
     name = f"{daemon.name} at {daemon.address.place}"
     if daemon.problem is not None:
         return (name, daemon.problem, how_to_start(daemon.address))

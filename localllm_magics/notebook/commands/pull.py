@@ -4,7 +4,7 @@ from pathlib import Path
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.catalog.server_reference import is_served, to_served
+from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.sanitizer.markdown import strip_control
 from localllm_magics.core.stop import Stop
@@ -30,7 +30,7 @@ def pull_model(reference: str, settings: ServerSettings, shell: InteractiveShell
         LocalLLMError: The server or the registry refuses.
         KeyboardInterrupt: Somebody stopped it; what was loaded so far is kept by Ollama.
     """
-    info = to_served(reference, Path.cwd()) if is_served(reference) else None
+    info = resolve_server_reference(reference, Path.cwd()) if is_server_reference(reference) else None
     if info is None or info.engine != "ollama" or info.address is None:
         raise BadOption(f"{reference!r} is no model of Ollama.", f"Type: %llm pull ollama:{reference or 'NAME'}")
     display = LineDisplay(shell) if shell is not None else None

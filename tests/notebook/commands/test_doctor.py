@@ -10,7 +10,7 @@ import platformdirs
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.catalog.llamafile_weights import default_folder
+from localllm_magics.catalog.llamafile_cache import default_folder
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.llamafile.pool import default_logs
 from localllm_magics.engines.server.settings import ServerSettings
