@@ -1,86 +1,27 @@
 """One question: from the words of a magic to a card and its completion."""
 
 import contextvars
-import keyword
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.completion import Completion, ModelUsed
-from localllm_magics.core.errors import BadOption, InternalError, LocalLLMError
+from localllm_magics.core.errors import InternalError, LocalLLMError
 from localllm_magics.core.preview import Preview
-from localllm_magics.core.request import LoadOptions, Message, Request, to_messages
+from localllm_magics.core.request import Message, Request, to_messages
 from localllm_magics.engines.stream import Stream
-from localllm_magics.model import Model, to_sampling
+from localllm_magics.model import Model
 from localllm_magics.notebook.card.card import Card
 from localllm_magics.notebook.card.surface import Surface
 from localllm_magics.notebook.interrupts import uninterrupted
-from localllm_magics.notebook.options import LOADING, SAMPLING, Parsed
 from localllm_magics.notebook.prompt.interpolate import interpolate
+from localllm_magics.notebook.question import Question
 from localllm_magics.session import Session, changed_options
 
 _CODE_BLOCK = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.MULTILINE | re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a magic asks, with all its options checked.
-
-    Args:
-        model: The reference, or None for the current model.
-        load: How the model is to be loaded.
-        request: The prompt as it was typed, and the sampling.
-        out: Variable for the completion.
-    """
-
-    model: str | None
-    load: LoadOptions
-    request: Request
-    out: str | None = None
-    has_vars: bool = True
-    wants_code: bool = False
-    in_background: bool = False
-    raises: bool = True
-
-
-def to_question(parsed: Parsed, prompt: str, model: str | None = None) -> Question:
-    """The question that the options of PARSED and PROMPT make.
-
-    Raises:
-        BadOption: A value is out of range, or two options exclude each other.
-    """
-    values = parsed.values
-    out = values.get("out")
-    if isinstance(out, str) and (keyword.iskeyword(out) or not out.isidentifier()):
-        raise BadOption(f"--out cannot be {out!r}.", "Try -o answer.")
-    if values.get("code") and values.get("background"):
-        raise BadOption("--code cannot be used with --background.", "Leave one of them out.")
-    if values.get("think") and values.get("no_think"):
-        raise BadOption("--think cannot be used with --no-think.", "Leave one of them out.")
-    if not prompt.strip():
-        raise BadOption("The prompt is empty.", "Write it below the line with %%llm, or after %llm ask.")
-    if model is not None and "model" in values:
-        raise BadOption("The model is given twice.", f"Leave --model {values['model']} out.")
-    system = values.get("system")
-    sampling = to_sampling({option.name: values[option.name] for option in SAMPLING if option.name in values})
-    return Question(
-        model=model or _text(values.get("model")),
-        load=LoadOptions(**{option.name: values.get(option.name) for option in LOADING}),  # type: ignore[arg-type] # converted by the options' own table
-        request=Request(
-            messages=to_messages(prompt, _text(system)),
-            sampling=sampling,
-            raw="raw" in values,
-            think=True if "think" in values else False if "no_think" in values else None,
-        ),
-        out=_text(out),
-        has_vars="no_vars" not in values,
-        wants_code="code" in values,
-        in_background="background" in values,
-        raises="no_raise" not in values,
-    )
 
 
 class Asker:
@@ -233,10 +174,6 @@ def shortened(exc: KeyboardInterrupt, words: str) -> KeyboardInterrupt:
     if not hasattr(exc, "_render_traceback_"):
         exc._render_traceback_ = lambda: [f"KeyboardInterrupt: {words}"]  # type: ignore[attr-defined] # IPython's own protocol
     return exc
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _unforeseen(exc: Exception) -> InternalError:
