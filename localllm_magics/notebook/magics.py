@@ -10,12 +10,13 @@ from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.sanitizer.markdown import strip_control
-from localllm_magics.notebook.ask import Asker, shortened
+from localllm_magics.notebook.ask import Asker
 from localllm_magics.notebook.card.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface
 from localllm_magics.notebook.commands.ask import CELL
 from localllm_magics.notebook.commands.registry import find_command
 from localllm_magics.notebook.config import SERVER_SETTINGS, LocalLLM
 from localllm_magics.notebook.dry_run import to_bundle
+from localllm_magics.notebook.interrupts import shorten
 from localllm_magics.notebook.question import Question
 from localllm_magics.session import Session
 
@@ -56,10 +57,11 @@ class Magics:
             if "no_raise" not in parsed.values:
                 raise
             surface = self._surface(in_background=False, is_cell=cell is not None)
-            self._asker.refuse(exc, parsed.text, surface, self.config.default_model)
+            self._asker.refuse(exc, surface, self.config.default_model)
             return None
         except KeyboardInterrupt as exc:
-            raise shortened(exc, "stopped.") from None
+            shorten(exc, "stopped.")
+            raise
 
     def answer(self, question: Question, *, is_cell: bool = False) -> Completion | Preview | None:
         """Show the answer to QUESTION, or what would be sent."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from keyword import iskeyword
 from typing import TypeAlias
 
-from localllm_magics.core.request import EXAMPLES
+from localllm_magics.core.request import LOAD_EXAMPLES
+from localllm_magics.core.sampling import SAMPLING_OPTIONS
 from localllm_magics.notebook.references import matching_references
 from localllm_magics.session import Session
 
@@ -77,75 +78,27 @@ MODEL = Option(
     example="demo",
     help="the model; see %llm models",
 )
-SAMPLING = (
+SAMPLING = tuple(
     Option(
-        flags=("-n", "--max-tokens"),
-        metavar="N",
-        convert=int,
-        example=EXAMPLES["max_tokens"],
-        help="at most this many tokens",
-    ),
-    Option(
-        flags=("-t", "--temperature"),
-        metavar="X",
-        convert=float,
-        example=EXAMPLES["temperature"],
-        help="randomness; 0 for none",
-    ),
-    Option(
-        flags=("--top-k",),
-        metavar="N",
-        convert=int,
-        example=EXAMPLES["top_k"],
-        help="sample from the N likeliest tokens; 0 for all",
-    ),
-    Option(
-        flags=("--top-p",),
-        metavar="X",
-        convert=float,
-        example=EXAMPLES["top_p"],
-        help="sample from this share of the probability, 0 to 1",
-    ),
-    Option(
-        flags=("--min-p",),
-        metavar="X",
-        convert=float,
-        example=EXAMPLES["min_p"],
-        help="least probability, relative to the best token's",
-    ),
-    Option(
-        flags=("--repeat-penalty",),
-        metavar="X",
-        convert=float,
-        example=EXAMPLES["repeat_penalty"],
-        help="above 1 to repeat less",
-    ),
-    Option(
-        flags=("--seed",),
-        metavar="N",
-        convert=int,
-        example=EXAMPLES["seed"],
-        help="the same seed gives the same answer",
-    ),
-    Option(
-        flags=("--stop",),
-        metavar="TEXT",
-        convert=_unescaped,
-        example=EXAMPLES["stop"],
-        repeats=True,
-        help=r'end before this text; "\n" is a line break; repeatable',
-    ),
+        flags=row.flags,
+        metavar=row.metavar,
+        convert=_unescaped if row.type is str else row.type,
+        example=row.example,
+        repeats=row.type is str,
+        help=row.help,
+    )
+    for row in SAMPLING_OPTIONS
 )
 LOADING = (
-    Option(flags=("--ctx",), metavar="N", convert=int, example=EXAMPLES["ctx"], help="context size in tokens"),
+    Option(flags=("--ctx",), metavar="N", convert=int, example=LOAD_EXAMPLES["ctx"], help="context size in tokens"),
     Option(
         flags=("--gpu-layers",),
         metavar="N|auto|all",
         convert=_layers,
-        example=EXAMPLES["gpu_layers"],
+        example=LOAD_EXAMPLES["gpu_layers"],
         help="how many layers to put on a GPU",
     ),
-    Option(flags=("--threads",), metavar="N", convert=int, example=EXAMPLES["threads"], help="CPU threads"),
+    Option(flags=("--threads",), metavar="N", convert=int, example=LOAD_EXAMPLES["threads"], help="CPU threads"),
 )
 ASKING = (
     MODEL,

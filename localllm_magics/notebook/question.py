@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.request import LoadOptions, Request, to_messages
-from localllm_magics.model import to_sampling
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.notebook.options import LOADING, SAMPLING
 from localllm_magics.notebook.parser import Parsed
 
@@ -48,7 +49,7 @@ def to_question(parsed: Parsed) -> Question:
         load=to_load_options(parsed),
         request=Request(
             messages=to_messages(text, _text(parsed.get("system"))),
-            sampling=to_sampling(parsed.select(SAMPLING)),
+            sampling=Sampling.from_options(parsed.select(SAMPLING)),
             raw="raw" in values,
             think=_think(parsed),
         ),

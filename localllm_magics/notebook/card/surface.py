@@ -9,11 +9,11 @@ from typing import Protocol
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.completion import Completion
+from localllm_magics.core.progress import Progress
 from localllm_magics.core.sanitizer.markdown import strip_control
-from localllm_magics.notebook.card.status_line import LiveStatus
+from localllm_magics.notebook.card.status_line import to_bundle
 from localllm_magics.notebook.interrupts import uninterrupted
 
-_LINE_SECONDS = 0.2
 _TAIL = 600  # characters of text shown by a display that is replaced at each update
 _BYTES_PER_SECOND = 3_500  # what such updates may cost
 _ENVELOPE = 250  # bytes of an update beside its line and text
@@ -22,8 +22,8 @@ _ENVELOPE = 250  # bytes of an update beside its line and text
 class Surface(Protocol):
     """What a card needs of a front end."""
 
-    def show(self, status: LiveStatus, text: str) -> None:
-        """Show STATUS now; TEXT is the whole answer so far."""
+    def show(self, progress: Progress, text: str) -> None:
+        """Show PROGRESS now; TEXT is the whole answer so far."""
 
     def append(self, text: str) -> None:
         """Show TEXT after what was appended before."""
@@ -39,9 +39,9 @@ class CellSurface:
         self._display = _Display(shell)
         self._shell = shell
 
-    def show(self, status: LiveStatus, text: str) -> None:  # noqa: ARG002 - the text was appended
+    def show(self, progress: Progress, text: str) -> None:  # noqa: ARG002 - the text was appended
         """Update the line above the text."""
-        self._display.publish(status.to_bundle())
+        self._display.publish(to_bundle(progress))
 
     def append(self, text: str) -> None:
         """Write to the cell's output."""
@@ -68,12 +68,12 @@ class DisplaySurface:
         self._clock = clock
         self._next = clock()
 
-    def show(self, status: LiveStatus, text: str) -> None:
+    def show(self, progress: Progress, text: str) -> None:
         """Update the display, unless that would cost too much: each update repeats the end of the text."""
         now = self._clock()
         if now < self._next:
             return
-        bundle = status.to_bundle(text if len(text) <= _TAIL else f"… {text[-_TAIL:]}")
+        bundle = to_bundle(progress, text if len(text) <= _TAIL else f"… {text[-_TAIL:]}")
         size = _ENVELOPE + sum(len(str(part).encode()) for part in bundle.values())
         self._next = now + size / _BYTES_PER_SECOND
         self._display.publish(bundle)
@@ -96,7 +96,7 @@ class FinalSurface:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
 
-    def show(self, status: LiveStatus, text: str) -> None:
+    def show(self, progress: Progress, text: str) -> None:
         """Nothing before the end."""
 
     def append(self, text: str) -> None:
@@ -113,7 +113,7 @@ class TerminalSurface:
     def __init__(self) -> None:
         self._has_text = False
 
-    def show(self, status: LiveStatus, text: str) -> None:
+    def show(self, progress: Progress, text: str) -> None:
         """A terminal shows the text only."""
 
     def append(self, text: str) -> None:
@@ -129,10 +129,22 @@ class TerminalSurface:
 
 
 class LineDisplay:
-    """One line of plain text that changes, a few times a second."""
+    """One line of plain text that changes; nothing where there is no shell.
 
-    def __init__(self, shell: InteractiveShell, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._display = _Display(shell)
+    Args:
+        shell: Where it is displayed, if anywhere.
+        seconds: The least time between two updates.
+        clock: Seconds on a clock that does not jump.
+    """
+
+    def __init__(
+        self,
+        shell: InteractiveShell | None,
+        seconds: float = 0.2,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._display = None if shell is None else _Display(shell)
+        self._seconds = seconds
         self._clock = clock
         self._next = clock()
 
@@ -140,12 +152,13 @@ class LineDisplay:
         """Put LINE there, unless one was put there a moment ago."""
         now = self._clock()
         if now >= self._next:
-            self._next = now + _LINE_SECONDS
-            self._display.publish({"text/plain": line})
+            self._next = now + self._seconds
+            self.end(line)
 
     def end(self, line: str) -> None:
         """Put LINE there for good."""
-        self._display.publish({"text/plain": line})
+        if self._display is not None:
+            self._display.publish({"text/plain": line})
 
 
 class _Display:

@@ -30,7 +30,7 @@ def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
         config.daemons = [*config.daemons, address.url]
     session.listed = tuple(dict.fromkeys([*session.listed, *(info.reference for info in server.models)]))
     if len(server.models) == 1:
-        session.use(_alone(server), LoadOptions())
+        session.use(_alone(server), LoadOptions()).keep()
     return ModelList(server.models, notes=(_sentence(server),))
 
 

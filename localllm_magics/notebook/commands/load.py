@@ -1,6 +1,5 @@
 """`%llm load`: a model brought into memory, with a bar."""
 
-from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.table import Table
 from localllm_magics.notebook.card.load_bar import LoadBar
 from localllm_magics.notebook.commands.command import Command, Notebook
@@ -9,29 +8,22 @@ from localllm_magics.notebook.options import LOADING
 from localllm_magics.notebook.parser import Parsed
 from localllm_magics.notebook.question import to_load_options
 from localllm_magics.notebook.references import matching_references
-from localllm_magics.session import changed_options
 
 
 def _load(notebook: Notebook, parsed: Parsed) -> Table:
-    session, options = notebook.session, to_load_options(parsed)
-    model = session.use(parsed.words[0], options)
-    shell, outcome = notebook.live_shell, "failed"
-    bar = None if shell is None else LoadBar(shell, model)
+    use = notebook.session.use(parsed.words[0], to_load_options(parsed))
+    bar = LoadBar(notebook.live_shell, use.model)
     try:
-        model.load(None if bar is None else bar.show)
-        outcome = "loaded"
-    except LocalLLMError as exc:
-        session.drop(model, exc)
+        use.model.load(bar.show)
+    except BaseException as exc:
+        bar.end("stopped" if isinstance(exc, KeyboardInterrupt) else "failed")
+        use.undo()
         raise
-    except KeyboardInterrupt:
-        outcome = "stopped"
-        raise
-    finally:
-        if bar is not None:
-            bar.end(outcome)
-    if session.is_reloading(model):
-        notebook.write(f"Reloaded with {changed_options(options)}.")
-    return status_table(session)
+    use.keep()
+    bar.end("loaded")
+    for notice in use.notices:
+        notebook.write(notice)
+    return status_table(notebook.session)
 
 
 COMMAND = Command(

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from IPython.core.interactiveshell import InteractiveShell
-
 from localllm_magics.catalog.server_reference import is_served, to_served
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.model_info import ModelInfo
@@ -23,13 +21,13 @@ if TYPE_CHECKING:
 _WIDTH = 30
 
 
-def pull_model(reference: str, settings: ServerSettings, shell: InteractiveShell | None) -> str:
+def pull_model(reference: str, settings: ServerSettings, display: LineDisplay) -> str:
     """Have Ollama download the model that REFERENCE names, and say how to use it.
 
     Args:
         reference: `ollama:NAME`, perhaps with a server.
         settings: For the connection.
-        shell: Where the bar is shown, if anywhere.
+        display: Where the bar is shown.
 
     Raises:
         LocalLLMError: The server or the registry refuses.
@@ -39,21 +37,16 @@ def pull_model(reference: str, settings: ServerSettings, shell: InteractiveShell
     from localllm_magics.engines.server.connection import Connection
 
     info = _to_ollama(reference)
-    display = None if shell is None else LineDisplay(shell)
-    stop, outcome = Stop(), "failed"
     connection = Connection.to(Address.from_text(info.address or ""), settings, is_ollama=True)
+    stop = Stop()
     try:
         for step in pull(connection, info.name, stop):
-            if display is not None:
-                display.show(_line(info.reference, step))
-        outcome = "pulled"
-    except KeyboardInterrupt:
-        outcome = "stopped"
-        raise
-    finally:
+            display.show(_line(info.reference, step))
+    except BaseException as exc:
         stop.set()
-        if display is not None:
-            display.end(f"{info.reference} · {outcome}")
+        display.end(f"{info.reference} · {'stopped' if isinstance(exc, KeyboardInterrupt) else 'failed'}")
+        raise
+    display.end(f"{info.reference} · pulled")
     return f"To use it, type: %%llm {info.reference}"
 
 
@@ -72,7 +65,7 @@ def _line(name: str, step: "Pulling") -> str:
 
 
 def _pull(notebook: Notebook, parsed: Parsed) -> None:
-    notebook.write(pull_model(parsed.words[0], notebook.session.settings, notebook.live_shell))
+    notebook.write(pull_model(parsed.words[0], notebook.session.settings, LineDisplay(notebook.live_shell)))
 
 
 COMMAND = Command(
