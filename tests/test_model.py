@@ -4,8 +4,8 @@ import pytest
 
 from localllm_magics.core.errors import BadOption, StreamBroken
 from localllm_magics.core.events import Done, Pending
-from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.messages import Message, to_messages
+from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.stream import Stream
