@@ -171,7 +171,7 @@ class Session:
         typed = self._current_reference(default) if reference is None else reference
         known = self._find_current(surroundings) if reference is None else self._find(reference, surroundings)
         model = known or self._resolved(typed, surroundings)
-        stale = [entry.model for entry in self._state.entries if entry.model is not model and _is_stale(entry, model)]
+        changed = [e.model for e in self._state.entries if _has_same_file(e.model, model) and has_changed(e.model.info)]
         wanted = _changed(options, model).or_else(model.options)
         before = None if wanted == model.options or self._state.of(model) is None else model.options
         if wanted != model.options:
@@ -180,10 +180,10 @@ class Session:
             entry = self._state.of(model) or _Entry(model, typed, surroundings)
             entry = replace(entry, reference=typed, surroundings=surroundings, uses=entry.uses + 1)
             self._state = self._state.put(entry)
-        for old in stale:
+        for old in changed:
             old.unload()
         notices = [f"Reloaded with {wanted}."] if before is not None else []
-        if any(has_changed(old.info) for old in stale):
+        if changed:
             notices.append(f"The file of {typed} has changed, so it was loaded anew.")
         return Use(model, self, tuple(notices), before)
 
@@ -194,8 +194,11 @@ class Session:
             entry = state.of(model)
             if entry is None:
                 return state
-            ended = replace(entry, uses=entry.uses - 1, is_proven=entry.is_proven or is_proven)
-            return replace(state.put(ended), current=model if is_proven else state.current)
+            ended = state.put(replace(entry, uses=entry.uses - 1, is_proven=entry.is_proven or is_proven))
+            if not is_proven:
+                return ended
+            replaced = [e.model for e in ended.entries if e.model is not model and _is_same_name(e.model, model)]
+            return replace(ended.without(*replaced), current=model)
 
         self._update(change)
 
@@ -386,12 +389,14 @@ def _is_ours(model: Model) -> bool:
     return model.info.engine not in ("ollama", "openai")
 
 
-def _is_stale(entry: _Entry, model: Model) -> bool:
-    """Whether ENTRY is what MODEL was: the same file before it changed, or the same name on another server."""
-    one, other = entry.model.info, model.info
-    if one.path is not None:
-        return one.path == other.path and has_changed(one)
-    return one.reference == other.reference
+def _has_same_file(one: Model, other: Model) -> bool:
+    """Whether both were made of the same path, at different times perhaps."""
+    return one is not other and one.path is not None and one.path == other.path
+
+
+def _is_same_name(one: Model, other: Model) -> bool:
+    """Whether both are models of servers that are named alike: the later one takes the place of the other."""
+    return one.path is None and one.info.source == "daemon" and one.info.reference == other.info.reference
 
 
 def _is_same(entry: _Entry, info: ModelInfo, surroundings: _Surroundings) -> bool:
