@@ -3,18 +3,11 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
-from localllm_magics.core.errors import BadOption, StreamBroken
-from localllm_magics.core.events import Done, Pending
-from localllm_magics.core.messages import Message, to_messages
-from localllm_magics.core.model_info import ModelInfo
-=======
 from localllm_magics.core.errors import StreamBroken, UsageError
 from localllm_magics.core.events import Done, Loading, Pending
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
->>>>>>> main
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped

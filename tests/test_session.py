@@ -230,11 +230,12 @@ def test_changes_are_reported_to_whoever_wants_to_know(new_session: Session, fol
     new_session.use("mine.gguf", ANY).undo()
     keep(new_session, "mine.gguf")
     keep(new_session, "mine.gguf")
+    new_session.unload("mine.gguf")
     new_session.unload()
     unsubscribe()
     keep(new_session, "demo")
 
-    assert seen == [(1, "demo"), (2, "mine.gguf"), (0, "")]
+    assert seen == [(1, "demo"), (2, "mine.gguf"), (1, ""), (0, "")]
 
 
 @pytest.mark.parametrize("reference", [5, None, b"demo"], ids=["number", "none", "bytes"])

@@ -164,9 +164,10 @@ class Stream:
                     raise GenerationFailed(f"The engine yielded {event!r}, which only its stream may.")
                 self._emit(event)
         except StopIteration as end:
-            if end.value not in get_args(FinishReason):
+            reason: FinishReason = end.value
+            if reason not in get_args(FinishReason):
                 raise GenerationFailed("The engine ended without a finish reason.") from None
-            return end.value
+            return reason
         finally:
             events.close()
 

@@ -11,13 +11,8 @@ import pytest
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import GenerationFailed, IllegalTransition, LocalLLMError, StreamBroken
-<<<<<<< HEAD
-from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, TextDelta
-from localllm_magics.core.generation import State
-=======
 from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.generation import Generation, State
->>>>>>> main
 from localllm_magics.core.messages import to_messages
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request

@@ -30,7 +30,7 @@ def asked(kernel: Kernel) -> str:
 
 LAST_PROMPT = """
 import json, localllm_magics.session as s
-print(json.dumps(json.dumps(s.default_session().current.engine.requests[-1].messages[-1].text)), end="")
+print(json.dumps(json.dumps(s.default_session().current._engine.requests[-1].messages[-1].text)), end="")
 """
 
 
