@@ -10,11 +10,7 @@ from localllm_magics.core.errors import GenerationFailed, LocalLLMError, PromptT
 from localllm_magics.core.events import ProgressEvent, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import to_messages
-<<<<<<< HEAD
 from localllm_magics.core.progress import Progress
-=======
-from localllm_magics.core.recorder import Recorder
->>>>>>> main
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.stream import Stream

@@ -9,12 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics.core.completion import MIME_TYPE, ModelUsed
 from localllm_magics.core.events import TextDelta
 from localllm_magics.core.generation import Generation
-<<<<<<< HEAD
 from localllm_magics.core.progress import Progress
-=======
-from localllm_magics.core.messages import to_messages
-from localllm_magics.core.recorder import Recorder
->>>>>>> main
 from localllm_magics.core.request import Request
 from localllm_magics.model import Model
 from localllm_magics.notebook.card.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface
