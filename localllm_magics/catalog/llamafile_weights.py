@@ -22,11 +22,10 @@ from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 
-import platformdirs
-
 from localllm_magics.core.errors import LoadFailed, ModelError, ModelNotFound, NotAGGUF, SetupError, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
 from localllm_magics.core.table import to_size
+from localllm_magics.engines.cache_folder import cache_folder
 
 CACHE_BYTES = 50_000_000_000
 """What the cache may hold; what was not used for the longest time leaves first."""
@@ -130,7 +129,7 @@ def extract_weights(path: Path, folder: Path | None = None) -> Path:
 
 def default_folder() -> Path:
     """The cache of this user."""
-    return platformdirs.user_cache_path("localllm-magics") / "llamafile"
+    return cache_folder() / "llamafile"
 
 
 def cache_contents(folder: Path | None = None) -> list[CachedWeights]:

@@ -15,6 +15,7 @@ from localllm_magics.core.version import __version__
 from localllm_magics.engines.kernel.library import Library, library, rebuild_hint
 from localllm_magics.engines.kernel.machine import free_memory, physical_cores
 from localllm_magics.engines.kernel.worker import build_probe
+from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.llamafile.pool import clean_logs
 from localllm_magics.engines.server.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
@@ -23,13 +24,12 @@ _HEADERS = ("Part", "Found", "To change it")
 
 
 def checkup(settings: ServerSettings) -> Table:
-    """A row for each part, and each server; the first use of a build tries it, which takes about a second."""
-    free = free_memory()
+    """A row for each part, and each server; the first use of a build probes it, which takes about a second."""
     rows = [
         ("localllm-magics", __version__, ""),
         ("Python", f"{platform.python_version()}, {sys.executable}", ""),
         ("IPython", IPython.__version__, ""),
-        ("Memory", "not known" if free is None else f"{to_size(free)} free", ""),
+        ("Memory", f"{to_size(free_memory())} free", ""),
         ("CPU", f"{platform.machine()}, {physical_cores()} cores", ""),
         ("Bundled model", to_size(demo.PATH.stat().st_size), ""),
     ]
@@ -45,9 +45,13 @@ def checkup(settings: ServerSettings) -> Table:
 
 
 def clean() -> Table:
-    """Remove what was kept to be faster the next time."""
-    rows = [("Weights of llamafiles", to_size(clean_cache())), ("Logs of llamafiles", to_size(clean_logs()))]
-    return Table(headers=("Kept", "Given back"), rows=tuple(rows))
+    """Remove what was stored to be faster the next time."""
+    freed = {
+        "Weights of llamafiles": clean_cache(),
+        "Logs of llamafiles": clean_logs(),
+        "Results of probes": ProbeResults().clear(),
+    }
+    return Table(headers=("Stored", "Freed"), rows=tuple((name, to_size(size)) for name, size in freed.items()))
 
 
 def _daemon(daemon: KnownServer) -> tuple[str, str, str]:
@@ -60,7 +64,7 @@ def _daemon(daemon: KnownServer) -> tuple[str, str, str]:
 
 
 def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
-    survives = build_probe.survives(lib, build_probe.trial_command(demo.PATH), build_probe.default_cache(), Stop())
+    passes = build_probe.passes(lib, ProbeResults(), Stop())
     gpus = [device for device in lib.devices() if device.is_gpu]
     return [
         ("Kernel engine", f"llama-cpp-python {lib.version}", ""),
@@ -68,9 +72,9 @@ def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
         (
             "Build",
             "reads and writes tokens"
-            if survives
-            else "crashed when it was tried; used without repacked weights, so prompts are read up to 3.5 times slower",
-            "" if survives else build_probe.REBUILD,
+            if passes
+            else "crashed in its probe; used without repacked weights, so prompts are read up to 3.5 times slower",
+            "" if passes else build_probe.REBUILD,
         ),
         *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),
         *([] if gpus else [("GPU", _no_gpu(lib), rebuild_hint())]),
