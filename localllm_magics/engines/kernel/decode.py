@@ -38,9 +38,9 @@ def answer(lib: Library, loaded: LoadedModel, request: Request, recorder: Record
         yield Done(recorder.completion("stopped"))
         return
     recorder.notices.extend(prompt.notices)
-    recorder.sampling = loaded.choose(request.sampling)
+    recorder.sampling = loaded.resolve_sampling(request.sampling).seeded()
     recorder.prompt_tokens = len(prompt.tokens)
-    loaded.context.resume()
+    loaded.context.clear_abort()
     with stop.calling(loaded.context.abort):
         try:
             yield from _read(loaded, prompt.tokens, recorder)
@@ -54,9 +54,9 @@ def answer(lib: Library, loaded: LoadedModel, request: Request, recorder: Record
 
 def _read(loaded: LoadedModel, tokens: list[int], recorder: Recorder) -> Iterator[Event]:
     recorder.reading()
-    cached = recorder.cached_tokens = loaded.context.reuse(tokens)
+    cached = recorder.cached_tokens = loaded.context.reuse_prefix(tokens)
     yield Reading(cached, len(tokens), cached)
-    for done in loaded.context.read(tokens):
+    for done in loaded.context.prefill(tokens):
         yield Reading(done, len(tokens), cached)
     recorder.read()
 
@@ -81,18 +81,18 @@ def _choose(
 ) -> Generator[Event, None, FinishReason]:
     decoder = Detokenizer(recorder.sampling.stop)
     context, tokenizer = loaded.context, loaded.tokenizer
-    limit = min(recorder.sampling.max_tokens or context.size, context.size - context.past)
+    limit = min(recorder.sampling.max_tokens or context.size, context.size - context.n_past)
     reason: FinishReason | None = None
     fresh = 0  # tokens whose text was not given out yet
     try:
         while reason is None:
             token = sampler.sample(context.pointer)
-            if tokenizer.is_end(token):
+            if tokenizer.is_eog(token):
                 reason = "stop"
                 break
             fresh += 1
             limit -= 1
-            text = decoder.feed(tokenizer.piece(token))
+            text = decoder.feed(tokenizer.token_to_piece(token))
             if text:
                 yield from _taken(recorder, thinking.feed(TextDelta(text, fresh)))
                 fresh = 0
@@ -127,7 +127,7 @@ def _next(loaded: LoadedModel, token: int, *, stopped: bool, limit: int, stop: S
     if stop.is_set():
         return "stopped"
     try:
-        loaded.context.take(token)
+        loaded.context.decode(token)
     except Stopped:
         return "stopped"
     return None

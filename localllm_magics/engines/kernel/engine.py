@@ -7,7 +7,6 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import replace
 
-from localllm_magics import demo
 from localllm_magics.core.completion import ModelUsed
 from localllm_magics.core.errors import LocalLLMError, UsageError
 from localllm_magics.core.events import Done, Event, Failed, Loading
@@ -21,6 +20,7 @@ from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
+from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 
 _TICK = 0.05  # seconds between looks at a load or a lock
 
@@ -112,12 +112,12 @@ class KernelEngine:
                 prompt = loaded.prompt(request, stop)
             except Stopped as exc:
                 raise UsageError("The preview was stopped.") from exc
-            pieces = [loaded.tokenizer.piece(token, special=True) for token in prompt.tokens]
+            pieces = [loaded.tokenizer.token_to_piece(token, special=True) for token in prompt.tokens]
             return Preview(
                 prompt=prompt.text,
                 tokens=tuple(zip(prompt.tokens, (piece.decode("utf-8", "replace") for piece in pieces), strict=True)),
                 context=loaded.context.size,
-                sampling=loaded.fill(request.sampling),
+                sampling=loaded.resolve_sampling(request.sampling),
             )
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":
@@ -180,11 +180,11 @@ class KernelEngine:
 
     def _open(self, part: list[float], stop: Stop) -> None:
         lib = library()
-        cache = build_probe.default_cache()
-        repack = build_probe.survives(lib, build_probe.trial_command(demo.PATH), cache, stop)
-        file_probe.require_survival(lib, self._info, self.options, cache, stop)
+        results = ProbeResults()
+        repack = build_probe.passes(lib, results, stop)
+        file_probe.require_pass(lib, self._info, self.options, results, stop)
         if stop.is_set():
-            raise Stopped  # before a build without a verdict is used
+            raise Stopped
 
         def progress(fraction: float) -> None:
             part[0] = fraction
