@@ -5,7 +5,9 @@ import pytest
 from localllm_magics.core.errors import BadOption, StreamBroken
 from localllm_magics.core.events import Done, Pending
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Message, Request, Sampling, to_messages
+from localllm_magics.core.messages import Message, to_messages
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model, to_sampling
 from localllm_magics.testing import ScriptedEngine
@@ -34,8 +36,8 @@ def test_a_conversation_can_be_asked() -> None:
     model.complete([{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}])
 
     assert engine.requests[0].messages == (
-        Message(role="user", content="Why?"),
-        Message(role="assistant", content="So."),
+        Message.from_text("user", "Why?"),
+        Message.from_text("assistant", "So."),
     )
 
 

@@ -14,7 +14,8 @@ from localllm_magics.core.errors import (
     PromptTooLong,
 )
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Request, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 from localllm_magics.session import Session, changed_options, default_session

@@ -5,7 +5,9 @@ import pytest
 from localllm_magics import testing
 from localllm_magics.core.errors import StreamBroken
 from localllm_magics.core.events import Done, Loading, Pending, Reading, TextDelta
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, Request, Sampling, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import Request
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.session import default_session
 from localllm_magics.testing import ScriptedEngine, scripted_model

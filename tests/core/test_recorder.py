@@ -6,8 +6,11 @@ import pytest
 from localllm_magics.core.completion import FinishReason, ModelUsed, Stats
 from localllm_magics.core.errors import StreamBroken
 from localllm_magics.core.events import Loading, Reading, ReasoningDelta, TextDelta
-from localllm_magics.core.recorder import Counts, Recorder
-from localllm_magics.core.request import Request, Sampling, to_messages
+from localllm_magics.core.generation import Counts
+from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.version import __version__
 
 REQUEST = Request(messages=to_messages("Why?"), sampling=Sampling(seed=7), notices=("Mind the step.",), id="abc")

@@ -5,15 +5,9 @@ import numpy as np
 import pytest
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.request import (
-    LLAMA_CPP_SAMPLING,
-    MAX_SEED,
-    LoadOptions,
-    Message,
-    Request,
-    Sampling,
-    to_messages,
-)
+from localllm_magics.core.messages import Message, to_messages
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, MAX_SEED, Sampling
 
 NAN = float("nan")
 options: Any = LoadOptions  # what a user without a type checker can write
@@ -125,7 +119,7 @@ def test_a_missing_seed_is_drawn_from_all_there_are() -> None:
 
 
 def test_a_string_is_one_message_of_the_user() -> None:
-    assert to_messages("Why?") == (Message(role="user", content="Why?"),)
+    assert to_messages("Why?") == (Message.from_text("user", "Why?"),)
 
 
 def test_the_system_prompt_comes_first() -> None:

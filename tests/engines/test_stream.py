@@ -12,7 +12,8 @@ from localllm_magics.core.errors import GenerationFailed, IllegalTransition, Loc
 from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, TextDelta
 from localllm_magics.core.generation import State
 from localllm_magics.core.preview import Preview
-from localllm_magics.core.request import LoadOptions, Request, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.testing import ScriptedEngine
