@@ -26,7 +26,8 @@ demo: setup  ## run the quickstart notebook on the bundled model, and watch it a
 
 test: setup-tests check  ## check, then every test: unit, kernel, browser, wheel, notebooks
 	$(PYTEST) $(NOT_BROWSER) --cov --cov-report=term
-	LOCALLLM_STREAM=off $(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+	LOCALLLM_STREAM=off $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 120 \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
 check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .

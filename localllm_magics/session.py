@@ -21,58 +21,9 @@ from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
+from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same, is_same_name
 
 DEFAULT_MODEL = "demo"
-
-
-@dataclass(frozen=True, slots=True)
-class _Surroundings:
-    """What the meaning of a reference depends on, beside the files that it names."""
-
-    folder: Path
-    ollama_host: str
-    settings: ServerSettings
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A model that is used, or was.
-
-    Args:
-        reference: As it was typed last.
-        surroundings: In which the reference was resolved.
-        is_proven: It was loaded, or has answered.
-        uses: How many uses of it have not ended.
-    """
-
-    model: Model
-    reference: str
-    surroundings: _Surroundings
-    is_proven: bool = False
-    uses: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """All models, oldest first, and the current one; replaced as a whole, so that nobody waits to read it."""
-
-    entries: tuple[_Entry, ...] = ()
-    current: Model | None = None
-
-    def of(self, model: Model) -> _Entry | None:
-        """The entry of MODEL."""
-        return next((entry for entry in self.entries if entry.model is model), None)
-
-    def put(self, entry: _Entry) -> "_State":
-        """With ENTRY in the place of the one with its model, or at the end."""
-        entries = [entry if other.model is entry.model else other for other in self.entries]
-        return replace(self, entries=tuple(entries if self.of(entry.model) else [*entries, entry]))
-
-    def without(self, *models: Model) -> "_State":
-        """Without MODELS, and those that were unloaded."""
-        kept = tuple(e for e in self.entries if e.model not in models and not e.model.is_unloaded)
-        current = self.current if any(entry.model is self.current for entry in kept) else None
-        return _State(kept, current)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +64,7 @@ class Session:
         self.listed: tuple[str, ...] = ()
         self._last: dict[str, Completion] = {}
         self._lock = threading.Lock()
-        self._state = _State()
+        self._state = SessionState()
         self._subscribers: tuple[Callable[[], None], ...] = ()
 
     def __repr__(self) -> str:
@@ -128,7 +79,7 @@ class Session:
     @property
     def models(self) -> tuple[Model, ...]:
         """The models that were loaded or have answered, oldest first."""
-        return tuple(e.model for e in self._state.entries if e.is_proven and not e.model.is_unloaded)
+        return self._state.models
 
     @property
     def running(self) -> tuple[Stream, ...]:
@@ -150,7 +101,7 @@ class Session:
 
     def add(self, model: Model) -> None:
         """Take MODEL in and make it the current one."""
-        entry = _Entry(model, model.info.reference, self._surroundings(), is_proven=True)
+        entry = Entry(model, model.info.reference, self._surroundings(), is_proven=True)
         self._update(lambda state: replace(state.put(entry), current=model))
 
     def use(self, reference: str | None, options: LoadOptions, default: str = DEFAULT_MODEL) -> Use:
@@ -170,32 +121,41 @@ class Session:
         surroundings = self._surroundings()
         typed = self._current_reference(default) if reference is None else reference
         known = self._find_current(surroundings) if reference is None else self._find(reference, surroundings)
-        model = known or self._resolved(typed, surroundings)
-        stale = [entry.model for entry in self._state.entries if entry.model is not model and _is_stale(entry, model)]
-        wanted = _changed(options, model).or_else(model.options)
-        before = None if wanted == model.options or self._state.of(model) is None else model.options
-        if wanted != model.options:
-            model.reload(wanted)
-        with self._lock:
-            entry = self._state.of(model) or _Entry(model, typed, surroundings)
+        found = known or self._resolved(typed, surroundings)
+        with self._lock:  # another thread may have resolved the same meanwhile
+            entry = self._state.same(found, surroundings) or Entry(found, typed, surroundings)
+            is_new = self._state.of(entry.model) is None
             entry = replace(entry, reference=typed, surroundings=surroundings, uses=entry.uses + 1)
             self._state = self._state.put(entry)
-        for old in stale:
+        model, notices = entry.model, []
+        changed = [e.model for e in self._state.entries if has_same_file(e.model, model) and has_changed(e.model.info)]
+        for old in changed:
             old.unload()
-        notices = [f"Reloaded with {wanted}."] if before is not None else []
-        if any(has_changed(old.info) for old in stale):
             notices.append(f"The file of {typed} has changed, so it was loaded anew.")
-        return Use(model, self, tuple(notices), before)
+        before, wanted = model.options, _changed(options, model).or_else(model.options)
+        if wanted == before:
+            return Use(model, self, tuple(notices))
+        try:
+            model.reload(wanted)
+        except BaseException:
+            self.give_up(model)
+            raise
+        if is_new:
+            return Use(model, self, tuple(notices))
+        return Use(model, self, (*notices, f"Reloaded with {wanted}."), before)
 
     def prove(self, model: Model, *, is_proven: bool = True) -> None:
         """End a use of MODEL that was loaded or has answered: it is the current one."""
 
-        def change(state: _State) -> _State:
+        def change(state: SessionState) -> SessionState:
             entry = state.of(model)
             if entry is None:
                 return state
-            ended = replace(entry, uses=entry.uses - 1, is_proven=entry.is_proven or is_proven)
-            return replace(state.put(ended), current=model if is_proven else state.current)
+            ended = state.put(replace(entry, uses=entry.uses - 1, is_proven=entry.is_proven or is_proven))
+            if not is_proven:
+                return ended
+            replaced = [e.model for e in ended.entries if e.model is not model and is_same_name(e.model, model)]
+            return replace(ended.without(*replaced), current=model)
 
         self._update(change)
 
@@ -234,9 +194,9 @@ class Session:
         if reference is not None and not models:
             loaded = ", ".join(model.info.reference for model in self.models) or "none"
             raise ModelNotFound(f"{reference} is not loaded.", f"Loaded: {loaded}. Type: %llm status")
+        self._update(lambda state: state.without(*models))
         for model in models:
             model.unload()
-        self._update(lambda state: state.without(*models))
         return [model.info.reference for model in models]
 
     def list_models(self) -> ModelList:
@@ -250,23 +210,23 @@ class Session:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
         self.stop()
         models = [entry.model for entry in self._state.entries]
-        self._update(lambda _: _State())
+        self._update(lambda _: SessionState())
         self.listed, self.settings = (), ServerSettings()
         for model in models:
             if _is_ours(model):
                 model.unload()
 
-    def _update(self, change: Callable[[_State], _State]) -> None:
+    def _update(self, change: Callable[[SessionState], SessionState]) -> None:
         with self._lock:
             before, self._state = self._state, change(self._state)
-            has_changed_visibly = (before.current, _proven(before)) != (self._state.current, _proven(self._state))
-        if has_changed_visibly:
+            after = self._state
+        if (before.current, before.models) != (after.current, after.models):
             for callback in self._subscribers:
                 callback()
 
-    def _surroundings(self) -> _Surroundings:
+    def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
-        return _Surroundings(Path.cwd(), os.environ.get("OLLAMA_HOST", ""), settings)
+        return Surroundings(Path.cwd(), os.environ.get("OLLAMA_HOST", ""), settings)
 
     def _current_reference(self, default: str) -> str:
         """What to type for the current model, wherever we run."""
@@ -276,7 +236,7 @@ class Session:
         is_relative = current.info.source == "folder" and current.info.engine == "kernel" and current.path is not None
         return str(current.path) if is_relative else current.info.reference
 
-    def _find_current(self, surroundings: _Surroundings) -> Model | None:
+    def _find_current(self, surroundings: Surroundings) -> Model | None:
         """The current model, if its reference would still mean it; a file means itself in every folder."""
         current = self.current
         entry = None if current is None else self._state.of(current)
@@ -285,7 +245,7 @@ class Session:
         is_same = current.path is not None or replace(entry.surroundings, folder=surroundings.folder) == surroundings
         return current if is_same else None
 
-    def _find(self, typed: str, surroundings: _Surroundings) -> Model | None:
+    def _find(self, typed: str, surroundings: Surroundings) -> Model | None:
         """The model that TYPED has named before, if it would name the same one again."""
         found = (
             entry.model
@@ -297,7 +257,7 @@ class Session:
         )
         return next(found, None)
 
-    def _resolved(self, typed: str, surroundings: _Surroundings) -> Model:
+    def _resolved(self, typed: str, surroundings: Surroundings) -> Model:
         """The model that TYPED names now: one that is in use, or a new one."""
         text = typed.strip()
         try:
@@ -312,8 +272,7 @@ class Session:
             if not known:
                 raise
             return known[-1]
-        entries = (e for e in self._state.entries if not e.model.is_unloaded and _is_same(e, info, surroundings))
-        same = next(entries, None)
+        same = next((e for e in self._state.entries if is_same(e, info, surroundings)), None)
         return same.model if same else Model(new_engine(info, LoadOptions(), self.settings), info)
 
     def _served_models(self) -> list[ModelInfo]:
@@ -377,32 +336,9 @@ def _typed(reference: object) -> str:
     raise BadOption(f"A model reference is a string or a path, not a value of type {kind}.", 'Try load("demo").')
 
 
-def _proven(state: _State) -> list[Model]:
-    return [entry.model for entry in state.entries if entry.is_proven]
-
-
 def _is_ours(model: Model) -> bool:
     """Whether it is in this process, or on a server that was started here."""
     return model.info.engine not in ("ollama", "openai")
-
-
-def _is_stale(entry: _Entry, model: Model) -> bool:
-    """Whether ENTRY is what MODEL was: the same file before it changed, or the same name on another server."""
-    one, other = entry.model.info, model.info
-    if one.path is not None:
-        return one.path == other.path and has_changed(one)
-    return one.reference == other.reference
-
-
-def _is_same(entry: _Entry, info: ModelInfo, surroundings: _Surroundings) -> bool:
-    """Whether INFO means the model of ENTRY: the same file, or the same name on the same server, run alike."""
-    one = entry.model.info
-    if (one.engine, one.path, one.defaults) != (info.engine, info.path, info.defaults):
-        return False
-    if info.path is not None:
-        return not has_changed(one)
-    is_same_server = (one.address, one.name) == (info.address, info.name)
-    return is_same_server and entry.surroundings.settings == surroundings.settings
 
 
 def _changed(options: LoadOptions, model: Model) -> LoadOptions:

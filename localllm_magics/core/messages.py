@@ -100,6 +100,6 @@ def _to_parts(content: object) -> tuple[Part, ...] | None:
         return (TextPart(content),)
     if not isinstance(content, list | tuple) or not content:
         return None
-    texts = [part["text"] for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
-    is_text = len(texts) == len(content) and all(isinstance(text, str) for text in texts)
-    return tuple(map(TextPart, texts)) if is_text else None
+    texts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+    parts = tuple(TextPart(text) for text in texts if isinstance(text, str))
+    return parts if len(parts) == len(content) else None

@@ -3,10 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import get_args
 
 from localllm_magics.core.completion import Completion, FinishReason
 from localllm_magics.core.errors import GenerationFailed, LocalLLMError
-from localllm_magics.core.events import Done, Event, Failed, Pending
+from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
@@ -158,9 +159,14 @@ class Stream:
         events = self._engine.stream(self.generation, self._stop)
         try:
             while True:
-                self._emit(next(events))
+                event = next(events)
+                if not isinstance(event, Loading | Reading | TextDelta | ReasoningDelta):
+                    raise GenerationFailed(f"The engine yielded {event!r}, which only its stream may.")
+                self._emit(event)
         except StopIteration as end:
             reason: FinishReason = end.value
+            if reason not in get_args(FinishReason):
+                raise GenerationFailed("The engine ended without a finish reason.") from None
             return reason
         finally:
             events.close()

@@ -3,11 +3,11 @@ import fcntl
 import os
 import shutil
 import struct
-import subprocess
 import sys
 import threading
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from localllm_magics.core.errors import (
     TruncatedFile,
 )
 from tests.catalog.llamafiles import GGUF, NOWHERE, model, write
+from tests.processes import started
 from tests.server.llamafile_stand_in import Member, make_llamafile
 
 
@@ -355,14 +356,14 @@ print(extract_weights(Path(sys.argv[1]), Path(sys.argv[2])))
 def test_processes_may_extract_at_once(path: Path, cache: Path) -> None:
     make_llamafile(path, demo.PATH, None, NOWHERE)
     command = [sys.executable, "-c", PROGRAM, str(path), str(cache)]
-    pipe, root = subprocess.PIPE, Path(__file__).parents[2]
-    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=root) for _ in range(3)]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
 
-    answers = {process.communicate()[0].strip() for process in processes}
+    with ExitStack() as stack:
+        processes = [stack.enter_context(started(command, cwd=Path(__file__).parents[2])) for _ in range(3)]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        answers = {process.communicate()[0].strip() for process in processes}
 
     [extracted] = cache.iterdir()
     assert answers == {str(extracted)}

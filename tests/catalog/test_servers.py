@@ -10,7 +10,7 @@ from localllm_magics.catalog.servers import KnownServer, find_servers, inspect_s
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
-from tests.server.faults import Drip, FaultServer, Hold, Send, Step, Wait
+from tests.server.faults import Drip, FaultServer, Hold, Send, Wait
 from tests.server.http_bytes import http_response
 from tests.server.http_server import HttpServer
 from tests.server.recordings import load
@@ -161,22 +161,20 @@ def test_all_places_are_asked_at_once(start: ExitStack) -> None:
     assert [len(found(server, everything).models) for server in servers] == [2, 2, 2]
 
 
-@pytest.mark.parametrize(
-    ("on_connect", "steps"),
-    [
-        pytest.param([], [Hold()], id="says nothing"),
-        pytest.param([], [Drip(http_response(200, {}, b" " * 10_000), 0.5)], id="never ends"),
-        pytest.param([Hold()], [], id="never reads the request"),
-    ],
-)
-def test_nobody_waits_for_a_silent_server(on_connect: list[Step], steps: list[Step], start: ExitStack) -> None:
-    silent = start.enter_context(FaultServer({"*": steps}, on_connect=on_connect))
-    quick = start.enter_context(openai())
+def test_nobody_waits_for_a_silent_server(start: ExitStack) -> None:
+    says_nothing = start.enter_context(FaultServer({"*": [Hold()]}))
+    never_ends = start.enter_context(FaultServer({"*": [Drip(http_response(200, {}, b" " * 10_000), 0.5)]}))
+    never_reads = start.enter_context(FaultServer({}, on_connect=[Hold()]))
+    silent, quick = (says_nothing, never_ends, never_reads), start.enter_context(openai())
+    seconds, everything = 0.25, list[KnownServer]()
 
-    everything = find_servers(settings(silent, quick), 5.0)
+    while not everything or not found(quick, everything).models:  # a busy machine may need longer
+        seconds *= 2
+        everything = find_servers(settings(*silent, quick), seconds)
 
-    assert found(silent, everything).problem == f"{silent.address} did not answer within 5 seconds."
-    assert found(silent, everything).is_named
+    for server in silent:
+        assert found(server, everything).problem == f"{server.address} did not answer within {seconds:g} seconds."
+        assert found(server, everything).is_named
     assert len(found(quick, everything).models) == 2
 
 

@@ -117,11 +117,15 @@ class Kernel:
         self._replies: dict[str, dict[str, Any]] = {}
         self.manager.start_kernel(cwd=str(folder), env=environment)
         self._client: BlockingKernelClient = self.manager.blocking_client()
-        self._client.start_channels()
-        self._client.wait_for_ready(timeout=SECONDS)
-        self.do("%load_ext localllm_magics")
 
     def __enter__(self) -> "Kernel":
+        try:
+            self._client.start_channels()
+            self._client.wait_for_ready(timeout=SECONDS)
+            self.do("%load_ext localllm_magics")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

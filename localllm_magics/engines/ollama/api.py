@@ -11,7 +11,7 @@ from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama.name import parse_name
 from localllm_magics.engines.ollama.parameters import to_context, to_sampling
-from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
@@ -90,17 +90,17 @@ def asked(connection: Connection, model: str, to_get_model: str) -> ErrorContext
     )
 
 
-def version(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> str | None:
+def version(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> str | None:
     """The version of the server; None if it is no Ollama."""
     return word(connection.ask("GET", "/api/version", stop=stop, seconds=seconds).to_dict(), "version")
 
 
-def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> bool:
+def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> bool:
     """Whether an Ollama answers."""
     return version(connection, stop, seconds) is not None and greets(connection, stop, seconds)
 
 
-def greets(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> bool:
+def greets(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> bool:
     """Whether the server greets as Ollama does, of whose API others imitate parts."""
     return connection.ask("GET", "/", stop=stop, seconds=seconds).body.strip() == b"Ollama is running"
 
@@ -111,13 +111,13 @@ def show(connection: Connection, name: str, stop: Stop) -> Shown | None:
     return to_shown(reply.to_dict()) if reply.status == 200 else None
 
 
-def running(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> list[InMemory]:
+def running(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> list[InMemory]:
     """The models in memory."""
     reply = connection.ask("GET", "/api/ps", stop=stop, seconds=seconds)
     return [_in_memory(entry, name) for name, entry in _named(reply.to_dict())]
 
 
-def tags(connection: Connection, seconds: float = ANSWER_SECONDS) -> list[ModelInfo]:
+def tags(connection: Connection, seconds: float | None = None) -> list[ModelInfo]:
     """The models that the server has, with references that name it.
 
     Raises:

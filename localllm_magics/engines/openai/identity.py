@@ -9,7 +9,7 @@ from localllm_magics.core.errors import BadOption, DaemonError
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api as ollama
-from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection, Reply
+from localllm_magics.engines.server.connection import Connection, Reply
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
 
@@ -80,7 +80,7 @@ class Identity:
         return f"{self.kind.value} {self.version}".rstrip()
 
 
-def identify(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> Identity:
+def identify(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> Identity:
     """Ask the server at CONNECTION what it is.
 
     Raises:
@@ -167,7 +167,7 @@ def _to_sampling(params: Json) -> Sampling:
         return Sampling()
 
 
-def _by_list(listed: Reply, connection: Connection, stop: Stop | None, seconds: float) -> Identity:
+def _by_list(listed: Reply, connection: Connection, stop: Stop | None, seconds: float | None) -> Identity:
     """A server that is neither llama-server nor Ollama, by what it says of its models, and by what only it answers."""
 
     def get(*paths: str) -> list[Json]:

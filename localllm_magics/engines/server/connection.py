@@ -98,21 +98,23 @@ class Connection:
         return f"<Connection to {self.address.url}>"
 
     def ask(
-        self, method: str, path: str, body: object = None, *, stop: Stop | None = None, seconds: float = ANSWER_SECONDS
+        self, method: str, path: str, body: object = None, *, stop: Stop | None = None, seconds: float | None = None
     ) -> Reply:
-        """Send a request and wait for the whole answer, at most SECONDS once connected.
+        """Send a request and wait for the whole answer, at most SECONDS once connected; `ANSWER_SECONDS` by default.
 
         Raises:
             LocalLLMError: There is no answer.
             Stopped: STOP was set.
         """
+        seconds = ANSWER_SECONDS if seconds is None else seconds
         (reply,) = self._replies([Exchange(self, method, path, body, seconds=seconds)], stop or Stop(), seconds)
         return reply
 
     def ask_all(
-        self, paths: Sequence[str], *, stop: Stop | None = None, seconds: float = ANSWER_SECONDS
+        self, paths: Sequence[str], *, stop: Stop | None = None, seconds: float | None = None
     ) -> dict[str, Reply]:
         """The answers to GET requests for PATHS, sent at once; otherwise as `ask`."""
+        seconds = ANSWER_SECONDS if seconds is None else seconds
         exchanges = [Exchange(self, "GET", path, seconds=seconds) for path in paths]
         return dict(zip(paths, self._replies(exchanges, stop or Stop(), seconds), strict=True))
 

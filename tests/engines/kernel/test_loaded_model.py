@@ -7,8 +7,8 @@ import pytest
 
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, NotEnoughMemory, PromptTooLong
-from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.messages import to_messages
+from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library

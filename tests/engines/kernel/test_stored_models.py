@@ -10,8 +10,8 @@ from localllm_magics.catalog.ollama_store import describe_stored
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, PromptTooLong, UnsupportedArchitecture
 from localllm_magics.core.events import Failed
-from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.messages import Message, to_messages
+from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop

@@ -7,7 +7,8 @@ from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.llamafile import program as program_module
 from localllm_magics.engines.llamafile.program import arguments_for, command_for, is_of_old_generation
-from tests.engines.llamafile.programs import is_gone, write_program
+from tests.engines.llamafile.programs import write_program
+from tests.processes import is_gone
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.llamafile.pool import Running
 from localllm_magics.engines.llamafile.server import LlamafileServer
 from localllm_magics.engines.server.connection import Connection
-from tests.engines.llamafile.programs import is_gone, wait_until, write_program
+from tests.engines.llamafile.programs import wait_until, write_program
+from tests.processes import is_gone
 
 DEFAULT = LoadOptions()
 ANSWERS = f"""exec {shlex.quote(sys.executable)} -c '
@@ -37,14 +37,6 @@ def program(tmp_path: Path) -> Path:
     return write_program(tmp_path / "x.llamafile", ANSWERS)
 
 
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Running]:
-    running = Running(tmp_path / "logs")
-    yield running
-    for shared in list(running._shared.values()):  # noqa: SLF001 - what a failed test left behind
-        shared.process.stop()
-
-
 def connect(server: LlamafileServer, options: LoadOptions = DEFAULT, stop: Stop | None = None) -> Connection:
     """The way to SERVER once it runs."""
     steps = server.connect(options, stop or Stop())
@@ -63,8 +55,8 @@ def pid_of(server: LlamafileServer) -> int:
     return process.pid
 
 
-def test_a_server_is_started_with_the_first_question(program: Path, processes: Running) -> None:
-    server = LlamafileServer(program, processes)
+def test_a_server_is_started_with_the_first_question(program: Path, registry: Running) -> None:
+    server = LlamafileServer(program, registry)
     events: list[Event] = []
 
     events.extend(server.connect(DEFAULT, Stop()))
@@ -74,8 +66,8 @@ def test_a_server_is_started_with_the_first_question(program: Path, processes: R
     server.close()
 
 
-def test_closing_ends_the_process_and_again_is_no_error(program: Path, processes: Running) -> None:
-    server = LlamafileServer(program, processes)
+def test_closing_ends_the_process_and_again_is_no_error(program: Path, registry: Running) -> None:
+    server = LlamafileServer(program, registry)
     connect(server)
     pid = pid_of(server)
 
@@ -85,8 +77,8 @@ def test_closing_ends_the_process_and_again_is_no_error(program: Path, processes
     assert is_gone(pid)
 
 
-def test_a_process_that_has_ended_is_started_again(program: Path, processes: Running) -> None:
-    server = LlamafileServer(program, processes)
+def test_a_process_that_has_ended_is_started_again(program: Path, registry: Running) -> None:
+    server = LlamafileServer(program, registry)
     connect(server)
     first = pid_of(server)
     os.kill(first, 9)
@@ -99,8 +91,8 @@ def test_a_process_that_has_ended_is_started_again(program: Path, processes: Run
     server.close()
 
 
-def test_another_of_the_same_file_shares_the_process_and_outlives_the_first(program: Path, processes: Running) -> None:
-    first = LlamafileServer(program, processes)
+def test_another_of_the_same_file_shares_the_process_and_outlives_the_first(program: Path, registry: Running) -> None:
+    first = LlamafileServer(program, registry)
     second = first.another()
     connect(first)
     connect(second)
@@ -113,8 +105,8 @@ def test_another_of_the_same_file_shares_the_process_and_outlives_the_first(prog
     assert is_gone(pid)
 
 
-def test_two_threads_that_start_it_at_once_hold_one_process(program: Path, processes: Running) -> None:
-    server = LlamafileServer(program, processes)
+def test_two_threads_that_start_it_at_once_hold_one_process(program: Path, registry: Running) -> None:
+    server = LlamafileServer(program, registry)
     threads = [threading.Thread(target=connect, args=(server,)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -127,8 +119,8 @@ def test_two_threads_that_start_it_at_once_hold_one_process(program: Path, proce
     assert is_gone(pid)
 
 
-def test_a_stop_while_it_loads_is_seen(tmp_path: Path, processes: Running) -> None:
-    server = LlamafileServer(write_program(tmp_path / "x.llamafile", HANGS), processes)
+def test_a_stop_while_it_loads_is_seen(tmp_path: Path, registry: Running) -> None:
+    server = LlamafileServer(write_program(tmp_path / "x.llamafile", HANGS), registry)
     stop = Stop()
     steps = server.connect(DEFAULT, stop)
     next(steps)
@@ -139,35 +131,35 @@ def test_a_stop_while_it_loads_is_seen(tmp_path: Path, processes: Running) -> No
     server.close()
 
 
-def test_a_stop_before_it_was_started_gives_the_process_back(program: Path, processes: Running) -> None:
-    server = LlamafileServer(program, processes)
+def test_a_stop_before_it_was_started_gives_the_process_back(program: Path, registry: Running) -> None:
+    server = LlamafileServer(program, registry)
     stop = Stop()
     stop.set()
 
     with pytest.raises(Stopped):
         connect(server, stop=stop)
-    wait_until(lambda: not processes._shared)  # noqa: SLF001 - nobody else tells
+    wait_until(lambda: not registry._shared)  # noqa: SLF001 - nobody else tells
 
     assert not server.has_ended
 
 
-def test_what_ends_before_it_answers_is_told_with_its_reason(tmp_path: Path, processes: Running) -> None:
+def test_what_ends_before_it_answers_is_told_with_its_reason(tmp_path: Path, registry: Running) -> None:
     program = write_program(tmp_path / "x.llamafile", "echo 'error loading model: no tensors'; exit 1")
 
     with pytest.raises(LoadFailed, match=r"x\.llamafile ended with status 1 .*it could not load its model"):
-        connect(LlamafileServer(program, processes))
+        connect(LlamafileServer(program, registry))
 
 
-def test_what_is_no_program_is_told(tmp_path: Path, processes: Running) -> None:
+def test_what_is_no_program_is_told(tmp_path: Path, registry: Running) -> None:
     file = tmp_path / "x.llamafile"
     file.write_text("hello")
 
     with pytest.raises(LoadFailed, match="is not a llamafile"):
-        connect(LlamafileServer(file, processes))
+        connect(LlamafileServer(file, registry))
 
 
-def test_the_key_of_the_process_is_used_and_kept_out_of_sight(program: Path, processes: Running) -> None:
-    server = LlamafileServer(program, processes)
+def test_the_key_of_the_process_is_used_and_kept_out_of_sight(program: Path, registry: Running) -> None:
+    server = LlamafileServer(program, registry)
 
     connection = connect(server)
 
