@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-import platformdirs
-
 from localllm_magics.catalog.llamafile_weights import GGUF_MAGIC, EmbeddedWeights, find_weights
 from localllm_magics.core.errors import ModelError, SetupError, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.table import to_size
+from localllm_magics.engines.cache_folder import cache_folder
 
 CACHE_BYTES = 50_000_000_000
 """The size limit of the cache; the least recently used weights are removed first."""
@@ -79,7 +78,7 @@ def extract_weights(
 
 def default_folder() -> Path:
     """The cache of this user."""
-    return platformdirs.user_cache_path("localllm-magics") / "llamafile"
+    return cache_folder() / "llamafile"
 
 
 def cache_contents(folder: Path | None = None) -> list[CachedWeights]:

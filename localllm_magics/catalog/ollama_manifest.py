@@ -14,6 +14,11 @@ from localllm_magics.engines.ollama.name import OllamaName
 from localllm_magics.engines.ollama.parameters import to_context, to_sampling
 
 _MAX_BYTES = 1_000_000
+_TEMPLATE_NOTICE = (
+    "This model's only chat template is Ollama's, written in Go, which cannot be used here, so ChatML was used. "
+    "Ollama itself uses it: %llm load ollama:{}"
+)
+_LOAD_HINT = "It may be in Ollama's own layout, which Ollama alone reads. Type: %llm load ollama:{}"
 _MEDIA_TYPE = "application/vnd.ollama.image."
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 
@@ -81,7 +86,7 @@ class Manifest:
         return path
 
     def defaults(self) -> ModelDefaults:
-        """The system prompt and the parameters.
+        """The system prompt, the parameters, and what to tell users of the model.
 
         Raises:
             LoadFailed: They cannot be read.
@@ -89,11 +94,13 @@ class Manifest:
         layers = {layer.kind: self._blob(layer) for layer in self._layers}  # the last of a kind wins, as in Ollama
         system = self._read(layers["system"], "system prompt") if "system" in layers else b""
         params = self._read_json(layers["params"], "parameters") if "params" in layers else {}
+        has_template = not layers.keys().isdisjoint({"template", "prompt"}) or "renderer" in self._config
         return ModelDefaults(
             system=system.decode("utf-8", "replace") if system.strip() else None,
             sampling=to_sampling(params),
             ctx=to_context(params),
-            has_foreign_template=not layers.keys().isdisjoint({"template", "prompt"}) or "renderer" in self._config,
+            template_notice=_TEMPLATE_NOTICE.format(self._name.reference) if has_template else "",
+            load_hint=_LOAD_HINT.format(self._name.reference),
         )
 
     def _layer(self, item: object) -> Layer:

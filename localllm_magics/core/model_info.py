@@ -21,13 +21,15 @@ class ModelDefaults:
         system: The system prompt of a conversation that has none.
         sampling: None leaves an option to llama.cpp's default.
         ctx: The context size, in tokens.
-        has_foreign_template: There is a chat template that only the program which keeps the model can use.
+        template_notice: Why the chat template cannot be used, where there is one, in sentences.
+        load_hint: What to type where the file is refused.
     """
 
     system: str | None = None
     sampling: Sampling = Sampling()
     ctx: int | None = None
-    has_foreign_template: bool = False
+    template_notice: str = ""
+    load_hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

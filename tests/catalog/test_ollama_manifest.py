@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,10 @@ def test_a_recorded_manifest_has_weights_and_defaults(tmp_path: Path) -> None:
     manifest = Manifest(manifest_file(path))
 
     assert manifest.weights() == blob_of(store, path)
-    assert manifest.defaults() == ModelDefaults(
-        system="You are terse.",
-        sampling=Sampling(temperature=0, stop=("END",)),
-        ctx=512,
-        has_foreign_template=True,
+    assert replace(manifest.defaults(), template_notice="", load_hint="") == ModelDefaults(
+        system="You are terse.", sampling=Sampling(temperature=0, stop=("END",)), ctx=512
     )
+    assert "written in Go" in manifest.defaults().template_notice
 
 
 def test_a_manifest_may_have_weights_alone(tmp_path: Path) -> None:
@@ -49,14 +48,17 @@ def test_a_manifest_may_have_weights_alone(tmp_path: Path) -> None:
     manifest = Manifest(manifest_file(write_manifest(tmp_path, f"{LIBRARY}/x/latest", {"layers": [layer]})))
 
     assert manifest.weights() == tmp_path / "blobs" / digest.replace(":", "-")
-    assert manifest.defaults() == ModelDefaults()
+    assert manifest.defaults() == ModelDefaults(load_hint=manifest.defaults().load_hint)
+    assert manifest.defaults().load_hint.endswith(f"%llm load ollama:{NAME.reference}")
 
 
 @pytest.mark.parametrize("renderer", [{"renderer": "qwen3-coder"}, {}])
 def test_a_renderer_is_a_template_that_ollama_alone_has(tmp_path: Path, renderer: dict[str, str]) -> None:
     path = write_model(tmp_path, f"{LIBRARY}/x/latest", config=renderer)
 
-    assert Manifest(manifest_file(path)).defaults().has_foreign_template == bool(renderer)
+    notice = Manifest(manifest_file(path)).defaults().template_notice
+
+    assert notice.endswith(f"%llm load ollama:{NAME.reference}") == bool(renderer)
 
 
 def test_the_last_system_prompt_counts_and_a_blank_one_is_none(tmp_path: Path) -> None:
