@@ -87,7 +87,7 @@ def inspect_server(address: Address, settings: ServerSettings, *, is_named: bool
         LocalLLMError: Nothing, or nothing of use.
     """
     from localllm_magics.engines.ollama import api as ollama
-    from localllm_magics.engines.openai.identity import Kind, identify
+    from localllm_magics.engines.openai.identity import ServerKind, identify
     from localllm_magics.engines.server.connection import Connection
 
     connection = Connection.to(address, settings, is_named=is_named)
@@ -95,11 +95,11 @@ def inspect_server(address: Address, settings: ServerSettings, *, is_named: bool
         version = ollama.version(connection, seconds=seconds)
         connection = replace(connection, is_ollama=version is not None)
         if version is not None:
-            models = _short(ollama.tags(connection, seconds), address)
+            models = _short(ollama.list_models(connection, seconds), address)
             return KnownServer(address=address, name=f"Ollama {version}", models=models, is_named=is_named)
     identity = identify(connection, seconds=seconds)
-    if identity.kind is Kind.OLLAMA:
-        models = _short(ollama.tags(connection, seconds), address)
+    if identity.kind is ServerKind.OLLAMA:
+        models = _short(ollama.list_models(connection, seconds), address)
     else:
         models = tuple(_to_info(served, address) for served in identity.models)
     return KnownServer(

@@ -1,4 +1,4 @@
-"""What runs on an engine, until the engine ends."""
+"""The lifetime of an engine: its end stops what runs on it, and nothing starts after that."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,34 +8,34 @@ from localllm_magics.core.stop import Stop
 
 
 class Lifetime:
-    """Stops what runs on an engine when it ends, and lets nothing begin after that.
+    """Knows the `Stop` of each use of an engine; all methods may be called from any thread.
 
     Args:
-        reference: The model, for the words of the error.
+        reference: The model, for the message of the error.
     """
 
     def __init__(self, reference: str) -> None:
+        self.has_ended = False
         self._reference = reference
-        self._running: list[Stop] = []
-        self._has_ended = False
+        self._stops: list[Stop] = []
 
     @contextmanager
     def using(self, stop: Stop) -> Iterator[None]:
         """Have `end` set STOP while the block runs.
 
         Raises:
-            UsageError: The end has come.
+            UsageError: The engine has ended.
         """
-        self._running.append(stop)
+        self._stops.append(stop)
         try:
-            if self._has_ended:
+            if self.has_ended:
                 raise UsageError(f"{self._reference} was unloaded.", f"Type: %llm load {self._reference}")
             yield
         finally:
-            self._running.remove(stop)
+            self._stops.remove(stop)
 
     def end(self) -> None:
-        """Stop what runs; again is no error."""
-        self._has_ended = True
-        for stop in tuple(self._running):
+        """Stop every use; again is no error."""
+        self.has_ended = True
+        for stop in tuple(self._stops):
             stop.set()

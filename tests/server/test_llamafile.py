@@ -153,7 +153,7 @@ def test_dying_in_an_answer_leaves_the_text(llamafile: Path, opened: Open) -> No
     assert last.completion.text != ""
 
 
-def test_weights_that_are_none_are_told(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_none_are_errors(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "bad.gguf").write_text("no model")
     file = make_llamafile(tmp_path / "x.llamafile", tmp_path / "bad.gguf", ARGS, llama_server_program())
@@ -161,7 +161,7 @@ def test_weights_that_are_none_are_told(tmp_path: Path, opened: Open, monkeypatc
     error = error_of(opened(file))
 
     assert isinstance(error, LoadFailed)
-    assert "x.llamafile ended with status 1 before it could answer: it could not load its model." in error.message
+    assert "x.llamafile exited with status 1 before it answered: it could not load its model." in error.message
 
 
 def test_a_key_for_other_servers_of_llama_cpp_does_not_lock_it(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from localllm_magics.engines.openai.records import Body
+from localllm_magics.engines.openai.records import RecordDecoder
 from localllm_magics.engines.server.response import ndjson_records
 from tools.bench.result import Section, at_least, ratio_row
 
@@ -42,7 +42,9 @@ def decoder(runs: int, say: Callable[[str], None]) -> Section:
     formats = (
         _Format(name="NDJSON of Ollama", records=_recorded("ollama"), decode=ndjson_records),
         _Format(
-            name="SSE of llama-server", records=_recorded("llama-server"), decode=lambda chunks: Body().records(chunks)
+            name="SSE of llama-server",
+            records=_recorded("llama-server"),
+            decode=lambda chunks: RecordDecoder().records(chunks),
         ),
     )
     for format_ in formats:

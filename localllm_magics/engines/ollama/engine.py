@@ -54,11 +54,13 @@ class OllamaEngine:
         self._info = info
         self._connection = connection
         self._keep_alive = keep_alive
-        self._asked = api.asked(connection, info.name, f"Type: {pull.command(info.name, connection.address)}")
+        self._asked = api.error_context(
+            connection, info.name, f"Type: {pull.pull_command(info.name, connection.address)}"
+        )
         self._version: str | None = None
-        self._shown: api.Shown | None = None
+        self._shown: api.ModelDescription | None = None
         self._is_described = False
-        self._placed: api.InMemory | None = None
+        self._placed: api.ModelInMemory | None = None
         self._prompts: deque[str] = deque(maxlen=_REMEMBERED_PROMPTS)
         self._lifetime = Lifetime(info.reference)
         self._is_used = False
@@ -69,7 +71,7 @@ class OllamaEngine:
     @property
     def used(self) -> ModelUsed:
         """The model and its placement, as far as known."""
-        info, shown, placed = self._info, self._shown or api.Shown(), self._placed
+        info, shown, placed = self._info, self._shown or api.ModelDescription(), self._placed
         return ModelUsed(
             reference=info.reference,
             name=info.name,
@@ -156,7 +158,7 @@ class OllamaEngine:
         name, placed = self._info.reference, self._placed
         if placed is None:
             return f"{name} is not in Ollama's memory now; it is loaded with the next question."
-        return f"{name} is on the {placed.device}; Ollama keeps it in memory {placed.kept}."
+        return f"{name} is on the {placed.device}; Ollama keeps it in memory {placed.expiry}."
 
     def _find(self, stop: Stop | None) -> None:
         self._placed = None
@@ -190,8 +192,8 @@ class OllamaEngine:
             where, redact = self._connection.address.url, self._connection.redact
             yield from read_answer(ndjson_records(exchange.chunks()), reading, recorder, where, redact)
         self._notice_placement(reading, recorder, stop)
-        assert reading.reason is not None  # noqa: S101 - the answer was read to its end
-        yield Done(recorder.completion(reading.reason))
+        assert reading.finish_reason is not None  # noqa: S101 - the answer was read to its end
+        yield Done(recorder.completion(reading.finish_reason))
 
     def _notice_placement(self, reading: OllamaResponseParser, recorder: Recorder, stop: Stop) -> None:
         if self._placed is None or (reading.counts.load_seconds or 0) > _SLOW_LOAD:
@@ -204,7 +206,7 @@ class OllamaEngine:
         if self._is_described:
             return
         try:
-            self._shown = api.show(self._connection, self._info.name, stop)
+            self._shown = api.describe(self._connection, self._info.name, stop)
             self._version = api.version(self._connection, stop)
         except DaemonNotReachable:
             raise
@@ -216,8 +218,8 @@ class OllamaEngine:
         """Whether the server has the model in memory."""
         return self._running_one(stop) is not None
 
-    def _running_one(self, stop: Stop | None) -> api.InMemory | None:
-        found = api.running(self._connection, stop, _LOOK_SECONDS)
+    def _running_one(self, stop: Stop | None) -> api.ModelInMemory | None:
+        found = api.models_in_memory(self._connection, stop, _LOOK_SECONDS)
         return next((model for model in found if model.is_called(self._info.name)), None)
 
     def _may_be_cached(self, request: Request) -> bool:
@@ -250,7 +252,7 @@ class OllamaEngine:
 
     @property
     def _context(self) -> int:
-        shown = self._shown or api.Shown()
+        shown = self._shown or api.ModelDescription()
         trained = min(shown.trained_context or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
         return self.options.ctx or shown.ctx or trained
 

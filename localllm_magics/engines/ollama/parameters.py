@@ -6,8 +6,8 @@ from dataclasses import replace
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.request import LoadOptions, Sampling
 
-_MOST_STOPS = 100
-_OURS = {
+_MAX_STOPS = 100
+_NAMES = {
     "temperature": "temperature",
     "top_k": "top_k",
     "top_p": "top_p",
@@ -19,9 +19,9 @@ _OURS = {
 
 
 def to_sampling(params: Mapping[str, object]) -> Sampling:
-    """What PARAMS set, without what is unknown, of another type or out of range."""
+    """The sampling in PARAMS, without what is unknown, of another type or out of range."""
     sampling = Sampling(stop=_to_stops(params.get("stop")))
-    for theirs, ours in _OURS.items():
+    for theirs, ours in _NAMES.items():
         value = params.get(theirs)
         if isinstance(value, int | float):
             sampling = _with(sampling, ours, value)
@@ -29,14 +29,14 @@ def to_sampling(params: Mapping[str, object]) -> Sampling:
 
 
 def to_options(sampling: Sampling) -> dict[str, object]:
-    """What a request says for SAMPLING."""
-    values = {theirs: getattr(sampling, ours) for theirs, ours in _OURS.items()}
+    """The options of a request with SAMPLING."""
+    values = {theirs: getattr(sampling, ours) for theirs, ours in _NAMES.items()}
     values["stop"] = list(sampling.stop) or None
     return {name: value for name, value in values.items() if value is not None}
 
 
 def to_context(params: Mapping[str, object]) -> int | None:
-    """The size of the context that PARAMS set, if they do."""
+    """The size of the context window that PARAMS set, if they do."""
     value = params.get("num_ctx")
     try:
         return LoadOptions(ctx=value).ctx if isinstance(value, int) else None
@@ -53,4 +53,4 @@ def _with(sampling: Sampling, name: str, value: float) -> Sampling:
 
 def _to_stops(value: object) -> tuple[str, ...]:
     texts = value if isinstance(value, list) else [value]
-    return tuple(text for text in texts[:_MOST_STOPS] if isinstance(text, str) and text)
+    return tuple(text for text in texts[:_MAX_STOPS] if isinstance(text, str) and text)

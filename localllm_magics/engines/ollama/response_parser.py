@@ -1,4 +1,4 @@
-"""Understands the answers of Ollama's `/api/chat` and `/api/generate`."""
+"""Parses the streamed answers of Ollama's `/api/chat` and `/api/generate`."""
 
 from collections.abc import Sequence
 
@@ -14,48 +14,48 @@ _NANOSECONDS = 1e9
 
 
 class OllamaResponseParser:
-    """One answer; see `daemon.answer.Reading`.
+    """Parses one answer; see `engines.server.response.ResponseParser`.
 
     Args:
-        asked: For the words of errors.
-        is_cached: Whether the server may have kept a part of the prompt from before, which it does not always tell.
+        context: For the messages of errors.
+        is_cached: Whether the server may have cached a part of the prompt, which it does not always report.
         is_raw: Whether the model continues plain text.
     """
 
-    def __init__(self, asked: ErrorContext, *, is_cached: bool = False, is_raw: bool = False) -> None:
-        self.reason: FinishReason | None = None
+    def __init__(self, context: ErrorContext, *, is_cached: bool = False, is_raw: bool = False) -> None:
+        self.finish_reason: FinishReason | None = None
         self.counts = Counts()
-        self._asked = asked
+        self._context = context
         self._is_cached = is_cached
-        self._thinking = ReasoningParser(is_raw=is_raw)
+        self._reasoning = ReasoningParser(is_raw=is_raw)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last record was read."""
-        return self.reason is not None
+        """Whether the last record was fed."""
+        return self.finish_reason is not None
 
     def feed(self, record: Record) -> Sequence[Event]:
         """The events in RECORD; a piece is about one token."""
         if record.get("error"):
-            raise broken_off(record["error"], self._asked)
+            raise broken_off(record["error"], self._context)
         holder = child(record, "message") or record
         events: list[Event] = []
-        if (thought := text(holder, "thinking")) is not None:
-            events.append(ReasoningDelta(thought, 1, estimated=True))
+        if (reasoning := text(holder, "thinking")) is not None:
+            events.append(ReasoningDelta(reasoning, 1, estimated=True))
         if (piece := text(holder, "content", "response")) is not None:
-            events += self._thinking.feed(TextDelta(piece, 1, estimated=True))
+            events += self._reasoning.feed(TextDelta(piece, 1, estimated=True))
         if record.get("done") is True or text(record, "done_reason") is not None:
-            self.reason = "length" if record.get("done_reason") == "length" else "stop"
+            self.finish_reason = "length" if record.get("done_reason") == "length" else "stop"
             self.counts = self._counts(record)
-            events += self._thinking.end()
+            events += self._reasoning.end()
         return events
 
     def _counts(self, record: Record) -> Counts:
         prompt, cached = whole(record, "prompt_eval_count"), whole(record, "prompt_eval_cached_count")
         produced = whole(record, "eval_count")
         seconds = _seconds(record, "prompt_eval_duration")
-        # All tokens of the prompt are counted, and only the new ones timed: without the number of
-        # cached tokens the quotient is no rate.
+        # All tokens of the prompt are counted, but only those not in the cache are timed: without the number of
+        # cached tokens there is no rate.
         is_rate_known = cached is not None or not self._is_cached
         return Counts(
             prompt_tokens=prompt,
@@ -70,5 +70,5 @@ class OllamaResponseParser:
 
 
 def _seconds(record: Record, name: str) -> float:
-    """A duration; what is 0 is left out by the server."""
+    """A duration; the server leaves out one of 0."""
     return (number(record, name) or 0.0) / _NANOSECONDS

@@ -22,10 +22,10 @@ from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.openai import llama_server
 from localllm_magics.engines.openai.dialect import dialect, to_body
-from localllm_magics.engines.openai.identity import Identity, Kind, ServedModel, identify
-from localllm_magics.engines.openai.records import Body
+from localllm_magics.engines.openai.identity import Identity, ServedModel, ServerKind, identify
+from localllm_magics.engines.openai.records import RecordDecoder
 from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
-from localllm_magics.engines.openai.server import Server
+from localllm_magics.engines.openai.server_handle import ServerHandle
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
     ending_soon,
@@ -36,7 +36,6 @@ from localllm_magics.engines.server.response import (
 )
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 
-_OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
 _MAY_BE_ANOTHER = (DaemonNotReachable, StreamBroken, ModelNotInDaemon)
 """After these errors, another server may be there next time, or another model."""
 
@@ -51,7 +50,7 @@ class OpenAIEngine:
         model: What the user called the model, empty for the one that the server has.
     """
 
-    def __init__(self, info: ModelInfo, options: LoadOptions, server: Server, model: str = "") -> None:
+    def __init__(self, info: ModelInfo, options: LoadOptions, server: ServerHandle, model: str = "") -> None:
         self.options = options
         self._info = info
         self._server = server
@@ -114,7 +113,7 @@ class OpenAIEngine:
         with self._lifetime.using(stop):
             for _ in self._identified(stop):
                 pass
-            identity = self._identity or Identity(kind=Kind.OTHER)
+            identity = self._identity or Identity(kind=ServerKind.OTHER)
             body = self._body(request, identity)
             prompt, tokens = llama_server.render(self._connection, body, identity.kind, self._asked, stop)
         return Preview(
@@ -127,7 +126,7 @@ class OpenAIEngine:
 
     def with_options(self, options: LoadOptions) -> "OpenAIEngine":
         """A new engine for the same model; see `Engine.with_options`."""
-        return OpenAIEngine(self._info, options, self._server.another(), self._model)
+        return OpenAIEngine(self._info, options, self._server.clone(), self._model)
 
     def look(self) -> str:
         """What the server is; such servers do not tell where a model is."""
@@ -136,7 +135,7 @@ class OpenAIEngine:
     def close(self) -> None:
         """Stop what runs; end the server if it was started for this, and have a router give the memory back."""
         self._lifetime.end()
-        if self._identity is not None and self._identity.kind is Kind.ROUTER and self._served is not None:
+        if self._identity is not None and self._identity.kind is ServerKind.ROUTER and self._served is not None:
             with suppress(LocalLLMError):
                 llama_server.unload(self._connection, self._served.name)
         self._identity = None
@@ -149,7 +148,10 @@ class OpenAIEngine:
 
     @property
     def _asked(self) -> ErrorContext:
-        url, kind = self._connection.address.url, self._identity.kind if self._identity is not None else Kind.OTHER
+        url, kind = (
+            self._connection.address.url,
+            self._identity.kind if self._identity is not None else ServerKind.OTHER,
+        )
         return ErrorContext(
             address=self._connection.address,
             model=(self._served.label if self._served is not None else self._model) or "its model",
@@ -175,7 +177,7 @@ class OpenAIEngine:
         )
 
         def look() -> Event | None:
-            return llama_server.look(self._connection, identity.kind, self._name, stop)
+            return llama_server.load_progress(self._connection, identity.kind, self._name, stop)
 
         is_answered = False
         while not is_answered:
@@ -183,21 +185,21 @@ class OpenAIEngine:
             recorder.reading()
             with Exchange(self._connection, "POST", path, body) as exchange, stop.calling(exchange.cancel):
                 yield from wait_for_head(exchange, stop, look)
-                is_loading = identity.kind in _OWN and _is_loading(exchange)
+                is_loading = identity.kind.is_llama_server and _is_loading(exchange)
                 is_answered = not is_loading and not self._drop_refused(body, exchange)
                 if is_answered:
                     yield from self._read(exchange, reading, recorder, stop)
             if is_loading:  # the server was started again since it was last asked
                 yield from patience.wait()
-        assert reading.reason is not None  # noqa: S101 - the answer was read to its end
+        assert reading.finish_reason is not None  # noqa: S101 - the answer was read to its end
         recorder.notices.extend(reading.notices)
         self._notice_another(reading.model, recorder)
-        yield Done(recorder.completion(reading.reason))
+        yield Done(recorder.completion(reading.finish_reason))
 
     def _read(
         self, exchange: Exchange, reading: OpenAIResponseParser, recorder: Recorder, stop: Stop
     ) -> Iterator[Event]:
-        where, redact, body = self._connection.address.url, self._connection.redact, Body()
+        where, redact, body = self._connection.address.url, self._connection.redact, RecordDecoder()
         require_answer(exchange, self._asked)
         try:
             with ending_soon(exchange, reading) as chunks:
@@ -205,7 +207,11 @@ class OpenAIEngine:
         except StreamBroken as exc:
             if body.was_empty:
                 raise self._why_empty(recorder.request, stop) from exc
-            if reading.is_complete and self._identity is not None and self._identity.kind is Kind.LLAMA_CPP_SERVER:
+            if (
+                reading.is_complete
+                and self._identity is not None
+                and self._identity.kind is ServerKind.LLAMA_CPP_SERVER
+            ):
                 raise StreamBroken(
                     f"{where} dropped this answer, as it does when another request comes in.",
                     "Ask one thing at a time, or start it with --interrupt_requests false.",
@@ -223,7 +229,7 @@ class OpenAIEngine:
 
     def _why_empty(self, request: Request, stop: Stop) -> LocalLLMError:
         """Ask again without streaming: some servers tell only then why there was no answer."""
-        identity = self._identity or Identity(kind=Kind.OTHER)
+        identity = self._identity or Identity(kind=ServerKind.OTHER)
         once = {**self._body(request, identity), "stream": False, "max_tokens": 1}
         once.pop("stream_options", None)
         try:
@@ -235,7 +241,7 @@ class OpenAIEngine:
 
     def _identified(self, stop: Stop) -> Generator[Event, None, Identity]:
         """Learn once what the server is, waiting while it loads, and have a router load the model."""
-        if self._identity is None or self._server.has_ended:
+        if self._identity is None or self._server.has_exited:
             self._found = yield from self._server.connect(self.options, stop)
             self._takes_stream_options = True
             identity, patience = self._identify(stop), llama_server.PollBackoff(self._connection, stop)
@@ -243,7 +249,7 @@ class OpenAIEngine:
                 yield from patience.wait()
                 identity = self._identify(stop)
             self._served = self._choose(identity)
-            if identity.kind is Kind.ROUTER and self._name:
+            if identity.kind is ServerKind.ROUTER and self._name:
                 yield from llama_server.load(self._connection, self._name, self._asked, stop)
                 identity = identify(self._connection, stop)  # which tells more of a model that is loaded
                 self._served = self._choose(identity)
@@ -257,14 +263,14 @@ class OpenAIEngine:
         except (AccessDenied, DaemonNotReachable):
             raise
         except DaemonError:
-            return Identity(kind=Kind.OTHER)
+            return Identity(kind=ServerKind.OTHER)
 
     def _choose(self, identity: Identity) -> ServedModel | None:
         """The model of the server that the user means."""
         models, url = identity.models, self._connection.address.url
         if self._model:
             found = next((model for model in models if model.is_called(self._model)), None)
-            is_only = dialect(identity.kind).names_are_ignored and len(models) == 1
+            is_only = dialect(identity.kind).ignores_model_name and len(models) == 1
             return found or (models[0] if is_only else None)
         loaded = [model for model in models if model.status in ("loaded", "sleeping")]
         if len(models) == 1 or len(loaded) == 1:
@@ -278,7 +284,7 @@ class OpenAIEngine:
         )
 
     def _sampling(self, request: Request) -> Sampling:
-        is_own = self._identity is not None and self._identity.kind in _OWN
+        is_own = self._identity is not None and self._identity.kind.is_llama_server
         return request.sampling.seeded() if is_own else request.sampling
 
     def _path(self, request: Request, identity: Identity) -> str:

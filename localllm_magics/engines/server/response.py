@@ -29,7 +29,7 @@ class Reading(Protocol):
     """Understands the records of one answer; pure."""
 
     @property
-    def reason(self) -> FinishReason | None:
+    def finish_reason(self) -> FinishReason | None:
         """Why the answer ended, once it has."""
 
     @property
@@ -138,7 +138,7 @@ def read_answer(
                 break
     finally:
         _take_counts(reading.counts, recorder)
-    if reading.reason is None:
+    if reading.finish_reason is None:
         raise StreamBroken(f"{where} ended its answer too early.", "The text so far is kept. Ask again.")
 
 
@@ -171,7 +171,7 @@ def ending_soon(exchange: Exchange, reading: Reading) -> Iterator[Iterator[bytes
     def chunks() -> Iterator[bytes]:
         for chunk in exchange.chunks():
             yield chunk
-            if reading.reason is not None and timer.ident is None:
+            if reading.finish_reason is not None and timer.ident is None:
                 timer.start()
 
     try:
@@ -195,11 +195,11 @@ def _until_end(records: Iterator[Record | Malformed], reading: Reading) -> Itera
     """RECORDS; how a connection breaks after the end of the answer does not matter."""
     try:
         for record in records:
-            if isinstance(record, Malformed) and reading.reason is not None:
+            if isinstance(record, Malformed) and reading.finish_reason is not None:
                 return
             yield record
     except (StreamBroken, Stopped):
-        if reading.reason is None:
+        if reading.finish_reason is None:
             raise
 
 

@@ -9,7 +9,7 @@ from localllm_magics.core.errors import BadOption
 from localllm_magics.core.sanitizer.markdown import strip_control
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import to_size
-from localllm_magics.engines.ollama.pull import Pulling, pull
+from localllm_magics.engines.ollama.pull import PullProgress, pull
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.settings import ServerSettings
@@ -50,7 +50,7 @@ def pull_model(reference: str, settings: ServerSettings, shell: InteractiveShell
     return f"To use it, type: %%llm {info.reference}"
 
 
-def _line(name: str, step: Pulling) -> str:
+def _line(name: str, step: PullProgress) -> str:
     share = min(step.done / step.total, 1.0) if step.total else 0.0
     bar = "█" * round(share * _WIDTH)
     sizes = f" {bar:░<{_WIDTH}} {share:.0%} · {to_size(step.done)} of {to_size(step.total)}" if step.total else ""

@@ -55,7 +55,7 @@ def answered(body: bytes, name: str, value: str) -> Steps:
         pytest.param([Close()], StreamBroken, "closed the connection before it answered", id="closed"),
     ],
 )
-def test_what_breaks_off_is_told(serve: Serve, answer: Steps, error: type[LocalLLMError], words: str) -> None:
+def test_what_breaks_off_is_an_error(serve: Serve, answer: Steps, error: type[LocalLLMError], words: str) -> None:
     found = error_of(model_on(serve({**they.OTHER, CHAT: answer})))
 
     assert isinstance(found, error)
@@ -128,7 +128,7 @@ def test_nothing_is_asked_twice_where_a_single_byte_came(serve: Serve, steps: St
     assert asked(server).count(f"POST {CHAT}") == 1
 
 
-def test_an_empty_answer_without_a_reason_is_told(serve: Serve) -> None:
+def test_an_empty_answer_without_a_reason_is_an_error(serve: Serve) -> None:
     found = error_of(model_on(serve({**they.OTHER, CHAT: InTurn([sse(), said({"choices": []})])})))
 
     assert "sent an empty answer" in found.message

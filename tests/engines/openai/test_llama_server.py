@@ -51,13 +51,13 @@ def test_a_server_that_was_started_again_is_waited_for(serve: Serve) -> None:
 
 
 @pytest.fixture
-def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llama_server, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(llama_server, "_LONGEST_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(llama_server, "_MOST_LOAD_SECONDS", 0.2)
+    monkeypatch.setattr(llama_server, "_MAX_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(llama_server, "_MAX_LOAD_SECONDS", 0.2)
 
 
-@pytest.mark.usefixtures("_little_patience")
+@pytest.mark.usefixtures("_short_waits")
 @pytest.mark.parametrize("path", [CHAT, "/props", "/health"])
 def test_a_server_that_loads_for_ever_is_given_up(serve: Serve, path: str) -> None:
     health = {"/health": said({"status": "ok"})}
@@ -102,7 +102,7 @@ def test_a_preview_shows_what_would_be_sent_where_the_server_shows_no_prompt(ser
     assert json.loads(preview.sent)["messages"] == [{"role": "user", "content": "Hi"}]
 
 
-def test_a_preview_tells_why_there_is_no_prompt(serve: Serve) -> None:
+def test_a_preview_shows_why_there_is_no_prompt(serve: Serve) -> None:
     refused = said({"error": {"message": "no template", "code": 400}}, 400)
     model = model_on(serve({**they.LLAMA_SERVER, "/apply-template": refused}))
 
@@ -110,7 +110,7 @@ def test_a_preview_tells_why_there_is_no_prompt(serve: Serve) -> None:
         model.preview(Request(messages=(Message(role="user", content="Hi"),)))
 
 
-def test_a_router_that_fails_to_load_says_so(serve: Serve) -> None:
+def test_a_router_that_fails_to_load_is_an_error(serve: Serve) -> None:
     def listed(value: str) -> Steps:
         return said({"data": [{"id": "a", "status": {"value": value, "failed": value == "unloaded", "exit_code": 1}}]})
 
@@ -124,7 +124,7 @@ def test_a_router_that_fails_to_load_says_so(serve: Serve) -> None:
     assert last.error.message == f"{server.address} could not load a."
 
 
-def test_a_router_tells_how_far_it_is(serve: Serve) -> None:
+def test_a_router_reports_how_far_it_is(serve: Serve) -> None:
     def listed(value: str, **more: object) -> Steps:
         return said({"data": [{"id": "a", "status": {"value": value, **more}}]})
 
@@ -146,7 +146,7 @@ def test_a_load_that_is_stopped_ends_early(serve: Serve) -> None:
     assert list(model_on(server).engine.load(stop)) == []
 
 
-def test_a_silent_server_that_loads_says_so(serve: Serve) -> None:
+def test_a_silent_server_that_loads_is_an_event(serve: Serve) -> None:
     went_on = threading.Event()
     loading = {"/health": they.LOADING["*"], CHAT: [Wait(went_on), *HELLO]}
     server = serve({**they.LLAMA_SERVER, **loading})

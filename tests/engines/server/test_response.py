@@ -35,14 +35,14 @@ class Understood:
     """Reads `step`, `text`, `thought`, `reason` and `complete` of a record, and counts nothing unless told."""
 
     def __init__(self, counts: Counts | None = None) -> None:
-        self.reason: FinishReason | None = None
+        self.finish_reason: FinishReason | None = None
         self.is_complete = False
         self.counts = counts or Counts()
 
     def feed(self, record: Record) -> Sequence[Event]:
         if "error" in record:
             raise StreamBroken("It broke.", "Mend it.")
-        self.reason = "stop" if "reason" in record else self.reason
+        self.finish_reason = "stop" if "reason" in record else self.finish_reason
         self.is_complete = "complete" in record
         if "step" in record:
             return [Reading(1, 2)]

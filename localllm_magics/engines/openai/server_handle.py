@@ -1,4 +1,4 @@
-"""Where the server of an engine comes from."""
+"""A handle on the server of an engine: one that runs, or one to be started."""
 
 from collections.abc import Generator
 from typing import Protocol
@@ -10,11 +10,11 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.server.connection import Connection
 
 
-class Server(Protocol):
+class ServerHandle(Protocol):
     """A server, running or to be started."""
 
     def connect(self, options: LoadOptions, stop: Stop) -> Generator[Event, None, Connection]:
-        """Have it run with OPTIONS, and return the way to it.
+        """Have it run with OPTIONS, and return a connection to it.
 
         Yields:
             `Loading` events while it starts.
@@ -25,17 +25,17 @@ class Server(Protocol):
         """
 
     @property
-    def has_ended(self) -> bool:
-        """Whether it was started here and has ended since."""
+    def has_exited(self) -> bool:
+        """Whether it was started through this handle and has exited since."""
 
-    def another(self) -> "Server":
-        """The same for another engine, which starts and closes by itself."""
+    def clone(self) -> "ServerHandle":
+        """A handle for another engine, which starts and closes by itself."""
 
     def close(self) -> None:
-        """Give back what was started; again is no error."""
+        """End it if it was started for this; again is no error."""
 
 
-class RunningServer:
+class ExternalServer:
     """A server that somebody else has started.
 
     Args:
@@ -46,7 +46,7 @@ class RunningServer:
         self._connection = connection
 
     def connect(self, options: LoadOptions, stop: Stop) -> Generator[Event, None, Connection]:  # noqa: ARG002 - the seam's
-        """Return the way to it; there is nothing to start."""
+        """Return the connection; there is nothing to start."""
         yield from ()
         if options != LoadOptions():
             raise BadOption(
@@ -56,12 +56,12 @@ class RunningServer:
         return self._connection
 
     @property
-    def has_ended(self) -> bool:
-        """Not known before it is asked."""
+    def has_exited(self) -> bool:
+        """Not known before a request fails."""
         return False
 
-    def another(self) -> "RunningServer":
-        """This one: nothing is started, and nothing closed."""
+    def clone(self) -> "ExternalServer":
+        """This handle: there is nothing to start or close."""
         return self
 
     def close(self) -> None:
