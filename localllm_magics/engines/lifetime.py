@@ -15,9 +15,9 @@ class Lifetime:
     """
 
     def __init__(self, reference: str) -> None:
-        self.has_ended = False
         self._reference = reference
         self._stops: list[Stop] = []
+        self._has_ended = False
 
     @contextmanager
     def using(self, stop: Stop) -> Iterator[None]:
@@ -28,14 +28,18 @@ class Lifetime:
         """
         self._stops.append(stop)
         try:
-            if self.has_ended:
-                raise UsageError(f"{self._reference} was unloaded.", f"Type: %llm load {self._reference}")
+            self.check()
             yield
         finally:
             self._stops.remove(stop)
 
+    def check(self) -> None:
+        """Raise `UsageError` if the engine has ended."""
+        if self._has_ended:
+            raise UsageError(f"{self._reference} was unloaded.", f"Type: %llm load {self._reference}")
+
     def end(self) -> None:
         """Stop every use; again is no error."""
-        self.has_ended = True
+        self._has_ended = True
         for stop in tuple(self._stops):
             stop.set()

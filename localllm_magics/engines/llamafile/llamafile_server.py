@@ -8,7 +8,7 @@ from concurrent.futures import wait as wait_for
 from pathlib import Path
 
 from localllm_magics.core.errors import DaemonNotReachable, LoadFailed, StreamBroken
-from localllm_magics.core.events import Event, Loading
+from localllm_magics.core.events import Loading
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.engines.background import in_background
@@ -40,7 +40,7 @@ class LlamafileServer:
         process = self._process
         return process is not None and not process.is_running
 
-    def connect(self, options: LoadOptions, stop: Stop) -> Generator[Event, None, Connection]:
+    def connect(self, options: LoadOptions, stop: Stop) -> Generator[Loading, None, Connection]:
         """Start it if need be, and wait until it answers."""
         yield Loading(0.0)
         process = self._process
@@ -58,7 +58,7 @@ class LlamafileServer:
         yield Loading(1.0)
         return connection
 
-    def clone(self) -> "LlamafileServer":
+    def with_options(self, options: LoadOptions) -> "LlamafileServer":  # noqa: ARG002 - it starts with any
         """The same file, with a process of its own or one shared with engines of the same options."""
         return LlamafileServer(self._file, self._pool)
 

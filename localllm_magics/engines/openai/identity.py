@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeAlias
 
 from localllm_magics.core.errors import BadOption, DaemonError
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api as ollama
 from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection, Reply

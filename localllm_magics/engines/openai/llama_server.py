@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from localllm_magics.core.errors import DaemonBusy, LoadFailed, ModelNotInDaemon
-from localllm_magics.core.events import Event, Loading
+from localllm_magics.core.events import Loading
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.openai.identity import ServerKind
 from localllm_magics.engines.server.connection import Connection
@@ -20,7 +20,7 @@ LOADED = ("loaded", "sleeping")
 _LOADING = ("loading", "downloading")
 
 
-def load_progress(connection: Connection, kind: ServerKind, model: str, stop: Stop) -> Event | None:
+def load_progress(connection: Connection, kind: ServerKind, model: str, stop: Stop) -> Loading | None:
     """How far MODEL is loaded; None where it is loaded, or the server does not report that."""
     if kind is ServerKind.ROUTER:
         status = _status(connection, model, stop)
@@ -54,7 +54,7 @@ class PollBackoff:
         self._poll_seconds = poll_seconds
         self._until = time.monotonic() + max_load_seconds
 
-    def wait(self) -> Iterator[Event]:
+    def wait(self) -> Iterator[Loading]:
         """Pause once, then until the server is healthy; behind a load balancer, another one may have answered before.
 
         Raises:
@@ -73,7 +73,7 @@ class PollBackoff:
         self._poll_seconds = min(1.5 * self._poll_seconds, _MAX_POLL_SECONDS)
 
 
-def load(connection: Connection, model: str, context: ErrorContext, stop: Stop) -> Iterator[Event]:
+def load(connection: Connection, model: str, context: ErrorContext, stop: Stop) -> Iterator[Loading]:
     """Have a router load MODEL, and wait for it.
 
     Raises:

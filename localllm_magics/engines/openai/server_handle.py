@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import Protocol
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.events import Event
+from localllm_magics.core.events import Loading
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.server.connection import Connection
@@ -13,7 +13,7 @@ from localllm_magics.engines.server.connection import Connection
 class ServerHandle(Protocol):
     """A server, running or to be started."""
 
-    def connect(self, options: LoadOptions, stop: Stop) -> Generator[Event, None, Connection]:
+    def connect(self, options: LoadOptions, stop: Stop) -> Generator[Loading, None, Connection]:
         """Have it run with OPTIONS, and return a connection to it.
 
         Yields:
@@ -28,8 +28,12 @@ class ServerHandle(Protocol):
     def has_exited(self) -> bool:
         """Whether it was started through this handle and has exited since."""
 
-    def clone(self) -> "ServerHandle":
-        """A handle for another engine, which starts and closes by itself."""
+    def with_options(self, options: LoadOptions) -> "ServerHandle":
+        """A handle for another engine with OPTIONS, which starts and closes by itself.
+
+        Raises:
+            BadOption: The server cannot be started with them.
+        """
 
     def close(self) -> None:
         """End it if it was started for this; again is no error."""
@@ -45,14 +49,10 @@ class ExternalServer:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def connect(self, options: LoadOptions, stop: Stop) -> Generator[Event, None, Connection]:  # noqa: ARG002 - the seam's
+    def connect(self, options: LoadOptions, stop: Stop) -> Generator[Loading, None, Connection]:  # noqa: ARG002 - the seam's
         """Return the connection; there is nothing to start."""
         yield from ()
-        if options != LoadOptions():
-            raise BadOption(
-                f"{self._connection.address.url} was started with its own context and layers.",
-                "Leave --ctx, --gpu-layers and --threads out, or start the server with others.",
-            )
+        self.with_options(options)
         return self._connection
 
     @property
@@ -60,8 +60,13 @@ class ExternalServer:
         """Not known before a request fails."""
         return False
 
-    def clone(self) -> "ExternalServer":
+    def with_options(self, options: LoadOptions) -> "ExternalServer":
         """This handle: there is nothing to start or close."""
+        if options != LoadOptions():
+            raise BadOption(
+                f"{self._connection.address.url} was started with its own context and layers.",
+                "Leave --ctx, --gpu-layers and --threads out, or start the server with others.",
+            )
         return self
 
     def close(self) -> None:

@@ -101,7 +101,7 @@ def test_a_process_that_has_ended_is_started_again(program: Path, pool: ProcessP
 
 def test_another_of_the_same_file_shares_the_process_and_outlives_the_first(program: Path, pool: ProcessPool) -> None:
     first = LlamafileServer(program, pool)
-    second = first.clone()
+    second = first.with_options(DEFAULT)
     connect(first)
     connect(second)
     pid = pid_of(first)
