@@ -9,7 +9,8 @@ from localllm_magics.core.errors import BadOption, DaemonError
 from localllm_magics.core.request import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api as ollama
-from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection, Reply
+from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection
+from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
 
@@ -87,16 +88,15 @@ def identify(connection: Connection, stop: Stop | None = None, seconds: float = 
         LocalLLMError: It cannot be reached, wants a key, or is no model server.
         Stopped: STOP was set.
     """
-    paths = ["/props", "/v1/models", *([] if connection.is_ollama is False else ["/api/version"])]
-    props, listed, *versions = connection.ask_all(paths, stop=stop, seconds=seconds).values()
-    if _is_loading(props) or _is_loading(listed):
+    props, listed = connection.ask_all(["/props", "/v1/models"], stop=stop, seconds=seconds).values()
+    if props.is_loading or listed.is_loading:
         return Identity(kind=Kind.LLAMA_SERVER, is_loading=True)
     if props.status == 200 and _is_llama_cpp(props):
         return _llama_cpp(props.to_dict(), listed)
     _check(listed, connection)
-    own = word(versions[0].to_dict(), "version") if versions else None
-    if own is not None and ollama.greets(connection, stop, seconds):
-        return Identity(kind=Kind.OLLAMA, version=own, models=to_models(listed.to_dict()))
+    version = ollama.version(connection, stop, seconds)
+    if version is not None and ollama.greets(connection, stop, seconds):
+        return Identity(kind=Kind.OLLAMA, version=version, models=to_models(listed.to_dict()))
     if listed.status != 200 or not isinstance(listed.to_dict().get("data"), list):
         raise DaemonError(
             f"{connection.address.url} is no model server: /v1/models has no list of models (status {listed.status}).",
@@ -130,10 +130,6 @@ def _check(listed: Reply, connection: Connection) -> None:
     if listed.status not in (404, 405):
         with suppress(BadOption):
             raise_for_status(listed.status, listed.headers, listed.body, asked)
-
-
-def _is_loading(reply: Reply) -> bool:
-    return reply.status == 503 and b"oading" in reply.body[:1000]
 
 
 def _is_llama_cpp(reply: Reply) -> bool:
