@@ -1,37 +1,27 @@
 """A model that can be asked."""
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from localllm_magics.core.completion import Completion
-from localllm_magics.core.errors import BadOption
-from localllm_magics.core.events import Event
+from localllm_magics.core.engine_status import EngineStatus
+from localllm_magics.core.errors import UsageError
+from localllm_magics.core.events import Loading
+from localllm_magics.core.generation import Generation
+from localllm_magics.core.messages import MessageDict, to_messages
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
-from localllm_magics.core.request import LoadOptions, MessageDict, Request, Sampling, to_messages
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling, SamplingOptions
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.base import Engine
 from localllm_magics.engines.stream import Stream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-
-class SamplingOptions(TypedDict, total=False):
-    """What `complete` and `stream` take; see `core.request.Sampling` for meanings and ranges."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    repeat_penalty: float
-    seed: int
-    max_tokens: int
-    stop: str | Sequence[str]
 
 
 class Model:
@@ -48,7 +38,7 @@ class Model:
         self._engine = engine
 
     def __repr__(self) -> str:
-        used = self._engine.used
+        used = self._engine.status().model
         state = "unloaded" if self.is_unloaded else f"{used.device or 'not loaded'}, context {used.context}"
         return f"<Model {self.info.reference}: {state}>"
 
@@ -66,31 +56,35 @@ class Model:
         return self.info.path
 
     @property
-    def engine(self) -> Engine:
-        """What runs it."""
-        return self._engine
-
-    @property
     def options(self) -> LoadOptions:
         """How it was asked to be loaded."""
-        return self._engine.options
+        return self._engine.status().options
 
     @property
     def gpu_layers(self) -> int | None:
         """Layers that really are on a GPU; None before it is loaded."""
-        return self._engine.used.gpu_layers
+        return self._engine.status().model.gpu_layers
 
     @property
     def context(self) -> int | None:
         """Tokens of context; None before it is loaded."""
-        return self._engine.used.context
+        return self._engine.status().model.context
 
     @property
     def memory_bytes(self) -> int:
         """Bytes that it holds now."""
-        return self._engine.memory_bytes
+        return self._engine.status().memory_bytes
 
-    def load(self, watch: Callable[[Event], None] | None = None) -> None:
+    def status(self, *, refresh: bool = False) -> EngineStatus:
+        """What is known of it and its placement; REFRESH asks its server, which takes up to a second."""
+        return self._engine.status(refresh=refresh)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether it is known to be in memory, here or on its server."""
+        return self._engine.status().model.device is not None
+
+    def load(self, watch: Callable[[Loading], None] | None = None) -> None:
         """Bring it into memory now rather than with the first prompt.
 
         Args:
@@ -99,9 +93,10 @@ class Model:
         Raises:
             LocalLLMError: It cannot be loaded.
         """
-        for event in self._engine.load(Stop()):
-            if watch is not None:
-                watch(event)
+        with _raising(f"The load of {self.info.reference} was stopped."):
+            for event in self._engine.load(Stop()):
+                if watch is not None:
+                    watch(event)
 
     def complete(
         self,
@@ -144,12 +139,13 @@ class Model:
         Returns:
             A context manager and an iterable of events with exactly one terminal one, the last.
         """
-        messages, values = to_messages(prompt, system), to_sampling(sampling)
-        return self.start(Request(messages=messages, sampling=values, raw=raw, think=think, schema=schema))
+        messages, values = to_messages(prompt, system), Sampling.from_options(sampling)
+        request = Request(messages=messages, sampling=values, raw=raw, think=think, schema=schema)
+        return self.start(Generation(request, self._engine.status().model))
 
-    def start(self, request: Request) -> Stream:
-        """Answer REQUEST in a thread of its own."""
-        return Stream(self._engine, request)
+    def start(self, generation: Generation) -> Stream:
+        """Make GENERATION, which nobody has begun, in a thread of its own."""
+        return Stream(self._engine, generation)
 
     def reload(self, options: LoadOptions) -> None:
         """Take it out of memory, to be loaded with OPTIONS when it is next used; what runs is stopped."""
@@ -159,7 +155,8 @@ class Model:
 
     def preview(self, request: Request) -> Preview:
         """What REQUEST would send; generates nothing."""
-        return self._engine.preview(request, Stop())
+        with _raising("The preview was stopped."):
+            return self._engine.preview(request, Stop())
 
     def unload(self) -> None:
         """Stop what runs and give the memory back; again is no error."""
@@ -167,21 +164,10 @@ class Model:
         self._engine.close()
 
 
-def to_sampling(options: Mapping[str, object]) -> Sampling:
-    """OPTIONS by name as a value.
-
-    Raises:
-        BadOption: A name is unknown, or a value out of range.
-    """
-    names = [f.name for f in fields(Sampling)]
-    for name in options:
-        if name not in names:
-            nearest = difflib.get_close_matches(name, names, 1)
-            hint = f"Did you mean {nearest[0]}?" if nearest else f"Known options: {', '.join(names)}."
-            raise BadOption(f"There is no option {name!r}.", hint)
-    values = dict(options)
-    stop = values.get("stop") or ()
-    if not isinstance(stop, str | Iterable):
-        raise BadOption(f"--stop must be a text or a list of texts, not {stop!r}.", 'Try --stop "END".')
-    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
-    return Sampling(**values)  # type: ignore[arg-type] # names were checked, values check themselves
+@contextmanager
+def _raising(message: str) -> Iterator[None]:
+    """Raise `UsageError` with MESSAGE where somebody else has stopped the block, by an unload for one."""
+    try:
+        yield
+    except Stopped as exc:
+        raise UsageError(message) from exc

@@ -4,74 +4,111 @@ import atexit
 import functools
 import os
 import threading
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm_magics.catalog.discover import ModelList, discover
+from localllm_magics.catalog.file_stamp import has_changed
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_served, to_served
 from localllm_magics.catalog.servers import find_servers
 from localllm_magics.core.completion import Completion
-from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound, ModelNotInDaemon
+from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import GpuLayers, LoadOptions
 from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
+from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same, is_same_name
 
 DEFAULT_MODEL = "demo"
 
 
 @dataclass(frozen=True, slots=True)
-class _Before:
-    """What a use of a model has changed.
+class Use:
+    """A model that is about to be loaded or asked; its end is either `keep` or `undo`.
 
     Args:
-        current: The current model before.
-        options: How the model was to be loaded before; None if it was not in use.
+        model: Not in memory yet, perhaps.
+        notices: What this use has changed, in sentences.
+        before: How the model was to be loaded before; None where that was not changed.
     """
 
-    current: Model | None = None
-    options: LoadOptions | None = None
+    model: Model
+    session: "Session"
+    notices: tuple[str, ...] = ()
+    before: LoadOptions | None = None
+
+    def keep(self) -> None:
+        """It was loaded or has answered: it is the current model from now on."""
+        self.session.prove(self.model)
+
+    def undo(self) -> None:
+        """Take back what this use has changed, unless the model is in memory, or somebody else uses it."""
+        if self.model.is_loaded:
+            self.keep()
+        elif self.before is not None:
+            self.session.prove(self.model, is_proven=False)
+            self.model.reload(self.before)
+        else:
+            self.session.give_up(self.model)
 
 
 class Session:
     """Loaded models, the current one, and running generations; for any thread."""
 
     def __init__(self) -> None:
-        self.current: Model | None = None
         self.settings = ServerSettings()
         self.listed: tuple[str, ...] = ()
         self._last: dict[str, Completion] = {}
-        self._lock = threading.RLock()
-        self._models: dict[Model, _Before] = {}
+        self._lock = threading.Lock()
+        self._state = SessionState()
+        self._subscribers: tuple[Callable[[], None], ...] = ()
 
     def __repr__(self) -> str:
         return f"<Session {self.models}, {len(self.running)} running>"
 
     @property
+    def current(self) -> Model | None:
+        """The model of a cell that names none."""
+        current = self._state.current
+        return None if current is None or current.is_unloaded else current
+
+    @property
     def models(self) -> tuple[Model, ...]:
-        """The models that are in use, oldest first."""
-        with self._lock:
-            self._models = {model: before for model, before in self._models.items() if not model.is_unloaded}
-            return tuple(self._models)
+        """The models that were loaded or have answered, oldest first."""
+        return self._state.models
 
     @property
     def running(self) -> tuple[Stream, ...]:
         """The generations of this process that have not ended, oldest first."""
         return running_streams()
 
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have CALLBACK called, in any thread, when `models` or `current` have changed.
+
+        Returns:
+            What ends that.
+        """
+        self._subscribers = (*self._subscribers, callback)
+
+        def unsubscribe() -> None:
+            self._subscribers = tuple(other for other in self._subscribers if other is not callback)
+
+        return unsubscribe
+
     def add(self, model: Model) -> None:
         """Take MODEL in and make it the current one."""
-        with self._lock:
-            self._models[model] = _Before(self.current)
-            self.current = model
+        entry = Entry(model, model.info.reference, self._surroundings(), is_proven=True)
+        self._update(lambda state: replace(state.put(entry), current=model))
 
-    def use(self, reference: str | None, options: LoadOptions, default: str = DEFAULT_MODEL) -> Model:
+    def use(self, reference: str | None, options: LoadOptions, default: str = DEFAULT_MODEL) -> Use:
         """The model that REFERENCE names, or the current one, or DEFAULT; it need not be in memory yet.
 
-        A load option that differs from how it is loaded takes it out of memory, to be loaded anew.
+        A load option that differs from how it is loaded takes it out of memory, to be loaded anew, and so does a file
+        that has changed.
 
         Args:
             reference: As the user wrote it; see `load`.
@@ -81,36 +118,56 @@ class Session:
         Raises:
             LocalLLMError: There is no such model, or its file cannot be used.
         """
-        with self._lock:
-            model = self._known(reference) or self._resolved(reference or default)
-            wanted = _changed(options, model).or_else(model.options)
-            self._models[model] = _Before(self.current, model.options if model in self.models else None)
-            if wanted != model.options:
-                _check_loadable(model)
-                model.reload(wanted)
-            self.current = model
-            return model
+        surroundings = self._surroundings()
+        typed = self._current_reference(default) if reference is None else reference
+        known = self._find_current(surroundings) if reference is None else self._find(reference, surroundings)
+        found = known or self._resolved(typed, surroundings)
+        with self._lock:  # another thread may have resolved the same meanwhile
+            entry = self._state.same(found, surroundings) or Entry(found, typed, surroundings)
+            is_new = self._state.of(entry.model) is None
+            entry = replace(entry, reference=typed, surroundings=surroundings, uses=entry.uses + 1)
+            self._state = self._state.put(entry)
+        model, notices = entry.model, []
+        changed = [e.model for e in self._state.entries if has_same_file(e.model, model) and has_changed(e.model.info)]
+        for old in changed:
+            old.unload()
+            notices.append(f"The file of {typed} has changed, so it was loaded anew.")
+        before, wanted = model.options, _changed(options, model).or_else(model.options)
+        if wanted == before:
+            return Use(model, self, tuple(notices))
+        try:
+            model.reload(wanted)
+        except BaseException:
+            self.give_up(model)
+            raise
+        if is_new:
+            return Use(model, self, tuple(notices))
+        return Use(model, self, (*notices, f"Reloaded with {wanted}."), before)
 
-    def is_reloading(self, model: Model) -> bool:
-        """Whether the last use of MODEL has changed how it is loaded."""
-        before = self._models.get(model, _Before())
-        return before.options not in (None, model.options)
+    def prove(self, model: Model, *, is_proven: bool = True) -> None:
+        """End a use of MODEL that was loaded or has answered: it is the current one."""
 
-    def drop(self, model: Model, error: LocalLLMError) -> None:
-        """Undo the last use of MODEL if ERROR means that it cannot be loaded, so that nobody goes on with it.
+        def change(state: SessionState) -> SessionState:
+            entry = state.of(model)
+            if entry is None:
+                return state
+            ended = state.put(replace(entry, uses=entry.uses - 1, is_proven=entry.is_proven or is_proven))
+            if not is_proven:
+                return ended
+            replaced = [e.model for e in ended.entries if e.model is not model and is_same_name(e.model, model)]
+            return replace(ended.without(*replaced), current=model)
 
-        What ails a server passes: its model stays the current one, unless the server does not have it.
-        """
-        if not isinstance(error, ModelNotInDaemon) and (model.context is not None or model.info.address is not None):
+        self._update(change)
+
+    def give_up(self, model: Model) -> None:
+        """End a use of MODEL that has brought nothing; one that nobody has loaded or heard is forgotten."""
+        self.prove(model, is_proven=False)
+        entry = self._state.of(model)
+        if entry is None or entry.is_proven or entry.uses:
             return
-        with self._lock:
-            before = self._models.get(model, _Before())
-            if before.options is None or before.options == model.options:
-                model.unload()
-            else:
-                model.reload(before.options)
-            if self.current is model:
-                self.current = before.current if before.current in self.models else None
+        self._update(lambda state: state.without(model))
+        if _is_ours(model):
+            model.unload()
 
     def record(self, completion: Completion) -> None:
         """Remember COMPLETION as the last one of its model."""
@@ -137,46 +194,89 @@ class Session:
         if reference is not None and not models:
             loaded = ", ".join(model.info.reference for model in self.models) or "none"
             raise ModelNotFound(f"{reference} is not loaded.", f"Loaded: {loaded}. Type: %llm status")
+        self._update(lambda state: state.without(*models))
         for model in models:
             model.unload()
-        if self.current in models:
-            self.current = None
         return [model.info.reference for model in models]
 
     def list_models(self) -> ModelList:
         """All models that can be used, those of servers that answer too; `listed` remembers these."""
-        daemons = find_servers(self.settings)
-        models = [*discover(Path.cwd()), *(info for daemon in daemons for info in daemon.models)]
-        self.listed = tuple(info.reference for daemon in daemons for info in daemon.models)
-        return ModelList(models, notes=[daemon.problem for daemon in daemons if daemon.is_named and daemon.problem])
+        servers = find_servers(self.settings)
+        models = [*discover(Path.cwd()), *(info for server in servers for info in server.models)]
+        self.listed = tuple(info.reference for server in servers for info in server.models)
+        return ModelList(models, notes=[server.problem for server in servers if server.is_named and server.problem])
 
     def close(self) -> None:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
         self.stop()
-        with self._lock:
-            models = self.models
-            self.current, self.listed, self._models = None, (), {}
-            self.settings = ServerSettings()
+        models = [entry.model for entry in self._state.entries]
+        self._update(lambda _: SessionState())
+        self.listed, self.settings = (), ServerSettings()
         for model in models:
-            if model.info.engine not in ("ollama", "openai"):
+            if _is_ours(model):
                 model.unload()
 
-    def _known(self, reference: str | None) -> Model | None:
-        if reference is None:
-            current = self.current
-            return None if current is None or current.is_unloaded else current
-        named = (model for model in self.models if model.info.reference == reference)
-        return next((model for model in named if not _is_another_file(reference, model)), None)
+    def _update(self, change: Callable[[SessionState], SessionState]) -> None:
+        with self._lock:
+            before, self._state = self._state, change(self._state)
+            after = self._state
+        if (before.current, before.models) != (after.current, after.models):
+            for callback in self._subscribers:
+                callback()
 
-    def _resolved(self, reference: str) -> Model:
-        folder = Path.cwd()
-        text = reference.strip()
-        info = to_served(text, folder) if is_served(text) else resolve(text, folder, self._daemon_models)
-        loaded = next((model for model in self.models if _is_same(model.info, info)), None)
-        return loaded or Model(new_engine(info, LoadOptions(), self.settings), info)
+    def _surroundings(self) -> Surroundings:
+        settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
+        return Surroundings(Path.cwd(), os.environ.get("OLLAMA_HOST", ""), settings)
 
-    def _daemon_models(self) -> list[ModelInfo]:
-        return [info for daemon in find_servers(self.settings) for info in daemon.models]
+    def _current_reference(self, default: str) -> str:
+        """What to type for the current model, wherever we run."""
+        current = self.current
+        if current is None:
+            return default
+        is_relative = current.info.source == "folder" and current.info.engine == "kernel" and current.path is not None
+        return str(current.path) if is_relative else current.info.reference
+
+    def _find_current(self, surroundings: Surroundings) -> Model | None:
+        """The current model, if its reference would still mean it; a file means itself in every folder."""
+        current = self.current
+        entry = None if current is None else self._state.of(current)
+        if current is None or entry is None or has_changed(current.info):
+            return None
+        is_same = current.path is not None or replace(entry.surroundings, folder=surroundings.folder) == surroundings
+        return current if is_same else None
+
+    def _find(self, typed: str, surroundings: Surroundings) -> Model | None:
+        """The model that TYPED has named before, if it would name the same one again."""
+        found = (
+            entry.model
+            for entry in reversed(self._state.entries)
+            if typed in (entry.reference, entry.model.info.reference)
+            and entry.surroundings == surroundings
+            and not entry.model.is_unloaded
+            and not has_changed(entry.model.info)
+        )
+        return next(found, None)
+
+    def _resolved(self, typed: str, surroundings: Surroundings) -> Model:
+        """The model that TYPED names now: one that is in use, or a new one."""
+        text = typed.strip()
+        try:
+            info = (
+                to_served(text, surroundings.folder)
+                if is_served(text)
+                else resolve(text, surroundings.folder, self._served_models)
+            )
+        except ModelNotFound:
+            # The name of a file that was loaded in another folder, or is gone.
+            known = [m for m in self.models if m.info.reference == text and not has_changed(m.info)]
+            if not known:
+                raise
+            return known[-1]
+        same = next((e for e in self._state.entries if is_same(e, info, surroundings)), None)
+        return same.model if same else Model(new_engine(info, LoadOptions(), self.settings), info)
+
+    def _served_models(self) -> list[ModelInfo]:
+        return [info for server in find_servers(self.settings) for info in server.models]
 
 
 @functools.cache
@@ -206,13 +306,14 @@ def load(
     Raises:
         LocalLLMError: There is no such model, or it cannot be loaded.
     """
-    model = default_session().use(_written(reference), LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads))
+    use = default_session().use(_typed(reference), LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads))
     try:
-        model.load()
-    except LocalLLMError as exc:
-        default_session().drop(model, exc)
+        use.model.load()
+    except BaseException:
+        use.undo()
         raise
-    return model
+    use.keep()
+    return use.model
 
 
 def models() -> ModelList:
@@ -223,13 +324,7 @@ def models() -> ModelList:
     return default_session().list_models()
 
 
-def changed_options(options: LoadOptions) -> str:
-    """OPTIONS that are set, as they are typed."""
-    values = {f.name: getattr(options, f.name) for f in fields(options)}
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in values.items() if value is not None)
-
-
-def _written(reference: object) -> str:
+def _typed(reference: object) -> str:
     """REFERENCE as it is typed.
 
     Raises:
@@ -241,13 +336,9 @@ def _written(reference: object) -> str:
     raise BadOption(f"A model reference is a string or a path, not a value of type {kind}.", 'Try load("demo").')
 
 
-def _is_another_file(reference: str, model: Model) -> bool:
-    """Whether REFERENCE, which named MODEL once, names another file in the folder in which we run now."""
-    try:
-        file = Path(reference.removeprefix("llamafile:")).expanduser().resolve()
-        return model.path is not None and file.is_file() and file != model.path.resolve()
-    except (OSError, RuntimeError, ValueError):
-        return False
+def _is_ours(model: Model) -> bool:
+    """Whether it is in this process, or on a server that was started here."""
+    return model.info.engine not in ("ollama", "openai")
 
 
 def _changed(options: LoadOptions, model: Model) -> LoadOptions:
@@ -255,18 +346,3 @@ def _changed(options: LoadOptions, model: Model) -> LoadOptions:
     is_so = {"ctx": model.context, "gpu_layers": model.gpu_layers}
     same = {name: None for name, value in is_so.items() if value is not None and getattr(options, name) == value}
     return replace(options, **same)
-
-
-def _check_loadable(model: Model) -> None:
-    """Refuse to load a model in another way where somebody else has loaded it; nothing has changed then."""
-    if model.engine.used.engine == "openai":
-        raise BadOption(
-            f"{model.info.address} was started with its own context and layers.",
-            "Leave --ctx, --gpu-layers and --threads out, or start the server with others.",
-        )
-
-
-def _is_same(one: ModelInfo, other: ModelInfo) -> bool:
-    """Whether two references mean the same file, run in the same way; names of Ollama's can share one."""
-    is_same_file = one.path is not None and one.path == other.path
-    return is_same_file and one.engine == other.engine and one.defaults == other.defaults

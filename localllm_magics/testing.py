@@ -8,18 +8,21 @@ with scripted_model("Hello!") as model:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
-from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.completion import FinishReason, ModelUsed
+from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import LocalLLMError
-from localllm_magics.core.events import Done, Event, Loading, Reading, TextDelta
+from localllm_magics.core.events import Loading, ProgressEvent, Reading, TextDelta
+from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
-from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Request
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.detokenizer import Detokenizer
+from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.model import Model
 from localllm_magics.session import default_session
 
@@ -39,62 +42,59 @@ class ScriptedEngine:
         self, *answers: str | LocalLLMError, reference: str = "scripted", hangs_after: int | None = None
     ) -> None:
         self.requests: list[Request] = []
-        self.options = LoadOptions(ctx=1024)
-        self.notices: tuple[str, ...] = ()
-        self.memory_bytes = 0
+        self._options = LoadOptions(ctx=1024)
         self._answers = answers or ("",)
         self._reference = reference
         self._hangs_after = hangs_after
-        self._running: list[Stop] = []
+        self._lifetime = Lifetime(reference)
 
-    @property
-    def used(self) -> ModelUsed:
+    def status(self, *, refresh: bool = False) -> EngineStatus:  # noqa: ARG002 - nothing changes by itself
         """A model with a name and a context."""
-        return ModelUsed(
+        model = ModelUsed(
             reference=self._reference, name=self._reference, engine="scripted", device="script", context=1024
         )
+        return EngineStatus(model=model, options=self._options)
 
-    def load(self, stop: Stop) -> Iterator[Event]:
+    def load(self, stop: Stop) -> Iterator[Loading]:
         """Takes no time."""
-        if not stop.is_set():
-            yield Loading(1.0)
+        stop.check()
+        yield Loading(1.0)
 
-    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
+    def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
         """The next answer, word by word."""
+        request = generation.request
         answer = self._answers[min(len(self.requests), len(self._answers) - 1)]
         self.requests.append(request)
-        recorder = Recorder(request, self.used, engine_version="scripted")
-        recorder.sampling = request.sampling.or_else(LLAMA_CPP_SAMPLING)
-        yield from self.load(stop)
-        if isinstance(answer, LocalLLMError):
-            raise answer
-        recorder.prompt_tokens = len(_words(request.messages[-1].content))
-        recorder.reading()
-        yield Reading(recorder.prompt_tokens, recorder.prompt_tokens)
-        text = Detokenizer(request.sampling.stop)
-        for event in self._say(answer, text, request.sampling.max_tokens, stop):
-            recorder.take(event)
-            yield event
-        limit = request.sampling.max_tokens
-        was_cut = limit is not None and recorder.tokens == limit < len(_words(answer)) and not text.stopped
-        yield Done(recorder.completion("stopped" if stop.is_set() else "length" if was_cut else "stop"))
+        generation.engine_version = "scripted"
+        generation.sampling = sampling = request.sampling.or_else(LLAMA_CPP_SAMPLING)
+        with self._lifetime.using(stop):
+            yield from self.load(stop)
+            if isinstance(answer, LocalLLMError):
+                raise answer
+            prompt_tokens = len(_words(request.messages[-1].text))
+            yield Reading(prompt_tokens, prompt_tokens)
+            return (yield from self._say(_words(answer), Detokenizer(sampling.stop), sampling.max_tokens, stop))
 
-    def _say(self, answer: str, text: Detokenizer, limit: int | None, stop: Stop) -> Iterator[TextDelta]:
-        self._running.append(stop)
-        for count, word in enumerate(_words(answer)):
+    def _say(
+        self, words: list[str], detokenizer: Detokenizer, limit: int | None, stop: Stop
+    ) -> Generator[TextDelta, None, FinishReason]:
+        for count, word in enumerate(words):
             if count == self._hangs_after:
                 stop.wait(None)
-            if stop.is_set() or count == limit or text.stopped:
+            stop.check()
+            yield TextDelta(detokenizer.feed(word.encode()), 1)
+            if detokenizer.stopped:
+                return "stop"
+            if count + 1 == limit:
                 break
-            yield TextDelta(text.feed(word.encode()), 1)
-        self._running.remove(stop)
-        held = text.close()
+        held = detokenizer.close()
         if held:
             yield TextDelta(held, 0)
+        return "length" if limit is not None and limit < len(words) else "stop"
 
     def preview(self, request: Request, stop: Stop) -> Preview:  # noqa: ARG002 - the seam's signature
         """The last message, one word a token."""
-        prompt = request.messages[-1].content
+        prompt = request.messages[-1].text
         return Preview(
             prompt=prompt,
             tokens=tuple(enumerate(_words(prompt))),
@@ -105,17 +105,12 @@ class ScriptedEngine:
     def with_options(self, options: LoadOptions) -> "ScriptedEngine":
         """The same script from the start; nothing depends on OPTIONS."""
         engine = ScriptedEngine(*self._answers, reference=self._reference, hangs_after=self._hangs_after)
-        engine.options = options
+        engine._options = options
         return engine
-
-    def look(self) -> str:
-        """Nothing changes by itself."""
-        return ""
 
     def close(self) -> None:
         """Stop what runs; there is nothing else to give back."""
-        for stop in tuple(self._running):
-            stop.set()
+        self._lifetime.end()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ LAYERS = (
     {"core", "demo"},
     {"engines"},
     {"catalog"},
-    {"model", "session"},
+    {"model", "session", "session_state"},
     {"bench", "testing"},
     {"notebook", "widgets"},
     {"__init__"},

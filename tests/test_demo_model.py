@@ -8,7 +8,8 @@ from typing import TypedDict
 import pytest
 
 from localllm_magics.catalog.discover import bundled_model
-from localllm_magics.core.request import LoadOptions, MessageDict
+from localllm_magics.core.messages import MessageDict
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.model import Model
 

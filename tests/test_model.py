@@ -1,13 +1,18 @@
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from localllm_magics.core.errors import BadOption, StreamBroken
-from localllm_magics.core.events import Done, Pending
+from localllm_magics.core.errors import StreamBroken, UsageError
+from localllm_magics.core.events import Done, Loading, Pending
+from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Message, Request, Sampling, to_messages
+from localllm_magics.core.preview import Preview
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.stream import Stream
-from localllm_magics.model import Model, to_sampling
+from localllm_magics.model import Model
 from localllm_magics.testing import ScriptedEngine
 
 INFO = ModelInfo(reference="scripted", name="scripted", source="bundled")
@@ -34,8 +39,8 @@ def test_a_conversation_can_be_asked() -> None:
     model.complete([{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}])
 
     assert engine.requests[0].messages == (
-        Message(role="user", content="Why?"),
-        Message(role="assistant", content="So."),
+        Message.from_text("user", "Why?"),
+        Message.from_text("assistant", "So."),
     )
 
 
@@ -93,7 +98,7 @@ def test_it_tells_what_it_is() -> None:
 
     model.load()
 
-    assert (model.info, model.path, model.engine) == (INFO, None, engine)
+    assert (model.info, model.path, model.status()) == (INFO, None, engine.status())
     assert (model.context, model.gpu_layers, model.memory_bytes) == (1024, None, 0)
     assert model.options == LoadOptions(ctx=1024)
     assert repr(model) == "<Model scripted: script, context 1024>"
@@ -122,35 +127,31 @@ def test_unloading_stops_what_runs() -> None:
     assert stream.completion().finish_reason == "stopped"
 
 
-@pytest.mark.parametrize(
-    ("options", "sampling"),
-    [
-        pytest.param({}, Sampling(), id="none"),
-        pytest.param({"top_k": 5, "seed": 1}, Sampling(top_k=5, seed=1), id="numbers"),
-        pytest.param({"stop": "END"}, Sampling(stop=("END",)), id="a stop"),
-        pytest.param({"stop": ["END", "\n"]}, Sampling(stop=("END", "\n")), id="stops"),
-        pytest.param({"stop": None}, Sampling(), id="no stop"),
-    ],
-)
-def test_options_become_sampling(options: dict[str, Any], sampling: Sampling) -> None:
-    assert to_sampling(options) == sampling
+class UnloadedMeanwhile(ScriptedEngine):
+    """What an engine does when another thread unloads its model."""
+
+    def load(self, stop: Stop) -> Iterator[Loading]:
+        yield Loading(0.5)
+        raise Stopped
+
+    def preview(self, request: Request, stop: Stop) -> Preview:
+        raise Stopped
 
 
-@pytest.mark.parametrize(
-    ("options", "message", "hint"),
-    [
-        pytest.param(
-            {"temprature": 1}, "There is no option 'temprature'.", "Did you mean temperature?", id="nearly right"
-        ),
-        pytest.param({"xyz": 1}, "There is no option 'xyz'.", "Known options: temperature, top_k, ", id="far off"),
-        pytest.param({"top_p": "a"}, "--top-p must be from 0 to 1, not 'a'.", "Try --top-p 0.95.", id="text"),
-        pytest.param({"stop": 5}, "--stop must be a text or a list of texts, not 5.", "Try --stop ", id="stop"),
-        pytest.param({"stop": [5]}, "--stop must be a text that is not empty.", "Try --stop ", id="list of numbers"),
-    ],
-)
-def test_a_bad_option_is_refused(options: dict[str, Any], message: str, hint: str) -> None:
-    with pytest.raises(BadOption) as caught:
-        to_sampling(options)
+def test_a_load_that_somebody_stopped_is_an_error() -> None:
+    model = Model(UnloadedMeanwhile(), INFO)
 
-    assert caught.value.message.startswith(message)
-    assert caught.value.hint.startswith(hint)
+    with pytest.raises(UsageError, match="The load of scripted was stopped"):
+        model.load()
+    with pytest.raises(UsageError, match="The preview was stopped"):
+        model.preview(Request(messages=to_messages("Why?")))
+
+
+def test_reloading_closes_the_engine_before(tmp_path: Path) -> None:
+    model, _ = new_model("one two", hangs_after=1)
+    stream = model.stream("Why?")
+
+    model.reload(LoadOptions(ctx=512))
+
+    assert stream.completion().finish_reason == "stopped"
+    assert model.options == LoadOptions(ctx=512)

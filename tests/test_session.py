@@ -7,17 +7,12 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo, session
-from localllm_magics.core.errors import (
-    BadOption,
-    LoadFailed,
-    ModelNotFound,
-    PromptTooLong,
-)
+from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Request, to_messages
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
-from localllm_magics.session import Session, changed_options, default_session
+from localllm_magics.session import Session, default_session
 from localllm_magics.testing import ScriptedEngine
 
 ANY = LoadOptions()
@@ -29,8 +24,11 @@ def scripted(reference: str, *answers: str, hangs_after: int | None = None) -> M
     return Model(engine, ModelInfo(reference=reference, name=f"The {reference}", source="bundled"))
 
 
-def ask(text: str = "Why?") -> Request:
-    return Request(messages=to_messages(text))
+def keep(session: Session, reference: str | None, options: LoadOptions = ANY) -> Model:
+    """The model of a use that went well."""
+    use = session.use(reference, options)
+    use.keep()
+    return use.model
 
 
 def test_at_first_there_is_nothing(new_session: Session) -> None:
@@ -39,13 +37,11 @@ def test_at_first_there_is_nothing(new_session: Session) -> None:
 
 
 def test_without_a_reference_the_default_is_used(new_session: Session) -> None:
-    model = new_session.use(None, ANY)
-
-    assert (model.info.reference, new_session.current, new_session.models) == ("demo", model, (model,))
+    assert new_session.use(None, ANY).model.info.reference == "demo"
 
 
 def test_another_default_can_be_given(new_session: Session, folder: Path) -> None:
-    assert new_session.use(None, ANY, default="mine.gguf").path == folder / "mine.gguf"
+    assert new_session.use(None, ANY, default="mine.gguf").model.path == folder / "mine.gguf"
 
 
 def test_without_a_reference_the_current_model_is_used(new_session: Session) -> None:
@@ -53,7 +49,7 @@ def test_without_a_reference_the_current_model_is_used(new_session: Session) -> 
     second = scripted("two")
     new_session.add(second)
 
-    assert new_session.use(None, ANY, default="nothing.gguf") is second
+    assert new_session.use(None, ANY, default="nothing.gguf").model is second
 
 
 def test_a_reference_that_is_in_use_names_the_same_model(new_session: Session) -> None:
@@ -61,20 +57,20 @@ def test_a_reference_that_is_in_use_names_the_same_model(new_session: Session) -
     new_session.add(first)
     new_session.add(scripted("two"))
 
-    model = new_session.use("one", ANY)
+    model = keep(new_session, "one")
 
     assert (model, new_session.current, len(new_session.models)) == (first, first, 2)
 
 
 @pytest.mark.parametrize("reference", ["mine.gguf", "./mine.gguf", "mine", "min"])
 def test_any_way_to_write_a_file_names_the_same_model(new_session: Session, folder: Path, reference: str) -> None:
-    first = new_session.use(str(folder / "mine.gguf"), ANY)
+    first = keep(new_session, str(folder / "mine.gguf"))
 
-    assert new_session.use(reference, ANY) is first
+    assert keep(new_session, reference) is first
 
 
 def test_an_unknown_reference_changes_nothing(new_session: Session, folder: Path) -> None:
-    model = new_session.use("demo", ANY)
+    model = keep(new_session, "demo")
 
     with pytest.raises(ModelNotFound):
         new_session.use("nothing.gguf", ANY)
@@ -82,95 +78,164 @@ def test_an_unknown_reference_changes_nothing(new_session: Session, folder: Path
     assert (new_session.current, new_session.models) == (model, (model,))
 
 
+def test_a_model_is_current_when_it_was_kept_and_not_before(new_session: Session, folder: Path) -> None:
+    first = keep(new_session, "demo")
+
+    use = new_session.use("mine.gguf", ANY)
+    before = (new_session.current, new_session.models)
+    use.keep()
+
+    assert before == (first, (first,))
+    assert (new_session.current, new_session.models) == (use.model, (first, use.model))
+
+
+def test_what_was_tried_in_vain_is_forgotten(new_session: Session, folder: Path) -> None:
+    first = keep(new_session, "demo")
+
+    use = new_session.use("mine.gguf", ANY)
+    use.undo()
+
+    assert (new_session.current, new_session.models, use.model.is_unloaded) == (first, (first,), True)
+
+
+def test_two_uses_that_overlap_undo_only_themselves(new_session: Session, folder: Path) -> None:
+    first = keep(new_session, "demo")
+
+    one = new_session.use("mine.gguf", ANY)
+    other = new_session.use(None, ANY)
+    one.undo()
+    other.undo()
+
+    assert (other.model, new_session.current, new_session.models) == (first, first, (first,))
+
+
+def test_of_two_uses_of_a_new_model_the_last_one_to_fail_forgets_it(new_session: Session, folder: Path) -> None:
+    one, other = new_session.use("mine.gguf", ANY), new_session.use("mine.gguf", ANY)
+
+    one.undo()
+    was_unloaded = one.model.is_unloaded
+    other.undo()
+
+    assert one.model is other.model
+    assert (was_unloaded, other.model.is_unloaded) == (False, True)
+
+
+def test_a_use_that_fails_after_another_one_went_well_changes_nothing(new_session: Session, folder: Path) -> None:
+    one, other = new_session.use("mine.gguf", ANY), new_session.use("mine.gguf", ANY)
+
+    one.keep()
+    other.undo()
+
+    assert (new_session.current, one.model.is_unloaded) == (one.model, False)
+
+
+def test_what_is_in_memory_is_kept_though_its_answer_failed(new_session: Session) -> None:
+    use = new_session.use("demo", LoadOptions(ctx=256))
+    use.model.load()
+
+    use.undo()
+
+    assert (new_session.current, new_session.models) == (use.model, (use.model,))
+
+
 def test_another_load_option_loads_the_same_model_anew(new_session: Session) -> None:
-    model = new_session.use("demo", LoadOptions(ctx=512))
+    model = keep(new_session, "demo", LoadOptions(ctx=512))
     model.load()
 
     again = new_session.use("demo", LoadOptions(threads=1))
 
-    assert again is model
+    assert again.model is model
     assert (model.options, model.context) == (LoadOptions(ctx=512, threads=1), None)
-    assert (new_session.is_reloading(model), new_session.models) == (True, (model,))
+    assert (again.notices, new_session.models) == (("Reloaded with --ctx 512 --threads 1.",), (model,))
     assert model.complete("Why?", max_tokens=2).model.context == 512
 
 
 @pytest.mark.parametrize("options", [ANY, LoadOptions(ctx=256), LoadOptions(gpu_layers=0)], ids=["none", "ctx", "cpu"])
 def test_what_a_model_in_memory_has_anyway_loads_nothing_anew(new_session: Session, options: LoadOptions) -> None:
-    model = new_session.use("demo", LoadOptions(ctx=256, gpu_layers="auto"))
+    model = keep(new_session, "demo", LoadOptions(ctx=256, gpu_layers="auto"))
     model.load()
 
-    new_session.use("demo", options)
+    use = new_session.use("demo", options)
 
-    assert (new_session.is_reloading(model), model.context) == (False, 256)
+    assert (use.notices, model.context) == ((), 256)
+
+
+def test_what_cannot_be_loaded_with_an_option_is_used_without_it(new_session: Session) -> None:
+    model = keep(new_session, "demo", LoadOptions(ctx=256))
+
+    new_session.use("demo", LoadOptions(ctx=2**30)).undo()
+
+    assert (new_session.current, model.options, model.is_unloaded) == (model, LoadOptions(ctx=256), False)
 
 
 def test_a_file_of_the_same_name_elsewhere_is_another_model(
     new_session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = new_session.use("mine.gguf", ANY)
+    first = keep(new_session, "mine.gguf")
     (folder / "other").mkdir()
     shutil.copy(demo.PATH, folder / "other" / "mine.gguf")
 
     monkeypatch.chdir(folder / "other")
-    second = new_session.use("mine.gguf", ANY)
-    (folder / "other" / "mine.gguf").unlink()
-    new_session.unload()
+    second = keep(new_session, "mine.gguf")
 
     assert (first.path, second.path) == (folder / "mine.gguf", folder / "other" / "mine.gguf")
+    assert new_session.models == (first, second)
 
 
 def test_a_model_in_use_is_known_by_its_name_in_another_folder(
     new_session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = new_session.use("mine.gguf", ANY)
+    model = keep(new_session, "mine.gguf")
     (folder / "other").mkdir()
 
     monkeypatch.chdir(folder / "other")
 
-    assert new_session.use("mine.gguf", ANY) is model
+    assert (new_session.use("mine.gguf", ANY).model, new_session.use(None, ANY).model) == (model, model)
 
 
-def test_what_cannot_be_loaded_leaves_the_model_before_it(new_session: Session, folder: Path) -> None:
-    good, bad = new_session.use("demo", ANY), new_session.use("mine.gguf", ANY)
+@pytest.mark.parametrize("reference", ["mine.gguf", None], ids=["by name", "the current one"])
+def test_a_file_that_has_changed_is_loaded_anew(new_session: Session, folder: Path, reference: str | None) -> None:
+    old = keep(new_session, "mine.gguf")
+    old.load()
 
-    new_session.drop(bad, LoadFailed("No."))
+    (folder / "new.gguf").write_bytes(demo.PATH.read_bytes() + b"\0" * 32)
+    (folder / "new.gguf").replace(folder / "mine.gguf")
+    use = new_session.use(reference, ANY)
+    use.keep()
 
-    assert (new_session.current, new_session.models, bad.is_unloaded) == (good, (good,), True)
-
-
-def test_what_cannot_be_loaded_with_an_option_is_used_without_it(new_session: Session) -> None:
-    model = new_session.use("demo", LoadOptions(ctx=256))
-    new_session.use("demo", LoadOptions(ctx=2**30))
-
-    new_session.drop(model, LoadFailed("No."))
-
-    assert (new_session.current, model.options, model.is_unloaded) == (model, LoadOptions(ctx=256), False)
-
-
-def test_a_model_that_is_not_in_memory_is_dropped(new_session: Session) -> None:
-    model = new_session.use("demo", ANY)
-
-    new_session.drop(model, LoadFailed("No."))
-
-    assert (new_session.models, new_session.current) == ((), None)
+    assert use.model is not old
+    assert old.is_unloaded
+    assert (new_session.current, new_session.models) == (use.model, (use.model,))
+    assert [notice for notice in use.notices if "has changed" in notice]
 
 
-def test_a_model_that_is_in_memory_is_not_dropped(new_session: Session) -> None:
-    model = scripted("one")
-    new_session.add(model)
+def test_a_file_that_is_gone_stays_loaded(new_session: Session, folder: Path) -> None:
+    model = keep(new_session, "mine.gguf")
 
-    new_session.drop(model, PromptTooLong("Long."))
+    (folder / "mine.gguf").unlink()
 
-    assert new_session.current is model
+    assert (keep(new_session, "mine.gguf"), keep(new_session, None)) == (model, model)
 
 
-def test_without_a_model_before_it_nothing_is_left(new_session: Session) -> None:
-    bad = new_session.use("demo", ANY)
-    new_session.use("demo", ANY)
+def test_changes_are_reported_to_whoever_wants_to_know(new_session: Session, folder: Path) -> None:
+    seen: list[tuple[int, str]] = []
 
-    new_session.drop(bad, LoadFailed("No."))
+    def note() -> None:
+        current = new_session.current
+        seen.append((len(new_session.models), "" if current is None else current.info.reference))
 
-    assert (new_session.current, new_session.models) == (None, ())
+    unsubscribe = new_session.subscribe(note)
+    use = new_session.use("demo", ANY)
+    use.keep()
+    new_session.use("mine.gguf", ANY).undo()
+    keep(new_session, "mine.gguf")
+    keep(new_session, "mine.gguf")
+    new_session.unload("mine.gguf")
+    new_session.unload()
+    unsubscribe()
+    keep(new_session, "demo")
+
+    assert seen == [(1, "demo"), (2, "mine.gguf"), (1, ""), (0, "")]
 
 
 @pytest.mark.parametrize("reference", [5, None, b"demo"], ids=["number", "none", "bytes"])
@@ -197,25 +262,27 @@ def test_settings_end_with_the_session(new_session: Session) -> None:
 
 @pytest.mark.parametrize("options", [ANY, LoadOptions(ctx=512)], ids=["none", "the same"])
 def test_the_same_load_options_change_nothing(new_session: Session, options: LoadOptions) -> None:
-    first = new_session.use("demo", LoadOptions(ctx=512))
+    first = keep(new_session, "demo", LoadOptions(ctx=512))
+    use = new_session.use("demo", options)
 
-    assert new_session.use("demo", options) is first
+    assert (use.model, use.notices) == (first, ())
 
 
 def test_what_was_unloaded_elsewhere_is_used_no_more(new_session: Session) -> None:
-    first = new_session.use("demo", ANY)
+    first = keep(new_session, "demo")
     first.unload()
+    models = new_session.models
 
-    second = new_session.use(None, ANY)
+    second = keep(new_session, None)
 
     assert second is not first
-    assert new_session.models == (second,)
+    assert (models, new_session.models) == ((), (second,))
 
 
 def test_a_running_generation_can_be_found_and_stopped(new_session: Session) -> None:
     model = scripted("one", "a b", hangs_after=1)
     new_session.add(model)
-    stream = model.start(ask())
+    stream = model.stream("Why?")
 
     running = new_session.running
     counts = (new_session.stop("another"), new_session.stop(stream.request.id))
@@ -227,7 +294,7 @@ def test_a_running_generation_can_be_found_and_stopped(new_session: Session) -> 
 
 def test_all_generations_can_be_stopped(new_session: Session) -> None:
     model = scripted("one", "a b", hangs_after=1)
-    streams = [model.start(ask()) for _ in range(3)]
+    streams = [model.stream("Why?") for _ in range(3)]
 
     count = new_session.stop()
 
@@ -240,7 +307,7 @@ def test_threads_may_start_and_stop_at_once(new_session: Session) -> None:
     new_session.add(model)
 
     def work() -> None:
-        stream = model.start(ask())
+        stream = model.stream("Why?")
         while stream.is_running:
             new_session.stop()
 
@@ -303,7 +370,7 @@ def test_what_is_not_loaded_cannot_be_unloaded(new_session: Session, loaded: lis
 def test_closing_stops_and_unloads_everything(new_session: Session) -> None:
     model = scripted("one", "a b", hangs_after=1)
     new_session.add(model)
-    stream = model.start(ask())
+    stream = model.stream("Why?")
 
     new_session.close()
     new_session.close()
@@ -358,4 +425,4 @@ def test_a_process_can_end_while_a_model_answers() -> None:
     ],
 )
 def test_load_options_are_written_as_they_are_typed(options: LoadOptions, text: str) -> None:
-    assert changed_options(options) == text
+    assert str(options) == text

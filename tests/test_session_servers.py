@@ -1,20 +1,14 @@
 """What the session does with models of servers."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localllm_magics import demo
-from localllm_magics.core.errors import (
-    BadOption,
-    DaemonBusy,
-    DaemonNotReachable,
-    LocalLLMError,
-    ModelNotInDaemon,
-    PromptTooLong,
-)
+from localllm_magics.core.errors import BadOption
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.server.settings import ServerSettings
@@ -41,21 +35,94 @@ def served(reference: str, *answers: str) -> Model:
     "reference", ["ollama:x", f"ollama:x@{ADDRESS}", f"openai:x@{ADDRESS}", f"openai:x@{ADDRESS}/v1", ADDRESS]
 )
 def test_a_model_of_a_server_is_used_without_asking_whether_it_is_there(new_session: Session, reference: str) -> None:
-    model = new_session.use(reference, ANY)
+    use = new_session.use(reference, ANY)
 
-    assert (model.info.reference, model.info.address) == (reference, ADDRESS)
-    assert new_session.use(reference, ANY) is model
+    assert (use.model.info.reference, use.model.info.address) == (reference, ADDRESS)
+    assert new_session.use(reference, ANY).model is use.model
 
 
 def test_a_model_of_a_server_that_was_started_by_others_takes_no_load_options(new_session: Session) -> None:
-    reference = f"openai:x@{ADDRESS}"
-    model = new_session.use(reference, ANY)
+    use = new_session.use(f"openai:x@{ADDRESS}", ANY)
+    use.keep()
 
     with pytest.raises(BadOption, match="was started with its own context"):
-        new_session.use(reference, LoadOptions(ctx=512))
+        new_session.use(use.model.info.reference, LoadOptions(ctx=512))
 
-    assert new_session.use(None, ANY) is model
-    assert not model.is_unloaded
+    assert new_session.use(None, ANY).model is use.model
+    assert not use.model.is_unloaded
+
+
+def test_a_server_that_did_not_answer_is_not_the_current_one(new_session: Session) -> None:
+    demo_use = new_session.use("demo", ANY)
+    demo_use.keep()
+
+    new_session.use(ADDRESS, ANY).undo()
+
+    assert (new_session.current, new_session.models) == (demo_use.model, (demo_use.model,))
+
+
+def test_a_server_that_has_answered_stays_when_it_is_away(new_session: Session) -> None:
+    use = new_session.use(ADDRESS, ANY)
+    use.keep()
+
+    new_session.use(None, ANY).undo()
+
+    assert (new_session.current, new_session.models) == (use.model, (use.model,))
+
+
+def test_another_ollama_is_another_model(new_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = new_session.use("ollama:x", ANY)
+    first.keep()
+
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:10")
+    named, bare = new_session.use("ollama:x", ANY), new_session.use(None, ANY)
+    before = (new_session.current, new_session.models)
+    bare.keep()
+
+    assert (first.model.info.address, named.model.info.address) == (ADDRESS, "http://127.0.0.1:10")
+    assert bare.model is named.model
+    assert before == (first.model, (first.model,))
+    assert (new_session.current, new_session.models) == (named.model, (named.model,))
+
+
+def test_other_settings_reach_a_model_that_is_in_use(new_session: Session) -> None:
+    first = new_session.use("ollama:x", ANY)
+    first.keep()
+
+    new_session.settings = ServerSettings(addresses=(ADDRESS,))
+    same = new_session.use("ollama:x", ANY).model
+    new_session.settings = ServerSettings(keep_alive="10m")
+    other = new_session.use("ollama:x", ANY).model
+
+    assert same is first.model
+    assert other is not first.model
+
+
+def test_the_folder_does_not_matter_to_a_server(
+    new_session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = new_session.use("ollama:x", ANY)
+    first.keep()
+
+    monkeypatch.chdir(tmp_path)
+
+    assert new_session.use("ollama:x", ANY).model is first.model
+    assert new_session.use(None, ANY).model is first.model
+
+
+def test_nobody_waits_for_a_silent_server(new_session: Session, folder: Path) -> None:
+    with FaultServer({"/api/version": []}) as silent:
+        resolving = threading.Thread(target=lambda: new_session.use(silent.address, ANY).undo())
+        resolving.start()
+        wait_until(lambda: bool(silent.requests), "asked")
+
+        use = new_session.use("mine.gguf", ANY)
+        use.keep()
+        was_resolving = resolving.is_alive()
+    resolving.join()
+
+    assert was_resolving
+    assert new_session.models == (use.model,)
 
 
 @pytest.fixture
@@ -80,7 +147,7 @@ def test_models_of_servers_are_listed_and_found_by_name(
 
     # A busy machine may not answer in the half second that servers have.
     wait_until(lambda: [info.reference for info in new_session.list_models()][2:] == [reference], "listed")
-    model = new_session.use("tiny", ANY)
+    model = new_session.use("tiny", ANY).model
 
     assert new_session.listed == (reference,)
     assert model.info.reference == reference
@@ -90,27 +157,8 @@ def test_a_file_comes_before_a_model_of_a_server(new_session: Session, folder: P
     shutil.copy(demo.PATH, folder / "tiny.gguf")
     new_session.settings = ServerSettings(addresses=(ollama.address,))
 
-    assert new_session.use("tiny", ANY).path == folder / "tiny.gguf"
+    assert new_session.use("tiny", ANY).model.path == folder / "tiny.gguf"
     assert ollama.requests == []
-
-
-@pytest.mark.parametrize(
-    ("error", "stays"),
-    [
-        pytest.param(DaemonNotReachable("Gone."), True, id="not reachable"),
-        pytest.param(DaemonBusy("Busy."), True, id="busy"),
-        pytest.param(PromptTooLong("Long."), True, id="too long"),
-        pytest.param(ModelNotInDaemon("No such model."), False, id="no such model"),
-    ],
-)
-def test_only_what_its_server_does_not_have_is_dropped(new_session: Session, error: LocalLLMError, stays: bool) -> None:
-    model = served("ollama:x")
-    new_session.add(model)
-
-    new_session.drop(model, error)
-
-    assert new_session.models == ((model,) if stays else ())
-    assert (new_session.current is model) is stays
 
 
 def test_closing_forgets_models_of_servers_and_leaves_them_there(new_session: Session) -> None:

@@ -5,10 +5,11 @@ import pytest
 from localllm_magics import testing
 from localllm_magics.core.errors import StreamBroken
 from localllm_magics.core.events import Done, Loading, Pending, Reading, TextDelta
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, Request, Sampling, to_messages
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.session import default_session
 from localllm_magics.testing import ScriptedEngine, scripted_model
+from tests.engines.generations import generation_of
 
 
 def test_it_says_what_it_was_told_one_word_a_token() -> None:
@@ -89,21 +90,18 @@ def test_a_stop_before_the_start_is_seen() -> None:
     stop = Stop()
     stop.set()
 
-    events = list(ScriptedEngine("one").stream(Request(messages=to_messages("Why?")), stop))
-
-    assert events[:-1] == [Reading(1, 1)]
-    assert isinstance(events[-1], Done)
-    assert events[-1].completion.finish_reason == "stopped"
+    with pytest.raises(Stopped):
+        next(ScriptedEngine("one").stream(generation_of(), stop))
 
 
 def test_the_requests_can_be_looked_at() -> None:
     engine = ScriptedEngine("one")
-    request = Request(messages=to_messages("Why?"))
+    generation = generation_of()
 
-    list(engine.stream(request, Stop()))
+    list(engine.stream(generation, Stop()))
 
-    assert engine.requests == [request]
-    assert engine.preview(request, Stop()).tokens == ((0, "Why?"),)
+    assert engine.requests == [generation.request]
+    assert engine.preview(generation.request, Stop()).tokens == ((0, "Why?"),)
 
 
 def test_the_session_knows_it_until_the_block_ends() -> None:

@@ -37,7 +37,7 @@ class ModelList(list[ModelInfo]):
         return Table(headers=_HEADERS, rows=tuple(_row(info) for info in self), notes=(*problems, *self.notes))
 
     def to_pandas(self) -> "pd.DataFrame":
-        """A DataFrame with a column for each field of `ModelInfo` but the defaults.
+        """A DataFrame with a column for each field that the `repr` of `ModelInfo` has.
 
         Raises:
             SetupError: pandas is not installed.
@@ -46,7 +46,7 @@ class ModelList(list[ModelInfo]):
             import pandas as pd
         except ImportError as exc:
             raise SetupError("A DataFrame needs pandas, which is not installed.", "pip install pandas") from exc
-        names = [field.name for field in fields(ModelInfo) if field.name != "defaults"]
+        names = [field.name for field in fields(ModelInfo) if field.repr]
         return pd.DataFrame([[getattr(info, name) for name in names] for info in self], columns=names)
 
     def __repr__(self) -> str:

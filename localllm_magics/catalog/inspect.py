@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
-from localllm_magics.core.model_info import Kind, ModelInfo, Source
+from localllm_magics.core.model_info import FileStamp, Kind, ModelInfo, Source
 
 _FILE_TYPES = dict(
     enumerate(
@@ -42,7 +43,7 @@ def inspect_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
     try:
         return describe_file(path, reference=reference, source=source)
     except LocalLLMError as error:
-        sizes = [size for part in _parts(path) if (size := _size(part)) is not None]
+        sizes = [stamp.size_bytes for part in _parts(path) if (stamp := read_stamp(part)) is not None]
         return ModelInfo(
             reference=reference,
             name=_stem(path),
@@ -59,6 +60,7 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
     Raises:
         LocalLLMError: Why it cannot be loaded.
     """
+    stamps = _stamp_parts(path)
     headers = _read_parts(path)
     first = headers[0]
     tensors = [tensor for header in headers for tensor in header.tensors]
@@ -79,6 +81,7 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
         layers=_number(first, f"{architecture}.block_count"),
         has_chat_template=_has_chat_template(first),
         kind=_kind(first, architecture, tensors),
+        files=stamps,
     )
 
 
@@ -90,7 +93,7 @@ def first_part(path: Path) -> Path:
 def is_first_listed(path: Path) -> bool:
     """Whether the file stands for its model in a list: no earlier part of it is there."""
     earlier = (part for part in _parts(path) if part.name.lower() < path.name.lower())
-    return not any(_size(part) is not None for part in earlier)
+    return not any(read_stamp(part) for part in earlier)
 
 
 def _parts(path: Path) -> Iterator[Path]:
@@ -103,26 +106,25 @@ def _parts(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{match['stem']}-{number:05}-of-{match['count']}{path.suffix}")
 
 
-def _read_parts(path: Path) -> list[Header]:
+def _stamp_parts(path: Path) -> tuple[FileStamp, ...]:
+    """The stamps of all parts; a file that is none of several may be missing, which `read_header` reports."""
     parts = list(_parts(path))
-    missing = [part for part in parts if _size(part) is None]
+    stamps = {part: read_stamp(part) for part in parts}
+    missing = [part for part in parts if stamps[part] is None]
     if missing and len(parts) > 1:
         names = ", ".join(part.name for part in missing[:_MOST_NAMED])
         names += ", …" if len(missing) > _MOST_NAMED else ""
         raise TruncatedFile(f"{len(missing)} of the {len(parts)} parts of the model are missing: {names}.", _AGAIN)
+    return tuple(stamp for stamp in stamps.values() if stamp is not None)
+
+
+def _read_parts(path: Path) -> list[Header]:
     headers = []
-    for part in parts:
+    for part in _parts(path):
         header = read_header(part)
         require_complete(header, part)
         headers.append(header)
     return headers
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return None
 
 
 def _stem(path: Path) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.catalog.ollama_manifest import Manifest, Place, ask_ollama, pull
 from localllm_magics.core.errors import LocalLLMError, ModelNotFound, UnsupportedArchitecture
@@ -102,7 +103,7 @@ def _inspect(place: Place) -> ModelInfo:
 
 
 def _describe(place: Place) -> ModelInfo:
-    name, manifest = place.name, Manifest(place)
+    name, stamp, manifest = place.name, read_stamp(place.path), Manifest(place)
     path = manifest.weights()
     try:
         info = _describe_blob(path)
@@ -111,7 +112,9 @@ def _describe(place: Place) -> ModelInfo:
     if info.architecture in _OLLAMAS_OWN:
         message = f"{name} lies in Ollama's own layout ({info.architecture}), which llama.cpp cannot read."
         raise UnsupportedArchitecture(message, ask_ollama(name))
-    return replace(info, reference=name.reference, name=str(name), defaults=manifest.defaults())
+    # The manifest stands for all files: it has their digests, which are their names.
+    files = (stamp,) if stamp is not None else ()
+    return replace(info, reference=name.reference, name=str(name), defaults=manifest.defaults(), files=files)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -2,10 +2,12 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files, ollama_models
+from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.catalog.inspect import describe_file, first_part
 from localllm_magics.catalog.ollama_store import describe_stored, find_stored
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
@@ -37,7 +39,7 @@ def resolve(reference: str, folder: Path, others: Callable[[], Sequence[ModelInf
         return _usable(bundled_model())
     path = _to_path(text, folder)
     if text and _answers(path.exists) and not _answers(path.is_dir):
-        return _usable(describe_file(_weights(path), reference=text, source="folder"))
+        return _usable(_describe(path, text))
     if not _is_written_as_path(text):
         return _usable(_named(text, path, discover(folder), others))
     matches = _matches(text, ollama_models()) if parse_name(text) else []
@@ -46,13 +48,15 @@ def resolve(reference: str, folder: Path, others: Callable[[], Sequence[ModelInf
     return _usable(_only(text, matches))
 
 
-def _weights(path: Path) -> Path:
-    """The file that has the weights; those inside a llamafile are copied out."""
+def _describe(path: Path, reference: str) -> ModelInfo:
+    """The model in a GGUF file, or in a llamafile, whose weights are copied out."""
     if path.suffix.lower() != ".llamafile":
-        return first_part(path)
+        return describe_file(first_part(path), reference=reference, source="folder")
     from localllm_magics.catalog.llamafile_weights import extract_weights
 
-    return extract_weights(path)
+    stamp = read_stamp(path)
+    info = describe_file(extract_weights(path), reference=reference, source="folder")
+    return replace(info, files=(stamp,) if stamp is not None else ())
 
 
 def _to_path(text: str, folder: Path) -> Path:

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
+from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.core.errors import BadOption, ModelNotFound
-from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.model_info import FileStamp, ModelInfo
 from localllm_magics.engines.ollama.address import ollama_address, parse_typed_host
 from localllm_magics.engines.server.address import Address
 
@@ -74,24 +75,25 @@ def _split(rest: str) -> tuple[str, str]:
 
 
 def _llamafile(text: str, rest: str, folder: Path) -> ModelInfo:
-    path = _file(folder, rest)
-    if path is None:
+    stamp = _file(folder, rest)
+    if stamp is None:
         raise ModelNotFound(f"There is no file {rest or 'after llamafile:'}.", "Write llamafile:path/to/x.llamafile.")
     return ModelInfo(
         reference=text,
-        name=path.stem,
+        name=stamp.path.stem,
         source="folder",
-        path=path,
-        size_bytes=path.stat().st_size,
+        path=stamp.path,
+        size_bytes=stamp.size_bytes,
         kind="chat",
         engine="llamafile",
+        files=(stamp,),
     )
 
 
-def _file(folder: Path, text: str) -> Path | None:
+def _file(folder: Path, text: str) -> FileStamp | None:
     """The file that TEXT names; one that is too long, forbidden or impossible is not there."""
     try:
         path = folder / Path(text).expanduser()
-        return path if path.is_file() else None
+        return read_stamp(path) if path.is_file() else None
     except (OSError, ValueError, RuntimeError):  # the last for ~somebody whom the system does not know
         return None

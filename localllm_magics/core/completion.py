@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, TypeAlias, TypedDict
 
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.sanitizer.markdown import strip_control, to_safe_markdown
 
 FinishReason: TypeAlias = Literal["stop", "length", "stopped", "error"]

@@ -14,14 +14,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """The model is on its way into memory; FRACTION goes from 0 to 1, and stays 0 where nobody tells."""
+    """The model is being loaded; FRACTION goes from 0 to 1, and stays 0 where it is not known."""
 
     fraction: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """DONE of TOTAL prompt tokens are read, CACHED of them from a cache; 0 of 0 where nobody tells."""
+    """Prompt processing (prefill): DONE of TOTAL tokens, CACHED of them from a cache; 0 of 0 where it is not known."""
 
     done: int
     total: int
@@ -61,5 +61,8 @@ class Failed:
     completion: Completion
 
 
+Delta: TypeAlias = TextDelta | ReasoningDelta
+ProgressEvent: TypeAlias = Loading | Reading | Delta
+"""What an engine yields."""
 Terminal: TypeAlias = Done | Failed
-Event: TypeAlias = Pending | Loading | Reading | TextDelta | ReasoningDelta | Terminal
+Event: TypeAlias = Pending | ProgressEvent | Terminal

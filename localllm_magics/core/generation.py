@@ -1,4 +1,4 @@
-"""The states of a generation and the one table that moves between them.
+"""One generation: its states, the one table that moves between them, and the sum of its events.
 
             ┌───────────────── pending ────────────────┐
             │                     │                    │
@@ -11,17 +11,22 @@
 
 Each event names the state that it leads to; TRANSITIONS says from where. A
 terminal state has no way out, so whatever arrives late cannot touch it. Engines
-may skip states (a loaded model does not load, a server does not tell of
-reading), but never go back.
+may skip states (a loaded model does not load, a server does not report its
+prompt processing), but never go back.
 """
 
 import enum
-from collections.abc import Mapping
-from typing import TypeAlias
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 
-from localllm_magics.core.completion import Completion
+from localllm_magics.core.completion import Completion, ErrorRecord, FinishReason, ModelUsed, Stats, Versions
 from localllm_magics.core.errors import IllegalTransition, LocalLLMError
 from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.exhaustive import assert_never
+from localllm_magics.core.request import Request
+from localllm_magics.core.version import __version__
 
 
 class State(enum.Enum):
@@ -35,11 +40,6 @@ class State(enum.Enum):
     STOPPED = "stopped"
     FAILED = "failed"
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether nothing can follow."""
-        return not TRANSITIONS[self]
-
 
 _ENDS = frozenset({State.DONE, State.STOPPED, State.FAILED})
 TRANSITIONS: Mapping[State, frozenset[State]] = {
@@ -51,46 +51,96 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.STOPPED: frozenset(),
     State.FAILED: frozenset(),
 }
-_Progress: TypeAlias = Pending | Loading | Reading | TextDelta | ReasoningDelta
-_LEADS_TO: Mapping[type[_Progress], State] = {
-    Pending: State.PENDING,
-    Loading: State.LOADING,
-    Reading: State.READING,
-    TextDelta: State.GENERATING,
-    ReasoningDelta: State.GENERATING,
-}
 
 
 def target(event: Event) -> State:
     """The state that EVENT leads to."""
-    if isinstance(event, Done):
-        return State.STOPPED if event.completion.finish_reason == "stopped" else State.DONE
-    if isinstance(event, Failed):
-        return State.FAILED
-    return _LEADS_TO[type(event)]
+    match event:
+        case Pending():
+            state = State.PENDING
+        case Loading():
+            state = State.LOADING
+        case Reading():
+            state = State.READING
+        case TextDelta() | ReasoningDelta():
+            state = State.GENERATING
+        case Done(completion):
+            state = State.STOPPED if completion.finish_reason == "stopped" else State.DONE
+        case Failed():
+            state = State.FAILED
+        case _:
+            assert_never(event)
+    return state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a server counted and timed itself, in tokens and seconds; None is what it does not report.
+
+    Args:
+        timed_tokens: See `completion.Stats`.
+    """
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    load_seconds: float | None = None
+    prompt_seconds: float | None = None
+    decode_seconds: float | None = None
+    timed_tokens: int | None = None
 
 
 class Generation:
-    """One generation: its state, and the sum of its events.
+    """State, text, counts and times of one generation: the only sum of its events.
+
+    The stream feeds it. The engine sets what no event says: `model`, `sampling`, `engine_version`, `counts`, and adds
+    sentences to `notices`.
 
     Args:
-        id: The id of the request, the card and the completion.
+        request: What is asked.
+        model: The model as far as it is known.
+        notices: What the user should know about how it was asked, in sentences.
+        clock: Seconds on a clock that does not jump.
     """
 
-    def __init__(self, id: str) -> None:  # noqa: A002 - the field's name in the document
-        self.id = id
+    def __init__(
+        self,
+        request: Request,
+        model: ModelUsed,
+        *,
+        notices: Iterable[str] = (),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.request = request
+        self.model = model
+        self.sampling = request.sampling
+        self.engine_version = ""
+        self.counts = Counts()
+        self.notices = list(notices)
         self.state = State.PENDING
         self.loaded = 0.0
-        self.read = Reading(0, 0)
+        self.reading = Reading(0, 0)
         self.tokens = 0
         self.is_estimated = False
         self.completion: Completion | None = None
         self.error: LocalLLMError | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._clock = clock
+        # The bounds of load, prefill and decode. Prefill ends with its last token, decode with the last one counted.
+        self._start = self._entered = self._loaded_at = clock()
+        self._prefill_start: float | None = None
+        self._prefill_end: float | None = None
+        self._first: float | None = None
+        self._last: float | None = None
 
     def __repr__(self) -> str:
         return f"<Generation {self.id} {self.state.value}, {self.tokens} tokens>"
+
+    @property
+    def id(self) -> str:
+        """Names the request, its card and its completion."""
+        return self.request.id
 
     @property
     def text(self) -> str:
@@ -102,8 +152,32 @@ class Generation:
         """The reasoning so far."""
         return "".join(self._reasoning)
 
+    @property
+    def seconds_in_state(self) -> float:
+        """How long it has been in its state."""
+        return self._clock() - self._entered
+
+    @property
+    def ttft_seconds(self) -> float | None:
+        """From the start to the first token, with loading; None before."""
+        return None if self._first is None else self._first - self._start
+
+    @property
+    def prefill_seconds(self) -> float:
+        """How long the prompt has been processed, or took."""
+        if self._prefill_start is None:
+            return 0.0
+        return (self._clock() if self._prefill_end is None else self._prefill_end) - self._prefill_start
+
+    @property
+    def decode_seconds(self) -> float:
+        """How long tokens have been decoded, or took."""
+        if self._prefill_end is None:
+            return 0.0
+        return (self._clock() if self.completion is None else self._last or self._prefill_end) - self._prefill_end
+
     def feed(self, event: Event) -> None:
-        """Take EVENT.
+        """Add EVENT.
 
         Raises:
             IllegalTransition: The state does not allow it; nothing has changed.
@@ -111,29 +185,90 @@ class Generation:
         state = target(event)
         if state not in TRANSITIONS[self.state]:
             raise IllegalTransition(f"Generation {self.id} cannot go from {self.state.value} to {state.value}.")
-        self._add(event)
-        # Last: whoever sees a terminal state from another thread finds the completion there.
-        self.state = state
+        now = self._clock()
+        self._add(event, now)
+        if state is not self.state:
+            # Last: whoever sees a terminal state from another thread finds the completion there.
+            self._entered, self.state = now, state
 
-    def _add(self, event: Event) -> None:
+    def to_completion(self, reason: FinishReason, error: LocalLLMError | None = None) -> Completion:
+        """The completion that ends here for REASON."""
+        text, counts = self.text, self.counts
+        stats = Stats(
+            prompt_tokens=self.reading.total,
+            cached_tokens=self.reading.cached,
+            completion_tokens=self.tokens,
+            load_seconds=self._loaded_at - self._start,
+            ttft_seconds=self.ttft_seconds or 0.0,
+            prompt_seconds=_between(self._prefill_start, self._prefill_end),
+            decode_seconds=_between(self._prefill_end, self._last),
+            total_seconds=self._clock() - self._start,
+            estimated=self.is_estimated and counts.completion_tokens is None,
+        )
+        reported = {f.name: getattr(counts, f.name) for f in fields(Counts)}
+        return Completion(
+            id=self.id,
+            text=text,
+            value=_parsed(text) if self.request.schema is not None and reason == "stop" else None,
+            reasoning=self.reasoning or None,
+            finish_reason=reason,
+            model=self.model,
+            versions=Versions(localllm_magics=__version__, engine=self.engine_version),
+            stats=replace(stats, **{name: value for name, value in reported.items() if value is not None}),
+            sampling=self.sampling,
+            error=None if error is None else ErrorRecord(kind=error.kind, message=error.message, hint=error.hint),
+            notices=tuple(dict.fromkeys(self.notices)),
+        )
+
+    def _add(self, event: Event, now: float) -> None:
         match event:
+            case Pending():
+                pass
             case Loading(fraction):
-                self.loaded = fraction
-            case Reading():
-                self.read = event
+                self.loaded, self._loaded_at = fraction, now
+            case Reading(done, total):
+                self._read(event, now, is_complete=0 < total <= done)
             case TextDelta(text, tokens, estimated):
                 self._text.append(text)
-                self._count(tokens, estimated=estimated)
+                self._count(tokens, now, estimated=estimated)
             case ReasoningDelta(text, tokens, estimated):
                 self._reasoning.append(text)
-                self._count(tokens, estimated=estimated)
+                self._count(tokens, now, estimated=estimated)
             case Done(completion):
                 self.completion = completion
             case Failed(error, completion):
                 self.error, self.completion = error, completion
             case _:
-                assert isinstance(event, Pending)  # noqa: S101 - for the type checker: the cases are complete
+                assert_never(event)
 
-    def _count(self, tokens: int, *, estimated: bool) -> None:
+    def _read(self, event: Reading, now: float, *, is_complete: bool) -> None:
+        self.reading = event
+        if self._prefill_start is None:
+            self._prefill_start = now
+        if is_complete:
+            self._prefill_end = now
+
+    def _count(self, tokens: int, now: float, *, estimated: bool) -> None:
+        if self._prefill_start is None:
+            self._prefill_start = self._loaded_at
+        if self._prefill_end is None:
+            self._prefill_end = now
+        if self._first is None:
+            self._first = now
+        if tokens:
+            self._last = now
         self.tokens += tokens
         self.is_estimated |= estimated
+
+
+def _between(start: float | None, end: float | None) -> float:
+    return 0.0 if start is None or end is None else end - start
+
+
+def _parsed(text: str) -> object:
+    """The JSON in TEXT, or None; a server may not know of schemas."""
+    try:
+        value: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from localllm_magics.core.completion import EngineName
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 
 Source: TypeAlias = Literal[
     "bundled", "folder", "huggingface", "ollama", "lmstudio", "llama.cpp", "gpt4all", "jan", "daemon"
@@ -31,6 +31,16 @@ class ModelDefaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileStamp:
+    """What a file was when it was read; its content is the same as long as all of this is."""
+
+    path: Path
+    size_bytes: int
+    modified_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
     """A model that can be named, as its file's header or its server describes it; None is not known.
 
@@ -42,7 +52,8 @@ class ModelInfo:
         problem: Why it cannot be used, in words, or None.
         engine: What runs it.
         address: URL of the server that has it, where there is one.
-        defaults: What its maker set beside the file; no part of the tables that users see.
+        defaults: What its maker set; no part of the tables that users see.
+        files: The files that this was read from, as they were then; no part of the tables either.
     """
 
     reference: str
@@ -61,3 +72,4 @@ class ModelInfo:
     engine: EngineName = "kernel"
     address: str | None = None
     defaults: ModelDefaults = field(default=ModelDefaults(), repr=False)
+    files: tuple[FileStamp, ...] = field(default=(), repr=False, compare=False)

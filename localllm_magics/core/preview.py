@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,49 +1,37 @@
 """The seam: what an engine is."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
-from localllm_magics.core.completion import ModelUsed
-from localllm_magics.core.events import Event
+from localllm_magics.core.completion import FinishReason
+from localllm_magics.core.engine_status import EngineStatus
+from localllm_magics.core.events import Loading, ProgressEvent
+from localllm_magics.core.generation import Generation
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop
 
 
 class Engine(Protocol):
-    """One model, ready to be loaded and asked; all methods may be called from any thread."""
+    """One model, ready to be loaded and asked; all methods may be called from any thread.
 
-    @property
-    def used(self) -> ModelUsed:
-        """The model and its placement, as far as known."""
+    What fails raises `LocalLLMError`, and what ends because its stop was set raises `Stopped`.
+    """
 
-    @property
-    def options(self) -> LoadOptions:
-        """How it is, or will be, loaded."""
+    def status(self, *, refresh: bool = False) -> EngineStatus:
+        """What is known of the model; REFRESH asks its server, which takes up to a second."""
 
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes that it holds now, 0 when it is not loaded."""
+    def load(self, stop: Stop) -> Iterator[Loading]:
+        """Bring the model into memory, if it is not there."""
 
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What the user should know about how it runs, in sentences."""
+    def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        """Answer the generation's request, loading the model first where needed.
 
-    def load(self, stop: Stop) -> Iterator[Event]:
-        """Bring the model into memory, if it is not there.
+        The events feed GENERATION; what they do not say, the engine sets there. The stream that runs this makes the
+        terminal event.
 
-        Yields:
-            `Loading` events only; returns early when STOP is set.
-        """
-
-    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
-        """Answer REQUEST, loading the model first where needed.
-
-        Yields:
-            Events, of which exactly the last one is terminal.
-
-        Raises:
-            LocalLLMError: Before the first token; later errors are a `Failed` event.
+        Returns:
+            Why the answer ended.
         """
 
     def preview(self, request: Request, stop: Stop) -> Preview:
@@ -51,13 +39,6 @@ class Engine(Protocol):
 
     def with_options(self, options: LoadOptions) -> "Engine":
         """A new engine for the same model, not loaded yet, to be loaded with OPTIONS."""
-
-    def look(self) -> str:
-        """Bring `used`, `memory_bytes` and `notices` up to date, within a second or so.
-
-        Returns:
-            What else there is to tell of a model on a server, in one sentence, or nothing.
-        """
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""

@@ -28,11 +28,15 @@ class Lifetime:
         """
         self._running.append(stop)
         try:
-            if self._has_ended:
-                raise UsageError(f"{self._reference} was unloaded.", f"Type: %llm load {self._reference}")
+            self.check()
             yield
         finally:
             self._running.remove(stop)
+
+    def check(self) -> None:
+        """Raise `UsageError` if the end has come."""
+        if self._has_ended:
+            raise UsageError(f"{self._reference} was unloaded.", f"Type: %llm load {self._reference}")
 
     def end(self) -> None:
         """Stop what runs; again is no error."""

@@ -3,14 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import get_args
 
-from localllm_magics.core.completion import Completion
+from localllm_magics.core.completion import Completion, FinishReason
 from localllm_magics.core.errors import GenerationFailed, LocalLLMError
-from localllm_magics.core.events import Done, Event, Failed, Pending, Reading
+from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.base import Engine
 
 _TICK = 0.1  # seconds; on Windows a wait sees an interrupt only when it ends
@@ -32,14 +32,13 @@ class Stream:
 
     Args:
         engine: What answers.
-        request: What is asked.
+        generation: What is asked, and the sum of what comes.
     """
 
-    def __init__(self, engine: Engine, request: Request) -> None:
-        self.request = request
-        self.generation = Generation(request.id)
+    def __init__(self, engine: Engine, generation: Generation) -> None:
+        self.generation = generation
+        generation.model = engine.status().model
         self._engine = engine
-        self._recorder = Recorder(request, engine.used)
         self._stop = Stop()
         self._events: list[Event] = []
         self._changed = threading.Condition()
@@ -85,6 +84,11 @@ class Stream:
         if self._iterator is None:
             self._iterator = iter(self)
         return next(self._iterator)
+
+    @property
+    def request(self) -> Request:
+        """What is asked."""
+        return self.generation.request
 
     @property
     def is_running(self) -> bool:
@@ -136,37 +140,45 @@ class Stream:
     def _emit(self, event: Event) -> None:
         with self._changed:
             self.generation.feed(event)
-            self._take_down(event)
             self._events.append(event)
             self._changed.notify_all()
-        if isinstance(event, Done | Failed):
-            self._ended.set()
-
-    def _take_down(self, event: Event) -> None:
-        """Keep what a completion needs, should the engine not live to make one."""
-        if isinstance(event, Reading) and not event.done:
-            self._recorder.reading()
-        self._recorder.take(event)
 
     def _work(self) -> None:
         try:
-            for event in self._engine.stream(self.request, self._stop):
-                self._emit(event)
-            if self.is_running:
-                self._fail(GenerationFailed("The engine ended without a result."))
+            reason, error = self._answer(), None
+        except Stopped:
+            reason, error = "stopped", None
         except LocalLLMError as exc:
-            self._fail(exc)
+            reason, error = "error", exc
         except BaseException as exc:  # noqa: BLE001 - whoever waits must get a terminal event, whatever happened
-            self._fail(_unforeseen(exc))
+            reason, error = "error", _unforeseen(exc)
+        self._end(reason, error)
 
-    def _fail(self, error: LocalLLMError) -> None:
-        if not self.is_running:
-            return
-        recorder = self._recorder
-        recorder.model = self._engine.used
-        recorder.notices.extend(self._engine.notices)
-        recorder.estimated = self.generation.is_estimated
-        self._emit(Failed(error, recorder.completion("error", error)))
+    def _answer(self) -> FinishReason:
+        """Emit the engine's events, and return why they ended."""
+        events = self._engine.stream(self.generation, self._stop)
+        try:
+            while True:
+                event = next(events)
+                if not isinstance(event, Loading | Reading | TextDelta | ReasoningDelta):
+                    raise GenerationFailed(f"The engine yielded {event!r}, which only its stream may.")
+                self._emit(event)
+        except StopIteration as end:
+            reason: FinishReason = end.value
+            if reason not in get_args(FinishReason):
+                raise GenerationFailed("The engine ended without a finish reason.") from None
+            return reason
+        finally:
+            events.close()
+
+    def _end(self, reason: FinishReason, error: LocalLLMError | None) -> None:
+        """Emit the one terminal event; what fails because it was stopped is no failure."""
+        if error is not None and self._stop.is_set():
+            reason, error = "stopped", None
+        self.generation.notices.extend(self._engine.status().notices)
+        completion = self.generation.to_completion(reason, error)
+        self._emit(Done(completion) if error is None else Failed(error, completion))
+        self._ended.set()
 
 
 class _Worker(threading.Thread):

@@ -11,16 +11,18 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import BadOption, InternalError, LocalLLMError
+from localllm_magics.core.generation import Generation
+from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.preview import Preview
-from localllm_magics.core.request import LoadOptions, Message, Request, to_messages
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.stream import Stream
-from localllm_magics.model import Model, to_sampling
 from localllm_magics.notebook.card.card import Card
 from localllm_magics.notebook.card.surface import Surface
 from localllm_magics.notebook.interrupts import uninterrupted
 from localllm_magics.notebook.options import LOADING, SAMPLING, Parsed
 from localllm_magics.notebook.prompt.interpolate import interpolate
-from localllm_magics.session import Session, changed_options
+from localllm_magics.session import Session, Use
 
 _CODE_BLOCK = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.MULTILINE | re.DOTALL)
 
@@ -65,7 +67,7 @@ def to_question(parsed: Parsed, prompt: str, model: str | None = None) -> Questi
     if model is not None and "model" in values:
         raise BadOption("The model is given twice.", f"Leave --model {values['model']} out.")
     system = values.get("system")
-    sampling = to_sampling({option.name: values[option.name] for option in SAMPLING if option.name in values})
+    sampling = Sampling.from_options({option.name: values[option.name] for option in SAMPLING if option.name in values})
     return Question(
         model=model or _text(values.get("model")),
         load=LoadOptions(**{option.name: values.get(option.name) for option in LOADING}),  # type: ignore[arg-type] # converted by the options' own table
@@ -102,24 +104,19 @@ class Asker:
             LocalLLMError: It failed, and the question does not forbid to raise.
             KeyboardInterrupt: Somebody interrupted; the text so far is kept.
         """
-        model: list[Model] = []
         reference = question.model or self._current_reference() or default_model
-        card = Card(
-            surface,
-            question.request,
-            lambda: model[0].engine.used if model else ModelUsed(reference=reference),
-            shows_error=question.in_background or not question.raises,
-        )
+        generation = Generation(question.request, ModelUsed(reference=reference))
+        card = Card(surface, generation, shows_error=question.in_background or not question.raises)
+        uses: list[Use] = []
         try:
             card.open()
-            stream = self._start(question, model, default_model)
+            stream = self._start(question, generation, uses, default_model)
             if question.in_background:
-                self._in_background(card, stream, question, model[0])
+                self._in_background(card, stream, question, uses[0])
                 return None
-            self._follow(card, stream, model[0])
+            self._follow(card, stream, uses[0])
         except KeyboardInterrupt as exc:
-            self._abandon(question.request.id)
-            self._keep(card.completion or card.interrupt(), question)
+            self._abandon(card, question, uses)
             raise shortened(exc, "stopped. The text so far is in _llm.") from None
         except LocalLLMError as exc:
             return self._failed(card.fail(exc), exc, question)
@@ -127,53 +124,57 @@ class Asker:
             error = _unforeseen(exc)
             return self._failed(card.fail(error), error, question)
         except BaseException:  # SystemExit and its like are the user's, but the card must not wait for ever
-            self._abandon(question.request.id)
-            self._keep(card.completion or card.interrupt(), question)
+            self._abandon(card, question, uses)
             raise
         return self._ended(card, stream, question)
 
     def preview(self, question: Question, default_model: str) -> Preview:
         """The exact prompt of QUESTION; generates nothing."""
-        model = self._session.use(question.model, question.load, default_model)
+        request = self._inserted(question)
+        use = self._session.use(question.model, question.load, default_model)
         try:
-            return model.preview(self._inserted(question))
-        except LocalLLMError as exc:
-            self._session.drop(model, exc)
-            raise
+            return use.model.preview(request)
+        finally:
+            use.undo()
 
     def refuse(self, error: LocalLLMError, prompt: str, surface: Surface, default_model: str) -> None:
         """Show ERROR, which the options of a cell with PROMPT have, as a card that has failed."""
         used = ModelUsed(reference=self._current_reference() or default_model)
-        completion = Card(surface, Request(messages=to_messages(prompt)), lambda: used, shows_error=True).fail(error)
+        generation = Generation(Request(messages=to_messages(prompt)), used)
+        completion = Card(surface, generation, shows_error=True).fail(error)
         self._session.record(completion)
         self._shell.push({"_llm": completion}, interactive=False)
 
-    def _start(self, question: Question, model: list[Model], default_model: str) -> Stream:
-        request = self._inserted(question)
-        model.append(self._session.use(question.model, question.load, default_model))
-        if self._session.is_reloading(model[0]):
-            request = replace(request, notices=(f"Reloaded with {changed_options(question.load)}.",))
+    def _start(self, question: Question, generation: Generation, uses: list[Use], default_model: str) -> Stream:
+        """Begin GENERATION, and put the use of its model into USES, where an interrupt cannot lose it."""
+        generation.request = self._inserted(question)
+        use = self._session.use(question.model, question.load, default_model)
+        uses.append(use)
+        generation.notices.extend(use.notices)
         with uninterrupted():  # a stream that nobody holds would run on
-            return model[0].start(request)
+            return use.model.start(generation)
 
-    def _abandon(self, id_: str) -> None:
-        """Stop the generation that an interrupt came between us and, and wait until its model is free."""
+    def _abandon(self, card: Card, question: Question, uses: list[Use]) -> None:
+        """End what an interrupt came between: the generation, whose model is free afterwards, its use, and the card."""
         for stream in self._session.running:
-            if stream.request.id == id_:
+            if stream.request.id == question.request.id:
                 stream.close()
+        completion = card.completion or card.interrupt()
+        for use in uses:
+            _end(use, completion)
+        self._keep(completion, question)
 
-    def _follow(self, card: Card, stream: Stream, model: Model) -> None:
+    def _follow(self, card: Card, stream: Stream, use: Use) -> None:
         with stream:
-            card.follow(stream)
-        if stream.generation.error is not None:
-            self._session.drop(model, stream.generation.error)
+            completion = card.follow(stream)
+        _end(use, completion)
 
     def _inserted(self, question: Question) -> Request:
         """The request with its expressions evaluated, each once."""
         if not question.has_vars:
             return question.request
         messages = tuple(
-            Message(role=message.role, content=interpolate(message.content, self._evaluate))
+            Message.from_text(message.role, interpolate(message.text, self._evaluate))
             for message in question.request.messages
         )
         return replace(question.request, messages=messages)
@@ -182,10 +183,10 @@ class Asker:
         code = compile(expression, "<prompt>", "eval")
         return eval(code, self._shell.user_global_ns, self._shell.user_ns)  # noqa: S307 - the user's own expression
 
-    def _in_background(self, card: Card, stream: Stream, question: Question, model: Model) -> None:
+    def _in_background(self, card: Card, stream: Stream, question: Question, use: Use) -> None:
         def finish() -> None:
             try:
-                self._follow(card, stream, model)
+                self._follow(card, stream, use)
             except Exception as exc:  # noqa: BLE001 - the same boundary, in a thread
                 card.fail(_unforeseen(exc))
             if card.completion is not None:
@@ -226,6 +227,14 @@ class Asker:
     def _current_reference(self) -> str | None:
         current = self._session.current
         return None if current is None or current.is_unloaded else current.info.reference
+
+
+def _end(use: Use, completion: Completion) -> None:
+    """End USE: its model is the current one if it has answered."""
+    if completion.finish_reason in ("stop", "length") or completion.stats.completion_tokens:
+        use.keep()
+    else:
+        use.undo()
 
 
 def shortened(exc: KeyboardInterrupt, words: str) -> KeyboardInterrupt:

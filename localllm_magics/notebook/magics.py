@@ -18,7 +18,7 @@ from localllm_magics.notebook.commands.registry import is_not_to_raise, run_comm
 from localllm_magics.notebook.config import SERVER_SETTINGS, LocalLLM
 from localllm_magics.notebook.dry_run import to_bundle
 from localllm_magics.notebook.options import ASKING, asks_not_to_raise, parse
-from localllm_magics.session import Session, changed_options
+from localllm_magics.session import Session
 
 NAMES = ("llm", "localllm")
 
@@ -73,21 +73,21 @@ class Magics:
 
     def load(self, reference: str | None, options: LoadOptions) -> None:
         """Bring a model into memory, showing how far it is."""
-        model = self.session.use(reference, options, self.config.default_model)
+        use = self.session.use(reference, options, self.config.default_model)
         is_shown = self._is_kernel and self.config.is_streaming
-        bar = LoadBar(self._shell, model) if is_shown else None
+        bar = LoadBar(self._shell, use.model) if is_shown else None
         try:
-            model.load(None if bar is None else bar.show)
+            use.model.load(None if bar is None else bar.show)
         except BaseException as exc:
             if bar is not None:
                 bar.end("stopped" if isinstance(exc, KeyboardInterrupt) else "failed")
-            if isinstance(exc, LocalLLMError):
-                self.session.drop(model, exc)
+            use.undo()
             raise
+        use.keep()
         if bar is not None:
             bar.end("loaded")
-        if self.session.is_reloading(model):
-            self.say(f"Reloaded with {changed_options(options)}.")
+        for notice in use.notices:
+            self.say(notice)
 
     def pull(self, reference: str) -> None:
         """Have a server get a model, showing how far it is."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.request import EXAMPLES
+from localllm_magics.core.request import LOAD_EXAMPLES
+from localllm_magics.core.sampling import SAMPLING_OPTIONS
 
 _NO_RAISE = "--no-raise"
 _CURSOR = "\N{OBJECT REPLACEMENT CHARACTER}"
@@ -71,75 +72,27 @@ def _unescaped(word: str) -> str:
 
 
 MODEL = Option(flags=("-m", "--model"), metavar="REF", help="the model; see %llm models", example="demo")
-SAMPLING = (
+SAMPLING = tuple(
     Option(
-        flags=("-n", "--max-tokens"),
-        metavar="N",
-        convert=int,
-        example=EXAMPLES["max_tokens"],
-        help="at most this many tokens",
-    ),
-    Option(
-        flags=("-t", "--temperature"),
-        metavar="X",
-        convert=float,
-        example=EXAMPLES["temperature"],
-        help="randomness; 0 for none",
-    ),
-    Option(
-        flags=("--top-k",),
-        metavar="N",
-        convert=int,
-        example=EXAMPLES["top_k"],
-        help="sample from the N likeliest tokens; 0 for all",
-    ),
-    Option(
-        flags=("--top-p",),
-        metavar="X",
-        convert=float,
-        example=EXAMPLES["top_p"],
-        help="sample from this share of the probability, 0 to 1",
-    ),
-    Option(
-        flags=("--min-p",),
-        metavar="X",
-        convert=float,
-        example=EXAMPLES["min_p"],
-        help="least probability, relative to the best token's",
-    ),
-    Option(
-        flags=("--repeat-penalty",),
-        metavar="X",
-        convert=float,
-        example=EXAMPLES["repeat_penalty"],
-        help="above 1 to repeat less",
-    ),
-    Option(
-        flags=("--seed",),
-        metavar="N",
-        convert=int,
-        example=EXAMPLES["seed"],
-        help="the same seed gives the same answer",
-    ),
-    Option(
-        flags=("--stop",),
-        metavar="TEXT",
-        convert=_unescaped,
-        example=EXAMPLES["stop"],
-        repeats=True,
-        help=r'end before this text; "\n" is a line break; repeatable',
-    ),
+        flags=row.flags,
+        metavar=row.metavar,
+        convert=_unescaped if row.type is str else row.type,
+        example=row.example,
+        repeats=row.type is str,
+        help=row.help,
+    )
+    for row in SAMPLING_OPTIONS
 )
 LOADING = (
-    Option(flags=("--ctx",), metavar="N", convert=int, example=EXAMPLES["ctx"], help="context size in tokens"),
+    Option(flags=("--ctx",), metavar="N", convert=int, example=LOAD_EXAMPLES["ctx"], help="context size in tokens"),
     Option(
         flags=("--gpu-layers",),
         metavar="N|auto|all",
         convert=_layers,
-        example=EXAMPLES["gpu_layers"],
+        example=LOAD_EXAMPLES["gpu_layers"],
         help="how many layers to put on a GPU",
     ),
-    Option(flags=("--threads",), metavar="N", convert=int, example=EXAMPLES["threads"], help="CPU threads"),
+    Option(flags=("--threads",), metavar="N", convert=int, example=LOAD_EXAMPLES["threads"], help="CPU threads"),
 )
 CLEANING = (Option(flags=("--clean",), help="remove weights that were copied out of llamafiles, and old logs"),)
 ASKING = (

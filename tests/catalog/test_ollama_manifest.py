@@ -8,7 +8,7 @@ import pytest
 from localllm_magics.catalog.ollama_manifest import Manifest, Place
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, TruncatedFile
 from localllm_magics.core.model_info import ModelDefaults
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.ollama.name import OllamaName
 from tests.catalog.ollama_stores import LIBRARY, add_blob, blob_of, write_manifest, write_model, write_recorded_store
 

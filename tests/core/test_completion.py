@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from localllm_magics.core.completion import MIME_TYPE, Completion, ErrorRecord, ModelUsed, Stats, Versions
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 
 DONE = Completion(
     id="0a1b",

@@ -10,7 +10,7 @@ import pytest
 from localllm_magics.core import completion, errors
 from localllm_magics.core.completion import Completion, EngineName, FinalState, FinishReason
 from localllm_magics.core.errors import LocalLLMError, StreamBroken
-from localllm_magics.core.request import MAX_SEED
+from localllm_magics.core.sampling import MAX_SEED
 from localllm_magics.testing import scripted_model
 from tests.core.test_completion import DONE, FAILED
 

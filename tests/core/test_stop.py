@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped, poll
 
 
 def nothing() -> None:
@@ -147,3 +147,35 @@ def test_a_stop_that_races_with_the_block_is_told_inside_it_or_never() -> None:
 
         assert told == told_inside
         assert told in ([], [1])
+
+
+def test_a_check_raises_once_it_is_set() -> None:
+    stop = Stop()
+    stop.check()
+    stop.sleep(0)
+
+    stop.set()
+
+    with pytest.raises(Stopped):
+        stop.check()
+    with pytest.raises(Stopped):
+        stop.sleep(60)
+
+
+def test_polling_ends_when_what_is_waited_for_is_there() -> None:
+    answers = iter([False, False, True])
+
+    waited = list(poll(lambda _seconds: next(answers), Stop()))
+
+    assert (len(waited), waited) == (2, sorted(waited))
+
+
+def test_polling_ends_with_a_stop() -> None:
+    stop = Stop()
+    polls = poll(lambda _seconds: False, stop)
+    next(polls)
+
+    stop.set()
+
+    with pytest.raises(Stopped):
+        next(polls)

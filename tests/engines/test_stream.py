@@ -3,46 +3,57 @@ import signal
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 
-from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.completion import FinishReason, ModelUsed
+from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import GenerationFailed, IllegalTransition, LocalLLMError, StreamBroken
-from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, TextDelta
-from localllm_magics.core.generation import State
+from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, ProgressEvent, Reading, TextDelta
+from localllm_magics.core.generation import Generation, State
+from localllm_magics.core.messages import to_messages
 from localllm_magics.core.preview import Preview
-from localllm_magics.core.request import LoadOptions, Request, to_messages
-from localllm_magics.core.stop import Stop
-from localllm_magics.engines.stream import Stream, running_streams
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.stream import running_streams
 from localllm_magics.testing import ScriptedEngine
-from tests.core.test_completion import DONE
+from tests.engines.generations import stream_of
 from tests.server.waiting import wait_until
 
-REQUEST = Request(messages=to_messages("Why?"), id="7", notices=("Mind the step.",))
+REQUEST = Request(messages=to_messages("Why?"), id="7")
+
+
+MODEL = ModelUsed(reference="broken", context=10)
 
 
 class BrokenEngine:
-    """Yields EVENTS, then raises ERROR, or ends in silence."""
+    """Yields EVENTS, then raises ERROR, or returns REASON."""
 
-    options = LoadOptions()
-    memory_bytes = 0
-    notices = ("Slow.",)
-    used = ModelUsed(reference="broken", context=10)
-
-    def __init__(self, *events: Event, error: BaseException | None = None) -> None:
+    def __init__(self, *events: ProgressEvent, error: BaseException | None = None, reason: Any = "stop") -> None:  # noqa: ANN401 - what an engine without types may return
         self.events = events
         self.error = error
+        self.reason = reason
         self.is_ended = False
+        self.may_end = threading.Event()
+        self.may_end.set()
 
-    def load(self, stop: Stop) -> Iterator[Event]:
-        yield Loading(0.0 if stop.is_set() else 1.0)
+    def status(self, *, refresh: bool = False) -> EngineStatus:
+        return EngineStatus(model=MODEL, options=LoadOptions(), notices=("Slow.",))
 
-    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
+    def load(self, stop: Stop) -> Iterator[Loading]:
+        raise AssertionError("A stream has no load of its own.")
+
+    def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        generation.notices.append("Mind the step.")
         try:
             yield from self.events
+            self.may_end.wait()
             if self.error is not None:
                 raise self.error
+            reason: FinishReason = self.reason
+            return reason
         finally:
             self.is_ended = True
 
@@ -51,9 +62,6 @@ class BrokenEngine:
 
     def with_options(self, options: LoadOptions) -> "BrokenEngine":
         raise AssertionError("A stream loads nothing anew.")
-
-    def look(self) -> str:
-        return ""
 
     def close(self) -> None:
         pass
@@ -64,7 +72,7 @@ def workers() -> list[threading.Thread]:
 
 
 def test_events_come_in_order_and_end_with_done() -> None:
-    with Stream(ScriptedEngine("So it is."), REQUEST) as stream:
+    with stream_of(ScriptedEngine("So it is."), REQUEST) as stream:
         events = list(stream)
 
     completion = stream.completion()
@@ -81,7 +89,7 @@ def test_events_come_in_order_and_end_with_done() -> None:
 
 
 def test_a_finished_stream_is_told_again_alike() -> None:
-    with Stream(ScriptedEngine("So it is."), REQUEST) as stream:
+    with stream_of(ScriptedEngine("So it is."), REQUEST) as stream:
         first = list(stream)
 
     assert list(stream) == first
@@ -92,7 +100,7 @@ def test_a_finished_stream_is_told_again_alike() -> None:
 def test_many_watchers_see_the_same() -> None:
     seen: list[list[Event]] = []
     engine = ScriptedEngine(" ".join("abcdefgh" * 20), hangs_after=80)
-    with Stream(engine, REQUEST) as stream:
+    with stream_of(engine, REQUEST) as stream:
         watchers = [threading.Thread(target=lambda: seen.append(list(stream))) for _ in range(4)]
         for watcher in watchers:
             watcher.start()
@@ -105,7 +113,7 @@ def test_many_watchers_see_the_same() -> None:
 
 def test_a_watcher_always_sees_the_end() -> None:
     for _ in range(200):
-        with Stream(ScriptedEngine("a b"), REQUEST) as stream:
+        with stream_of(ScriptedEngine("a b"), REQUEST) as stream:
             last = [event for event in stream][-1]  # noqa: C416 - iterating is what is tested
 
         assert isinstance(last, Done)
@@ -133,7 +141,16 @@ def test_a_watcher_always_sees_the_end() -> None:
             id="not even an error",
         ),
         pytest.param(
-            BrokenEngine(TextDelta("Be", 2)), GenerationFailed, "The engine ended without a result.", id="silence"
+            BrokenEngine(TextDelta("Be", 2), reason=None),
+            GenerationFailed,
+            "The engine ended without a finish reason.",
+            id="no reason",
+        ),
+        pytest.param(
+            BrokenEngine(TextDelta("Be", 2), Pending()),  # type: ignore[arg-type] # what no engine may do
+            GenerationFailed,
+            "The engine yielded Pending(), which only its stream may.",
+            id="an event of the stream's",
         ),
         pytest.param(
             BrokenEngine(TextDelta("Be", 2), Loading(0.5), TextDelta("cause")),
@@ -144,21 +161,21 @@ def test_a_watcher_always_sees_the_end() -> None:
     ],
 )
 def test_a_failure_keeps_the_text_so_far(engine: BrokenEngine, kind: type[LocalLLMError], message: str) -> None:
-    with Stream(engine, REQUEST) as stream:
+    with stream_of(engine, REQUEST) as stream:
         events = list(stream)
 
     failed = events[-1]
     assert isinstance(failed, Failed)
     assert (type(failed.error), failed.error.message) == (kind, message)
     assert (failed.completion.text, failed.completion.stats.completion_tokens) == ("Be", 2)
-    assert (failed.completion.finish_reason, failed.completion.model) == ("error", engine.used)
+    assert (failed.completion.finish_reason, failed.completion.model) == ("error", MODEL)
     assert failed.completion.notices == ("Mind the step.", "Slow.")
     assert [type(event) for event in events].count(Failed) == 1
     assert engine.is_ended
 
 
 def test_a_failure_is_raised_to_whoever_wants_the_completion() -> None:
-    with Stream(BrokenEngine(error=ZeroDivisionError("by zero")), REQUEST) as stream:
+    with stream_of(BrokenEngine(error=ZeroDivisionError("by zero")), REQUEST) as stream:
         pass
 
     with pytest.raises(GenerationFailed) as caught:
@@ -168,25 +185,33 @@ def test_a_failure_is_raised_to_whoever_wants_the_completion() -> None:
 
 
 @pytest.mark.parametrize(
-    "late",
-    [
-        pytest.param(BrokenEngine(Done(DONE), TextDelta("more")), id="text"),
-        pytest.param(BrokenEngine(Done(DONE), Done(DONE)), id="a second end"),
-        pytest.param(BrokenEngine(Done(DONE), error=StreamBroken("Gone.")), id="an error"),
-        pytest.param(BrokenEngine(Done(DONE), error=ZeroDivisionError()), id="any error"),
-    ],
+    "error", [StreamBroken("Gone."), ZeroDivisionError(), Stopped()], ids=["an error", "any error", "stopped"]
 )
-def test_nothing_comes_after_the_end(late: BrokenEngine) -> None:
-    with Stream(late, REQUEST) as stream:
-        pass
+def test_an_error_after_a_stop_is_a_stop(error: BaseException) -> None:
+    engine = BrokenEngine(TextDelta("Be"), error=error)
+    engine.may_end.clear()
+    with stream_of(engine, REQUEST) as stream:
+        stream.stop()
+        engine.may_end.set()
+        *_, last = stream
 
-    assert list(stream) == [Pending(), Done(DONE)]
-    assert stream.generation.state is State.DONE
-    assert stream.completion() == DONE
+    assert isinstance(last, Done)
+    assert (last.completion.finish_reason, last.completion.text) == ("stopped", "Be")
+    assert stream.generation.state is State.STOPPED
+
+
+def test_an_answer_that_ends_by_itself_after_a_stop_is_done() -> None:
+    engine = BrokenEngine(TextDelta("Be"))
+    engine.may_end.clear()
+    with stream_of(engine, REQUEST) as stream:
+        stream.stop()
+        engine.may_end.set()
+
+        assert stream.completion().finish_reason == "stop"
 
 
 def test_the_end_of_the_block_stops_the_generation() -> None:
-    with Stream(ScriptedEngine("one two three", hangs_after=1), REQUEST) as stream:
+    with stream_of(ScriptedEngine("one two three", hangs_after=1), REQUEST) as stream:
         was_running = stream.is_running
 
     assert (was_running, stream.is_running) == (True, False)
@@ -195,7 +220,7 @@ def test_the_end_of_the_block_stops_the_generation() -> None:
 
 
 def test_an_error_in_the_block_stops_the_generation() -> None:
-    with pytest.raises(KeyboardInterrupt), Stream(ScriptedEngine("one two", hangs_after=1), REQUEST) as stream:
+    with pytest.raises(KeyboardInterrupt), stream_of(ScriptedEngine("one two", hangs_after=1), REQUEST) as stream:
         raise KeyboardInterrupt
 
     assert stream.generation.state is State.STOPPED
@@ -203,7 +228,7 @@ def test_an_error_in_the_block_stops_the_generation() -> None:
 
 
 def test_stop_keeps_the_text_so_far() -> None:
-    with Stream(ScriptedEngine("one two three", hangs_after=2), REQUEST) as stream:
+    with stream_of(ScriptedEngine("one two three", hangs_after=2), REQUEST) as stream:
         for event in stream:
             if event == TextDelta(" two"):
                 stream.stop()
@@ -213,7 +238,7 @@ def test_stop_keeps_the_text_so_far() -> None:
 
 
 def test_closing_again_is_no_error() -> None:
-    stream = Stream(ScriptedEngine("one two", hangs_after=1), REQUEST)
+    stream = stream_of(ScriptedEngine("one two", hangs_after=1), REQUEST)
 
     stream.close()
     events = list(stream)
@@ -224,7 +249,7 @@ def test_closing_again_is_no_error() -> None:
 
 
 def test_many_threads_may_close() -> None:
-    stream = Stream(ScriptedEngine("one two", hangs_after=1), REQUEST)
+    stream = stream_of(ScriptedEngine("one two", hangs_after=1), REQUEST)
     closers = [threading.Thread(target=stream.close) for _ in range(4)]
 
     for closer in closers:
@@ -237,7 +262,7 @@ def test_many_threads_may_close() -> None:
 
 
 def test_waiting_tells_whether_the_end_came() -> None:
-    with Stream(ScriptedEngine("one two", hangs_after=1), REQUEST) as stream:
+    with stream_of(ScriptedEngine("one two", hangs_after=1), REQUEST) as stream:
         assert not stream.wait(0)
         stream.stop()
         assert stream.wait()
@@ -245,7 +270,7 @@ def test_waiting_tells_whether_the_end_came() -> None:
 
 
 def test_a_waiter_waits_as_long_as_it_takes() -> None:
-    with Stream(ScriptedEngine("one two", hangs_after=1), REQUEST) as stream:
+    with stream_of(ScriptedEngine("one two", hangs_after=1), REQUEST) as stream:
         stopper = threading.Timer(0.25, stream.stop)
         stopper.start()
 
@@ -257,7 +282,7 @@ def test_a_waiter_waits_as_long_as_it_takes() -> None:
 
 
 def test_a_stream_leaves_nothing_behind() -> None:
-    stream = Stream(ScriptedEngine("one two", hangs_after=1), REQUEST)
+    stream = stream_of(ScriptedEngine("one two", hangs_after=1), REQUEST)
     list(zip(stream, range(2), strict=False))
     stream.close()
     gone = weakref.ref(stream)
@@ -270,7 +295,7 @@ def test_a_stream_leaves_nothing_behind() -> None:
 
 
 def test_a_failed_stream_leaves_nothing_behind() -> None:
-    stream = Stream(BrokenEngine(TextDelta("a"), error=ZeroDivisionError()), REQUEST)
+    stream = stream_of(BrokenEngine(TextDelta("a"), error=ZeroDivisionError()), REQUEST)
     stream.close()
     gone = weakref.ref(stream)
 
@@ -285,20 +310,20 @@ def test_a_worker_that_cannot_start_is_told() -> None:
     usual = threading.stack_size(2**44)
     try:
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            Stream(ScriptedEngine("one"), REQUEST)
+            stream_of(ScriptedEngine("one"), REQUEST)
     finally:
         threading.stack_size(usual)
 
 
 def test_its_repr_shows_where_it_stands() -> None:
-    with Stream(ScriptedEngine("one two"), REQUEST) as stream:
+    with stream_of(ScriptedEngine("one two"), REQUEST) as stream:
         stream.wait()
 
     assert repr(stream) == "<Stream of <Generation 7 done, 2 tokens>>"
 
 
 def test_next_gives_one_event_after_another() -> None:
-    with Stream(ScriptedEngine("So it is."), REQUEST) as stream:
+    with stream_of(ScriptedEngine("So it is."), REQUEST) as stream:
         events = [next(stream) for _ in range(7)]
 
         assert events == list(stream)
@@ -307,7 +332,7 @@ def test_next_gives_one_event_after_another() -> None:
 
 
 def test_an_interrupt_while_waiting_stops_the_generation() -> None:
-    stream = Stream(ScriptedEngine("So it is.", hangs_after=1), REQUEST)
+    stream = stream_of(ScriptedEngine("So it is.", hangs_after=1), REQUEST)
     has_text = threading.Event()
     watcher = threading.get_ident()
 
@@ -328,7 +353,7 @@ def test_an_interrupt_while_waiting_stops_the_generation() -> None:
 
 
 def test_running_streams_are_found_from_anywhere() -> None:
-    with Stream(ScriptedEngine("So it is.", hangs_after=1), REQUEST) as stream:
+    with stream_of(ScriptedEngine("So it is.", hangs_after=1), REQUEST) as stream:
         running = running_streams()
         stream.stop()
         stream.wait()
@@ -339,7 +364,7 @@ def test_running_streams_are_found_from_anywhere() -> None:
 
 def test_what_came_before_an_error_was_timed_when_it_came() -> None:
     engine = BrokenEngine(Reading(0, 3), TextDelta("So"), TextDelta(" it"), error=StreamBroken("Gone."))
-    with Stream(engine, REQUEST) as stream:
+    with stream_of(engine, REQUEST) as stream:
         *_, last = stream
 
     assert isinstance(last, Failed)
@@ -350,7 +375,7 @@ def test_what_came_before_an_error_was_timed_when_it_came() -> None:
 
 
 def test_an_error_before_the_first_text_has_no_first_text() -> None:
-    with Stream(BrokenEngine(Loading(0.0), error=StreamBroken("Gone.")), REQUEST) as stream:
+    with stream_of(BrokenEngine(Loading(0.0), error=StreamBroken("Gone.")), REQUEST) as stream:
         *_, last = stream
 
     assert isinstance(last, Failed)

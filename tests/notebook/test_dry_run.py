@@ -6,7 +6,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.preview import Preview
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.model import Model
 from localllm_magics.notebook.dry_run import to_bundle
 from localllm_magics.testing import ScriptedEngine

@@ -3,7 +3,7 @@
 import pytest
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.request import Message
+from localllm_magics.core.messages import Message
 from localllm_magics.notebook.ask import to_question
 from localllm_magics.notebook.options import ASKING, LOADING, Option, asks_not_to_raise, parse
 
@@ -212,7 +212,7 @@ def test_all_options_reach_the_question() -> None:
     question = to_question(parsed, "Why?")
 
     request, sampling, load = question.request, question.request.sampling, question.load
-    assert request.messages == (Message(role="system", content="Brief"), Message(role="user", content="Why?"))
+    assert request.messages == (Message.from_text("system", "Brief"), Message.from_text("user", "Why?"))
     assert (sampling.max_tokens, sampling.temperature, sampling.seed, sampling.stop) == (5, 0.0, 7, ("END",))
     assert (sampling.top_k, sampling.top_p, sampling.min_p, sampling.repeat_penalty) == (1, 0.5, 0.0, 1.1)
     assert (load.ctx, load.gpu_layers, load.threads) == (512, 0, 2)
@@ -237,7 +237,7 @@ def test_every_example_works(option: Option) -> None:
 
     question = to_question(parse(line, ASKING), "Why?")
 
-    assert question.request.messages[-1].content == "Why?"
+    assert question.request.messages[-1].text == "Why?"
 
 
 def test_no_flag_is_declared_twice() -> None:

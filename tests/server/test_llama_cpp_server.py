@@ -7,7 +7,9 @@ import pytest
 
 from localllm_magics.core.errors import PromptTooLong, StreamBroken
 from localllm_magics.core.events import Failed, TextDelta
-from localllm_magics.core.request import Request, Sampling, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.model import Model
 from tests.engines.openai.asking import ENDLESS, completion_of, error_of, model_at
 from tests.server.llama_server import LlamaCppServer

@@ -9,7 +9,9 @@ import pytest
 
 from localllm_magics.core.errors import AccessDenied, BadOption, DaemonNotReachable, PromptTooLong, StreamBroken
 from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, TextDelta
-from localllm_magics.core.request import LoadOptions, Message, Request, Sampling, to_messages
+from localllm_magics.core.messages import Message, to_messages
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.model import Model
 from tests.engines.openai.asking import ENDLESS, completion_of, error_of, events_of, model_at
 from tests.server.llama_server import LlamaServer
@@ -137,7 +139,7 @@ def test_a_schema_that_is_none_is_refused(model: Model) -> None:
 
 
 def test_a_preview_has_the_prompt_and_its_tokens(model: Model) -> None:
-    request = Request(messages=(Message(role="user", content=QUESTION),))
+    request = Request(messages=(Message.from_text("user", QUESTION),))
 
     preview = model.preview(request)
 

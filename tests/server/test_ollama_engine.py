@@ -14,7 +14,8 @@ from localllm_magics.core.errors import (
     StreamBroken,
 )
 from localllm_magics.core.events import Done, Failed, Loading, TextDelta
-from localllm_magics.core.request import GpuLayers, LoadOptions, Request, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import GpuLayers, LoadOptions, Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.server import response
 from localllm_magics.engines.stream import Stream

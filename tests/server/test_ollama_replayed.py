@@ -21,7 +21,8 @@ from localllm_magics.core.errors import (
     UnsupportedArchitecture,
 )
 from localllm_magics.core.events import Done, Failed, Reading
-from localllm_magics.core.request import Message, Request
+from localllm_magics.core.messages import Message
+from localllm_magics.core.request import Request
 from tests.engines.ollama.asking import END, HEAD, bodies, model_of, saying, script, telling
 from tests.server.conftest import MakeFaultServer, Recording
 from tests.server.faults import Close, Flood, Hold, Reset, Send, Step, Wait

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from localllm_magics.core.errors import ModelNotInDaemon
-from localllm_magics.core.request import LoadOptions, Message, Request, Sampling
+from localllm_magics.core.messages import Message
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
 from tests.engines.ollama.asking import END, LOADED, bodies, model_of, saying, script, telling
 from tests.server.conftest import MakeFaultServer
 from tests.server.faults import InTurn, Send
 from tests.server.http_bytes import http_response
 from tests.server.recordings import load
 
-QUESTION = Request(messages=(Message(role="user", content="Why?"),))
+QUESTION = Request(messages=(Message.from_text("user", "Why?"),))
 STORED = Sampling(temperature=0.8, top_k=7, top_p=0.95, min_p=0.05, repeat_penalty=1.0, stop=("<end>",))
 NO_SHOW = [Send(http_response(404, {"Content-Type": "text/plain"}, b"404 page not found"))]
 
@@ -202,7 +204,7 @@ def test_what_is_not_asked_for_is_not_sent(fault_server: MakeFaultServer) -> Non
 def test_a_recorded_prompt_is_previewed(fault_server: MakeFaultServer) -> None:
     (recorded,) = load("ollama", "rendered-prompt")
     server = fault_server(script(chat=[Send(http_response(200, {}, recorded.response.body))]))
-    request = Request(messages=(Message(role="user", content="What is a token?"),), sampling=Sampling(seed=1))
+    request = Request(messages=(Message.from_text("user", "What is a token?"),), sampling=Sampling(seed=1))
 
     preview = model_of(server).preview(request)
 

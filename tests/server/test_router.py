@@ -7,7 +7,8 @@ import pytest
 
 from localllm_magics.core.errors import ModelNotInDaemon
 from localllm_magics.core.events import Event, Loading, Pending
-from localllm_magics.core.request import Request, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import Request
 from tests.engines.openai.asking import completion_of, error_of, events_of, model_at
 from tests.server.llama_server import LlamaServer
 from tests.server.server_process import fetch

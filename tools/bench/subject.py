@@ -5,7 +5,7 @@ from pathlib import Path
 
 from localllm_magics import demo
 from localllm_magics.catalog.gguf import read_header
-from localllm_magics.core.request import Message
+from localllm_magics.core.messages import Message
 from localllm_magics.engines.kernel.machine import physical_cores
 from localllm_magics.engines.kernel.template import ChatTemplate
 from tools.bench.ask import Ask, Setup
@@ -68,4 +68,4 @@ def _render(path: Path, text: str) -> str:
     """TEXT as the model at PATH reads it."""
     source = read_header(path).metadata.get("tokenizer.chat_template")
     assert isinstance(source, str)
-    return ChatTemplate(source).render([Message(role="user", content=text)]).text
+    return ChatTemplate(source).render([Message.from_text("user", text)]).text

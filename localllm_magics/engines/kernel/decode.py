@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import BadOption, LocalLLMError
-from localllm_magics.core.events import Done, Event, Reading, ReasoningDelta, TextDelta
-from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.events import Delta, ProgressEvent, Reading, TextDelta
+from localllm_magics.core.generation import Generation
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.detokenizer import Detokenizer
@@ -21,44 +21,36 @@ from localllm_magics.engines.reasoning_parser import ReasoningParser
 _OPENING_TAG = "<think>"
 
 
-def answer(lib: Library, loaded: LoadedModel, request: Request, recorder: Recorder, stop: Stop) -> Iterator[Event]:
-    """The events of REQUEST from reading to `Done`.
+def answer(
+    lib: Library, loaded: LoadedModel, generation: Generation, stop: Stop
+) -> Generator[ProgressEvent, None, FinishReason]:
+    """The events from prefill to the last token.
 
     Raises:
         LocalLLMError: The prompt cannot be read, or llama.cpp failed.
+        Stopped: STOP was set.
     """
+    request = generation.request
     if request.schema is not None:
         raise BadOption(
             "A model in this process cannot be bound to a schema yet.",
             "Use a server: %llm load ollama:NAME, for example.",
         )
-    try:
-        prompt = loaded.prompt(request, stop)
-    except Stopped:
-        yield Done(recorder.completion("stopped"))
-        return
-    recorder.notices.extend(prompt.notices)
-    recorder.sampling = loaded.choose(request.sampling)
-    recorder.prompt_tokens = len(prompt.tokens)
+    prompt = loaded.prompt(request, stop)
+    generation.notices.extend(prompt.notices)
+    generation.sampling = loaded.choose(request.sampling)
     loaded.context.resume()
     with stop.calling(loaded.context.abort):
-        try:
-            yield from _read(loaded, prompt.tokens, recorder)
-        except Stopped:
-            yield Done(recorder.completion("stopped"))
-            return
-        reason = yield from _decode(lib, loaded, recorder, _thinking(request, prompt), stop)
-    recorder.end()
-    yield Done(recorder.completion(reason))
+        yield from _prefill(loaded, prompt.tokens)
+        with Sampler(lib, generation.sampling, loaded.tokenizer.size) as sampler:
+            return (yield from _decode(sampler, loaded, generation, _thinking(request, prompt), stop))
 
 
-def _read(loaded: LoadedModel, tokens: list[int], recorder: Recorder) -> Iterator[Event]:
-    recorder.reading()
-    cached = recorder.cached_tokens = loaded.context.reuse(tokens)
+def _prefill(loaded: LoadedModel, tokens: list[int]) -> Iterator[Reading]:
+    cached = loaded.context.reuse(tokens)
     yield Reading(cached, len(tokens), cached)
     for done in loaded.context.read(tokens):
         yield Reading(done, len(tokens), cached)
-    recorder.read()
 
 
 def _thinking(request: Request, prompt: Prompt) -> ReasoningParser:
@@ -70,18 +62,12 @@ def _thinking(request: Request, prompt: Prompt) -> ReasoningParser:
 
 
 def _decode(
-    lib: Library, loaded: LoadedModel, recorder: Recorder, thinking: ReasoningParser, stop: Stop
-) -> Generator[Event, None, FinishReason]:
-    with Sampler(lib, recorder.sampling, loaded.tokenizer.size) as sampler:
-        return (yield from _choose(sampler, loaded, recorder, thinking, stop))
-
-
-def _choose(
-    sampler: Sampler, loaded: LoadedModel, recorder: Recorder, thinking: ReasoningParser, stop: Stop
-) -> Generator[Event, None, FinishReason]:
-    decoder = Detokenizer(recorder.sampling.stop)
+    sampler: Sampler, loaded: LoadedModel, generation: Generation, thinking: ReasoningParser, stop: Stop
+) -> Generator[Delta, None, FinishReason]:
+    sampling = generation.sampling
+    decoder = Detokenizer(sampling.stop)
     context, tokenizer = loaded.context, loaded.tokenizer
-    limit = min(recorder.sampling.max_tokens or context.size, context.size - context.past)
+    limit = min(sampling.max_tokens or context.size, context.size - context.past)
     reason: FinishReason | None = None
     fresh = 0  # tokens whose text was not given out yet
     try:
@@ -94,28 +80,20 @@ def _choose(
             limit -= 1
             text = decoder.feed(tokenizer.piece(token))
             if text:
-                yield from _taken(recorder, thinking.feed(TextDelta(text, fresh)))
+                yield from thinking.feed(TextDelta(text, fresh))
                 fresh = 0
             reason = _next(loaded, token, stopped=decoder.stopped, limit=limit, stop=stop)
-    except LocalLLMError:
-        yield from _taken(recorder, _held_back(decoder, thinking, fresh))
+    except (LocalLLMError, Stopped):
+        yield from _held_back(decoder, thinking, fresh)
         raise
-    yield from _taken(recorder, _held_back(decoder, thinking, fresh))
+    yield from _held_back(decoder, thinking, fresh)
     return reason
 
 
-def _held_back(decoder: Detokenizer, thinking: ReasoningParser, fresh: int) -> list[TextDelta | ReasoningDelta]:
+def _held_back(decoder: Detokenizer, thinking: ReasoningParser, fresh: int) -> list[Delta]:
     text = decoder.close()
     deltas = thinking.feed(TextDelta(text, fresh)) if text or fresh else []
     return [*deltas, *thinking.end()]
-
-
-def _taken(recorder: Recorder, deltas: list[TextDelta | ReasoningDelta]) -> list[TextDelta | ReasoningDelta]:
-    """DELTAS, taken down."""
-    for delta in deltas:
-        add = recorder.add if isinstance(delta, TextDelta) else recorder.think
-        add(delta.text, delta.tokens)
-    return deltas
 
 
 def _next(loaded: LoadedModel, token: int, *, stopped: bool, limit: int, stop: Stop) -> FinishReason | None:
@@ -124,10 +102,6 @@ def _next(loaded: LoadedModel, token: int, *, stopped: bool, limit: int, stop: S
         return "stop"
     if not limit:
         return "length"
-    if stop.is_set():
-        return "stopped"
-    try:
-        loaded.context.take(token)
-    except Stopped:
-        return "stopped"
+    stop.check()
+    loaded.context.take(token)
     return None

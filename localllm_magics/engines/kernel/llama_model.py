@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, Sampling
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 

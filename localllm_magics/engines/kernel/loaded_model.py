@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
+from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Message, Request, Sampling
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
@@ -101,7 +103,7 @@ class LoadedModel:
         if request.raw:
             tokens = self.tokenizer.tokens(rendered.text, add_special=True, parse_special=True)
         else:
-            contents = [message.content for message in request.messages]
+            contents = [message.text for message in request.messages]
             tokens = prompt_tokens(self.tokenizer, lambda others: self._render(request, stop, others).text, contents)
         if not tokens:
             raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
@@ -157,16 +159,16 @@ class LoadedModel:
         has_one = any(message.role == "system" for message in request.messages[:1])
         if system is None or request.raw or has_one:
             return request
-        return replace(request, messages=(Message(role="system", content=system), *request.messages))
+        return replace(request, messages=(Message.from_text("system", system), *request.messages))
 
     def _render(self, request: Request, stop: Stop, contents: Sequence[str] | None = None) -> Rendered:
         """The text of REQUEST, if wanted with other CONTENTS in its messages."""
         messages = request.messages
         if request.raw:
-            return Rendered(text=messages[-1].content)
+            return Rendered(text=messages[-1].text)
         if contents is not None:
             pairs = zip(messages, contents, strict=True)
-            messages = tuple(Message(role=message.role, content=content) for message, content in pairs)
+            messages = tuple(Message.from_text(message.role, content) for message, content in pairs)
         return self._chat_template().render(messages, think=request.think, stop=stop)
 
     def _chat_template(self) -> ChatTemplate:

@@ -3,7 +3,7 @@
 import ctypes
 from types import TracebackType
 
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.kernel.library import Library
 
 _PENALTY_TOKENS = 64  # how far back the repeat penalty looks, llama.cpp's default

@@ -17,7 +17,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from localllm_magics.core.errors import BadTemplate
-from localllm_magics.core.request import Message
+from localllm_magics.core.messages import Message
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.template_limits import LimitExceeded, run_limited
 
@@ -222,5 +222,5 @@ def _without_system(messages: Sequence[Message]) -> list[Message] | None:
     """MESSAGES with the system prompt in front of the first user message; None if that changes nothing."""
     if len(messages) < 2 or messages[0].role != "system" or messages[1].role != "user":
         return None
-    content = f"{messages[0].content}\n\n{messages[1].content}"
-    return [Message(role="user", content=content), *messages[2:]]
+    content = f"{messages[0].text}\n\n{messages[1].text}"
+    return [Message.from_text("user", content), *messages[2:]]

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from localllm_magics.core.errors import DaemonNotReachable, LoadFailed, StreamBroken
-from localllm_magics.core.events import Event, Loading
+from localllm_magics.core.events import Loading
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.background import in_background
@@ -39,7 +39,7 @@ class LlamafileServer:
         process = self._process
         return process is not None and not process.is_running
 
-    def connect(self, options: LoadOptions, stop: Stop) -> Generator[Event, None, Connection]:
+    def connect(self, options: LoadOptions, stop: Stop) -> Generator[Loading, None, Connection]:
         """Start it if need be, and wait until it answers."""
         yield Loading(0.0)
         process = self._process
@@ -59,7 +59,7 @@ class LlamafileServer:
         yield Loading(1.0)
         return connection
 
-    def another(self) -> "LlamafileServer":
+    def another(self, options: LoadOptions) -> "LlamafileServer":  # noqa: ARG002 - it is started with any
         """The same file, with a process of its own or shared with whoever uses it alike."""
         return LlamafileServer(self._file, self._processes)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama.name import parse_name
 from localllm_magics.engines.ollama.parameters import to_context, to_sampling

@@ -2,17 +2,19 @@
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.completion import FinishReason, ModelUsed
+from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError
-from localllm_magics.core.events import Done, Event, Failed, Loading, Reading
+from localllm_magics.core.events import Loading, ProgressEvent, Reading
+from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
-from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Request, Sampling
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.ollama import api, pull
@@ -20,7 +22,6 @@ from localllm_magics.engines.ollama.parameters import to_options
 from localllm_magics.engines.ollama.response_parser import OllamaResponseParser
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
-    ending_well,
     ndjson_records,
     read_answer,
     require_answer,
@@ -50,7 +51,7 @@ class OllamaEngine:
     """
 
     def __init__(self, info: ModelInfo, options: LoadOptions, connection: Connection, keep_alive: str = "") -> None:
-        self.options = options
+        self._options = options
         self._info = info
         self._connection = connection
         self._keep_alive = keep_alive
@@ -66,11 +67,12 @@ class OllamaEngine:
     def __repr__(self) -> str:
         return f"<OllamaEngine {self._info.name} at {self._connection.address.url}>"
 
-    @property
-    def used(self) -> ModelUsed:
-        """The model and its placement, as far as known."""
+    def status(self, *, refresh: bool = False) -> EngineStatus:
+        """The model and its placement, as far as known; the server tells how long it stays in memory."""
+        if refresh:
+            self._find(None)
         info, shown, placed = self._info, self._shown or api.Shown(), self._placed
-        return ModelUsed(
+        model = ModelUsed(
             reference=info.reference,
             name=info.name,
             engine="ollama",
@@ -83,24 +85,31 @@ class OllamaEngine:
             layers=shown.layers,
             context=None if placed is None else placed.context,
         )
+        return EngineStatus(
+            model=model,
+            options=self._options,
+            memory_bytes=0 if placed is None else placed.size,
+            notices=self._notices(),
+            detail=self._detail() if refresh else "",
+        )
 
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes that the server says it holds, 0 when it does not hold the model or does not know."""
-        return 0 if self._placed is None else self._placed.size
-
-    @property
-    def notices(self) -> tuple[str, ...]:
+    def _notices(self) -> tuple[str, ...]:
         """Where the model is, if not where it was asked to be."""
-        wanted = self.options.gpu_layers
+        wanted = self._options.gpu_layers
         if self._placed is None or self._placed.size_vram or wanted in (None, "auto", 0):
             return ()
         layers = "All layers" if wanted == "all" else "1 layer" if wanted == 1 else f"{wanted} layers"
         return (f"{layers} asked, 0 on a GPU: Ollama placed {self._info.name} on the CPU.",)
 
-    def load(self, stop: Stop) -> Iterator[Event]:
+    def _detail(self) -> str:
+        name, placed = self._info.reference, self._placed
+        if placed is None:
+            return f"{name} is not in Ollama's memory now; it is loaded with the next question."
+        return f"{name} is on the {placed.device}; Ollama keeps it in memory {placed.kept}."
+
+    def load(self, stop: Stop) -> Iterator[Loading]:
         """Have the server load the model; see `Engine.load`."""
-        with self._lifetime.using(stop), suppress(Stopped):
+        with self._lifetime.using(stop):
             self._describe(stop)
             yield Loading(0.0)
             body = {"model": self._info.name, "stream": False, "options": self._load_options(), **self._kept()}
@@ -113,14 +122,14 @@ class OllamaEngine:
             self._find(stop)
             yield Loading(1.0)
 
-    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
-        """Answer REQUEST; see `Engine.stream`."""
-        recorder = Recorder(request, self.used)
+    def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        """Answer a request; see `Engine.stream`."""
         with self._lifetime.using(stop):
-            for event in ending_well(self._answer(request, recorder, stop), recorder, stop):
-                if isinstance(event, Failed):
-                    self._is_described = False  # another server may be there next time
-                yield event
+            try:
+                return (yield from self._answer(generation, stop))
+            except LocalLLMError:
+                self._is_described = False  # another server may be there next time
+                raise
 
     def preview(self, request: Request, stop: Stop) -> Preview:
         """The prompt as the server renders it."""
@@ -128,7 +137,7 @@ class OllamaEngine:
             self._describe(stop)
             sampling = self._sampling(request)
             body = self._body(request, sampling)
-            prompt = request.messages[0].content if request.raw else self._rendered(body, stop)
+            prompt = request.messages[0].text if request.raw else self._rendered(body, stop)
         return Preview(
             prompt=prompt,
             tokens=(),
@@ -150,14 +159,6 @@ class OllamaEngine:
         """A new engine for the same model; see `Engine.with_options`."""
         return OllamaEngine(self._info, options, self._connection, self._keep_alive)
 
-    def look(self) -> str:
-        """Ask the server where the model is now, and how long it stays there."""
-        self._find(None)
-        name, placed = self._info.reference, self._placed
-        if placed is None:
-            return f"{name} is not in Ollama's memory now; it is loaded with the next question."
-        return f"{name} is on the {placed.device}; Ollama keeps it in memory {placed.kept}."
-
     def _find(self, stop: Stop | None) -> None:
         self._placed = None
         with suppress(LocalLLMError, Stopped):
@@ -173,31 +174,27 @@ class OllamaEngine:
                 self._connection.ask("POST", "/api/generate", body, seconds=_UNLOAD_SECONDS)
         self._placed = None
 
-    def _answer(self, request: Request, recorder: Recorder, stop: Stop) -> Iterator[Event]:
+    def _answer(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        request = generation.request
         self._describe(stop)
-        recorder.sampling = self._sampling(request)
-        body = self._body(request, recorder.sampling)
-        recorder.engine_version = f"Ollama {self._version}" if self._version else "Ollama"
-        recorder.model = self.used
+        generation.sampling = self._sampling(request)
+        body = self._body(request, generation.sampling)
+        generation.engine_version = f"Ollama {self._version}" if self._version else "Ollama"
+        generation.model = self.status().model
         path = "/api/generate" if request.raw else "/api/chat"
         is_cached = self._may_be_cached(request)
-        recorder.reading()
         self._is_used = True
         with Exchange(self._connection, "POST", path, body) as exchange, stop.calling(exchange.cancel):
             yield from wait_for_head(exchange, stop, lambda: Reading(0, 0) if self._is_there(stop) else Loading(0.0))
             require_answer(exchange, self._asked)
             reading = OllamaResponseParser(self._asked, is_cached=is_cached, is_raw=request.raw)
             where, redact = self._connection.address.url, self._connection.redact
-            yield from read_answer(ndjson_records(exchange.chunks()), reading, recorder, where, redact)
-        self._notice_placement(reading, recorder, stop)
-        assert reading.reason is not None  # noqa: S101 - the answer was read to its end
-        yield Done(recorder.completion(reading.reason))
-
-    def _notice_placement(self, reading: OllamaResponseParser, recorder: Recorder, stop: Stop) -> None:
+            yield from read_answer(ndjson_records(exchange.chunks()), reading, generation, where, redact)
         if self._placed is None or (reading.counts.load_seconds or 0) > _SLOW_LOAD:
             self._find(stop)
-        recorder.model = self.used
-        recorder.notices.extend(self.notices)
+        generation.model = self.status().model
+        assert reading.reason is not None  # noqa: S101 - the answer was read to its end
+        return reading.reason
 
     def _describe(self, stop: Stop) -> None:
         """Learn once what the server knows of the model; what it does not tell is no error."""
@@ -222,7 +219,7 @@ class OllamaEngine:
 
     def _may_be_cached(self, request: Request) -> bool:
         """Whether the server may remember a good part of the prompt, of whose tokens it does not always tell."""
-        prompt = "\n".join(message.content for message in request.messages)
+        prompt = "\n".join(message.text for message in request.messages)
         start = prompt[: max(len(prompt) // 10, _SHORT_PROMPT)]
         is_known = any(earlier.startswith(start) for earlier in self._prompts)
         self._prompts.append(prompt)
@@ -231,7 +228,7 @@ class OllamaEngine:
     def _body(self, request: Request, sampling: Sampling) -> dict[str, object]:
         body: dict[str, object] = {"model": self._info.name, "stream": True, "truncate": False, **self._kept()}
         if request.raw:
-            body |= {"prompt": request.messages[0].content, "raw": True}
+            body |= {"prompt": request.messages[0].text, "raw": True}
         else:
             body |= {"messages": [message.to_dict() for message in request.messages]}
         if request.think is not None:
@@ -252,15 +249,15 @@ class OllamaEngine:
     def _context(self) -> int:
         shown = self._shown or api.Shown()
         trained = min(shown.trained_context or _DEFAULT_CONTEXT, _DEFAULT_CONTEXT)
-        return self.options.ctx or shown.ctx or trained
+        return self._options.ctx or shown.ctx or trained
 
     def _load_options(self) -> dict[str, object]:
         options: dict[str, object] = {"num_ctx": self._context}
-        layers = self.options.gpu_layers
+        layers = self._options.gpu_layers
         if layers is not None:
             options["num_gpu"] = {"all": _ALL_LAYERS, "auto": -1}.get(str(layers), layers)
-        if self.options.threads is not None:
-            options["num_thread"] = self.options.threads
+        if self._options.threads is not None:
+            options["num_thread"] = self._options.threads
         return options
 
     def _sampling(self, request: Request) -> Sampling:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.request import LoadOptions, Sampling
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.sampling import Sampling
 
 _MOST_STOPS = 100
 _OURS = {

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from localllm_magics.core.completion import FinishReason
-from localllm_magics.core.events import Event, ReasoningDelta, TextDelta
-from localllm_magics.core.recorder import Counts
+from localllm_magics.core.events import ProgressEvent, ReasoningDelta, TextDelta
+from localllm_magics.core.generation import Counts
 from localllm_magics.engines.reasoning_parser import ReasoningParser
 from localllm_magics.engines.server.server_error import ErrorContext, broken_off
 from localllm_magics.engines.wire.fields import child, number, text, whole
@@ -34,12 +34,12 @@ class OllamaResponseParser:
         """Whether the last record was read."""
         return self.reason is not None
 
-    def feed(self, record: Record) -> Sequence[Event]:
+    def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD; a piece is about one token."""
         if record.get("error"):
             raise broken_off(record["error"], self._asked)
         holder = child(record, "message") or record
-        events: list[Event] = []
+        events: list[ProgressEvent] = []
         if (thought := text(holder, "thinking")) is not None:
             events.append(ReasoningDelta(thought, 1, estimated=True))
         if (piece := text(holder, "content", "response")) is not None:

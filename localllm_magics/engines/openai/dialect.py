@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from localllm_magics.core.request import Request, Sampling
+from localllm_magics.core.request import Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.openai.identity import Kind
 
 
@@ -71,7 +72,7 @@ def to_body(request: Request, kind: Kind, model: str, sampling: Sampling) -> dic
     spoken = dialect(kind)
     body: dict[str, object] = {"model": model} if model else {}
     if request.raw:
-        body["prompt"] = request.messages[0].content
+        body["prompt"] = request.messages[0].text
     else:
         body["messages"] = [message.to_dict() for message in request.messages]
     usage: dict[str, object] = {"include_usage": True}

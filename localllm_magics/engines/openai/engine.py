@@ -4,7 +4,8 @@ import json
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 
-from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.completion import FinishReason, ModelUsed
+from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import (
     AccessDenied,
     DaemonError,
@@ -13,12 +14,13 @@ from localllm_magics.core.errors import (
     ModelNotInDaemon,
     StreamBroken,
 )
-from localllm_magics.core.events import Done, Event, Failed, Loading
+from localllm_magics.core.events import Loading, ProgressEvent
+from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.preview import Preview
-from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import LoadOptions, Request, Sampling
-from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
+from localllm_magics.core.stop import Stop
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.openai import llama_server
 from localllm_magics.engines.openai.dialect import dialect, to_body
@@ -29,7 +31,6 @@ from localllm_magics.engines.openai.server import Server
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
     ending_soon,
-    ending_well,
     read_answer,
     require_answer,
     wait_for_head,
@@ -52,7 +53,7 @@ class OpenAIEngine:
     """
 
     def __init__(self, info: ModelInfo, options: LoadOptions, server: Server, model: str = "") -> None:
-        self.options = options
+        self._options = options
         self._info = info
         self._server = server
         self._found: Connection | None = None
@@ -66,11 +67,10 @@ class OpenAIEngine:
     def __repr__(self) -> str:
         return f"<OpenAIEngine {self._info.reference}>"
 
-    @property
-    def used(self) -> ModelUsed:
-        """The model and its placement, as far as known."""
+    def status(self, *, refresh: bool = False) -> EngineStatus:  # noqa: ARG002 - such servers do not tell where it is
+        """The model, as far as the server described it; the memory is the server's."""
         served, identity = self._served, self._identity
-        return ModelUsed(
+        model = ModelUsed(
             reference=self._info.reference,
             name=self._info.name if served is None else served.label,
             engine=self._info.engine,
@@ -79,35 +79,35 @@ class OpenAIEngine:
             parameters=served.parameters if served else None,
             context=(identity.context if identity else None) or (served.context if served else None),
         )
+        return EngineStatus(
+            model=model,
+            options=self._options,
+            notices=self._notices(),
+            detail="" if identity is None else f"{self._info.reference} is on {identity.name}.",
+        )
 
-    @property
-    def memory_bytes(self) -> int:
-        """Not known: the memory is the server's."""
-        return 0
-
-    @property
-    def notices(self) -> tuple[str, ...]:
+    def _notices(self) -> tuple[str, ...]:
         """Which model answers, if not the one that was asked for."""
         served = self._served
         if served is None or not self._model or served.is_called(self._model):
             return ()
         return (f"{self._model} was asked for; the server has {served.label}.",)
 
-    def load(self, stop: Stop) -> Iterator[Event]:
+    def load(self, stop: Stop) -> Iterator[Loading]:
         """Wait until the server is ready, and has the model in memory; see `Engine.load`."""
         self._identity = None  # a router may have given the memory to another model
-        with self._lifetime.using(stop), suppress(Stopped):
+        with self._lifetime.using(stop):
             yield from self._identified(stop)
             yield Loading(1.0)
 
-    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
-        """Answer REQUEST; see `Engine.stream`."""
-        recorder = Recorder(request, self.used)
+    def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        """Answer a request; see `Engine.stream`."""
         with self._lifetime.using(stop):
-            for event in ending_well(self._answer(request, recorder, stop), recorder, stop):
-                if isinstance(event, Failed) and isinstance(event.error, _MAY_BE_ANOTHER):
-                    self._identity = None
-                yield event
+            try:
+                return (yield from self._answer(generation, stop))
+            except _MAY_BE_ANOTHER:
+                self._identity = None
+                raise
 
     def preview(self, request: Request, stop: Stop) -> Preview:
         """What would be sent, and where the server can tell, the prompt and its tokens."""
@@ -120,18 +120,14 @@ class OpenAIEngine:
         return Preview(
             prompt=prompt,
             tokens=tokens,
-            context=self.used.context or 0,
+            context=self.status().model.context or 0,
             sampling=self._sampling(request).or_else(identity.sampling),
             sent=json.dumps(body, indent=2, ensure_ascii=False),
         )
 
     def with_options(self, options: LoadOptions) -> "OpenAIEngine":
         """A new engine for the same model; see `Engine.with_options`."""
-        return OpenAIEngine(self._info, options, self._server.another(), self._model)
-
-    def look(self) -> str:
-        """What the server is; such servers do not tell where a model is."""
-        return "" if self._identity is None else f"{self._info.reference} is on {self._identity.name}."
+        return OpenAIEngine(self._info, options, self._server.another(options), self._model)
 
     def close(self) -> None:
         """Stop what runs; end the server if it was started for this, and have a router give the memory back."""
@@ -160,51 +156,46 @@ class OpenAIEngine:
 
     @property
     def _name(self) -> str:
-        return self._served.name if self._served is not None and not self.notices else self._model
+        return self._served.name if self._served is not None and not self._notices() else self._model
 
-    def _answer(self, request: Request, recorder: Recorder, stop: Stop) -> Iterator[Event]:
-        identity = yield from self._identified(stop)
-        recorder.sampling = self._sampling(request).or_else(identity.sampling)
-        recorder.engine_version = identity.name
-        recorder.model = self.used
-        recorder.notices.extend(self.notices)
+    def _answer(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        request, identity = generation.request, (yield from self._identified(stop))
+        generation.sampling = self._sampling(request).or_else(identity.sampling)
+        generation.engine_version = identity.name
+        generation.model = self.status().model
         path, body = self._path(request, identity), self._body(request, identity)
-        reading, patience = (
-            OpenAIResponseParser(self._asked, is_raw=request.raw),
-            llama_server.PollBackoff(self._connection, stop),
-        )
+        reading = OpenAIResponseParser(self._asked, is_raw=request.raw)
+        backoff = llama_server.PollBackoff(self._connection, stop)
 
-        def look() -> Event | None:
+        def look() -> ProgressEvent | None:
             return llama_server.look(self._connection, identity.kind, self._name, stop)
 
         is_answered = False
         while not is_answered:
-            recorder.loaded()
-            recorder.reading()
             with Exchange(self._connection, "POST", path, body) as exchange, stop.calling(exchange.cancel):
                 yield from wait_for_head(exchange, stop, look)
                 is_loading = identity.kind in _OWN and _is_loading(exchange)
                 is_answered = not is_loading and not self._drop_refused(body, exchange)
                 if is_answered:
-                    yield from self._read(exchange, reading, recorder, stop)
+                    yield from self._read(exchange, reading, generation, stop)
             if is_loading:  # the server was started again since it was last asked
-                yield from patience.wait()
+                yield from backoff.wait()
         assert reading.reason is not None  # noqa: S101 - the answer was read to its end
-        recorder.notices.extend(reading.notices)
-        self._notice_another(reading.model, recorder)
-        yield Done(recorder.completion(reading.reason))
+        generation.notices.extend(reading.notices)
+        self._notice_another(reading.model, generation)
+        return reading.reason
 
     def _read(
-        self, exchange: Exchange, reading: OpenAIResponseParser, recorder: Recorder, stop: Stop
-    ) -> Iterator[Event]:
+        self, exchange: Exchange, reading: OpenAIResponseParser, generation: Generation, stop: Stop
+    ) -> Iterator[ProgressEvent]:
         where, redact, body = self._connection.address.url, self._connection.redact, Body()
         require_answer(exchange, self._asked)
         try:
             with ending_soon(exchange, reading) as chunks:
-                yield from read_answer(body.records(chunks), reading, recorder, where, redact)
+                yield from read_answer(body.records(chunks), reading, generation, where, redact)
         except StreamBroken as exc:
             if body.was_empty:
-                raise self._why_empty(recorder.request, stop) from exc
+                raise self._why_empty(generation.request, stop) from exc
             if reading.is_complete and self._identity is not None and self._identity.kind is Kind.LLAMA_CPP_SERVER:
                 raise StreamBroken(
                     f"{where} dropped this answer, as it does when another request comes in.",
@@ -212,13 +203,13 @@ class OpenAIEngine:
                 ) from exc
             raise
 
-    def _notice_another(self, model: str | None, recorder: Recorder) -> None:
+    def _notice_another(self, model: str | None, generation: Generation) -> None:
         """Notice once that MODEL answered and not the one that is served here, and look anew next time."""
         served = self._served
         if served is None or model is None or model in (self._name, self._answering):
             return
         if not served.is_called(model) and not model.startswith(served.name):  # as a version does
-            recorder.notices.append(f"{self._connection.redact(model)} answered, and not {served.label}.")
+            generation.notices.append(f"{self._connection.redact(model)} answered, and not {served.label}.")
             self._answering, self._identity = model, None
 
     def _why_empty(self, request: Request, stop: Stop) -> LocalLLMError:
@@ -233,10 +224,10 @@ class OpenAIEngine:
             return exc
         return StreamBroken(f"{self._connection.address.url} sent an empty answer.", "Its log may say why. Ask again.")
 
-    def _identified(self, stop: Stop) -> Generator[Event, None, Identity]:
+    def _identified(self, stop: Stop) -> Generator[Loading, None, Identity]:
         """Learn once what the server is, waiting while it loads, and have a router load the model."""
         if self._identity is None or self._server.has_ended:
-            self._found = yield from self._server.connect(self.options, stop)
+            self._found = yield from self._server.connect(self._options, stop)
             self._takes_stream_options = True
             identity, patience = self._identify(stop), llama_server.PollBackoff(self._connection, stop)
             while identity.is_loading:

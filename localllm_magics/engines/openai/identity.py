@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from localllm_magics.core.errors import BadOption, DaemonError
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api as ollama
 from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection

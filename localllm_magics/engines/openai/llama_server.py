@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from localllm_magics.core.errors import DaemonBusy, LoadFailed, ModelNotInDaemon
-from localllm_magics.core.events import Event, Loading
+from localllm_magics.core.events import Loading
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.openai.identity import Kind
 from localllm_magics.engines.server.connection import Connection
@@ -20,7 +20,7 @@ _THERE = ("loaded", "sleeping")
 _ON_ITS_WAY = ("loading", "downloading")
 
 
-def look(connection: Connection, kind: Kind, model: str, stop: Stop) -> Event | None:
+def look(connection: Connection, kind: Kind, model: str, stop: Stop) -> Loading | None:
     """Whether MODEL is still being loaded; nothing where the server does not tell."""
     if kind is Kind.ROUTER:
         status = _status(connection, model, stop)
@@ -45,7 +45,7 @@ class PollBackoff:
         self._poll = _POLL_SECONDS
         self._until = time.monotonic() + _MOST_LOAD_SECONDS
 
-    def wait(self) -> Iterator[Event]:
+    def wait(self) -> Iterator[Loading]:
         """Wait a while, and on while the server says that it is not ready; who says so may be one of several.
 
         Raises:
@@ -65,7 +65,7 @@ class PollBackoff:
         self._poll = min(1.5 * self._poll, _LONGEST_POLL_SECONDS)
 
 
-def load(connection: Connection, model: str, asked: ErrorContext, stop: Stop) -> Iterator[Event]:
+def load(connection: Connection, model: str, asked: ErrorContext, stop: Stop) -> Iterator[Loading]:
     """Have a router load MODEL, and wait for it.
 
     Raises:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from localllm_magics.core.completion import FinishReason
-from localllm_magics.core.events import Event, Reading, ReasoningDelta, TextDelta
-from localllm_magics.core.recorder import Counts
+from localllm_magics.core.events import ProgressEvent, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.generation import Counts
 from localllm_magics.engines.openai.arrival_rate import ArrivalRate
 from localllm_magics.engines.openai.records import END
 from localllm_magics.engines.reasoning_parser import ReasoningParser
@@ -45,7 +45,7 @@ class OpenAIResponseParser:
         self._is_filtered = False
         self._calls_tool = False
 
-    def feed(self, record: Record) -> Sequence[Event]:
+    def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD."""
         self._tempo.look()
         if record is END:
@@ -55,7 +55,7 @@ class OpenAIResponseParser:
         self._take_counts(record)
         self.model = word(record, "model") or self.model
         progress, choice = child(record, "prompt_progress"), _choice(record)
-        events: list[Event] = [_to_reading(progress)] if progress else []
+        events: list[ProgressEvent] = [_to_reading(progress)] if progress else []
         return events if choice is None else [*events, *self._events(choice)]
 
     @property
@@ -106,7 +106,7 @@ class OpenAIResponseParser:
         # Counts without text are the last that a server has to say.
         self.is_complete = self.reason is not None and not record.get("choices")
 
-    def _events(self, choice: Json) -> Iterator[Event]:
+    def _events(self, choice: Json) -> Iterator[ProgressEvent]:
         yield from self._deltas(choice)
         reason = text(choice, "finish_reason")
         if reason is None:
@@ -117,7 +117,7 @@ class OpenAIResponseParser:
         self.reason = "length" if reason == "length" else "stop"
         yield from self._thinking.end()
 
-    def _deltas(self, choice: Json) -> Iterator[Event]:
+    def _deltas(self, choice: Json) -> Iterator[ProgressEvent]:
         holder = child(choice, "delta") or child(choice, "message") or choice
         if holder.get("tool_calls") or holder.get("function_call"):
             self._calls_tool = True
@@ -151,7 +151,7 @@ def _choice(record: Record) -> Json | None:
     return _completion_choice(record) if "content" in record else None  # of llama.cpp's own /completion
 
 
-def _to_reading(progress: Json) -> Event:
+def _to_reading(progress: Json) -> ProgressEvent:
     return Reading(whole(progress, "processed") or 0, whole(progress, "total") or 0, whole(progress, "cache") or 0)
 
 

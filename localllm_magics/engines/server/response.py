@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from localllm_magics.core.completion import FinishReason
-from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
-from localllm_magics.core.events import Done, Event, Failed, Loading
-from localllm_magics.core.recorder import Counts, Recorder
-from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.core.errors import DaemonError, DaemonNotReachable, StreamBroken
+from localllm_magics.core.events import Loading, ProgressEvent
+from localllm_magics.core.generation import Counts, Generation
+from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.engines.server.connection import Exchange
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
@@ -21,8 +21,8 @@ _SILENT_LOOK = 1.0  # seconds between looks at a server that does not answer the
 _MOST_SILENT_SECONDS = 30.0
 _LAST_SECONDS = 2.0  # for counts and the mark at the end, once an answer has ended
 _LONGEST_WORD = 40
+_Event = TypeVar("_Event", bound=ProgressEvent)
 _PACKINGS = {"", "identity", "gzip", "x-gzip", "deflate"}
-_TICK = 0.05
 
 
 class Reading(Protocol):
@@ -40,7 +40,7 @@ class Reading(Protocol):
     def counts(self) -> Counts:
         """What the server counted, once the answer has ended."""
 
-    def feed(self, record: Record) -> Sequence[Event]:
+    def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD.
 
         Raises:
@@ -56,7 +56,7 @@ def ndjson_records(chunks: Iterator[bytes]) -> Iterator[Record | Malformed]:
     yield from decoder.close()
 
 
-def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], Event | None]) -> Iterator[Event]:
+def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], _Event | None]) -> Iterator[_Event]:
     """Wait until the answer begins, asking LOOK now and then what takes so long.
 
     A server that loads or reads is silent, and so is one that hangs; the first still answers other questions.
@@ -66,11 +66,9 @@ def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], Event | Non
         Stopped: STOP was set.
     """
     watch = _Watch(look)
-    waited, next_look, last = 0.0, _FIRST_LOOK, None
-    while not exchange.wait(_TICK):
-        if stop.is_set():
-            raise Stopped
-        waited += _TICK
+    next_look = _FIRST_LOOK
+    last: _Event | None = None
+    for waited in poll(exchange.wait, stop):
         if waited < next_look:
             continue
         event = watch.look()
@@ -81,10 +79,10 @@ def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], Event | Non
             last = event
 
 
-class _Watch:
+class _Watch(Generic[_Event]):
     """Asks LOOK, and loses its patience with a server that does not answer."""
 
-    def __init__(self, look: Callable[[], Event | None]) -> None:
+    def __init__(self, look: Callable[[], _Event | None]) -> None:
         self._look = look
         self._silent_since: float | None = None
 
@@ -92,7 +90,7 @@ class _Watch:
     def is_silent(self) -> bool:
         return self._silent_since is not None
 
-    def look(self) -> Event | None:
+    def look(self) -> _Event | None:
         asked = time.monotonic()
         try:
             event = self._look()
@@ -109,16 +107,16 @@ class _Watch:
 def read_answer(
     records: Iterator[Record | Malformed],
     reading: Reading,
-    recorder: Recorder,
+    generation: Generation,
     where: str,
     redact: Callable[[str], str] = str,
-) -> Iterator[Event]:
+) -> Iterator[ProgressEvent]:
     """The events of an answer whose head is there, without the terminal one; what broke it off is raised.
 
     Args:
         records: The answer.
         reading: Understands it.
-        recorder: Takes it down.
+        generation: Gets the counts.
         where: The server.
         redact: Takes secrets out of a text.
 
@@ -131,13 +129,11 @@ def read_answer(
             if isinstance(record, Malformed):
                 what = f"{record.reason}: {record.excerpt(redact)!r}"
                 raise StreamBroken(f"{where} sent what cannot be read: {what}", "Is it a model server?")
-            for event in reading.feed(record):
-                recorder.take(event)
-                yield event
+            yield from reading.feed(record)
             if reading.is_complete:
                 break
     finally:
-        _take_counts(reading.counts, recorder)
+        _take_counts(reading.counts, generation)
     if reading.reason is None:
         raise StreamBroken(f"{where} ended its answer too early.", "The text so far is kept. Ask again.")
 
@@ -180,17 +176,6 @@ def ending_soon(exchange: Exchange, reading: Reading) -> Iterator[Iterator[bytes
         timer.cancel()
 
 
-def ending_well(events: Iterator[Event], recorder: Recorder, stop: Stop) -> Iterator[Event]:
-    """EVENTS, with a terminal one where they break off: the text so far is kept."""
-    try:
-        yield from events
-    except Stopped:
-        yield Done(recorder.completion("stopped"))
-    except LocalLLMError as exc:
-        # What breaks because we broke the connection is no failure.
-        yield Done(recorder.completion("stopped")) if stop.is_set() else Failed(exc, recorder.completion("error", exc))
-
-
 def _until_end(records: Iterator[Record | Malformed], reading: Reading) -> Iterator[Record | Malformed]:
     """RECORDS; how a connection breaks after the end of the answer does not matter."""
     try:
@@ -203,9 +188,8 @@ def _until_end(records: Iterator[Record | Malformed], reading: Reading) -> Itera
             raise
 
 
-def _take_counts(counts: Counts, recorder: Recorder) -> None:
+def _take_counts(counts: Counts, generation: Generation) -> None:
     """Prefer the server's COUNTS, as far as they go, to our own."""
     if counts.timed_tokens is None:
-        counts = replace(counts, timed_tokens=max(recorder.tokens - 1, 0))  # our clock starts at the first
-    recorder.counts = counts
-    recorder.estimated = recorder.tokens > 0 and counts.completion_tokens is None
+        counts = replace(counts, timed_tokens=max(generation.tokens - 1, 0))  # our clock starts at the first
+    generation.counts = counts

@@ -2,10 +2,11 @@
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.core.events import Event
+from localllm_magics.core.events import Loading
 from localllm_magics.core.generation import Generation
+from localllm_magics.core.progress import Progress
+from localllm_magics.core.request import Request
 from localllm_magics.model import Model
-from localllm_magics.notebook.card.status_line import LiveStatus
 from localllm_magics.notebook.card.surface import DisplaySurface
 from localllm_magics.notebook.interrupts import uninterrupted
 
@@ -14,17 +15,16 @@ class LoadBar:
     """Shows the loading of MODEL; nothing where it is loaded already."""
 
     def __init__(self, shell: InteractiveShell, model: Model) -> None:
-        self._generation = Generation("load")
+        self._generation = Generation(Request(messages=()), model.status().model)
         self._reference = model.info.reference
-        self._status = LiveStatus(self._generation, lambda: model.engine.used)
         self._surface = DisplaySurface(shell)
         self._is_shown = False
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Loading) -> None:
         """Take EVENT and show it."""
         with uninterrupted():
             self._generation.feed(event)
-            self._surface.show(self._status, "")
+            self._surface.show(Progress.of(self._generation), "")
             self._is_shown = True
 
     def end(self, how: str) -> None:

@@ -9,8 +9,9 @@ from typing import Protocol
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.completion import Completion
+from localllm_magics.core.progress import Progress
 from localllm_magics.core.sanitizer.markdown import strip_control
-from localllm_magics.notebook.card.status_line import LiveStatus
+from localllm_magics.notebook.card.status_line import to_bundle
 from localllm_magics.notebook.interrupts import uninterrupted
 
 _LINE_SECONDS = 0.2
@@ -22,8 +23,8 @@ _ENVELOPE = 250  # bytes of an update beside its line and text
 class Surface(Protocol):
     """What a card needs of a front end."""
 
-    def show(self, status: LiveStatus, text: str) -> None:
-        """Show STATUS now; TEXT is the whole answer so far."""
+    def show(self, progress: Progress, text: str) -> None:
+        """Show PROGRESS now; TEXT is the whole answer so far."""
 
     def append(self, text: str) -> None:
         """Show TEXT after what was appended before."""
@@ -39,9 +40,9 @@ class CellSurface:
         self._display = _Display(shell)
         self._shell = shell
 
-    def show(self, status: LiveStatus, text: str) -> None:  # noqa: ARG002 - the text was appended
+    def show(self, progress: Progress, text: str) -> None:  # noqa: ARG002 - the text was appended
         """Update the line above the text."""
-        self._display.publish(status.to_bundle())
+        self._display.publish(to_bundle(progress))
 
     def append(self, text: str) -> None:
         """Write to the cell's output."""
@@ -68,12 +69,12 @@ class DisplaySurface:
         self._clock = clock
         self._next = clock()
 
-    def show(self, status: LiveStatus, text: str) -> None:
+    def show(self, progress: Progress, text: str) -> None:
         """Update the display, unless that would cost too much: each update repeats the end of the text."""
         now = self._clock()
         if now < self._next:
             return
-        bundle = status.to_bundle(text if len(text) <= _TAIL else f"… {text[-_TAIL:]}")
+        bundle = to_bundle(progress, text if len(text) <= _TAIL else f"… {text[-_TAIL:]}")
         size = _ENVELOPE + sum(len(str(part).encode()) for part in bundle.values())
         self._next = now + size / _BYTES_PER_SECOND
         self._display.publish(bundle)
@@ -96,7 +97,7 @@ class FinalSurface:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
 
-    def show(self, status: LiveStatus, text: str) -> None:
+    def show(self, progress: Progress, text: str) -> None:
         """Nothing before the end."""
 
     def append(self, text: str) -> None:
@@ -113,7 +114,7 @@ class TerminalSurface:
     def __init__(self) -> None:
         self._has_text = False
 
-    def show(self, status: LiveStatus, text: str) -> None:
+    def show(self, progress: Progress, text: str) -> None:
         """A terminal shows the text only."""
 
     def append(self, text: str) -> None:

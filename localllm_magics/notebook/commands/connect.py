@@ -28,7 +28,7 @@ def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
         config.daemons = [*config.daemons, address.url]
     session.listed = tuple(dict.fromkeys([*session.listed, *(info.reference for info in daemon.models)]))
     if len(daemon.models) == 1:
-        session.use(_alone(daemon), LoadOptions())
+        session.use(_alone(daemon), LoadOptions()).keep()
     return ModelList(daemon.models, notes=(_sentence(daemon),))
 
 

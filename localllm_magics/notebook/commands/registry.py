@@ -128,27 +128,28 @@ def _unload(notebook: Notebook, parsed: Parsed) -> None:
 
 def _status(notebook: Notebook, _parsed: Parsed) -> Table:
     session = notebook.session
-    told = [model.engine.look() for model in session.models]
+    statuses = {model: model.status(refresh=True) for model in session.models}
     rows = []
-    for model in session.models:
-        used, last = model.engine.used, session.last(model.info.reference)
+    for model, status in statuses.items():
+        used, last = status.model, session.last(model.info.reference)
         rows.append(
             (
                 f"{model.info.reference} (current)" if model is session.current else model.info.reference,
                 _place(used),
-                to_size(model.memory_bytes) if model.memory_bytes else "",
+                to_size(status.memory_bytes) if status.memory_bytes else "",
                 f"{used.gpu_layers} of {(used.layers or 0) + 1}" if used.gpu_layers is not None else "",
                 f"{used.context:,}" if used.context else "",
                 last.stats.rate if last else "",
             )
         )
-    notices = dict.fromkeys(notice for model in session.models for notice in model.engine.notices)
+    details = [status.detail for status in statuses.values() if status.detail]
+    notices = dict.fromkeys(notice for status in statuses.values() for notice in status.notices)
     running = [
         f"Running: {stream.request.id}. To stop it, type: %llm stop {stream.request.id}" for stream in session.running
     ]
     empty = () if rows else ("No model is loaded. Type: %llm load demo",)
     headers = ("Model", "Engine", "Memory", "Layers on GPU", "Context", "Last answer")
-    return Table(headers=headers, rows=tuple(rows), notes=(*filter(None, told), *notices, *running, *empty))
+    return Table(headers=headers, rows=tuple(rows), notes=(*details, *notices, *running, *empty))
 
 
 def _place(used: ModelUsed) -> str:

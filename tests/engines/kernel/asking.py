@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.events import Done, Event, Failed, Loading, Reading, TextDelta
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Request, Sampling, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
 

@@ -8,7 +8,8 @@ from localllm_magics.core.errors import BadOption, GenerationFailed, PromptTooLo
 from localllm_magics.core.events import Done, Event, Failed, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import Request, Sampling
+from localllm_magics.core.request import Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.decode import answer as answer_events
 from localllm_magics.engines.kernel.engine import KernelEngine
@@ -196,7 +197,7 @@ def test_reasoning_is_told_apart_from_the_answer(
 def test_a_prompt_may_begin_the_reasoning(
     lib: Library, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, start: str
 ) -> None:
-    monkeypatch.setattr(loaded, "_template", ChatTemplate("{{ messages[0].content }}" + start))
+    monkeypatch.setattr(loaded, "_template", ChatTemplate("{{ messages[0].text }}" + start))
     script(loaded, monkeypatch, ["hm", "</think>", "Yes."])
 
     *_, done = answered(lib, loaded, ask(SHORT))

@@ -12,7 +12,7 @@ from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import LoadFailed, UsageError
 from localllm_magics.core.events import Done, Event, Loading, Reading, TextDelta
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import library

@@ -7,7 +7,8 @@ import pytest
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, UnsupportedArchitecture
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Sampling
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel

@@ -1,6 +1,6 @@
 import pytest
 
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, Sampling
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.sampler import Sampler

@@ -11,7 +11,9 @@ from localllm_magics.catalog.reference import resolve
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, PromptTooLong, UnsupportedArchitecture
 from localllm_magics.core.events import Failed
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions, Message, Request, Sampling, to_messages
+from localllm_magics.core.messages import Message, to_messages
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, GO_NOTICE
@@ -19,7 +21,7 @@ from tests.catalog.ollama_stores import LIBRARY, write_model, write_recorded_sto
 from tests.engines.kernel.asking import GREEDY, LONG, SHORT, Answers, answer, ask, fresh_engine
 from tests.engines.kernel.random_model import Metadata, write_random_model
 
-SYSTEM = Message(role="system", content="You are terse.")
+SYSTEM = Message.from_text("system", "You are terse.")
 PLAIN = Sampling()
 
 
@@ -52,7 +54,7 @@ def test_what_the_manifest_sets_is_used_and_shown_before(terse: ModelInfo) -> No
         preview = engine.preview(ask(SHORT, PLAIN), Stop())
 
     assert "<|im_start|>system\nYou are terse.<|im_end|>" in preview.prompt
-    assert preview.prompt.index(SYSTEM.content) < preview.prompt.index(SHORT)
+    assert preview.prompt.index(SYSTEM.text) < preview.prompt.index(SHORT)
     assert preview.context == 512
     assert preview.sampling == Sampling(temperature=0, stop=("END",)).or_else(LLAMA_CPP_SAMPLING)
 
@@ -61,7 +63,7 @@ def test_the_system_prompt_is_read_as_if_it_had_been_typed(terse: ModelInfo, dem
     with fresh_engine(terse) as engine:
         completion = answer(engine, ask(SHORT, GREEDY))
     with fresh_engine(demo) as engine:
-        typed = answer(engine, Request(messages=to_messages(SHORT, system=SYSTEM.content), sampling=GREEDY))
+        typed = answer(engine, Request(messages=to_messages(SHORT, system=SYSTEM.text), sampling=GREEDY))
         untyped = answer(engine, ask(SHORT, GREEDY))
 
     assert completion.text == typed.text
@@ -80,7 +82,7 @@ def test_a_request_with_a_system_prompt_or_a_raw_one_keeps_what_it_says(terse: M
     with fresh_engine(terse) as engine:
         preview = engine.preview(request_, Stop())
 
-    assert SYSTEM.content not in preview.prompt
+    assert SYSTEM.text not in preview.prompt
 
 
 def test_what_a_request_sets_comes_before_the_manifest(terse: ModelInfo) -> None:

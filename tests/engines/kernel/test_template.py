@@ -3,7 +3,7 @@ import datetime as dt
 import pytest
 
 from localllm_magics.core.errors import BadTemplate
-from localllm_magics.core.request import Message, to_messages
+from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel import template_limits
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, NO_SYSTEM_NOTICE, ChatTemplate, Rendered
@@ -27,9 +27,9 @@ MISTRAL = """\
 {{- bos_token }}
 {%- for message in messages %}
     {%- if message.role == 'user' %}
-        {{- '[INST] ' + message.content + ' [/INST]' }}
+        {{- '[INST] ' + message.text + ' [/INST]' }}
     {%- elif message.role == 'assistant' %}
-        {{- message.content + eos_token }}
+        {{- message.text + eos_token }}
     {%- else %}
         {{- raise_exception('Only user and assistant roles are supported!') }}
     {%- endif %}
@@ -49,7 +49,7 @@ QWEN = """\
     {%- if loop.first and message.role != 'system' %}
         {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
     {%- endif %}
-    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
+    {{- '<|im_start|>' + message.role + '\\n' + message.text + '<|im_end|>' + '\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\\n' }}
@@ -75,8 +75,8 @@ LLAMA_3 = """\
 SMOL = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
 TALK = (
     *to_messages("Why?", system="Be brief."),
-    Message(role="assistant", content="So."),
-    Message(role="user", content="Really? {{ 1 + 1 }}"),
+    Message.from_text("assistant", "So."),
+    Message.from_text("user", "Really? {{ 1 + 1 }}"),
 )
 
 
@@ -150,7 +150,7 @@ def test_a_model_without_a_template_gets_chatml_and_says_so() -> None:
         pytest.param("'é' | tojson(true)", '"\\u00e9"', id="ascii first, as in transformers"),
         pytest.param("[1] | tojson(indent=2)", "[\n  1\n]", id="indent"),
         pytest.param("{'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true)", '{"a":2,"b":1}', id="compact"),
-        pytest.param("messages[0].content | upper", "WHY?", id="filter"),
+        pytest.param("messages[0].text | upper", "WHY?", id="filter"),
         pytest.param("unknown is defined", "False", id="undefined"),
         pytest.param("'-' * 3 ~ 2 * 3 ~ 2 ** 3 ~ 2.0 * 2 ~ [1] * 2", "---684.0[1, 1]", id="products"),
         pytest.param("[1, 2][5] is defined", "False", id="past the end"),
@@ -239,7 +239,7 @@ def test_a_nasty_template_gets_nowhere(source: str) -> None:
                 "{{ '{:>1000000000}'.format(1) }}",
                 "{{ '{a:9999999}'.format_map({'a': 1}) }}",
                 "{{ 'a'.ljust(10**9) }}",
-                "{{ messages[0].content.center(10**9) }}",
+                "{{ messages[0].text.center(10**9) }}",
                 "{{ '7'.zfill(10**9) }}",
                 "{{ 'a' | center(10**9) }}",
                 "{{ 'a\\na' | indent(width=10**9) }}",
@@ -283,7 +283,7 @@ def test_with_a_system_prompt_the_first_error_is_told_when_merging_does_not_help
 
 def test_a_conversation_that_cannot_be_merged_fails() -> None:
     with pytest.raises(BadTemplate, match="Only user and assistant"):
-        render(MISTRAL, Message(role="system", content="a"), Message(role="system", content="b"))
+        render(MISTRAL, Message.from_text("system", "a"), Message.from_text("system", "b"))
 
 
 @pytest.mark.parametrize(

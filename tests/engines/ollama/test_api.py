@@ -8,7 +8,7 @@ import pytest
 
 from localllm_magics.core.errors import AccessDenied, DaemonError, DaemonNotReachable, LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.api import InMemory, Shown, to_shown

@@ -1,6 +1,6 @@
 import pytest
 
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.ollama.parameters import to_context, to_options, to_sampling
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from localllm_magics.core.events import TextDelta
-from localllm_magics.core.recorder import Counts
+from localllm_magics.core.generation import Counts
 from localllm_magics.engines.openai.records import END
 from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
 from localllm_magics.engines.wire.ndjson import Record

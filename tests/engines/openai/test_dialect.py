@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 import pytest
 
-from localllm_magics.core.request import Message, Request, Sampling
+from localllm_magics.core.messages import Message
+from localllm_magics.core.request import Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.openai.dialect import to_body
 from localllm_magics.engines.openai.identity import Kind
 
-MESSAGES = (Message(role="system", content="Be kind."), Message(role="user", content="Hi"))
+MESSAGES = (Message.from_text("system", "Be kind."), Message.from_text("user", "Hi"))
 SENT = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
 USAGE = {"include_usage": True}
 PLAIN = {"model": "m", "messages": SENT, "stream": True, "stream_options": USAGE}

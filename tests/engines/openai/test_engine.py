@@ -12,7 +12,8 @@ from localllm_magics.core.errors import (
     UsageError,
 )
 from localllm_magics.core.events import Failed, Pending, TextDelta
-from localllm_magics.core.request import LoadOptions, Request, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.engines.server import response
 from localllm_magics.model import Model
 from tests.engines.openai import imitations as they

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from localllm_magics.core.errors import AccessDenied, DaemonBusy, DaemonError, DaemonNotReachable
-from localllm_magics.core.request import Sampling
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.openai.identity import Identity, Kind, ServedModel, identify, to_models
 from localllm_magics.engines.server.address import Address

@@ -8,7 +8,8 @@ import pytest
 
 from localllm_magics.core.errors import BadOption, DaemonBusy
 from localllm_magics.core.events import Done, Failed, Loading, Pending, TextDelta
-from localllm_magics.core.request import Message, Request, to_messages
+from localllm_magics.core.messages import Message, to_messages
+from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.openai import llama_server
 from tests.engines.openai import imitations as they
@@ -96,7 +97,7 @@ def test_a_wait_for_loading_can_be_stopped(serve: Serve) -> None:
 def test_a_preview_shows_what_would_be_sent_where_the_server_shows_no_prompt(serve: Serve) -> None:
     model = model_on(serve(they.VLLM))
 
-    preview = model.preview(Request(messages=(Message(role="user", content="Hi"),)))
+    preview = model.preview(Request(messages=(Message.from_text("user", "Hi"),)))
 
     assert (preview.prompt, preview.tokens, preview.context) == ("(this server does not show the prompt)", (), 4096)
     assert json.loads(preview.sent)["messages"] == [{"role": "user", "content": "Hi"}]
@@ -107,7 +108,7 @@ def test_a_preview_tells_why_there_is_no_prompt(serve: Serve) -> None:
     model = model_on(serve({**they.LLAMA_SERVER, "/apply-template": refused}))
 
     with pytest.raises(BadOption, match="no template"):
-        model.preview(Request(messages=(Message(role="user", content="Hi"),)))
+        model.preview(Request(messages=(Message.from_text("user", "Hi"),)))
 
 
 def test_a_router_that_fails_to_load_says_so(serve: Serve) -> None:

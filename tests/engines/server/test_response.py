@@ -7,8 +7,10 @@ import pytest
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
 from localllm_magics.core.events import Done, Event, Failed, Loading, Reading, ReasoningDelta, TextDelta
-from localllm_magics.core.recorder import Counts, Recorder
-from localllm_magics.core.request import Request, to_messages
+from localllm_magics.core.generation import Counts
+from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.server import response
 from localllm_magics.engines.server.address import Address

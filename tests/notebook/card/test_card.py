@@ -10,7 +10,8 @@ from localllm_magics.core.errors import GenerationFailed, LocalLLMError, PromptT
 from localllm_magics.core.events import Done, Event, Failed, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import Request, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.card import Card

@@ -6,7 +6,8 @@ from localllm_magics.core.completion import ModelUsed
 from localllm_magics.core.events import Done, Event, Loading, Pending, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import Request, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import Request
 from localllm_magics.notebook.card.status_line import LiveStatus
 
 USED = ModelUsed(reference="demo", engine="kernel", device="CPU", context=2048)

@@ -10,7 +10,8 @@ from localllm_magics.core.completion import MIME_TYPE, ModelUsed
 from localllm_magics.core.events import TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import Request, to_messages
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import Request
 from localllm_magics.model import Model
 from localllm_magics.notebook.card.status_line import LiveStatus
 from localllm_magics.notebook.card.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface

@@ -11,7 +11,8 @@ from pathlib import Path
 from localllm_magics import demo
 from localllm_magics.core.errors import EngineCrashed
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LLAMA_CPP_SAMPLING, LoadOptions
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library, library

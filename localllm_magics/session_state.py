@@ -1,0 +1,90 @@
+"""The models of a session, as frozen values."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from localllm_magics.catalog.file_stamp import has_changed
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.engines.server.settings import ServerSettings
+from localllm_magics.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the meaning of a reference depends on, beside the files that it names."""
+
+    folder: Path
+    ollama_host: str
+    settings: ServerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model that is used, or was.
+
+    Args:
+        reference: As it was typed last.
+        surroundings: In which the reference was resolved.
+        is_proven: It was loaded, or has answered.
+        uses: How many uses of it have not ended.
+    """
+
+    model: Model
+    reference: str
+    surroundings: Surroundings
+    is_proven: bool = False
+    uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """All models, oldest first, and the current one; replaced as a whole, so that nobody waits to read it."""
+
+    entries: tuple[Entry, ...] = ()
+    current: Model | None = None
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that were loaded or have answered."""
+        return tuple(entry.model for entry in self.entries if entry.is_proven and not entry.model.is_unloaded)
+
+    def of(self, model: Model) -> Entry | None:
+        """The entry of MODEL."""
+        return next((entry for entry in self.entries if entry.model is model), None)
+
+    def same(self, model: Model, surroundings: Surroundings) -> Entry | None:
+        """The entry of MODEL, else of one that was made of the same."""
+        others = (entry for entry in self.entries if is_same(entry, model.info, surroundings))
+        return self.of(model) or next(others, None)
+
+    def put(self, entry: Entry) -> "SessionState":
+        """With ENTRY in the place of the one with its model, or at the end."""
+        entries = [entry if other.model is entry.model else other for other in self.entries]
+        return replace(self, entries=tuple(entries if self.of(entry.model) else [*entries, entry]))
+
+    def without(self, *models: Model) -> "SessionState":
+        """Without MODELS, and those that were unloaded."""
+        kept = tuple(e for e in self.entries if e.model not in models and not e.model.is_unloaded)
+        current = self.current if any(entry.model is self.current for entry in kept) else None
+        return SessionState(kept, current)
+
+
+def has_same_file(one: Model, other: Model) -> bool:
+    """Whether both were made of the same path, at different times perhaps."""
+    return one is not other and one.path is not None and one.path == other.path
+
+
+def is_same_name(one: Model, other: Model) -> bool:
+    """Whether both are models of servers that are named alike: the later one takes the place of the other."""
+    return one.path is None and one.info.source == "daemon" and one.info.reference == other.info.reference
+
+
+def is_same(entry: Entry, info: ModelInfo, surroundings: Surroundings) -> bool:
+    """Whether INFO means the model of ENTRY: the same file, or the same name on the same server, run alike."""
+    one = entry.model.info
+    if entry.model.is_unloaded or (one.engine, one.path, one.defaults) != (info.engine, info.path, info.defaults):
+        return False
+    if info.path is not None:
+        return not has_changed(one)
+    is_same_server = (one.address, one.name) == (info.address, info.name)
+    return is_same_server and entry.surroundings.settings == surroundings.settings
