@@ -6,7 +6,8 @@ from pathlib import Path
 from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import FileStamp, ModelInfo
-from localllm_magics.engines.server.address import Address, ollama_address
+from localllm_magics.engines.ollama.address import ollama_address, parse_typed_host
+from localllm_magics.engines.server.address import Address
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _HERE = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/v1)?/?", re.IGNORECASE)
@@ -35,7 +36,7 @@ def to_served(text: str, folder: Path) -> ModelInfo:
     if _is_place(text):
         address = Address.from_typed(text)
         return ModelInfo(
-            reference=text, name=address.place, source="daemon", kind="chat", engine="openai", address=address.url
+            reference=text, name=address.netloc, source="daemon", kind="chat", engine="openai", address=address.url
         )
     scheme, _, rest = text.partition(":")
     return {"ollama": _ollama, "openai": _openai, "llamafile": _llamafile}[scheme.lower()](text, rest.strip(), folder)
@@ -43,11 +44,8 @@ def to_served(text: str, folder: Path) -> ModelInfo:
 
 def _ollama(text: str, rest: str, _folder: Path) -> ModelInfo:
     name, place = _split(rest)
-    if _URL.match(place):
-        address = Address.from_text(place)
-    else:
-        # Ollama takes every text as a place; from_text knows which are none.
-        address = Address.from_text(Address.from_ollama_host(place).url) if place else ollama_address()
+    parse = Address.from_text if _URL.match(place) else parse_typed_host
+    address = parse(place) if place else ollama_address()
     if not name:
         raise BadOption(f"{text!r} names no model.", f"Type: %llm connect {address.url} to see what it has.")
     if "@" in name:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.engines.server.address import Address, ollama_address
-from localllm_magics.engines.server.local_servers import LOCAL_SERVERS
+from localllm_magics.engines.local_servers import LOCAL_SERVERS, how_to_start
+from localllm_magics.engines.ollama.address import ollama_address
+from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -90,10 +91,9 @@ def inspect_server(address: Address, settings: ServerSettings, *, is_named: bool
     from localllm_magics.engines.openai.identity import ServerKind, identify
     from localllm_magics.engines.server.connection import Connection
 
-    connection = Connection.to(address, settings, is_named=is_named)
+    connection = Connection.to(address, settings, to_start=how_to_start(address), is_named=is_named)
     if address.port == ollama_address().port:
         version = ollama.version(connection, seconds=seconds)
-        connection = replace(connection, is_ollama=version is not None)
         if version is not None:
             models = _short(ollama.list_models(connection, seconds), address)
             return KnownServer(address=address, name=f"Ollama {version}", models=models, is_named=is_named)

@@ -9,6 +9,7 @@ from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.base import Engine
+from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 
@@ -39,7 +40,8 @@ def _ollama(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> 
     from localllm_magics.engines.ollama.engine import OllamaEngine
     from localllm_magics.engines.server.connection import Connection
 
-    connection = Connection.to(_address(info), settings, is_ollama=True)
+    address = _address(info)
+    connection = Connection.to(address, settings, to_start=how_to_start(address, is_ollama=True))
     return OllamaEngine(info, options, connection, settings.keep_alive)
 
 
@@ -48,11 +50,11 @@ def _openai(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> 
     from localllm_magics.engines.openai.server_handle import ExternalServer
     from localllm_magics.engines.server.connection import Connection
 
-    connection = Connection.to(_address(info), settings)
+    address = _address(info)
+    connection = Connection.to(address, settings, to_start=how_to_start(address))
     if info.reference.lower().startswith("openai:"):
         return OpenAIEngine(info, options, ExternalServer(connection), info.name)
-    connection = replace(connection, is_ollama=_is_ollama(connection))
-    if connection.is_ollama and (name := _ollama_model(connection)) is not None:
+    if _is_ollama(connection) and (name := _ollama_model(connection)) is not None:
         return _ollama(replace(info, name=name, engine="ollama"), options, settings)
     return OpenAIEngine(info, options, ExternalServer(connection))
 
@@ -65,14 +67,14 @@ def _llamafile(info: ModelInfo, options: LoadOptions, _settings: ServerSettings)
     return OpenAIEngine(info, options, LlamafileServer(info.path))
 
 
-def _is_ollama(connection: "Connection") -> bool | None:
-    """Whether a server that was named alone is an Ollama; None if it does not answer."""
+def _is_ollama(connection: "Connection") -> bool:
+    """Whether a server that was named alone is an Ollama, and answers."""
     from localllm_magics.engines.ollama import api
 
     try:
         return api.is_ollama(connection, seconds=_PROBE_SECONDS)
     except LocalLLMError:
-        return None  # the engine will raise the same
+        return False  # the engine will raise the same
 
 
 def _ollama_model(connection: "Connection") -> str | None:

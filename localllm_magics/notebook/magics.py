@@ -91,7 +91,7 @@ class Magics:
 
     def pull(self, reference: str) -> None:
         """Have a server get a model, showing how far it is."""
-        from localllm_magics.notebook.commands.pull import pull_model  # it brings httpx
+        from localllm_magics.notebook.commands.pull import pull_model  # it brings httpcore
 
         is_shown = self._is_kernel and self.config.is_streaming
         self.say(pull_model(reference, self.session.settings, self._shell if is_shown else None))

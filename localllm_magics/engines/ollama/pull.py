@@ -9,7 +9,8 @@ from localllm_magics.core.errors import BadOption, DaemonError, LocalLLMError, M
 from localllm_magics.core.sanitizer.markdown import strip_control
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.ollama import api
-from localllm_magics.engines.server.address import Address, ollama_address
+from localllm_magics.engines.ollama.address import ollama_address
+from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import ndjson_records
 from localllm_magics.engines.server.server_error import Words, raise_for_status

@@ -12,7 +12,8 @@ from localllm_magics.core.errors import BadOption, DaemonError
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api as ollama
-from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection, Reply
+from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection
+from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
 
@@ -98,15 +99,15 @@ def identify(connection: Connection, stop: Stop | None = None, seconds: float = 
         Stopped: STOP was set.
     """
     ask_all = partial(connection.ask_all, stop=stop, seconds=seconds)
-    props, listed, version = ask_all(["/props", "/v1/models", "/api/version"]).values()
-    if _is_loading(props) or _is_loading(listed):
+    props, listed = ask_all(["/props", "/v1/models"]).values()
+    if props.is_loading or listed.is_loading:
         return Identity(kind=ServerKind.LLAMA_SERVER, is_loading=True)
     if props.status == 200 and _is_llama_cpp(props):
         return _llama_cpp(props.to_dict(), listed)
     _check(listed, connection)
-    ollama_version = word(version.to_dict(), "version")
-    if ollama_version is not None and ollama.has_banner(connection, stop, seconds):
-        return Identity(kind=ServerKind.OLLAMA, version=ollama_version, models=to_models(listed.to_dict()))
+    version = ollama.version(connection, stop, seconds)
+    if version is not None and ollama.has_banner(connection, stop, seconds):
+        return Identity(kind=ServerKind.OLLAMA, version=version, models=to_models(listed.to_dict()))
     if listed.status != 200 or not isinstance(listed.to_dict().get("data"), list):
         url = connection.address.url
         raise DaemonError(
@@ -141,10 +142,6 @@ def _check(listed: Reply, connection: Connection) -> None:
     if listed.status not in (404, 405):
         with suppress(BadOption):
             raise_for_status(listed.status, listed.headers, listed.body, context)
-
-
-def _is_loading(reply: Reply) -> bool:
-    return reply.status == 503 and b"oading" in reply.body[:1000]
 
 
 def _is_llama_cpp(reply: Reply) -> bool:

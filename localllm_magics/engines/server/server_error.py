@@ -23,7 +23,7 @@ from localllm_magics.core.errors import (
 )
 from localllm_magics.core.sanitizer.markdown import strip_control
 from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.keys import TO_SET_KEY
+from localllm_magics.engines.server.settings import TO_SET_KEY
 
 _MOST_WORDS = 300
 _MOST_WRAPPINGS = 6

@@ -16,7 +16,7 @@ from localllm_magics.engines.kernel.library import Library, library, rebuild_hin
 from localllm_magics.engines.kernel.machine import free_memory, physical_cores
 from localllm_magics.engines.kernel.worker import build_probe
 from localllm_magics.engines.llamafile.pool import clean_logs
-from localllm_magics.engines.server.local_servers import how_to_start
+from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
 
 _HEADERS = ("Part", "Found", "To change it")
@@ -51,7 +51,7 @@ def clean() -> Table:
 
 
 def _daemon(daemon: KnownServer) -> tuple[str, str, str]:
-    name = f"{daemon.name} at {daemon.address.place}"
+    name = f"{daemon.name} at {daemon.address.netloc}"
     if daemon.problem is not None:
         return (name, daemon.problem, how_to_start(daemon.address))
     count = len(daemon.models)

@@ -9,6 +9,7 @@ from localllm_magics.core.errors import BadOption
 from localllm_magics.core.sanitizer.markdown import strip_control
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import to_size
+from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.ollama.pull import PullProgress, pull
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
@@ -35,7 +36,8 @@ def pull_model(reference: str, settings: ServerSettings, shell: InteractiveShell
         raise BadOption(f"{reference!r} is no model of Ollama.", f"Type: %llm pull ollama:{reference or 'NAME'}")
     display = LineDisplay(shell) if shell is not None else None
     stop = Stop()
-    connection = Connection.to(Address.from_text(info.address), settings, is_ollama=True)
+    address = Address.from_text(info.address)
+    connection = Connection.to(address, settings, to_start=how_to_start(address, is_ollama=True))
     try:
         for step in pull(connection, info.name, stop):
             if display is not None:

@@ -141,19 +141,15 @@ def test_nan_and_infinity_are_numbers() -> None:
     assert record == {"b": -math.inf, "c": math.inf}
 
 
-def test_whole_numbers_past_64_bits_become_floats() -> None:
-    assert parse(f'{{"a":{2**64},"b":{-(2**63) - 1},"c":{2**64 - 1}}}') == {
-        "a": float(2**64),
-        "b": float(-(2**63) - 1),
-        "c": 2**64 - 1,
-    }
+def test_whole_numbers_may_have_more_than_64_bits() -> None:
+    assert parse(f'{{"a":{2**64},"b":{-(2**63) - 1}}}') == {"a": 2**64, "b": -(2**63) - 1}
 
 
 @pytest.mark.parametrize(
     ("text", "excerpt"),
     [
-        pytest.param("x" * 80, "x" * 80, id="80 signs"),
-        pytest.param("x" * 81, "x" * 79 + "…", id="81 signs"),
+        pytest.param("x" * 80, "x" * 80, id="80 characters"),
+        pytest.param("x" * 81, "x" * 79 + "…", id="81 characters"),
         pytest.param("a\nb\x1b[0m\u202ec\ud800", "a b [0m c ", id="not fit for a terminal"),
         pytest.param("é€😀\ufffd", "é€😀\ufffd", id="fit for a terminal"),
     ],
@@ -163,7 +159,7 @@ def test_an_excerpt_is_short_and_printable(text: str, excerpt: str) -> None:
 
 
 @pytest.mark.parametrize("before", range(70, 82))
-def test_a_secret_is_taken_out_of_an_excerpt_before_it_is_cut(before: int) -> None:
+def test_a_secret_is_removed_from_an_excerpt_before_it_is_shortened(before: int) -> None:
     malformed = Malformed.of("a reason", "x" * before + "secret" + "y" * 80)
 
     excerpt = malformed.excerpt(lambda text: text.replace("secret", "…"))
