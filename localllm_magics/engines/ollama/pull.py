@@ -49,10 +49,7 @@ def pull(connection: Connection, name: str, stop: Stop) -> Iterator[PullProgress
         Stopped: STOP was set.
     """
     to_resume = f"Pull again, it resumes where it stopped: {pull_command(name, connection.address)}"
-    with (
-        Exchange(connection, "POST", "/api/pull", {"model": name, "stream": True}) as exchange,
-        stop.calling(exchange.cancel),
-    ):
+    with connection.post("/api/pull", {"model": name, "stream": True}, stop) as exchange:
         for _ in poll(exchange.wait, stop):
             pass
         _require_stream(exchange, connection, name)
@@ -63,12 +60,12 @@ def pull(connection: Connection, name: str, stop: Stop) -> Iterator[PullProgress
 
 
 def _require_stream(exchange: Exchange, connection: Connection, name: str) -> None:
-    response = exchange.response
-    if response.status_code == 200 and "html" not in response.headers.get("content-type", ""):
+    head = exchange.head
+    if head.status == 200 and not head.is_html:
         return
     context = api.error_context(connection, name, _to_find(name))
     try:
-        raise_for_status(response.status_code, response.headers, exchange.read_all().body, context)
+        raise_for_status(head.status, head.headers, exchange.read_all().body, context)
     except BadOption as exc:
         raise BadOption(exc.message, "Write a name such as llama3.2:1b, or hf.co/user/repository:Q4_K_M.") from exc
 
