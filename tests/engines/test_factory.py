@@ -45,5 +45,5 @@ def test_a_reference_may_be_written_in_capitals() -> None:
     with FaultServer({}) as server:
         engine = new_engine(to_served(f"OPENAI:m@{server.address}", Path()), LoadOptions(), ServerSettings())
 
-    assert engine.used.name == "m"
+    assert engine.status().model.name == "m"
     assert not server.requests

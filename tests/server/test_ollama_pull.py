@@ -188,7 +188,7 @@ def test_no_piece_of_a_key_is_in_what_cannot_be_read(before: int, fault_server: 
     assert "xs" not in str(caught.value)
 
 
-AGAIN = "Pull again, it goes on where it stopped: %llm pull ollama:tiny@"
+AGAIN = "Pull again, it resumes where it stopped: %llm pull ollama:tiny@"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ HF_TAG = 'pull model manifest: 400: {"error":"The specified tag is not available
         pytest.param("hf.co/u/r:Q8_0", HF_TAG, ModelNotInDaemon, "at https://huggingface.co/u/r", id="no such tag"),
         pytest.param("hf.co/u/r", HF_GATED, ModelNotInDaemon, "at https://huggingface.co/u/r", id="no repository"),
         pytest.param("tiny", "write /x: no space left on device", DaemonError, "ollama rm", id="disk full"),
-        pytest.param("tiny", "412: requires a newer version of Ollama", DaemonError, "up to date", id="too old"),
+        pytest.param("tiny", "412: requires a newer version of Ollama", DaemonError, "Update Ollama", id="too old"),
         pytest.param("tiny", "max retries exceeded: EOF", DaemonError, "Pull again", id="network"),
         pytest.param("tiny", "digest mismatch, file must be downloaded again", DaemonError, "Pull again", id="digest"),
         pytest.param("tiny", {"message": "an object"}, DaemonError, "Pull again", id="object"),

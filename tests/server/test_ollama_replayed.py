@@ -284,8 +284,12 @@ def test_a_server_that_has_gone_is_told(fault_server: MakeFaultServer) -> None:
     detail = model.status(refresh=True).detail
     model.unload()
 
-    start = f"{model.info.reference} cannot be reached: Nothing listens at {server.address}."
-    assert detail == f"{start} To start Ollama, type in a terminal: OLLAMA_HOST=127.0.0.1:{server.port} ollama serve"
+    url = model.info.address
+    assert url is not None
+    assert detail == (
+        f"{model.info.reference} cannot be reached: Nothing listens at {url}. "
+        f"To start Ollama, type in a terminal: OLLAMA_HOST={url.removeprefix('http://')} ollama serve"
+    )
 
 
 def test_the_device_and_memory_are_those_of_the_list(fault_server: MakeFaultServer) -> None:

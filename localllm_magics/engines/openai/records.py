@@ -1,7 +1,7 @@
 """The records in the body of a response."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import chain
 
 from localllm_magics.engines.wire import sse
@@ -27,7 +27,7 @@ class RecordDecoder:
         """Whether the body ended without an error and without a single byte."""
         self._limit = limit
 
-    def records(self, chunks: Iterator[bytes]) -> Iterator[Record | Malformed]:
+    def records(self, chunks: Iterator[bytes]) -> Generator[Record | Malformed, None, None]:
         """The records in CHUNKS, each as soon as it is complete."""
         start, was_empty = b"", True
         for chunk in chunks:

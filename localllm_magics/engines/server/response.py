@@ -3,8 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from contextlib import closing, contextmanager
+from typing import Protocol, TypeAlias, TypeVar
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, StreamBroken
@@ -22,6 +22,7 @@ _MAX_SILENT_SECONDS = 30.0
 _DRAIN_SECONDS = 2.0  # for counts and the end of the stream, once the answer has a finish reason
 _MAX_ENCODING_LENGTH = 40
 _Event = TypeVar("_Event", bound=ProgressEvent)
+Records: TypeAlias = Generator[Record | Malformed, None, None]
 
 
 class ResponseParser(Protocol):
@@ -47,7 +48,7 @@ class ResponseParser(Protocol):
         """
 
 
-def ndjson_records(chunks: Iterable[bytes]) -> Iterator[Record | Malformed]:
+def ndjson_records(chunks: Iterable[bytes]) -> Records:
     """The records in CHUNKS, each as soon as it is complete."""
     decoder = NDJSON()
     for chunk in chunks:
@@ -102,7 +103,7 @@ def wait_for_head(
 
 def read_response(
     exchange: Exchange,
-    decode: Callable[[Iterator[bytes]], Iterator[Record | Malformed]],
+    decode: Callable[[Iterator[bytes]], Records],
     parser: ResponseParser,
     generation: Generation,
     context: ErrorContext,
@@ -115,8 +116,8 @@ def read_response(
     """
     require_stream(exchange, context)
     try:
-        with drain_timeout(exchange, parser) as chunks:
-            yield from parse(decode(chunks), parser, context)
+        with drain_timeout(exchange, parser) as chunks, closing(decode(chunks)) as records:
+            yield from parse(records, parser, context)
     finally:
         generation.counts = parser.counts
     if parser.finish_reason is None:

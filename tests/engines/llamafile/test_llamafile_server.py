@@ -146,7 +146,7 @@ def test_a_stop_before_it_was_started_gives_the_process_back(program: Path, pool
 
     with pytest.raises(Stopped):
         connect(server, stop=stop)
-    wait_until(lambda: not pool._shared)  # noqa: SLF001 - nobody else tells
+    wait_until(lambda: not pool._pooled)  # noqa: SLF001 - nobody else tells
 
     assert not server.has_exited
 
