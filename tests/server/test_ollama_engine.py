@@ -17,7 +17,7 @@ from localllm_magics.core.events import Done, Failed, Loading, TextDelta
 from localllm_magics.core.messages import to_messages
 from localllm_magics.core.request import GpuLayers, LoadOptions, Request
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.server import response
+from localllm_magics.engines.server.settings import Limits
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
 from tests.engines.ollama.asking import bodies, model_of
@@ -80,10 +80,8 @@ def test_a_schema_is_followed(model: Model) -> None:
     assert text.replace(" ", "").replace("\n", "") in ('{"a":true}', '{"a":false}')
 
 
-def test_loading_is_told_until_the_model_is_there(
-    model: Model, stand_in: OllamaStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(response, "_FIRST_LOOK", 0.0)
+def test_loading_is_told_until_the_model_is_there(stand_in: OllamaStandIn) -> None:
+    model = model_of(stand_in, options=ONE_THREAD, limits=Limits(probe_seconds=0.0))
     stand_in.load_seconds = 1.0
 
     with model.stream("Why?", max_tokens=2) as stream:

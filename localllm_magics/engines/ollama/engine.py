@@ -20,7 +20,7 @@ from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.ollama import api, pull
 from localllm_magics.engines.ollama.parameters import to_options
 from localllm_magics.engines.ollama.response_parser import OllamaResponseParser
-from localllm_magics.engines.server.connection import Connection, Exchange
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.response import (
     ndjson_records,
     read_answer,
@@ -116,11 +116,9 @@ class OllamaEngine:
             yield Loading(0.0)
             body = {"model": self._info.name, "stream": False, "options": self._load_options(), **self._kept()}
             self._is_used = True  # a load goes on when its client leaves
-            with Exchange(self._connection, "POST", "/api/generate", body) as exchange, stop.calling(exchange.cancel):
+            with self._connection.post("/api/generate", body, stop) as exchange:
                 yield from wait_for_head(exchange, stop, lambda: None if self._is_there(stop) else Loading(0.0))
-                raise_for_status(
-                    exchange.response.status_code, exchange.response.headers, exchange.read_all().body, self._asked
-                )
+                raise_for_status(exchange.read_all(), self._asked)
             self._find(stop)
             yield Loading(1.0)
 
@@ -153,7 +151,7 @@ class OllamaEngine:
         asking = {**body, "_debug_render_only": True, "stream": False, "options": options}
         self._is_used = True
         reply = self._connection.ask("POST", "/api/chat", asking, stop=stop, seconds=_PREVIEW_SECONDS)
-        raise_for_status(reply.status, reply.headers, reply.body, self._asked)
+        raise_for_status(reply, self._asked)
         rendered = text(child(reply.to_dict(), "_debug_info"), "rendered_template")
         return rendered or "(this server does not show the prompt)"
 
@@ -186,12 +184,11 @@ class OllamaEngine:
         path = "/api/generate" if request.raw else "/api/chat"
         is_cached = self._may_be_cached(request)
         self._is_used = True
-        with Exchange(self._connection, "POST", path, body) as exchange, stop.calling(exchange.cancel):
+        with self._connection.post(path, body, stop) as exchange:
             yield from wait_for_head(exchange, stop, lambda: Reading(0, 0) if self._is_there(stop) else Loading(0.0))
             require_answer(exchange, self._asked)
             reading = OllamaResponseParser(self._asked, is_cached=is_cached, is_raw=request.raw)
-            where, redact = self._connection.address.url, self._connection.redact
-            yield from read_answer(ndjson_records(exchange.chunks()), reading, generation, where, redact)
+            yield from read_answer(ndjson_records(exchange.chunks()), reading, generation, self._connection)
         if self._placed is None or (reading.counts.load_seconds or 0) > _SLOW_LOAD:
             self._find(stop)
         generation.model = self.status().model

@@ -30,7 +30,7 @@ from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
 from localllm_magics.engines.openai.server_handle import ServerHandle
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
-    ending_soon,
+    chunks_with_drain_timeout,
     read_answer,
     require_answer,
     wait_for_head,
@@ -174,9 +174,9 @@ class OpenAIEngine:
 
         is_answered = False
         while not is_answered:
-            with Exchange(self._connection, "POST", path, body) as exchange, stop.calling(exchange.cancel):
+            with self._connection.post(path, body, stop) as exchange:
                 yield from wait_for_head(exchange, stop, look)
-                is_loading = identity.kind.is_llama_server and _is_loading(exchange)
+                is_loading = identity.kind.is_llama_server and exchange.is_loading
                 is_answered = not is_loading and not self._drop_refused(body, exchange)
                 if is_answered:
                     yield from self._read(exchange, reading, generation, stop)
@@ -190,13 +190,13 @@ class OpenAIEngine:
     def _read(
         self, exchange: Exchange, reading: OpenAIResponseParser, generation: Generation, stop: Stop
     ) -> Iterator[ProgressEvent]:
-        where, redact, body = self._connection.address.url, self._connection.redact, RecordDecoder()
+        decoder = RecordDecoder()
         require_answer(exchange, self._asked)
         try:
-            with ending_soon(exchange, reading) as chunks:
-                yield from read_answer(body.records(chunks), reading, generation, where, redact)
+            with chunks_with_drain_timeout(exchange, reading) as chunks:
+                yield from read_answer(decoder.records(chunks), reading, generation, self._connection)
         except StreamBroken as exc:
-            if body.was_empty:
+            if decoder.was_empty:
                 raise self._why_empty(generation.request, stop) from exc
             if (
                 reading.is_complete
@@ -204,7 +204,7 @@ class OpenAIEngine:
                 and self._identity.kind is ServerKind.LLAMA_CPP_SERVER
             ):
                 raise StreamBroken(
-                    f"{where} dropped this answer, as it does when another request comes in.",
+                    f"{self._connection.address.url} dropped this answer, as it does when another request comes in.",
                     "Ask one thing at a time, or start it with --interrupt_requests false.",
                 ) from exc
             raise
@@ -225,7 +225,7 @@ class OpenAIEngine:
         once.pop("stream_options", None)
         try:
             reply = self._connection.ask("POST", self._path(request, identity), once, stop=stop, seconds=60)
-            raise_for_status(reply.status, reply.headers, reply.body, self._asked)
+            raise_for_status(reply, self._asked)
         except LocalLLMError as exc:
             return exc
         return StreamBroken(f"{self._connection.address.url} sent an empty answer.", "Its log may say why. Ask again.")
@@ -289,12 +289,8 @@ class OpenAIEngine:
 
     def _drop_refused(self, body: dict[str, object], exchange: Exchange) -> bool:
         """Take out of BODY the one field of ours that a server may refuse, for later too; whether it did."""
-        was_refused = exchange.response.status_code in (400, 422) and b"stream_options" in exchange.read_all().body
+        was_refused = exchange.head.status in (400, 422) and b"stream_options" in exchange.read_all().body
         if not was_refused or body.pop("stream_options", None) is None:
             return False
         self._takes_stream_options = False
         return True
-
-
-def _is_loading(exchange: Exchange) -> bool:
-    return exchange.response.status_code == 503 and b"oading" in exchange.read_all().body

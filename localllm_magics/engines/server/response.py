@@ -1,7 +1,6 @@
-"""From the bytes of a server's answer to the events of a generation."""
+"""From the bytes of a server's response to the events of a generation."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,21 +11,18 @@ from localllm_magics.core.errors import DaemonError, DaemonNotReachable, StreamB
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Counts, Generation
 from localllm_magics.core.stop import Stop, Stopped, poll
-from localllm_magics.engines.server.connection import Exchange
+from localllm_magics.engines.server.connection import Connection, Exchange
+from localllm_magics.engines.server.content_encoding import SUPPORTED, content_encodings
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
+from localllm_magics.engines.server.settings import Limits
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
-_FIRST_LOOK = 0.5  # seconds before anybody asks what takes so long
-_SILENT_LOOK = 1.0  # seconds between looks at a server that does not answer them
-_MOST_SILENT_SECONDS = 30.0
-_LAST_SECONDS = 2.0  # for counts and the mark at the end, once an answer has ended
-_LONGEST_WORD = 40
+_LONGEST_ENCODING = 40
 _Event = TypeVar("_Event", bound=ProgressEvent)
-_PACKINGS = {"", "identity", "gzip", "x-gzip", "deflate"}
 
 
-class Reading(Protocol):
-    """Understands the records of one answer; pure."""
+class ResponseParser(Protocol):
+    """Parses the records of one answer; pure."""
 
     @property
     def finish_reason(self) -> FinishReason | None:
@@ -56,118 +52,114 @@ def ndjson_records(chunks: Iterator[bytes]) -> Iterator[Record | Malformed]:
     yield from decoder.close()
 
 
-def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], _Event | None]) -> Iterator[_Event]:
-    """Wait until the answer begins, asking LOOK now and then what takes so long.
+def wait_for_head(exchange: Exchange, stop: Stop, probe: Callable[[], _Event | None]) -> Iterator[_Event]:
+    """Wait until the response begins, asking PROBE now and then how far the server is.
 
-    A server that loads or reads is silent, and so is one that hangs; the first still answers other questions.
+    A server that loads a model or processes a prompt sends nothing, and neither does one that hangs; but the first
+    still answers other requests.
 
     Raises:
-        DaemonNotReachable: LOOK has got no answer for half a minute.
+        DaemonNotReachable: For too long PROBE has got no answer.
         Stopped: STOP was set.
     """
-    watch = _Watch(look)
-    next_look = _FIRST_LOOK
+    liveness = _Liveness(probe, exchange.limits)
     last: _Event | None = None
     for waited in poll(exchange.wait, stop):
-        if waited < next_look:
-            continue
-        event = watch.look()
-        next_look = waited + (_SILENT_LOOK if watch.is_silent else max(_FIRST_LOOK, waited / 4))
-        has_gone_back = isinstance(event, Loading) and not isinstance(last, Loading | None)  # which no generation does
-        if event is not None and event != last and not has_gone_back:
+        event = liveness.check(waited)
+        is_backwards = isinstance(event, Loading) and not isinstance(last, Loading | None)
+        if event is not None and event != last and not is_backwards:
             yield event
             last = event
 
 
-class _Watch(Generic[_Event]):
-    """Asks LOOK, and loses its patience with a server that does not answer."""
+class _Liveness(Generic[_Event]):
+    """Probes a server less and less often, and gives up one that answers no probe."""
 
-    def __init__(self, look: Callable[[], _Event | None]) -> None:
-        self._look = look
+    def __init__(self, probe: Callable[[], _Event | None], limits: Limits) -> None:
+        self._probe = probe
+        self._limits = limits
+        self._next_probe = limits.probe_seconds
         self._silent_since: float | None = None
 
-    @property
-    def is_silent(self) -> bool:
-        return self._silent_since is not None
-
-    def look(self) -> _Event | None:
-        asked = time.monotonic()
+    def check(self, waited: float) -> _Event | None:
+        """What the probe reports after so many seconds; None where it is not time for one yet."""
+        if waited < self._next_probe:
+            return None
         try:
-            event = self._look()
+            event = self._probe()
         except DaemonError as exc:
-            self._silent_since = asked if self._silent_since is None else self._silent_since
-            if time.monotonic() - self._silent_since > _MOST_SILENT_SECONDS:
+            self._silent_since = waited if self._silent_since is None else self._silent_since
+            if waited - self._silent_since > self._limits.silent_seconds:
                 hint = "Start it again, or look into its log."
                 raise DaemonNotReachable(f"The server has stopped answering: {exc.message}", hint) from exc
+            self._next_probe = waited + 2 * self._limits.probe_seconds
             return None
         self._silent_since = None
+        self._next_probe = waited + max(self._limits.probe_seconds, waited / 4)
         return event
 
 
 def read_answer(
-    records: Iterator[Record | Malformed],
-    reading: Reading,
-    generation: Generation,
-    where: str,
-    redact: Callable[[str], str] = str,
+    records: Iterator[Record | Malformed], parser: ResponseParser, generation: Generation, connection: Connection
 ) -> Iterator[ProgressEvent]:
-    """The events of an answer whose head is there, without the terminal one; what broke it off is raised.
+    """The events of an answer whose head has come.
 
     Args:
         records: The answer.
-        reading: Understands it.
+        parser: Of its records.
         generation: Gets the counts.
-        where: The server.
-        redact: Takes secrets out of a text.
+        connection: To the server.
 
     Raises:
-        LocalLLMError: It broke off.
-        Stopped: Somebody stopped it.
+        LocalLLMError: The answer broke off.
+        Stopped: The exchange was cancelled.
     """
+    url = connection.address.url
     try:
-        for record in _until_end(records, reading):
+        for record in _until_end(records, parser):
             if isinstance(record, Malformed):
-                what = f"{record.reason}: {record.excerpt(redact)!r}"
-                raise StreamBroken(f"{where} sent what cannot be read: {what}", "Is it a model server?")
-            yield from reading.feed(record)
-            if reading.is_complete:
+                excerpt = record.excerpt(connection.redact)
+                message = f"{url} sent what cannot be parsed: {record.reason}: {excerpt!r}"
+                raise StreamBroken(message, "Is it a model server?")
+            yield from parser.feed(record)
+            if parser.is_complete:
                 break
     finally:
-        _take_counts(reading.counts, generation)
-    if reading.finish_reason is None:
-        raise StreamBroken(f"{where} ended its answer too early.", "The text so far is kept. Ask again.")
+        _add_counts(parser.counts, generation)
+    if parser.finish_reason is None:
+        raise StreamBroken(f"{url} ended its answer too early.", "The text so far is kept. Ask again.")
 
 
-def require_answer(exchange: Exchange, asked: ErrorContext) -> None:
-    """Raise what the head of an answer means, unless an answer follows.
+def require_answer(exchange: Exchange, context: ErrorContext) -> None:
+    """Raise the error that the head of a response means, unless an answer follows.
 
     Raises:
         LocalLLMError: The server refused, or is none.
-        Stopped: Somebody stopped it.
+        Stopped: The exchange was cancelled.
     """
-    response = exchange.response
-    is_answer = response.is_success and response.status_code != 204  # which has no body
-    if not is_answer or "html" in response.headers.get("content-type", "").lower():
-        raise_for_status(response.status_code, response.headers, exchange.read_all().body, asked)
-    packings = {word.strip() for word in response.headers.get("content-encoding", "").lower().split(",")}
-    if packings - _PACKINGS:
-        what = asked.redact(min(packings - _PACKINGS))[:_LONGEST_WORD]
+    head = exchange.head
+    is_success = 200 <= head.status < 300 and head.status != 204  # which has no body
+    if not is_success or head.is_html:
+        raise_for_status(exchange.read_all(), context)
+    unsupported = sorted(set(content_encodings(head.headers)) - SUPPORTED)
+    if unsupported:
+        encoding = context.redact(unsupported[0])[:_LONGEST_ENCODING]
         raise StreamBroken(
-            f"{asked.address.url} packed its answer as {what!r}, which was not asked for.",
+            f"{context.address.url} compressed its answer as {encoding!r}, which was not asked for.",
             "Is a proxy in between? It has to leave answers as they are.",
         )
 
 
 @contextmanager
-def ending_soon(exchange: Exchange, reading: Reading) -> Iterator[Iterator[bytes]]:
-    """The chunks of an answer; once READING has its end, what may follow is waited for only a short time."""
-    timer = threading.Timer(_LAST_SECONDS, exchange.cancel)
+def chunks_with_drain_timeout(exchange: Exchange, parser: ResponseParser) -> Iterator[Iterator[bytes]]:
+    """The chunks of an answer; once PARSER has its end, counts that may follow are waited for only a short time."""
+    timer = threading.Timer(exchange.limits.drain_seconds, exchange.cancel)
     timer.daemon = True
 
     def chunks() -> Iterator[bytes]:
         for chunk in exchange.chunks():
             yield chunk
-            if reading.finish_reason is not None and timer.ident is None:
+            if parser.finish_reason is not None and timer.ident is None:
                 timer.start()
 
     try:
@@ -176,20 +168,20 @@ def ending_soon(exchange: Exchange, reading: Reading) -> Iterator[Iterator[bytes
         timer.cancel()
 
 
-def _until_end(records: Iterator[Record | Malformed], reading: Reading) -> Iterator[Record | Malformed]:
+def _until_end(records: Iterator[Record | Malformed], parser: ResponseParser) -> Iterator[Record | Malformed]:
     """RECORDS; how a connection breaks after the end of the answer does not matter."""
     try:
         for record in records:
-            if isinstance(record, Malformed) and reading.finish_reason is not None:
+            if isinstance(record, Malformed) and parser.finish_reason is not None:
                 return
             yield record
     except (StreamBroken, Stopped):
-        if reading.finish_reason is None:
+        if parser.finish_reason is None:
             raise
 
 
-def _take_counts(counts: Counts, generation: Generation) -> None:
-    """Prefer the server's COUNTS, as far as they go, to our own."""
+def _add_counts(counts: Counts, generation: Generation) -> None:
+    """Prefer the server's COUNTS to our own, as far as they go."""
     if counts.timed_tokens is None:
         counts = replace(counts, timed_tokens=max(generation.tokens - 1, 0))  # our clock starts at the first
     generation.counts = counts

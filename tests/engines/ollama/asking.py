@@ -9,6 +9,7 @@ from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.ollama.engine import OllamaEngine
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
+from localllm_magics.engines.server.settings import Limits
 from localllm_magics.model import Model
 from tests.server.faults import InTurn, Send, Steps
 from tests.server.http_bytes import chunked, chunked_head, http_response
@@ -24,7 +25,13 @@ SHOW = {
 }
 
 
-def model_of(server: HttpServer, name: str = "demo", options: LoadOptions | None = None, keep_alive: str = "") -> Model:
+def model_of(
+    server: HttpServer,
+    name: str = "demo",
+    options: LoadOptions | None = None,
+    keep_alive: str = "",
+    limits: Limits | None = None,
+) -> Model:
     """The model NAME of SERVER."""
     address = Address.from_text(server.address)
     info = ModelInfo(
@@ -35,7 +42,8 @@ def model_of(server: HttpServer, name: str = "demo", options: LoadOptions | None
         engine="ollama",
         address=address.url,
     )
-    return Model(OllamaEngine(info, options or LoadOptions(), Connection(address), keep_alive), info)
+    connection = Connection(address, limits=limits or Limits())
+    return Model(OllamaEngine(info, options or LoadOptions(), connection, keep_alive), info)
 
 
 def telling(*records: Mapping[str, Any], ends: bool = True) -> Send:

@@ -10,7 +10,7 @@ from localllm_magics.core.events import Done, Event, Failed
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.factory import new_engine
-from localllm_magics.engines.server.settings import ServerSettings
+from localllm_magics.engines.server.settings import Limits, ServerSettings
 from localllm_magics.model import Model
 from tests.server.faults import Close, FaultServer, InTurn, Send, Steps
 from tests.server.http_bytes import chunked, chunked_head
@@ -38,17 +38,19 @@ USAGE = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
 HELLO = sse(delta("Hel"), delta("lo"), END, USAGE, "[DONE]")
 
 
-def model_on(server: FaultServer, name: str = "", options: LoadOptions | None = None) -> Model:
+def model_on(
+    server: FaultServer, name: str = "", options: LoadOptions | None = None, limits: Limits | None = None
+) -> Model:
     """The model that a user gets who names SERVER."""
-    return model_at(server.address, name, options)
+    return model_at(server.address, name, options, limits)
 
 
-def model_at(address: str, name: str = "", options: LoadOptions | None = None) -> Model:
+def model_at(address: str, name: str = "", options: LoadOptions | None = None, limits: Limits | None = None) -> Model:
     """The model that a user gets who names ADDRESS."""
     info = ModelInfo(
         reference=f"openai:{name}@{address}", name=name, source="daemon", kind="chat", engine="openai", address=address
     )
-    return Model(new_engine(info, options or LoadOptions(), ServerSettings()), info)
+    return Model(new_engine(info, options or LoadOptions(), ServerSettings(limits=limits or Limits())), info)
 
 
 def events_of(model: Model, prompt: str = "Hi", **options: Any) -> list[Event]:  # noqa: ANN401 - of Model.stream

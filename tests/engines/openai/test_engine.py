@@ -14,7 +14,7 @@ from localllm_magics.core.errors import (
 from localllm_magics.core.events import Failed, Pending, TextDelta
 from localllm_magics.core.messages import to_messages
 from localllm_magics.core.request import LoadOptions, Request
-from localllm_magics.engines.server import response
+from localllm_magics.engines.server.settings import Limits
 from localllm_magics.model import Model
 from tests.engines.openai import imitations as they
 from tests.engines.openai.asking import (
@@ -55,10 +55,9 @@ def test_an_answer_has_text_counts_and_the_servers_name(serve: Serve) -> None:
 @pytest.mark.parametrize(
     "script", [they.LLAMA_SERVER, they.VLLM, they.LM_STUDIO, they.LLAMAFILE, they.OTHER], ids=KINDS
 )
-def test_the_second_question_is_one_request(serve: Serve, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response, "_FIRST_LOOK", 60.0)  # nobody asks what takes so long
+def test_the_second_question_is_one_request(serve: Serve, script: Script) -> None:
     server = serve({**script, CHAT: HELLO})
-    model = model_on(server)
+    model = model_on(server, limits=Limits(probe_seconds=60.0))
     completion_of(model)
     before = len(server.requests)
 
@@ -130,13 +129,10 @@ def test_an_answer_is_read_whatever_its_server_calls_it(serve: Serve, body: byte
     assert asked(server).count(f"POST {CHAT}") == 1
 
 
-def test_an_answer_that_has_ended_ends_although_its_server_says_no_more(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(response, "_LAST_SECONDS", 0.0)
+def test_an_answer_that_has_ended_ends_although_its_server_says_no_more(serve: Serve) -> None:
     stream: Steps = [Send(chunked_head("text/event-stream") + chunked(STREAM.removesuffix(DONE), ends=False)), Hold()]
 
-    completion = completion_of(model_on(serve({**they.OTHER, CHAT: stream})))
+    completion = completion_of(model_on(serve({**they.OTHER, CHAT: stream}), limits=Limits(drain_seconds=0.0)))
 
     assert (completion.text, completion.finish_reason) == ("Hello", "stop")
 
