@@ -7,7 +7,7 @@ engine's sampler chain, and its property in completion.schema.json.
 import difflib
 import numbers
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TypedDict
 
@@ -229,6 +229,13 @@ class Sampling:
             raise BadOption(f"--stop must be a text or a list of texts, not {stop!r}.", 'Try --stop "END".')
         texts = (stop,) if isinstance(stop, str) else tuple(stop)
         return cls(**{**options, "stop": texts})  # type: ignore[arg-type] # names were checked, values check themselves
+
+    def items(self) -> Iterator[tuple[SamplingOption, object]]:
+        """The options that are set, with their values as JSON has them."""
+        for option in SAMPLING_OPTIONS:
+            value = getattr(self, option.name)
+            if value not in (None, ()):
+                yield option, list(value) if option.type is str else value
 
     def or_else(self, defaults: "Sampling") -> "Sampling":
         """These values, with those that are None, and stop texts where there are none, taken from DEFAULTS."""

@@ -104,7 +104,7 @@ def test_unloading_ends_the_process(llamafile: Path, opened: Open) -> None:
 def test_other_options_are_another_process_and_unloading_the_first_leaves_it(llamafile: Path, opened: Open) -> None:
     first = opened(llamafile)
     completion_of(first, max_tokens=2)
-    second = Model(first.engine.with_options(LoadOptions(ctx=256)), first.info)
+    second = opened(llamafile, LoadOptions(ctx=256))
     first.unload()
     completion_of(second, max_tokens=2)
     first.unload()
@@ -119,9 +119,9 @@ def test_it_is_started_again_after_it_died(llamafile: Path, opened: Open) -> Non
     completion_of(model, max_tokens=2)
     (server,) = servers()
     server.kill()
-    engine = model.engine
+    engine = model._engine  # noqa: SLF001 - only it knows that the supervisor has ended too
     assert isinstance(engine, OpenAIEngine)
-    wait_until(lambda: engine._server.has_ended, "seen as gone")  # noqa: SLF001 - nobody else tells
+    wait_until(lambda: engine._server.has_exited, "exited")  # noqa: SLF001 - same
 
     events = events_of(model, max_tokens=2)
 

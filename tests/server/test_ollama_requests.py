@@ -187,8 +187,7 @@ def test_a_schema_is_sent_as_the_format(fault_server: MakeFaultServer) -> None:
     server = fault_server(script())
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
-    with model_of(server).start(Request(messages=QUESTION.messages, schema=schema)) as stream:
-        stream.wait()
+    model_of(server).complete("Why?", schema=schema)
 
     assert bodies(server)[0]["format"] == schema
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.hints import LIST_MODELS
-from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.request import ALL_LAYERS, LoadOptions
 
-ALL_LAYERS = 999
 SUPERVISED = (sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")))
 """Prefix of a command: all its processes end when this process ends or closes the pipe to the supervisor."""
 

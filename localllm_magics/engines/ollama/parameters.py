@@ -1,39 +1,28 @@
 """Ollama's names for the parameters of a model."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import suppress
 
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.core.sampling import Sampling
+from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
 
 _MAX_STOPS = 100
-_NAMES = {
-    "temperature": "temperature",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "repeat_penalty": "repeat_penalty",
-    "seed": "seed",
-    "num_predict": "max_tokens",
-}
 
 
 def to_sampling(params: Mapping[str, object]) -> Sampling:
     """The sampling in PARAMS, without what is unknown, of another type or out of range."""
-    sampling = Sampling(stop=_to_stops(params.get("stop")))
-    for theirs, ours in _NAMES.items():
-        value = params.get(theirs)
-        if isinstance(value, int | float):
-            sampling = _with(sampling, ours, value)
-    return sampling
+    values: dict[str, object] = {"stop": _to_stops(params.get("stop"))}
+    for option in SAMPLING_OPTIONS:
+        if option.type is not str:
+            with suppress(BadOption):
+                values[option.name] = option.to_number(params.get(option.ollama))
+    return Sampling.from_options(values)
 
 
 def to_options(sampling: Sampling) -> dict[str, object]:
     """The options of a request with SAMPLING."""
-    values = {theirs: getattr(sampling, ours) for theirs, ours in _NAMES.items()}
-    values["stop"] = list(sampling.stop) or None
-    return {name: value for name, value in values.items() if value is not None}
+    return {option.ollama: value for option, value in sampling.items()}
 
 
 def to_context(params: Mapping[str, object]) -> int | None:
@@ -43,13 +32,6 @@ def to_context(params: Mapping[str, object]) -> int | None:
         return LoadOptions(ctx=value).ctx if isinstance(value, int) else None
     except BadOption:
         return None
-
-
-def _with(sampling: Sampling, name: str, value: float) -> Sampling:
-    try:
-        return replace(sampling, **{name: value})  # type: ignore[arg-type] # it checks the type itself
-    except BadOption:
-        return sampling
 
 
 def _to_stops(value: object) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.address import ollama_address
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection, Exchange
-from localllm_magics.engines.server.response import ndjson_records, require_answer
+from localllm_magics.engines.server.response import ndjson_records, require_stream
 from localllm_magics.engines.server.server_error import ServerError
 from localllm_magics.engines.wire.fields import text, whole
 from localllm_magics.engines.wire.ndjson import Malformed, Record
@@ -61,7 +61,7 @@ def pull(connection: Connection, name: str, stop: Stop) -> Iterator[PullProgress
 
 def _require_stream(exchange: Exchange, connection: Connection, name: str) -> None:
     try:
-        require_answer(exchange, api.error_context(connection, name, _to_find(name)))
+        require_stream(exchange, api.error_context(connection, name, _to_find(name)))
     except BadOption as exc:
         raise BadOption(exc.message, "Write a name such as llama3.2:1b, or hf.co/user/repository:Q4_K_M.") from exc
 

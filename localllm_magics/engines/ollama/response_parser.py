@@ -1,6 +1,7 @@
 """Parses the streamed answers of Ollama's `/api/chat` and `/api/generate`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.events import ProgressEvent, ReasoningDelta, TextDelta
@@ -24,7 +25,8 @@ class OllamaResponseParser:
 
     def __init__(self, context: ErrorContext, *, is_cached: bool = False, is_raw: bool = False) -> None:
         self.finish_reason: FinishReason | None = None
-        self.counts = Counts()
+        self._counts = Counts()
+        self._pieces = 0
         self._context = context
         self._is_cached = is_cached
         self._reasoning = ReasoningParser(is_raw=is_raw)
@@ -34,6 +36,12 @@ class OllamaResponseParser:
         """Whether the last record was fed."""
         return self.finish_reason is not None
 
+    @property
+    def counts(self) -> Counts:
+        """Those of the last record; the clock starts with the first token, which is about a piece."""
+        tokens = self._counts.completion_tokens
+        return replace(self._counts, timed_tokens=max((self._pieces if tokens is None else tokens) - 1, 0))
+
     def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD; a piece is about one token."""
         if record.get("error"):
@@ -42,17 +50,18 @@ class OllamaResponseParser:
         events: list[ProgressEvent] = []
         if (reasoning := text(holder, "thinking")) is not None:
             events.append(ReasoningDelta(reasoning, 1, estimated=True))
+            self._pieces += 1
         if (piece := text(holder, "content", "response")) is not None:
             events += self._reasoning.feed(TextDelta(piece, 1, estimated=True))
+            self._pieces += 1
         if record.get("done") is True or text(record, "done_reason") is not None:
             self.finish_reason = "length" if record.get("done_reason") == "length" else "stop"
-            self.counts = self._counts(record)
+            self._counts = self._to_counts(record)
             events += self._reasoning.end()
         return events
 
-    def _counts(self, record: Record) -> Counts:
+    def _to_counts(self, record: Record) -> Counts:
         prompt, cached = whole(record, "prompt_eval_count"), whole(record, "prompt_eval_cached_count")
-        produced = whole(record, "eval_count")
         seconds = _seconds(record, "prompt_eval_duration")
         # All tokens of the prompt are counted, but only those not in the cache are timed: without the number of
         # cached tokens there is no rate.
@@ -60,12 +69,10 @@ class OllamaResponseParser:
         return Counts(
             prompt_tokens=prompt,
             cached_tokens=min(cached or 0, prompt or 0),
-            completion_tokens=produced,
+            completion_tokens=whole(record, "eval_count"),
             load_seconds=_seconds(record, "load_duration"),
             prompt_seconds=seconds if is_rate_known else 0.0,
             decode_seconds=_seconds(record, "eval_duration") or None,
-            # The clock starts with the first token.
-            timed_tokens=None if produced is None else max(produced - 1, 0),
         )
 
 

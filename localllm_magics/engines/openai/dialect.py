@@ -79,7 +79,7 @@ def to_body(request: Request, kind: ServerKind, model: str, sampling: Sampling) 
     if kind is ServerKind.VLLM:
         usage["continuous_usage_stats"] = True
     body |= {"stream": True, "stream_options": usage, **(form.extras or {})}
-    body |= _sampling(sampling, form, limit=form.raw_max_tokens if request.raw else "max_tokens")
+    body |= _sampling(sampling, form, is_raw=request.raw)
     if request.think is not None:
         body |= _think(form, is_wanted=request.think)
     if request.schema is not None:
@@ -87,19 +87,10 @@ def to_body(request: Request, kind: ServerKind, model: str, sampling: Sampling) 
     return body
 
 
-def _sampling(sampling: Sampling, form: Dialect, limit: str) -> dict[str, object]:
-    values = {
-        limit: sampling.max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": sampling.seed,
-        "stop": list(sampling.stop) or None,
-        # Not in OpenAI's API; like all others, they are sent only if the user has set them.
-        "top_k": sampling.top_k,
-        "min_p": sampling.min_p,
-        form.repeat_penalty: sampling.repeat_penalty,
-    }
-    return {name: value for name, value in values.items() if value is not None}
+def _sampling(sampling: Sampling, form: Dialect, *, is_raw: bool) -> dict[str, object]:
+    """What the user has set: some of the options are not in OpenAI's API."""
+    own_names = {"repeat_penalty": form.repeat_penalty} | ({"max_tokens": form.raw_max_tokens} if is_raw else {})
+    return {own_names.get(option.name, option.openai): value for option, value in sampling.items()}
 
 
 def _think(form: Dialect, *, is_wanted: bool) -> dict[str, object]:

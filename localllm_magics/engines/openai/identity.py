@@ -9,13 +9,13 @@ from functools import partial
 from typing import TypeAlias
 
 from localllm_magics.core.errors import BadOption, DaemonError
-from localllm_magics.core.sampling import Sampling
+from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api as ollama
 from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection
 from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
-from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
+from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
 _AskAll: TypeAlias = Callable[[Sequence[str]], dict[str, Reply]]
 
@@ -166,13 +166,13 @@ def _llama_cpp(props: Json, listed: Reply) -> Identity:
 
 
 def _to_sampling(params: Json) -> Sampling:
-    """The server's defaults, 32-bit floats rounded to their decimal values; none if one is out of range."""
-    values = {name: number(params, name) for name in ("temperature", "top_p", "min_p", "repeat_penalty")}
-    rounded = {name: round(value, 6) for name, value in values.items() if value is not None}
-    try:
-        return Sampling(top_k=whole(params, "top_k"), **rounded)  # type: ignore[arg-type] # floats, by name
-    except BadOption:
-        return Sampling()
+    """The server's defaults, 32-bit floats rounded to their decimal values, without what is out of range."""
+    values: dict[str, object] = {}
+    for option in SAMPLING_OPTIONS:
+        if option.default is not None:
+            with suppress(BadOption):
+                values[option.name] = round(option.to_number(params.get(option.openai)), 6)
+    return Sampling.from_options(values)
 
 
 def _from_list(listed: Reply, ask_all: _AskAll) -> Identity:

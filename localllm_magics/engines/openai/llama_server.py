@@ -14,7 +14,7 @@ from localllm_magics.engines.wire.fields import Json, child, children, number, t
 _HEALTH_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 _MAX_POLL_SECONDS = 2.0
-_MAX_LOAD_SECONDS = 600.0
+MAX_LOAD_SECONDS = 600.0
 LOADED = ("loaded", "sleeping")
 """The states of a router's model that is in memory."""
 _LOADING = ("loading", "downloading")
@@ -47,7 +47,7 @@ class PollBackoff:
         stop: Stop,
         *,
         poll_seconds: float = _POLL_SECONDS,
-        max_load_seconds: float = _MAX_LOAD_SECONDS,
+        max_load_seconds: float = MAX_LOAD_SECONDS,
     ) -> None:
         self._connection = connection
         self._stop = stop

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NoReturn
 from urllib.parse import quote
@@ -36,7 +36,7 @@ from localllm_magics.engines.server.network import Network
 from localllm_magics.engines.server.proxy import find_proxy
 from localllm_magics.engines.server.read_throttle import ReadThrottle
 from localllm_magics.engines.server.reply import Reply
-from localllm_magics.engines.server.settings import Limits, ServerSettings
+from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.server.transport_errors import TRANSPORT_ERRORS, causes, from_transport
 
 ANSWER_SECONDS = 10.0
@@ -45,6 +45,19 @@ SILENT_SECONDS = 600.0
 """So long a server may be busy with a request, or with the next token, without a byte."""
 _WRITE_SECONDS = 30.0
 _ERROR_BYTES = 64 * 2**10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is waited for and read at most.
+
+    Args:
+        connect_seconds: Until there is a connection.
+        body_bytes: Of a body that is read whole.
+    """
+
+    connect_seconds: float = 3.0
+    body_bytes: int = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,13 +76,13 @@ class Connection:
     key: str | None = None
     ca_file: str | None = None
     to_start: str = "Is the server running?"
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
 
     @classmethod
     def to(cls, address: Address, settings: ServerSettings, *, to_start: str, is_named: bool = True) -> "Connection":
         """The connection to ADDRESS; a server that the user has not named gets no key."""
         key = settings.find_key(address) if is_named else None
-        return cls(address, key, settings.ca_file or None, to_start, settings.limits)
+        return cls(address, key, settings.ca_file or None, to_start)
 
     def __repr__(self) -> str:
         return f"<Connection to {self.address.url}>"
@@ -159,11 +172,6 @@ class Exchange:
         self.cancel()
         self._opening.add_done_callback(self._close)  # in the thread that still connects, if it does
 
-    @property
-    def limits(self) -> Limits:
-        """Those of the connection."""
-        return self._connection.limits
-
     def wait(self, seconds: float) -> bool:
         """Wait for the head of the response, or an error; whether it came."""
         return bool(wait_for([self._opening], seconds).done)
@@ -230,7 +238,7 @@ class Exchange:
             raise Stopped
 
     def _whole(self, until: float) -> bytes:
-        body, url, most = bytearray(), self._connection.address.url, self.limits.body_bytes
+        body, url, most = bytearray(), self._connection.address.url, self._connection.limits.body_bytes
         for chunk in self._pieces():
             body += chunk
             if len(body) > most:
@@ -282,7 +290,7 @@ class Exchange:
         connection, address = self._connection, self._connection.address
         # In ASCII, so that a lone surrogate does not keep a text from being sent.
         content = None if self._body is None else json.dumps(self._body).encode()
-        timeout = {"connect": self.limits.connect_seconds, "write": _WRITE_SECONDS, "read": self._seconds}
+        timeout = {"connect": connection.limits.connect_seconds, "write": _WRITE_SECONDS, "read": self._seconds}
         url = httpcore.URL(
             scheme=address.scheme,
             host=address.host.encode("idna"),

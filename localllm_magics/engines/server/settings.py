@@ -10,25 +10,6 @@ TO_SET_KEY = f'Set the key in a terminal before Jupyter starts: export {KEY_VARI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long is waited for a server, and how much is read.
-
-    Args:
-        connect_seconds: At most until there is a connection.
-        probe_seconds: Until a server that has not answered yet is asked how far it is, and between two such probes.
-        silent_seconds: At most without an answer to a probe.
-        drain_seconds: At most for counts and the mark at the end, once an answer has ended.
-        body_bytes: The largest body that is read whole.
-    """
-
-    connect_seconds: float = 3.0
-    probe_seconds: float = 0.5
-    silent_seconds: float = 30.0
-    drain_seconds: float = 2.0
-    body_bytes: int = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """Settings for servers.
 
@@ -37,14 +18,12 @@ class ServerSettings:
         key_variables: Names of environment variables with API keys, by URL.
         ca_file: A file of certificates to trust on top of the system's.
         keep_alive: How long a server that unloads idle models keeps one, such as `10m`; empty leaves it to the server.
-        limits: For every exchange.
     """
 
     addresses: tuple[str, ...] = ()
     key_variables: Mapping[str, str] = field(default_factory=dict)
     ca_file: str = ""
     keep_alive: str = ""
-    limits: Limits = Limits()
 
     def find_key(self, address: Address, environment: Mapping[str, str] = os.environ) -> str | None:
         """The API key for the server at ADDRESS, from the environment only.

@@ -200,11 +200,11 @@ def test_the_device_is_written_in_words(size: int, size_vram: int, device: str) 
     ("written", "kept"),
     [
         pytest.param("2319-03-04T12:14:39.576272481Z", "until it is unloaded", id="for ever"),
-        pytest.param("", "for a time that it does not tell", id="nothing"),
-        pytest.param("soon", "for a time that it does not tell", id="no time"),
-        pytest.param("2026-13-45T99:99:99Z", "for a time that it does not tell", id="impossible"),
-        pytest.param("2026-11-22", "for a time that it does not tell", id="a day alone"),
-        pytest.param("٢٠٢٦-11-22T12:00:00Z", "for a time that it does not tell", id="other digits"),
+        pytest.param("", "for a time that it does not report", id="nothing"),
+        pytest.param("soon", "for a time that it does not report", id="no time"),
+        pytest.param("2026-13-45T99:99:99Z", "for a time that it does not report", id="impossible"),
+        pytest.param("2026-11-22", "for a time that it does not report", id="a day alone"),
+        pytest.param("٢٠٢٦-11-22T12:00:00Z", "for a time that it does not report", id="other digits"),
     ],
 )
 def test_how_long_a_model_stays_is_written_in_words(written: str, kept: str) -> None:

@@ -90,7 +90,7 @@ def test_one_token_gives_no_rate() -> None:
 def test_what_is_zero_and_so_left_out_is_zero() -> None:
     found = stats({})
 
-    assert found == Stats(timed_tokens=None)
+    assert found == Stats(timed_tokens=0)
     assert (found.tokens_per_second, found.prompt_tokens_per_second) == (0.0, 0.0)
 
 

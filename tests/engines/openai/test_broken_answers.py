@@ -109,7 +109,7 @@ def test_an_empty_answer_is_asked_for_once_more_to_learn_why(serve: Serve) -> No
     [
         pytest.param([Send(chunked_head("text/event-stream")), Reset()], "broke the connection", id="reset"),
         pytest.param(
-            answered(b"\x8b\x02\x80abc\x03", "Content-Encoding", "br"), "compressed its answer as 'br'", id="br"
+            answered(b"\x8b\x02\x80abc\x03", "Content-Encoding", "br"), "with the content encoding 'br'", id="br"
         ),
         pytest.param(answered(STREAM, "Content-Encoding", "gzip"), "compressed wrongly", id="no gzip"),
         pytest.param(answered(b"<!doctype html><title>Login</title>", "Content-Type", "text/plain"), "page", id="page"),

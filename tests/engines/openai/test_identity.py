@@ -101,7 +101,7 @@ def test_a_server_that_wants_a_key_is_an_error(connect: Connect, script: Script)
 
 @pytest.mark.parametrize("script", [they.NOTHING, {"/v1/models": said({}, 400)}], ids=["nothing", "another API"])
 def test_a_server_of_something_else_is_an_error(connect: Connect, script: Script) -> None:
-    with pytest.raises(DaemonError, match="is no model server: /v1/models has no list of models"):
+    with pytest.raises(DaemonError, match="is not a model server: /v1/models has no list of models"):
         identify(connect(script))
 
 
@@ -176,7 +176,7 @@ def test_asking_can_be_stopped(connect: Connect) -> None:
     ],
 )
 def test_hostile_lists_are_no_list(connect: Connect, body: bytes) -> None:
-    with pytest.raises(DaemonError, match="is no model server"):
+    with pytest.raises(DaemonError, match="is not a model server"):
         identify(connect({**they.NOTHING, "/v1/models": said(body)}))
 
 

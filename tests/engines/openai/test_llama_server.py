@@ -10,8 +10,8 @@ from localllm_magics.core.errors import BadOption, DaemonBusy
 from localllm_magics.core.events import Done, Failed, Loading, Pending, TextDelta
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.request import Request
-from localllm_magics.core.stop import Stop
-from localllm_magics.engines.openai import llama_server
+from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.model import Model
 from tests.engines.openai import imitations as they
 from tests.engines.openai.asking import (
     CHAT,
@@ -20,7 +20,10 @@ from tests.engines.openai.asking import (
     Serve,
     asked,
     completion_of,
+    engine_on,
+    error_of,
     events_of,
+    info_at,
     model_on,
 )
 from tests.engines.openai.imitations import said
@@ -51,25 +54,16 @@ def test_a_server_that_was_started_again_is_waited_for(serve: Serve) -> None:
     assert isinstance(events[-1], Done)
 
 
-@pytest.fixture
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama_server, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(llama_server, "_MAX_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(llama_server, "_MAX_LOAD_SECONDS", 0.2)
-
-
-@pytest.mark.usefixtures("_short_waits")
 @pytest.mark.parametrize("path", [CHAT, "/props", "/health"])
 def test_a_server_that_loads_for_ever_is_given_up(serve: Serve, path: str) -> None:
     health = {"/health": said({"status": "ok"})}
     script: Script = {**they.LLAMA_SERVER, **health, CHAT: they.LOADING["*"], path: they.LOADING["*"]}
     server = serve(script)
 
-    *_, last = events_of(model_on(server))
+    error = error_of(Model(engine_on(server, max_load_seconds=0.2), info_at(server.address, "")))
 
-    assert isinstance(last, Failed)
-    assert isinstance(last.error, DaemonBusy)
-    assert last.error.message == f"{server.address} still loads its model."
+    assert isinstance(error, DaemonBusy)
+    assert error.message == f"{server.address} still loads its model."
 
 
 def test_the_health_of_one_of_several_servers_does_not_make_the_wait_shorter(serve: Serve) -> None:
@@ -144,7 +138,8 @@ def test_a_load_that_is_stopped_ends_early(serve: Serve) -> None:
     stop = Stop()
     stop.set()
 
-    assert list(model_on(server).engine.load(stop)) == []
+    with pytest.raises(Stopped):
+        list(engine_on(server).load(stop))
 
 
 def test_a_silent_server_that_loads_is_an_event(serve: Serve) -> None:

@@ -121,15 +121,15 @@ def test_progress_in_the_prompt_is_an_event() -> None:
 @pytest.mark.parametrize(
     ("chunks", "notices"),
     [
-        pytest.param([end("content_filter")], ("The server's content filter cut the answer off.",), id="filter"),
+        pytest.param([end("content_filter")], ("The server's content filter ended the answer.",), id="filter"),
         pytest.param(
             [delta(content=None, tool_calls=[{"id": "c"}]), end("tool_calls")],
-            ("The model wants to call a tool, and has none here.",),
+            ("The model called a tool, and has none here.",),
             id="tool",
         ),
         pytest.param(
             [delta(function_call={"name": "f"}), end("function_call")],
-            ("The model wants to call a tool, and has none here.",),
+            ("The model called a tool, and has none here.",),
             id="function",
         ),
         pytest.param([delta(content="x", tool_calls=[]), end()], (), id="neither"),

@@ -9,8 +9,7 @@ from localllm_magics.core.errors import (
     LocalLLMError,
 )
 from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.connection import Connection
-from localllm_magics.engines.server.settings import Limits
+from localllm_magics.engines.server.connection import Connection, Limits
 from tests.server.faults import FaultServer, Send
 from tests.server.http_bytes import chunked_head, http_response
 from tests.server.waiting import PATIENCE

@@ -15,8 +15,7 @@ from localllm_magics.core.errors import (
     StreamBroken,
 )
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.server.connection import Exchange
-from localllm_magics.engines.server.settings import Limits
+from localllm_magics.engines.server.connection import Exchange, Limits
 from tests.engines.server.connecting import FINE, KEY, TEXT, IPv6Server, failure, to
 from tests.server.conftest import MakeFaultServer
 from tests.server.faults import Close, Drip, Flood, Hold, Reset, Send, Steps, Wait

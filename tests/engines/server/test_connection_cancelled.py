@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.server.connection import Exchange
-from localllm_magics.engines.server.settings import Limits
+from localllm_magics.engines.server.connection import Exchange, Limits
 from tests.engines.server.conftest import own_threads
 from tests.engines.server.connecting import FINE, TEXT, to
 from tests.server.conftest import MakeFaultServer
