@@ -21,6 +21,7 @@ _PARAMETERS = re.compile(r"\s*([\d.]{1,12})\s*([KMBT])\s*", re.IGNORECASE)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,12})?(Z|[+-]\d\d:\d\d)")
 _UNLIMITED = timedelta(days=365)
 _MAX_WHOLE = 2**32
+_TO_LOAD_LONGER = "Ask again, or give it more time where it is started: OLLAMA_LOAD_TIMEOUT=15m ollama serve"
 _TO_GET_ACCESS = "Ollama refuses other host names: use 127.0.0.1, or set OLLAMA_HOST where it is started."
 
 
@@ -85,7 +86,8 @@ def error_context(connection: Connection, model: str, to_get_model: str) -> Erro
         address=connection.address,
         model=model,
         to_get_model=to_get_model,
-        to_be_let_in=_TO_GET_ACCESS,
+        to_load_longer=_TO_LOAD_LONGER,
+        to_get_access=_TO_GET_ACCESS,
         redact=connection.redact,
     )
 
@@ -126,7 +128,7 @@ def list_models(connection: Connection, seconds: float = ANSWER_SECONDS) -> list
         LocalLLMError: The server does not answer, or refuses.
     """
     reply = connection.ask("GET", "/api/tags", seconds=seconds)
-    raise_for_status(reply.status, reply.headers, reply.body, error_context(connection, "it", ""))
+    raise_for_status(reply, error_context(connection, "it", ""))
     return [_to_info(entry, name, connection) for name, entry in _named(reply.to_dict())]
 
 

@@ -101,7 +101,7 @@ class OllamaEngine:
             with self._connection.post("/api/generate", body, stop) as exchange:
                 yield from wait_for_head(exchange, stop, lambda: None if self._find(stop) else Loading(0.0))
                 reply = exchange.read_all()
-                raise_for_status(reply.status, reply.headers, reply.body, self._error_context)
+                raise_for_status(reply, self._error_context)
             self._locate(stop)
             yield Loading(1.0)
 
@@ -217,7 +217,7 @@ class OllamaEngine:
         body = {**body, "_debug_render_only": True, "stream": False, "options": options}
         self._is_used = True
         reply = self._connection.ask("POST", "/api/chat", body, stop=stop, seconds=_PREVIEW_SECONDS)
-        raise_for_status(reply.status, reply.headers, reply.body, self._error_context)
+        raise_for_status(reply, self._error_context)
         rendered = text(child(reply.to_dict(), "_debug_info"), "rendered_template")
         return rendered or "(this server does not show the prompt)"
 

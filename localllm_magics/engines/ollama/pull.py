@@ -12,8 +12,8 @@ from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.address import ollama_address
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection, Exchange
-from localllm_magics.engines.server.response import ndjson_records
-from localllm_magics.engines.server.server_error import Words, raise_for_status
+from localllm_magics.engines.server.response import ndjson_records, require_stream
+from localllm_magics.engines.server.server_error import ServerError
 from localllm_magics.engines.wire.fields import text, whole
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 
@@ -60,12 +60,8 @@ def pull(connection: Connection, name: str, stop: Stop) -> Iterator[PullProgress
 
 
 def _require_stream(exchange: Exchange, connection: Connection, name: str) -> None:
-    head = exchange.head
-    if head.status == 200 and not head.is_html:
-        return
-    context = api.error_context(connection, name, _to_find(name))
     try:
-        raise_for_status(head.status, head.headers, exchange.read_all().body, context)
+        require_stream(exchange, api.error_context(connection, name, _to_find(name)))
     except BadOption as exc:
         raise BadOption(exc.message, "Write a name such as llama3.2:1b, or hf.co/user/repository:Q4_K_M.") from exc
 
@@ -79,7 +75,7 @@ def _read_progress(
             url, excerpt = connection.address.url, record.excerpt(connection.redact)
             raise StreamBroken(f"{url} sent what cannot be parsed: {record.reason}: {excerpt!r}", to_resume)
         if record.get("error"):
-            message = Words.from_value(record["error"], connection.redact).message or "no reason given"
+            message = ServerError.from_value(record["error"], connection.redact).message or "no reason given"
             raise _to_error(message, connection, name, to_resume)
         progress = total.add(record)
         status = progress.status

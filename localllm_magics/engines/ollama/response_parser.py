@@ -7,7 +7,7 @@ from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.events import ProgressEvent, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Counts
 from localllm_magics.engines.reasoning_parser import ReasoningParser
-from localllm_magics.engines.server.server_error import ErrorContext, broken_off
+from localllm_magics.engines.server.server_error import ErrorContext, error_from_record
 from localllm_magics.engines.wire.fields import child, number, text, whole
 from localllm_magics.engines.wire.ndjson import Record
 
@@ -45,7 +45,7 @@ class OllamaResponseParser:
     def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD; a piece is about one token."""
         if record.get("error"):
-            raise broken_off(record["error"], self._context)
+            raise error_from_record(record["error"], self._context)
         holder = child(record, "message") or record
         events: list[ProgressEvent] = []
         if (reasoning := text(holder, "thinking")) is not None:

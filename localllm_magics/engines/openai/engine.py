@@ -164,7 +164,7 @@ class OpenAIEngine:
                 yield from wait_for_head(
                     exchange, stop, lambda: llama_server.load_progress(connection, kind, endpoint.name, stop)
                 )
-                is_loading = kind.is_llama_server and exchange.head.status == 503 and exchange.read_all().is_loading
+                is_loading = kind.is_llama_server and exchange.is_loading
                 if not is_loading and not self._drop_stream_options(body, exchange):
                     return (yield from self._read(exchange, endpoint, generation, stop))
             if is_loading:  # the server was restarted since it was identified
@@ -205,7 +205,7 @@ class OpenAIEngine:
         body.pop("stream_options", None)
         try:
             reply = connection.ask("POST", _path(request, endpoint), body, stop=stop, seconds=_WHY_EMPTY_SECONDS)
-            raise_for_status(reply.status, reply.headers, reply.body, context)
+            raise_for_status(reply, context)
         except LocalLLMError as exc:
             return exc
         return StreamBroken(f"{connection.address.url} sent an empty answer.", "Its log may say why. Ask again.")

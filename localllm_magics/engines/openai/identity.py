@@ -141,7 +141,7 @@ def _check(listed: Reply, connection: Connection) -> None:
     context = ErrorContext(address=connection.address, model="it", to_get_model="", redact=connection.redact)
     if listed.status not in (404, 405):
         with suppress(BadOption):
-            raise_for_status(listed.status, listed.headers, listed.body, context)
+            raise_for_status(listed, context)
 
 
 def _is_llama_cpp(reply: Reply) -> bool:

@@ -85,7 +85,7 @@ def load(connection: Connection, model: str, context: ErrorContext, stop: Stop) 
         raise ModelNotInDaemon(f"{connection.address.url} does not have {model}.", context.to_get_model)
     if text(status, "value") not in (*LOADED, *_LOADING):
         reply = connection.ask("POST", "/models/load", {"model": model}, stop=stop)
-        raise_for_status(reply.status, reply.headers, reply.body, context)
+        raise_for_status(reply, context)
         status = _status(connection, model, stop)
     while text(status, "value") not in LOADED:
         if text(status, "value") not in _LOADING:
@@ -115,7 +115,7 @@ def render(
     if not isinstance(prompt, str):
         template = {name: body[name] for name in ("model", "messages", "chat_template_kwargs") if name in body}
         reply = connection.ask("POST", "/apply-template", template, stop=stop)
-        raise_for_status(reply.status, reply.headers, reply.body, context)
+        raise_for_status(reply, context)
         prompt = text(reply.to_dict(), "prompt") or ""
     content = {"content": prompt, "with_pieces": True, "add_special": True, "parse_special": True}
     content |= {"model": body["model"]} if "model" in body else {}

@@ -9,7 +9,7 @@ from localllm_magics.core.generation import Counts
 from localllm_magics.engines.openai.arrival_rate import ArrivalRate
 from localllm_magics.engines.openai.records import END_OF_STREAM
 from localllm_magics.engines.reasoning_parser import ReasoningParser
-from localllm_magics.engines.server.server_error import ErrorContext, broken_off
+from localllm_magics.engines.server.server_error import ErrorContext, error_from_record
 from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
 from localllm_magics.engines.wire.ndjson import Record
 
@@ -94,10 +94,10 @@ class OpenAIResponseParser:
     def _raise_error(self, record: Record) -> None:
         error = record.get("error") or record.get("errors")
         if error:
-            raise broken_off(error, self._context)
+            raise error_from_record(error, self._context)
         is_answer = "choices" in record or "content" in record
         if record.get("object") == "error" or (not is_answer and any(name in record for name in _ERRORS)):
-            raise broken_off(record, self._context)
+            raise error_from_record(record, self._context)
 
     def _store_counts(self, record: Record) -> None:
         self._timings = child(record, "timings") or self._timings
@@ -114,7 +114,7 @@ class OpenAIResponseParser:
         if reason is None:
             return
         if reason == "error":
-            raise broken_off(choice.get("error"), self._context)
+            raise error_from_record(choice.get("error"), self._context)
         self._is_filtered = reason == "content_filter"
         self.finish_reason = "length" if reason == "length" else "stop"
         yield from self._reasoning.end()

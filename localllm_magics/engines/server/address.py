@@ -11,6 +11,7 @@ KEY_VARIABLE = "LOCALLLM_API_KEY"
 """The environment variable with the key for servers that have none of their own."""
 PORTS = {"http": 80, "https": 443}
 _EXAMPLE = "Write it like http://127.0.0.1:8080."
+_ENDPOINT = re.compile(r"/v1(/chat/completions|/completions|/models)?\Z")
 _OWN = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _HOST = re.compile(r"[^\s/?#@\\:%\x00-\x20]+(%[\w.-]+)?")
 
@@ -31,7 +32,7 @@ class Address:
 
     @classmethod
     def from_parts(cls, scheme: str, host: str, port: int, path: str) -> "Address":
-        """The address to connect to; a path that ends in `/v1` is that of its parent.
+        """The address to connect to; a path that ends in `/v1`, or in an endpoint below it, is that of its parent.
 
         A server that binds every interface (`0.0.0.0`, `::`) is reached on this machine's own, and so is `localhost`,
         which most servers mean as 127.0.0.1; for TLS the name stays, as a certificate may hold nothing else.
@@ -39,7 +40,7 @@ class Address:
         name = host.lower().rstrip(".")
         is_localhost = name == "localhost" and scheme == "http"
         known = "127.0.0.1" if is_localhost else _OWN.get(name, host)
-        return cls(scheme, known, port, path.rstrip("/").removesuffix("/v1").rstrip("/"), is_localhost)
+        return cls(scheme, known, port, _ENDPOINT.sub("", path.rstrip("/")).rstrip("/"), is_localhost)
 
     @classmethod
     def from_text(cls, text: str) -> "Address":

@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import NoReturn
 from urllib.parse import quote
 
@@ -52,7 +52,7 @@ class Limits:
     """What is waited for and read at most.
 
     Args:
-        connect_seconds: For a connection; the server may take a little longer in all.
+        connect_seconds: Until there is a connection.
         body_bytes: Of a body that is read whole.
     """
 
@@ -106,11 +106,9 @@ class Connection:
         exchanges = [Exchange(self, "GET", path, seconds=seconds) for path in paths]
         return dict(zip(paths, self._replies(exchanges, stop or Stop(), seconds), strict=True))
 
-    @contextmanager
-    def post(self, path: str, body: object, stop: Stop) -> Iterator["Exchange"]:
+    def post(self, path: str, body: object, stop: Stop) -> AbstractContextManager["Exchange"]:
         """Send a POST request, which STOP cancels in the block, and whose end cancels what is left of it."""
-        with Exchange(self, "POST", path, body) as exchange, stop.calling(exchange.cancel):
-            yield exchange
+        return _sending(Exchange(self, "POST", path, body), stop)
 
     def redact(self, text: str) -> str:
         """TEXT of a server without our key in it."""
@@ -119,23 +117,24 @@ class Connection:
     def _replies(self, exchanges: Sequence["Exchange"], stop: Stop, seconds: float) -> list[Reply]:
         until = time.monotonic() + self.limits.connect_seconds + seconds
         waiting = list(exchanges)
-
-        def has_head(step: float) -> bool:
-            return waiting[0].wait(step) or any(exchange.wait(0) for exchange in waiting)
-
         with ExitStack() as stack:
             for exchange in exchanges:
-                stack.enter_context(exchange)
-                stack.enter_context(stop.calling(exchange.cancel))
+                stack.enter_context(_sending(exchange, stop))
             while waiting:
-                for _ in poll(has_head, stop):
-                    if time.monotonic() > until:
-                        raise from_transport(httpcore.ReadTimeout(), self.address, is_answered=False)
+                self._wait_for_any(waiting, until, stop)
                 for exchange in [exchange for exchange in waiting if exchange.wait(0)]:
                     exchange.read_all(until)
                     exchange.cancel()  # some servers take one connection at a time
                     waiting.remove(exchange)
             return [exchange.read_all() for exchange in exchanges]
+
+    def _wait_for_any(self, exchanges: Sequence["Exchange"], until: float, stop: Stop) -> None:
+        def has_head(seconds: float) -> bool:
+            return exchanges[0].wait(seconds) or any(exchange.wait(0) for exchange in exchanges)
+
+        for _ in poll(has_head, stop):
+            if time.monotonic() > until:
+                raise from_transport(httpcore.ReadTimeout(), self.address, is_answered=False)
 
 
 class Exchange:
@@ -193,10 +192,9 @@ class Exchange:
         return Reply(response.status, _to_headers(response.headers))
 
     @property
-    def response(self) -> SimpleNamespace:
-        """The head as callers still expect it."""
-        head = self.head
-        return SimpleNamespace(status_code=head.status, headers=head.headers, is_success=200 <= head.status < 300)
+    def is_loading(self) -> bool:
+        """Whether the response is that the server's model is still being loaded; raises as `head` does."""
+        return self.head.status != 200 and self.read_all().is_loading
 
     def chunks(self) -> Iterator[bytes]:
         """The body in pieces, decompressed, at the pace of `ReadThrottle`.
@@ -306,6 +304,12 @@ class Exchange:
         if self._pool is not None:
             self._pool.close()
         self._network.close()
+
+
+@contextmanager
+def _sending(exchange: Exchange, stop: Stop) -> Iterator[Exchange]:
+    with exchange, stop.calling(exchange.cancel):
+        yield exchange
 
 
 def _headers(connection: Connection, content: bytes | None) -> dict[bytes | str, bytes | str]:

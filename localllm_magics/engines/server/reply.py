@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+_START_BYTES = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -22,7 +24,7 @@ class Reply:
     @property
     def is_html(self) -> bool:
         """Whether it is a page for people, and so of a proxy, a login, or another program."""
-        return "html" in self.headers.get("content-type", "").lower() or self.body.lstrip()[:1] == b"<"
+        return "html" in self.headers.get("content-type", "").lower() or self.body[:_START_BYTES].lstrip()[:1] == b"<"
 
     @property
     def is_loading(self) -> bool:

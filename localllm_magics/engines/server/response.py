@@ -135,7 +135,7 @@ def require_stream(exchange: Exchange, context: ErrorContext) -> None:
     head = exchange.head
     has_body = 200 <= head.status < 300 and head.status != 204
     if not has_body or head.is_html:
-        raise_for_status(head.status, head.headers, exchange.read_all().body, context)
+        raise_for_status(exchange.read_all(), context)
     unsupported = set(content_encodings(head.headers)) - SUPPORTED
     if unsupported:
         name = context.redact(min(unsupported))[:_MAX_ENCODING_LENGTH]

@@ -340,3 +340,16 @@ def test_a_post_is_cancelled_by_its_stop(fault_server: MakeFaultServer) -> None:
 
     assert (server.requests[0].method, server.requests[0].json) == ("POST", {"is": "asked"})
     assert server.client_left.wait(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_loading"),
+    [
+        pytest.param([Send(http_response(503, {}, b'{"error":{"message":"Loading model"}}'))], True, id="loading"),
+        pytest.param([Send(http_response(503, {}, b"busy"))], False, id="busy"),
+        pytest.param([Send(TEXT), Hold()], False, id="an answer, which is not read"),
+    ],
+)
+def test_a_server_that_loads_is_recognized(steps: Steps, is_loading: bool, fault_server: MakeFaultServer) -> None:
+    with Exchange(to(fault_server({"/a": steps})), "POST", "/a", {}) as exchange:
+        assert exchange.is_loading is is_loading
