@@ -61,7 +61,7 @@ class Cell:
     @property
     def finals(self) -> list[dict[str, Any]]:
         """Every bundle with a completion that it published."""
-        return [message.text["data"] for message in self.messages if message.is_final]
+        return [message.content["data"] for message in self.messages if message.is_final]
 
     @property
     def bundle(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Cell:
         outputs: list[dict[str, Any]] = []
         clears = False
         for message in self.messages:
-            content = message.text
+            content = message.content
             if message.kind == "clear_output":
                 clears = True
                 continue
@@ -117,11 +117,15 @@ class Kernel:
         self._replies: dict[str, dict[str, Any]] = {}
         self.manager.start_kernel(cwd=str(folder), env=environment)
         self._client: BlockingKernelClient = self.manager.blocking_client()
-        self._client.start_channels()
-        self._client.wait_for_ready(timeout=SECONDS)
-        self.do("%load_ext localllm_magics")
 
     def __enter__(self) -> "Kernel":
+        try:
+            self._client.start_channels()
+            self._client.wait_for_ready(timeout=SECONDS)
+            self.do("%load_ext localllm_magics")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.kernel.endless_model import write_endless_model
+from tests.kernel.endless_model import RANDOM, write_endless_model
 from tests.kernel.notebook_kernel import ROOT, Cell, Kernel
 from tests.kernel.test_messages import CELL, LINE, MEDIA_TYPES, letters
 from tests.server.faults import Close, FaultServer, Hold, InTurn, Send, Steps, Wait
@@ -24,7 +24,6 @@ from tests.test_import import SHELL, modules_after
 DEMO = ROOT / "localllm_magics" / "demo" / "demo.gguf"
 QUESTION = "What is a token?"
 JSON = {"Content-Type": "application/json"}
-ENDLESS = "-t 3 --top-k 40 --top-p 1 --min-p 0 --seed 1"
 WINDOW = 65_536
 LONG_PROMPT = "{{ 'what is a model and a token ' * 4000 }}"
 NOTHING_RUNS = "__import__('localllm_magics').session.default_session().running == ()"
@@ -169,7 +168,7 @@ def test_an_interrupt_in_a_load_leaves_the_server_usable(kernel: Kernel, stand_i
 
 
 def test_an_interrupt_in_the_prompt_frees_the_slot(kernel: Kernel, endless: LlamaServer) -> None:
-    id_ = kernel.start(f"%%llm {llama(endless)} {ENDLESS}\n{LONG_PROMPT}")
+    id_ = kernel.start(f"%%llm {llama(endless)} {RANDOM}\n{LONG_PROMPT}")
     kernel.wait_for_text(id_, "reading")
     kernel.interrupt()
     cell = kernel.wait(id_)
@@ -183,7 +182,7 @@ def test_an_interrupt_in_the_prompt_frees_the_slot(kernel: Kernel, endless: Llam
 def test_an_interrupt_in_an_answer_keeps_the_text_and_frees_the_slot(kernel: Kernel, endless: LlamaServer) -> None:
     question = f"%%llm {llama(endless)} -t 0 -n 20\n{QUESTION}"
     before = kernel.do(question).document["text"]
-    id_ = kernel.start(f"%%llm {llama(endless)} {ENDLESS} -o part --raw\nOnce")
+    id_ = kernel.start(f"%%llm {llama(endless)} {RANDOM} -o part --raw\nOnce")
     kernel.wait_for_text(id_, "generating")
     kernel.interrupt()
     cell = kernel.wait(id_)

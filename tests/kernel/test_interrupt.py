@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.core.sanitizer.markdown import strip_control
-from tests.kernel.endless_model import write_endless_model
+from tests.kernel.endless_model import RANDOM, write_endless_model
 from tests.kernel.notebook_kernel import Cell, Kernel, say
 
 QUESTION = "%%llm demo -t 0\nWhat is a token?"
-RANDOM = "-t 3 --top-k 40 --top-p 1 --min-p 0 --seed 1"  # no end is among the 40
 ENDLESS = f"endless.gguf --ctx 32768 --threads 1 {RANDOM}"
 LONG_PROMPT = "{{ 'what is a model and a token ' * 4400 }}"
 STOP_WHEN_IT_HANGS = """

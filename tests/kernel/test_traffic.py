@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from localllm_magics.core.sanitizer.markdown import strip_control
-from tests.kernel.endless_model import write_endless_model
+from tests.kernel.endless_model import RANDOM, write_endless_model
 from tests.kernel.notebook_kernel import Cell, Kernel, Message
 
-RANDOM = "endless.gguf --ctx 4096 --threads 1 -t 3 --top-k 40 --top-p 1 --min-p 0 --seed 1"
+ENDLESS = f"endless.gguf --ctx 4096 --threads 1 {RANDOM}"
 PROMPT = "Write at length."
 
 
@@ -23,7 +23,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 def size(messages: Sequence[Message]) -> int:
     """Bytes of the contents, as they travel."""
-    return sum(len(json.dumps(message.text, ensure_ascii=False).encode()) for message in messages)
+    return sum(len(json.dumps(message.content, ensure_ascii=False).encode()) for message in messages)
 
 
 def most_in_a_second(messages: Sequence[Message]) -> int:
@@ -48,7 +48,7 @@ def answered(kernel: Kernel, code: str) -> Cell:
     ],
 )
 def test_it_grows_with_the_text_and_the_time(kernel: Kernel, code: str, tokens: int) -> None:
-    cell = answered(kernel, code.format(options=f"{RANDOM} -n {tokens}", prompt=PROMPT))
+    cell = answered(kernel, code.format(options=f"{ENDLESS} -n {tokens}", prompt=PROMPT))
 
     text, seconds = cell.document["text"], cell.document["stats"]["total_seconds"]
     allowed = 6 * len(text.encode()) + 4_000 * seconds + 20_000
@@ -59,7 +59,7 @@ def test_it_grows_with_the_text_and_the_time(kernel: Kernel, code: str, tokens: 
 
 
 def test_printed_text_is_never_repeated(kernel: Kernel) -> None:
-    cell = answered(kernel, f"%%llm {RANDOM} -n 2000\n{PROMPT}")
+    cell = answered(kernel, f"%%llm {ENDLESS} -n 2000\n{PROMPT}")
 
     assert cell.kinds.count("stream") > 1
     assert cell.stdout == strip_control(cell.document["text"])

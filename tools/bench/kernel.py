@@ -76,8 +76,8 @@ class Cell:
     def document(self) -> dict[str, Any]:
         """The completion that stays in the notebook."""
         for message in reversed(self.outputs):
-            if MIME_TYPE in message.text.get("data", {}):
-                return dict(message.text["data"][MIME_TYPE])
+            if MIME_TYPE in message.content.get("data", {}):
+                return dict(message.content["data"][MIME_TYPE])
         raise CellFailed("A cell left no completion.")
 
 
@@ -141,7 +141,7 @@ class Kernel:
             if time.perf_counter() > deadline:
                 raise CellFailed(f"A cell ran for more than {_SECONDS} seconds: {source}")
         self._client.get_shell_msg(timeout=_SECONDS)
-        error = next((message.text for message in cell.messages if message.kind == "error"), None)
+        error = next((message.content for message in cell.messages if message.kind == "error"), None)
         if error is not None and not cell.stopped_at:
             raise CellFailed(f"{error['ename']}: {error['evalue']}")
         return cell
@@ -158,4 +158,4 @@ class Kernel:
 
 
 def _is_idle(messages: Sequence[Message]) -> bool:
-    return bool(messages) and messages[-1].text.get("execution_state") == "idle"
+    return bool(messages) and messages[-1].content.get("execution_state") == "idle"

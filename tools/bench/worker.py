@@ -38,7 +38,11 @@ class Worker:
         self._process = context.Process(target=_serve, args=(theirs, contender, setup), daemon=True)
         self._process.start()
         theirs.close()
-        self._receive()
+        try:
+            self._receive()
+        except BaseException:
+            self._process.kill()
+            raise
 
     def ask(self, ask: Ask) -> Sample:
         """Answer ASK over there."""

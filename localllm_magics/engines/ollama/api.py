@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
 from localllm_magics.core.model_info import ModelInfo
@@ -11,7 +11,8 @@ from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama.name import parse_name
 from localllm_magics.engines.ollama.parameters import to_context, to_sampling
-from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection
+from localllm_magics.engines.served_models import ollama_model
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
@@ -92,17 +93,17 @@ def error_context(connection: Connection, model: str, to_get_model: str) -> Erro
     )
 
 
-def version(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> str | None:
+def version(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> str | None:
     """The version of the server; None if it is not Ollama."""
     return word(connection.ask("GET", "/api/version", stop=stop, seconds=seconds).to_dict(), "version")
 
 
-def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> bool:
+def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> bool:
     """Whether an Ollama answers."""
     return version(connection, stop, seconds) is not None and has_banner(connection, stop, seconds)
 
 
-def has_banner(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> bool:
+def has_banner(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> bool:
     """Whether the root has Ollama's banner: other servers imitate only parts of its API."""
     return connection.ask("GET", "/", stop=stop, seconds=seconds).body.strip() == b"Ollama is running"
 
@@ -114,14 +115,14 @@ def describe(connection: Connection, name: str, stop: Stop) -> ModelDescription 
 
 
 def models_in_memory(
-    connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS
+    connection: Connection, stop: Stop | None = None, seconds: float | None = None
 ) -> list[ModelInMemory]:
     """The models in memory."""
     reply = connection.ask("GET", "/api/ps", stop=stop, seconds=seconds)
     return [_to_model_in_memory(entry, name) for name, entry in _named(reply.to_dict())]
 
 
-def list_models(connection: Connection, seconds: float = ANSWER_SECONDS) -> list[ModelInfo]:
+def list_models(connection: Connection, seconds: float | None = None) -> list[ModelInfo]:
     """The models that the server has, with references that name it.
 
     Raises:
@@ -201,19 +202,14 @@ def _to_model_in_memory(entry: Json, name: str) -> ModelInMemory:
 
 def _to_info(entry: Json, name: str, connection: Connection) -> ModelInfo:
     details = child(entry, "details")
-    name = name.removesuffix(":latest")
-    return ModelInfo(
-        reference=f"ollama:{name}@{connection.address.url}",
-        name=name,
-        source="daemon",
+    return replace(
+        ollama_model(name.removesuffix(":latest"), connection.address),
         size_bytes=whole(entry, "size"),
         architecture=word(details, "family"),
         parameters=_to_count(text(details, "parameter_size")),
         quantization=word(details, "quantization_level"),
         context=whole(details, "context_length"),
         kind="embedding" if entry.get("capabilities") == ["embedding"] else "chat",
-        engine="ollama",
-        address=connection.address.url,
     )
 
 

@@ -12,7 +12,7 @@ from localllm_magics.core.errors import BadOption, DaemonError
 from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api as ollama
-from localllm_magics.engines.server.connection import ANSWER_SECONDS, Connection
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
@@ -91,7 +91,7 @@ class Identity:
         return f"{self.kind.value} {self.version}".rstrip()
 
 
-def identify(connection: Connection, stop: Stop | None = None, seconds: float = ANSWER_SECONDS) -> Identity:
+def identify(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> Identity:
     """Find out which server is at CONNECTION.
 
     Raises:

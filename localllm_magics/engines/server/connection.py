@@ -39,8 +39,6 @@ from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.server.transport_errors import TRANSPORT_ERRORS, causes, from_transport
 
-ANSWER_SECONDS = 10.0
-"""Within this time a server answers what needs no model."""
 SILENT_SECONDS = 600.0
 """So long a server may be busy with a request, or with the next token, without a byte."""
 _WRITE_SECONDS = 30.0
@@ -53,10 +51,12 @@ class Limits:
 
     Args:
         connect_seconds: Until there is a connection.
+        answer_seconds: For a response that needs no model.
         body_bytes: Of a body that is read whole.
     """
 
     connect_seconds: float = 3.0
+    answer_seconds: float = 10.0
     body_bytes: int = 64 * 2**20
 
 
@@ -88,7 +88,7 @@ class Connection:
         return f"<Connection to {self.address.url}>"
 
     def ask(
-        self, method: str, path: str, body: object = None, *, stop: Stop | None = None, seconds: float = ANSWER_SECONDS
+        self, method: str, path: str, body: object = None, *, stop: Stop | None = None, seconds: float | None = None
     ) -> Reply:
         """Send a request and wait for the whole response, at most SECONDS once connected.
 
@@ -96,13 +96,15 @@ class Connection:
             LocalLLMError: There is no response.
             Stopped: STOP was set.
         """
+        seconds = self.limits.answer_seconds if seconds is None else seconds
         (reply,) = self._replies([Exchange(self, method, path, body, seconds=seconds)], stop or Stop(), seconds)
         return reply
 
     def ask_all(
-        self, paths: Sequence[str], *, stop: Stop | None = None, seconds: float = ANSWER_SECONDS
+        self, paths: Sequence[str], *, stop: Stop | None = None, seconds: float | None = None
     ) -> dict[str, Reply]:
         """The responses to GET requests for PATHS, sent at the same time; otherwise as `ask`."""
+        seconds = self.limits.answer_seconds if seconds is None else seconds
         exchanges = [Exchange(self, "GET", path, seconds=seconds) for path in paths]
         return dict(zip(paths, self._replies(exchanges, stop or Stop(), seconds), strict=True))
 

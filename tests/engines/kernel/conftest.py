@@ -27,7 +27,7 @@ def lib() -> Library:
 
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of some 30 MB with random weights, which talks without end."""
+    """A model of some 30 MB with random weights; what it says depends on the CPU."""
     return write_random_model(tmp_path_factory.mktemp("models") / "random.gguf")
 
 

@@ -1,4 +1,7 @@
-"""A model file with random weights: its words mean nothing, and there is no end to them."""
+"""A model file with random weights, for what does not depend on its words.
+
+Which words it says, and whether any, differs between CPUs: see tests/kernel/endless_model.py for one that talks.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

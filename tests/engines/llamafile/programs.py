@@ -1,10 +1,8 @@
-"""Programs that stand for a llamafile where no server is needed, and what tests ask of processes."""
+"""Programs that stand for a llamafile where no server is needed."""
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
-
-import psutil
 
 _TICK = threading.Event()
 
@@ -20,11 +18,3 @@ def wait_until(question: Callable[[], bool]) -> None:
     """Ask until the answer is yes; the test's own timeout ends it otherwise."""
     while not question():
         _TICK.wait(0.01)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether the process has ended, also where nobody collects the dead."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True

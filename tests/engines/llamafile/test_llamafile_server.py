@@ -4,7 +4,6 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.llamafile.llamafile_server import LlamafileServer
 from localllm_magics.engines.llamafile.pool import ProcessPool
 from localllm_magics.engines.server.connection import Connection
-from tests.engines.llamafile.programs import is_gone, wait_until, write_program
+from tests.engines.llamafile.programs import wait_until, write_program
+from tests.processes import is_gone
 
 DEFAULT = LoadOptions()
 ANSWERS = f"""exec {shlex.quote(sys.executable)} -c '
@@ -35,14 +35,6 @@ HANGS = "exec sleep 1000"
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     return write_program(tmp_path / "x.llamafile", ANSWERS)
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> Iterator[ProcessPool]:
-    pool = ProcessPool(tmp_path / "logs")
-    yield pool
-    for shared in list(pool._pooled.values()):  # noqa: SLF001 - what a failed test left behind
-        shared.process.stop()
 
 
 def connect(server: LlamafileServer, options: LoadOptions = DEFAULT, stop: Stop | None = None) -> Connection:

@@ -9,7 +9,8 @@ from localllm_magics.core.errors import LoadFailed
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.llamafile.pool import ProcessPool, default_logs, new_log, shared_pool
 from localllm_magics.engines.llamafile.process import ServerProcess
-from tests.engines.llamafile.programs import is_gone, wait_until, write_program
+from tests.engines.llamafile.programs import wait_until, write_program
+from tests.processes import is_gone
 
 DEFAULT = LoadOptions()
 
@@ -17,11 +18,6 @@ DEFAULT = LoadOptions()
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
     return write_program(tmp_path / "x.llamafile", 'echo "$@"; exec sleep 1000')
-
-
-@pytest.fixture
-def pool(tmp_path: Path) -> ProcessPool:
-    return ProcessPool(tmp_path / "logs")
 
 
 def test_two_users_of_a_file_share_a_process(pool: ProcessPool, program: Path) -> None:

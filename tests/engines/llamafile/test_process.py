@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,8 @@ from localllm_magics import demo
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.engines.llamafile.process import ServerProcess, free_port
 from tests.engines.llamafile.conftest import ARGS
-from tests.engines.llamafile.programs import is_gone, wait_until, write_program
+from tests.engines.llamafile.programs import wait_until, write_program
+from tests.processes import is_gone, started
 from tests.server.llamafile_stand_in import make_llamafile
 
 ROOT = Path(__file__).parents[3]
@@ -88,12 +90,11 @@ def test_only_who_has_its_key_is_answered(llamafile: Path, log: Path, client: ht
 
 
 def test_a_stop_ends_server_and_supervisor(llamafile: Path, log: Path, client: httpx.Client) -> None:
-    process = ServerProcess(llamafile, [], log)
-    wait_until_ready(process, client)
-    supervisor = supervisor_of(process)
+    with ServerProcess(llamafile, [], log) as process:
+        wait_until_ready(process, client)
+        supervisor = supervisor_of(process)
 
-    process.stop()
-    process.stop()
+        process.stop()
 
     assert is_gone(process.pid)
     assert not supervisor.is_running()
@@ -115,10 +116,8 @@ def test_a_process_shows_its_state(tmp_path: Path, log: Path) -> None:
 
 def test_a_server_that_does_not_listen_is_killed(tmp_path: Path, log: Path) -> None:
     program = write_program(tmp_path / "x", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
-    process = ServerProcess(program, [], log)
-    wait_until(lambda: process.last_lines(1) == ["ready"])
-
-    process.stop()
+    with ServerProcess(program, [], log) as process:
+        wait_until(lambda: process.last_lines(1) == ["ready"])
 
     assert process.exit_status == -signal.SIGKILL
     assert is_gone(process.pid)
@@ -126,11 +125,9 @@ def test_a_server_that_does_not_listen_is_killed(tmp_path: Path, log: Path) -> N
 
 def test_what_the_server_started_ends_with_it(tmp_path: Path, log: Path) -> None:
     program = write_program(tmp_path / "x", "sleep 1000 & echo $!; wait")
-    process = ServerProcess(program, [], log)
-    wait_until(lambda: process.last_lines(1) != [])
-    child = int(process.last_lines(1)[0])
-
-    process.stop()
+    with ServerProcess(program, [], log) as process:
+        wait_until(lambda: process.last_lines(1) != [])
+        child = int(process.last_lines(1)[0])
 
     assert is_gone(child)
 
@@ -170,22 +167,20 @@ def test_the_server_ends_with_the_kernel(
     llamafile: Path, log: Path, behaviour: str, end: signal.Signals | None
 ) -> None:
     command = [sys.executable, "-c", KERNEL, str(llamafile), str(log), behaviour]
-    kernel = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    assert kernel.stdin is not None
-    assert kernel.stdout is not None
-    pid, forked = map(int, kernel.stdout.readline().split())
-    supervisor = parent_of(pid)
+    with started(command, cwd=ROOT) as kernel, ExitStack() as stack:
+        assert kernel.stdin is not None
+        assert kernel.stdout is not None
+        pid, forked = map(int, kernel.stdout.readline().split())
+        if forked:
+            stack.callback(os.kill, forked, signal.SIGKILL)
+        supervisor = parent_of(pid)
 
-    if end is None:
-        kernel.stdin.close()
-    else:
-        kernel.send_signal(end)
+        if end is None:
+            kernel.stdin.close()
+        else:
+            kernel.send_signal(end)
 
-    wait_until(lambda: is_gone(pid) and is_gone(supervisor.pid))
-    if forked:
-        os.kill(forked, signal.SIGKILL)
-    with kernel:
-        kernel.wait()
+        wait_until(lambda: is_gone(pid) and is_gone(supervisor.pid))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
@@ -222,10 +217,8 @@ def test_a_supervisor_that_is_asked_to_end_stops_the_server(tmp_path: Path, log:
 
 
 def test_a_supervisor_that_hangs_is_killed_with_the_server(tmp_path: Path, log: Path) -> None:
-    process = ServerProcess(write_program(tmp_path / "x", FOREVER), [], log, stop_seconds=0.2)
-    supervisor_of(process).suspend()
-
-    process.stop()
+    with ServerProcess(write_program(tmp_path / "x", FOREVER), [], log, stop_seconds=0.2) as process:
+        supervisor_of(process).suspend()
 
     wait_until(lambda: is_gone(process.pid))
     assert process.exit_status == -signal.SIGKILL
@@ -366,15 +359,15 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, log: Path) -> None
 
 
 def test_many_threads_may_stop_a_process(tmp_path: Path, log: Path) -> None:
-    process = ServerProcess(write_program(tmp_path / "x", FOREVER), [], log)
-    threads = [threading.Thread(target=process.stop) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+    with ServerProcess(write_program(tmp_path / "x", FOREVER), [], log) as process:
+        threads = [threading.Thread(target=process.stop) for _ in range(4)]
+        for thread in threads:
+            thread.start()
 
-    for thread in threads:
-        thread.join()
+        for thread in threads:
+            thread.join()
 
-    assert is_gone(process.pid)
+        assert is_gone(process.pid)
 
 
 def test_nothing_of_the_kernel_is_left_open(tmp_path: Path, log: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.llamafile.program import arguments_for, command_for, is_before_0_10
-from tests.engines.llamafile.programs import is_gone, write_program
+from tests.engines.llamafile.programs import write_program
+from tests.processes import is_gone
 
 
 @pytest.mark.parametrize(
