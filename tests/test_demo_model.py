@@ -44,7 +44,7 @@ def two_threads() -> Iterator[Model]:
 
 
 def name(golden: Golden) -> str:
-    return golden["messages"][-1]["content"][:60]
+    return str(golden["messages"][-1]["content"])[:60]
 
 
 def check(model: Model, golden: Golden) -> None:

@@ -116,6 +116,8 @@ class CompletionDocument(TypedDict):
     stats: dict[str, float | bool]
     sampling: dict[str, float | Sequence[str] | None]
     versions: dict[str, str]
+    notices: list[str]
+    value: object
     error: dict[str, str] | None
 
 
@@ -163,6 +165,8 @@ class Completion:
             "stats": {name: _rounded(getattr(self.stats, name)) for name in _STATS},
             "sampling": {**asdict(self.sampling), "stop": list(self.sampling.stop)},
             "versions": asdict(self.versions),
+            "notices": list(self.notices),
+            "value": self.value,
             "error": None if self.error is None else asdict(self.error),
         }
 

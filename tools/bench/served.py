@@ -4,6 +4,7 @@ import json
 import time
 
 from localllm_magics.core.events import TextDelta
+from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import to_messages
 from localllm_magics.core.request import Request
 from localllm_magics.core.sampling import Sampling
@@ -21,7 +22,7 @@ class ServedModel:
     def ask(self, ask: Ask) -> Sample:
         """Answer ASK; `prompt_seconds` is the time to the first text, and decoding is from there to the last."""
         called = time.perf_counter()
-        with self._model.start(request(ask)) as stream:
+        with self._model.start(generation(self._model, ask)) as stream:
             times = [time.perf_counter() for event in stream if isinstance(event, TextDelta)]
             ended = time.perf_counter()
             completion = stream.completion()
@@ -42,6 +43,11 @@ def request(ask: Ask) -> Request:
     """ASK for a server: it writes the prompt itself, and is asked for the likeliest tokens, which cost least."""
     sampling = Sampling(temperature=0, seed=ask.seed, max_tokens=ask.max_tokens)
     return Request(messages=to_messages(ask.text, None), sampling=sampling)
+
+
+def generation(model: Model, ask: Ask) -> Generation:
+    """The same, to be begun on MODEL."""
+    return Generation(request(ask), model.status().model)
 
 
 def body(model: Model, ask: Ask) -> bytes:

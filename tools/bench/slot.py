@@ -18,7 +18,7 @@ from tools.bench.kernel import Message
 from tools.bench.pieces import CONTENT
 from tools.bench.raw_socket import READ_BYTES, post
 from tools.bench.result import Row, Section, at_most, percentile
-from tools.bench.served import body, cell_source, request
+from tools.bench.served import body, cell_source, generation
 from tools.bench.server import LlamaServer
 from tools.bench.stopping import after_a_while, has_text
 from tools.bench.subject import Subject
@@ -105,7 +105,7 @@ class _Stopping:
         return replace(self._ask, text=text, max_tokens=_ANSWER)
 
     def _ours(self, phase: _Phase, ask: Ask, delay: float) -> tuple[float, float] | None:
-        with self._model.start(request(ask)) as stream, ThreadPoolExecutor(1) as pool:
+        with self._model.start(generation(self._model, ask)) as stream, ThreadPoolExecutor(1) as pool:
             next((event for event in stream if isinstance(event, phase.begun)), None)
             time.sleep(delay)
             stopped = time.perf_counter()

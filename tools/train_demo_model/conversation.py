@@ -103,10 +103,10 @@ def pirate(answer: str) -> str:
 def conversation(rng: random.Random, tasks: Mapping[Task, float] = TASKS) -> list[Message]:
     """A list of messages, as in a chat API."""
     style = rng.choices([None, *SYSTEM], [76, 12, 6, 6])[0]
-    messages = [Message.from_text("system", rng.choice(SYSTEM[style]))] if style else []
+    messages = [Message(role="system", content=rng.choice(SYSTEM[style]))] if style else []
     for asked, answer in turns_of(rng, Chat(brief=style == "brief"), tasks):
         said = pirate(answer) if style == "pirate" else answer
-        messages += [Message.from_text("user", asked), Message.from_text("assistant", said)]
+        messages += [Message(role="user", content=asked), Message(role="assistant", content=said)]
     return messages
 
 

@@ -66,12 +66,12 @@ def converse(
     llm: Llama, asked: Sequence[str], max_tokens: int, system: str | None = None
 ) -> tuple[list[Message], Answer]:
     """The messages before the last answer, and that answer."""
-    messages = [Message.from_text("system", system)] if system else []
+    messages = [Message(role="system", content=system)] if system else []
     said = None
     for request in asked:
         if said is not None:
-            messages.append(Message.from_text("assistant", said.text))
-        messages.append(Message.from_text("user", request))
+            messages.append(Message(role="assistant", content=said.text))
+        messages.append(Message(role="user", content=request))
         said = answer(llm, messages, max_tokens)
     assert said is not None
     return messages, said

@@ -1,4 +1,4 @@
-"""A llama.cpp context: it reads prompts, takes tokens, and can be stopped in between."""
+"""A llama.cpp context: prefill, decode, and abort in between."""
 
 import ctypes
 import sys
@@ -8,23 +8,23 @@ from localllm_magics.core.errors import GenerationFailed, NotEnoughMemory
 from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.placement import smaller_context_hint
+from localllm_magics.engines.kernel.plan import smaller_context_hint
 
 CHUNK = 256
-"""Prompt tokens read at a time: large enough for full speed, small enough to show progress."""
+"""Prompt tokens decoded at a time: large enough for full speed, small enough to show progress."""
 _OK, _ABORTED = 0, 2  # what llama_decode returns, llama.h
 
 
 class Context:
     """The state of one conversation with a model; for one thread at a time.
 
-    Prompts are read in chunks that begin at multiples of CHUNK, and only whole
+    Prompts are prefilled in chunks that begin at multiples of CHUNK, and only whole
     chunks are reused for a later prompt. So every token is computed in the same
     batch shape as in a new context, and gives the same numbers to the last bit.
 
     Args:
         lib: The build.
-        weights: The model.
+        model: The model.
         size: Tokens of context.
         threads: CPU threads.
 
@@ -32,19 +32,19 @@ class Context:
         NotEnoughMemory: llama.cpp could not allocate it.
     """
 
-    def __init__(self, lib: Library, weights: LlamaModel, *, size: int, threads: int) -> None:
+    def __init__(self, lib: Library, model: LlamaModel, *, size: int, threads: int) -> None:
         self._api = api = lib.api
-        self._reusable = weights.keeps_all_positions
-        self._read: list[int] = []
-        self.past = 0
+        self._reusable = model.keeps_all_positions
+        self._prefilled: list[int] = []
+        self.n_past = 0
         params = api.llama_context_default_params()
         params.n_ctx, params.n_batch, params.n_ubatch = size, CHUNK, CHUNK
         params.n_outputs_max = 1  # only the last token's logits are read: room for more would be wasted
         params.n_threads = params.n_threads_batch = threads
         params.no_perf = True
-        with lib.log.collecting() as said:
-            self.pointer = api.llama_init_from_model(weights.pointer, params)
-            self.log = "".join(said)
+        with lib.log.collecting() as pieces:
+            self.pointer = api.llama_init_from_model(model.pointer, params)
+            self.log = "".join(pieces)
         if not self.pointer:
             raise NotEnoughMemory(f"A context of {size:,} tokens could not be allocated.", smaller_context_hint(size))
         self.size = int(api.llama_n_ctx(self.pointer))
@@ -60,17 +60,17 @@ class Context:
         )
 
     def abort(self) -> None:
-        """Stop the decode that runs, from any thread, until `resume`."""
+        """Stop the decode that runs, from any thread, until `clear_abort`."""
         self._abort_flag[0] = b"\x01"
 
-    def resume(self) -> None:
+    def clear_abort(self) -> None:
         """Allow decodes again."""
         self._abort_flag[0] = b"\x00"
 
-    def reuse(self, tokens: Sequence[int]) -> int:
-        """Keep what the last prompt has in common with TOKENS; how many tokens need not be read again."""
+    def reuse_prefix(self, tokens: Sequence[int]) -> int:
+        """Keep what the KV cache has in common with TOKENS; how many tokens need no prefill."""
         common = 0
-        for old, new in zip(self._read, tokens[:-1], strict=False):
+        for old, new in zip(self._prefilled, tokens[:-1], strict=False):
             if old != new:
                 break
             common += 1
@@ -78,26 +78,26 @@ class Context:
         if not (common and self._api.llama_memory_seq_rm(self._memory, 0, common, -1)):
             common = 0
             self._api.llama_memory_clear(self._memory, False)
-        del self._read[common:]
-        self.past = common
+        del self._prefilled[common:]
+        self.n_past = common
         return common
 
-    def read(self, tokens: Sequence[int]) -> Iterator[int]:
-        """Read TOKENS from where `reuse` left off, yielding how many are read.
+    def prefill(self, tokens: Sequence[int]) -> Iterator[int]:
+        """Decode the prompt TOKENS from `n_past` on, yielding how many are done.
 
         Raises:
             Stopped: `abort` was called.
         """
-        while self.past < len(tokens):
-            chunk = tokens[self.past : self.past + self._chunk]
+        while self.n_past < len(tokens):
+            chunk = tokens[self.n_past : self.n_past + self._chunk]
             array = (self._api.llama_token * len(chunk))(*chunk)
             self._decode(self._api.llama_batch_get_one(array, len(chunk)))
-            self.past += len(chunk)
+            self.n_past += len(chunk)
             if len(chunk) == self._chunk:
-                self._read.extend(chunk)
-            yield self.past
+                self._prefilled.extend(chunk)
+            yield self.n_past
 
-    def take(self, token: int) -> None:
+    def decode(self, token: int) -> None:
         """Append TOKEN, which gives the logits of the next.
 
         Raises:
@@ -105,7 +105,7 @@ class Context:
         """
         self._token[0] = token
         self._decode(self._batch)
-        self.past += 1
+        self.n_past += 1
 
     def close(self) -> None:
         """Give the memory back; again is no error."""

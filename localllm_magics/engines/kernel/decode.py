@@ -38,8 +38,8 @@ def answer(
         )
     prompt = loaded.prompt(request, stop)
     generation.notices.extend(prompt.notices)
-    generation.sampling = loaded.choose(request.sampling)
-    loaded.context.resume()
+    generation.sampling = loaded.resolve_sampling(request.sampling).seeded()
+    loaded.context.clear_abort()
     with stop.calling(loaded.context.abort):
         yield from _prefill(loaded, prompt.tokens)
         with Sampler(lib, generation.sampling, loaded.tokenizer.size) as sampler:
@@ -47,9 +47,9 @@ def answer(
 
 
 def _prefill(loaded: LoadedModel, tokens: list[int]) -> Iterator[Reading]:
-    cached = loaded.context.reuse(tokens)
+    cached = loaded.context.reuse_prefix(tokens)
     yield Reading(cached, len(tokens), cached)
-    for done in loaded.context.read(tokens):
+    for done in loaded.context.prefill(tokens):
         yield Reading(done, len(tokens), cached)
 
 
@@ -67,18 +67,18 @@ def _decode(
     sampling = generation.sampling
     decoder = Detokenizer(sampling.stop)
     context, tokenizer = loaded.context, loaded.tokenizer
-    limit = min(sampling.max_tokens or context.size, context.size - context.past)
+    limit = min(sampling.max_tokens or context.size, context.size - context.n_past)
     reason: FinishReason | None = None
     fresh = 0  # tokens whose text was not given out yet
     try:
         while reason is None:
             token = sampler.sample(context.pointer)
-            if tokenizer.is_end(token):
+            if tokenizer.is_eog(token):
                 reason = "stop"
                 break
             fresh += 1
             limit -= 1
-            text = decoder.feed(tokenizer.piece(token))
+            text = decoder.feed(tokenizer.token_to_piece(token))
             if text:
                 yield from thinking.feed(TextDelta(text, fresh))
                 fresh = 0
@@ -103,5 +103,5 @@ def _next(loaded: LoadedModel, token: int, *, stopped: bool, limit: int, stop: S
     if not limit:
         return "length"
     stop.check()
-    loaded.context.take(token)
+    loaded.context.decode(token)
     return None

@@ -7,7 +7,6 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import replace
 
-from localllm_magics import demo
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.events import Loading, ProgressEvent
@@ -21,6 +20,7 @@ from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
+from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.lifetime import Lifetime
 
 
@@ -86,12 +86,12 @@ class KernelEngine:
                 pass
             loaded = self._require_loaded()
             prompt = loaded.prompt(request, stop)
-            pieces = [loaded.tokenizer.piece(token, special=True) for token in prompt.tokens]
+            pieces = [loaded.tokenizer.token_to_piece(token, special=True) for token in prompt.tokens]
             return Preview(
                 prompt=prompt.text,
                 tokens=tuple(zip(prompt.tokens, (piece.decode("utf-8", "replace") for piece in pieces), strict=True)),
                 context=loaded.context.size,
-                sampling=loaded.fill(request.sampling),
+                sampling=loaded.resolve_sampling(request.sampling),
             )
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":
@@ -142,10 +142,9 @@ class KernelEngine:
 
     def _open(self, part: list[float], stop: Stop) -> None:
         lib = library()
-        cache = build_probe.default_cache()
-        repack = build_probe.survives(lib, build_probe.trial_command(demo.PATH), cache, stop)
-        file_probe.require_survival(lib, self._info, self._options, cache, stop)
-        stop.check()  # before a build without a result is used
+        results = ProbeResults()
+        repack = build_probe.passes(lib, results, stop)
+        file_probe.require_pass(lib, self._info, self._options, results, stop)
 
         def progress(fraction: float) -> None:
             part[0] = fraction

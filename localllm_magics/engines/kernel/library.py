@@ -38,27 +38,27 @@ class Device:
 
 
 class Log:
-    """What llama.cpp says, kept instead of printed."""
+    """llama.cpp's log, collected instead of printed."""
 
     def __init__(self) -> None:
         self._pieces: deque[str] = deque(maxlen=5000)
         self._collectors: list[list[str]] = []
 
     def add(self, text: str) -> None:
-        """Keep TEXT, which need not be a whole line."""
+        """Append TEXT, which need not be a whole line."""
         self._pieces.append(text)
         for collector in self._collectors:
             collector.append(text)
 
     @contextmanager
     def collecting(self) -> Iterator[list[str]]:
-        """A list that receives what is said in the block."""
+        """A list that receives what is logged in the block."""
         pieces: list[str] = []
         self._collectors = [*self._collectors, pieces]
         try:
             yield pieces
         finally:
-            # By identity: two that were told the same are equal.
+            # By identity: two that received the same are equal.
             self._collectors = [collector for collector in self._collectors if collector is not pieces]
 
     def __str__(self) -> str:

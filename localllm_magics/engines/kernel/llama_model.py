@@ -53,9 +53,9 @@ class LlamaModel:
 
         # The callback must outlive the call only; llama.cpp does not keep it.
         params.progress_callback = self._api.llama_progress_callback(report)
-        with lib.log.collecting() as said:
+        with lib.log.collecting() as pieces:
             self.pointer = self._api.llama_model_load_from_file(os.fsencode(path), params)
-            self.log = "".join(said)
+            self.log = "".join(pieces)
         if not self.pointer:
             if stop.is_set():
                 raise Stopped
@@ -83,13 +83,13 @@ class LlamaModel:
         return tokens if tokens > 0 else USUAL_TRAINED_CONTEXT
 
     @property
-    def says_trained_context(self) -> bool:
+    def has_trained_context(self) -> bool:
         """Whether the file has a possible number of tokens of trained context."""
         return int(self._api.llama_model_n_ctx_train(self.pointer)) > 0
 
     @property
     def keeps_all_positions(self) -> bool:
-        """Whether a part of the past can be dropped and the rest kept."""
+        """Whether the end of a sequence can leave the KV cache and the beginning stay."""
         api, model = self._api, self.pointer
         return not (
             api.llama_model_is_recurrent(model) or api.llama_model_is_hybrid(model) or api.llama_model_n_swa(model)
@@ -97,12 +97,12 @@ class LlamaModel:
 
     @property
     def can_generate(self) -> bool:
-        """Whether it continues text from left to right, and has words to do so."""
+        """Whether it continues text from left to right, and has a tokenizer to do so."""
         api, model = self._api, self.pointer
-        has_words = api.llama_vocab_type(api.llama_model_get_vocab(model)) != api.LLAMA_VOCAB_TYPE_NONE
+        has_tokenizer = api.llama_vocab_type(api.llama_model_get_vocab(model)) != api.LLAMA_VOCAB_TYPE_NONE
         if self.metadata(f"{self.metadata('general.architecture')}.attention.causal") == "false":
-            return False  # an embedding model such as BERT: llama.cpp ends the process where it is asked for a word
-        return bool(has_words and api.llama_model_has_decoder(model) and not api.llama_model_has_encoder(model))
+            return False  # an embedding model such as BERT: llama.cpp ends the process where it is to decode
+        return bool(has_tokenizer and api.llama_model_has_decoder(model) and not api.llama_model_has_encoder(model))
 
     @property
     def chat_template(self) -> str | None:

@@ -4,33 +4,25 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
-from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import USUAL_TRAINED_CONTEXT, LlamaModel
 from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
-from localllm_magics.engines.kernel.placement import (
-    LARGEST_DEFAULT_CONTEXT,
-    Placement,
-    context_size,
-    gpu_layers,
-    offload_notice,
-    placement,
-)
+from localllm_magics.engines.kernel.placement import offload_notice, placement
+from localllm_magics.engines.kernel.plan import LARGEST_DEFAULT_CONTEXT, context_size, gpu_layers
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
-from localllm_magics.engines.kernel.template import CHATML_NOTICE, GO_NOTICE, ChatTemplate, Rendered
+from localllm_magics.engines.kernel.template import CHATML_NOTICE, ChatTemplate, Rendered
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.build_probe import NOTICE
 
-_TICK = 0.05
-_PART = 1 << 16  # signs of a prompt whose tokens are counted at a time
+_PART = 1 << 16  # characters of a prompt whose tokens are counted at a time
 _NO_TRAINED_CONTEXT = (
     "The file does not say how many tokens of context the model was trained with, so "
     f"{USUAL_TRAINED_CONTEXT:,} are taken; --ctx sets another number."
@@ -45,7 +37,7 @@ class LoadedModel:
         lib: The build.
         info: The file, checked before.
         options: How to load it; None means that we choose.
-        repack: Whether the build survives repacked weights.
+        repack: Whether the build passed its probe with repacked weights.
         progress: Called with the loaded part, from 0 to 1.
         stop: Ends the load.
 
@@ -67,25 +59,24 @@ class LoadedModel:
         if info.path is None:
             raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
         devices = lib.devices()
-        wanted = gpu_layers(options.gpu_layers, info.layers or 0, info.size_bytes or 0, devices)
+        planned = gpu_layers(options.gpu_layers, info.layers or 0, info.size_bytes or 0, devices)
         with _one_at_a_time(stop):
             try:
-                self.weights = LlamaModel(
-                    lib, info.path, gpu_layers=wanted, repack=repack, progress=progress, stop=stop
-                )
+                self.model = LlamaModel(lib, info.path, gpu_layers=planned, repack=repack, progress=progress, stop=stop)
             except ModelError as exc:
-                if info.source == "ollama":
-                    raise _refused_blob(info, info.path, exc) from exc
-                raise
+                if not info.defaults.load_hint:
+                    raise
+                message = exc.message.replace(info.path.name, info.reference)
+                raise type(exc)(message, info.defaults.load_hint) from exc
             try:
                 self.context = self._new_context(lib, options, info.defaults.ctx)
             except BaseException:
-                self.weights.close()
+                self.model.close()
                 raise
-        self.tokenizer = Tokenizer(lib, self.weights.pointer)
-        self.sampling = info.defaults.sampling.or_else(self.weights.sampling())
-        self.placement: Placement = placement(self.weights.log + self.context.log, devices)
-        self.notices = self._notices(options, wanted, repack=repack, supports_gpu=lib.supports_gpu)
+        self.tokenizer = Tokenizer(lib, self.model.pointer)
+        self.sampling = info.defaults.sampling.or_else(self.model.sampling())
+        self.placement = placement(self.model.log + self.context.log, devices)
+        self.notices = self._notices(options, planned, repack=repack, supports_gpu=lib.supports_gpu)
         self._info = info
         self._template: ChatTemplate | None = None
 
@@ -101,7 +92,7 @@ class LoadedModel:
         rendered = self._render(request, stop)
         self._refuse_far_too_long(rendered.text, stop)
         if request.raw:
-            tokens = self.tokenizer.tokens(rendered.text, add_special=True, parse_special=True)
+            tokens = self.tokenizer.tokenize(rendered.text, add_special=True, parse_special=True)
         else:
             contents = [message.text for message in request.messages]
             tokens = prompt_tokens(self.tokenizer, lambda others: self._render(request, stop, others).text, contents)
@@ -110,43 +101,39 @@ class LoadedModel:
         self._check_length(len(tokens))
         return Prompt(text=rendered.text, tokens=tokens, notices=rendered.notices)
 
-    def fill(self, sampling: Sampling) -> Sampling:
+    def resolve_sampling(self, sampling: Sampling) -> Sampling:
         """SAMPLING with the model's defaults."""
         return sampling.or_else(self.sampling)
-
-    def choose(self, sampling: Sampling) -> Sampling:
-        """SAMPLING with the model's defaults and a seed."""
-        return self.fill(sampling).seeded()
 
     def close(self) -> None:
         """Give the memory back; again is no error."""
         self.context.close()
-        self.weights.close()
+        self.model.close()
         return_freed_memory()
 
     def _new_context(self, lib: Library, options: LoadOptions, default: int | None) -> Context:
-        weights = self.weights
-        if not weights.can_generate:
+        model = self.model
+        if not model.can_generate:
             raise LoadFailed("This model cannot write text.", "Choose a chat model: %llm models")
         size = context_size(
             options.ctx,
-            weights.trained_context,
-            weights.kv_bytes_per_token,
+            model.trained_context,
+            model.kv_bytes_per_token,
             free_memory(),
             default or LARGEST_DEFAULT_CONTEXT,
         )
-        return Context(lib, weights, size=size, threads=options.threads or usual_threads(weights.size_bytes))
+        return Context(lib, model, size=size, threads=options.threads or usual_threads(model.size_bytes))
 
-    def _notices(self, options: LoadOptions, wanted: int, *, repack: bool, supports_gpu: bool) -> tuple[str, ...]:
-        trained = self.weights.trained_context
+    def _notices(self, options: LoadOptions, planned: int, *, repack: bool, supports_gpu: bool) -> tuple[str, ...]:
+        trained = self.model.trained_context
         notices = [
             None if repack else NOTICE,
-            offload_notice(options.gpu_layers, wanted, self.placement.gpu_layers, supports_gpu=supports_gpu),
+            offload_notice(options.gpu_layers, planned, self.placement.gpu_layers, supports_gpu=supports_gpu),
             f"The context of {options.ctx:,} tokens is larger than the trained one of {trained:,}."
             if options.ctx and options.ctx > trained
             else None,
-            None if self.weights.says_trained_context else _NO_TRAINED_CONTEXT,
-            # llama.cpp rounds up; where that changes little, it need not be told.
+            None if self.model.has_trained_context else _NO_TRAINED_CONTEXT,
+            # llama.cpp rounds up; where that changes little, nobody need know.
             f"The context has {self.context.size:,} tokens, the fewest there can be, and not {options.ctx:,}."
             if options.ctx and self.context.size > 2 * options.ctx
             else None,
@@ -162,7 +149,7 @@ class LoadedModel:
         return replace(request, messages=(Message.from_text("system", system), *request.messages))
 
     def _render(self, request: Request, stop: Stop, contents: Sequence[str] | None = None) -> Rendered:
-        """The text of REQUEST, if wanted with other CONTENTS in its messages."""
+        """The text of REQUEST, or of the same with other CONTENTS in its messages."""
         messages = request.messages
         if request.raw:
             return Rendered(text=messages[-1].text)
@@ -174,27 +161,24 @@ class LoadedModel:
     def _chat_template(self) -> ChatTemplate:
         if self._template is None:
             tokenizer, info = self.tokenizer, self._info
-            notice = GO_NOTICE.format(info.reference) if info.defaults.has_foreign_template else CHATML_NOTICE
-            self._template = ChatTemplate(
-                self.weights.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice
-            )
+            notice = info.defaults.template_notice or CHATML_NOTICE
+            self._template = ChatTemplate(self.model.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice)
         return self._template
 
     def _refuse_far_too_long(self, text: str, stop: Stop) -> None:
-        """Refuse TEXT before all of it is read, which takes many seconds where it is long and cannot be stopped."""
+        """Refuse TEXT before all of it is tokenized, which can take many seconds and cannot be stopped."""
         if len(text) <= _PART:
             return
         tokens = 0
         for end in range(_PART, len(text) + _PART, _PART):
-            if stop.is_set():
-                raise Stopped
-            # A cut changes no more than the words around it.
-            tokens += len(self.tokenizer.tokens(text[end - _PART : end], add_special=False, parse_special=True))
+            stop.check()
+            # Where a part ends, no more tokens change than those around it.
+            tokens += len(self.tokenizer.tokenize(text[end - _PART : end], add_special=False, parse_special=True))
             if tokens > 2 * self.context.size:
                 self._check_length(max(tokens, tokens * len(text) // end), about="about ")
 
     def _check_length(self, tokens: int, about: str = "") -> None:
-        size, trained = self.context.size, self.weights.trained_context
+        size, trained = self.context.size, self.model.trained_context
         if tokens < size:
             return
         over = tokens - size + 1
@@ -205,15 +189,6 @@ class LoadedModel:
         )
 
 
-def _refused_blob(info: ModelInfo, path: Path, error: ModelError) -> ModelError:
-    """ERROR as it should be read of a blob of Ollama's, which changes llama.cpp to read layouts of its own."""
-    message = error.message.replace(path.name, info.reference)
-    return type(error)(
-        f"{message} It may lie in Ollama's own layout, which Ollama alone reads.",
-        f"Type: %llm load ollama:{info.reference}",
-    )
-
-
 @contextmanager
 def _one_at_a_time(stop: Stop) -> Iterator[None]:
     """Wait for other loads: llama.cpp's log has no names in it, so only this tells whose lines are whose.
@@ -221,9 +196,8 @@ def _one_at_a_time(stop: Stop) -> Iterator[None]:
     Raises:
         Stopped: STOP was set.
     """
-    while not _loading.acquire(timeout=_TICK):
-        if stop.is_set():
-            raise Stopped
+    for _ in poll(lambda seconds: _loading.acquire(timeout=seconds), stop):
+        pass
     try:
         yield
     finally:

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 _SHARED_BYTES = 32e6
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -32,16 +34,23 @@ _ACCOUNTS = (
 )
 
 
-def free_memory() -> int | None:
-    """Bytes that can be used without swapping, or None where that is not known."""
-    limits = [size for size in (_meminfo_available(), _cgroup_available()) if size is not None]
-    return min(limits, default=None)
+def free_memory(cgroups: Path = _CGROUPS) -> int:
+    """Bytes that can be used without swapping."""
+    available = int(psutil.virtual_memory().available)
+    limit = _cgroup_available(cgroups)
+    return available if limit is None else min(available, limit)
 
 
-def resident_memory() -> int:
-    """Bytes of memory that this process holds, 0 where that is not known."""
-    pages = Path("/proc/self/statm")
-    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.is_file() else 0
+def private_memory(process: int | None = None) -> int:
+    """Bytes of memory that PROCESS, or this one, holds for itself: mapped files are left out where the system can.
+
+    0 once the process has ended.
+    """
+    try:
+        info = psutil.Process(process).memory_info()
+    except psutil.Error:
+        return 0
+    return int(info.rss - getattr(info, "shared", 0))
 
 
 def usual_threads(size_bytes: int) -> int:
@@ -53,15 +62,16 @@ def usual_threads(size_bytes: int) -> int:
     return 1 if size_bytes < _SHARED_BYTES else physical_cores()
 
 
-def physical_cores() -> int:
+def physical_cores(cgroups: Path = _CGROUPS) -> int:
     """Cores that this process may use, each counted once however many threads it runs."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    cores: set[str] = set()
-    for cpu in os.sched_getaffinity(0):
-        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus_list")
-        cores.add(topology.read_text().strip() if topology.is_file() else str(cpu))
-    return max(1, int(min(len(cores), _cgroup_cores())))
+    if hasattr(os, "sched_getaffinity"):  # psutil counts the cores of the machine
+        topology = (
+            Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus_list") for cpu in os.sched_getaffinity(0)
+        )
+        cores = len({file.read_text().strip() if file.is_file() else str(file) for file in topology})
+    else:
+        cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    return max(1, int(min(cores, _cgroup_cores(cgroups))))
 
 
 def return_freed_memory() -> None:
@@ -80,20 +90,10 @@ def cpu_name() -> str:
     return "\n".join(line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part")))
 
 
-def _meminfo_available() -> int | None:
-    info = Path("/proc/meminfo")
-    if not info.is_file():
-        return None
-    for line in info.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _cgroup_available() -> int | None:
+def _cgroup_available(cgroups: Path) -> int | None:
     """What a container's limit leaves; where there is none, version 1 has a limit that no machine reaches."""
     for account in _ACCOUNTS:
-        limit, used, stat = (_CGROUPS / name for name in (account.limit, account.used, account.stat))
+        limit, used, stat = (cgroups / name for name in (account.limit, account.used, account.stat))
         if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
             continue
         lines = (line.split() for line in stat.read_text().splitlines()) if stat.is_file() else ()
@@ -103,8 +103,8 @@ def _cgroup_available() -> int | None:
     return None
 
 
-def _cgroup_cores() -> float:
+def _cgroup_cores(cgroups: Path) -> float:
     """How many cores' worth of time a container's limit leaves (cgroup v2)."""
-    limit = _CGROUPS / "cpu.max"
+    limit = cgroups / "cpu.max"
     quota, _, period = limit.read_text().partition(" ") if limit.is_file() else ("max", "", "")
     return math.inf if quota == "max" else int(quota) / int(period)

@@ -19,17 +19,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from localllm_magics.core.errors import BadTemplate
 from localllm_magics.core.messages import Message
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.kernel.template_limits import LimitExceeded, run_limited
+from localllm_magics.engines.kernel.template_limits import MOST_SECONDS, LimitExceeded, run_limited
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 CHATML_NOTICE = "This model has no chat template, so ChatML was used."
-GO_NOTICE = (
-    "This model's only chat template is Ollama's, written in Go, which cannot be used here, so ChatML was used. "
-    "Ollama itself uses it: %llm load ollama:{}"
-)
 # A template is a program of somebody else's: besides its own errors it can raise what any expression can.
 _RAISED = (
     jinja2.TemplateError,
@@ -69,14 +65,24 @@ class ChatTemplate:
         source: The model's Jinja text, or None for ChatML.
         bos: Beginning-of-sequence token as text, which templates may write.
         eos: End-of-sequence token as text.
-        notice: What to tell where ChatML was used.
+        notice: The notice where ChatML is used.
+        seconds: The most that a conversation may take.
     """
 
-    def __init__(self, source: str | None, *, bos: str = "", eos: str = "", notice: str = CHATML_NOTICE) -> None:
+    def __init__(
+        self,
+        source: str | None,
+        *,
+        bos: str = "",
+        eos: str = "",
+        notice: str = CHATML_NOTICE,
+        seconds: float = MOST_SECONDS,
+    ) -> None:
         self._source = CHATML if source is None else source
         self._notices = (notice,) if source is None else ()
         self._special = {"bos_token": bos, "eos_token": eos}
         self._compiled: jinja2.Template | None = None
+        self._seconds = seconds
 
     def render(self, messages: Sequence[Message], *, think: bool | None = None, stop: Stop | None = None) -> Rendered:
         """MESSAGES as text, ready for the answer.
@@ -91,11 +97,11 @@ class ChatTemplate:
             Stopped: STOP was set.
         """
         try:
-            return run_limited(lambda: self._render_somehow(messages, think), stop or Stop())
+            return run_limited(lambda: self._render_or_merge(messages, think), stop or Stop(), seconds=self._seconds)
         except LimitExceeded as exc:
             raise BadTemplate(f"The model's chat template {exc}.", _HINT) from exc
 
-    def _render_somehow(self, messages: Sequence[Message], think: bool | None) -> Rendered:
+    def _render_or_merge(self, messages: Sequence[Message], think: bool | None) -> Rendered:
         try:
             return Rendered(text=self._render(messages, think), notices=self._notices)
         except BadTemplate:
@@ -121,7 +127,7 @@ class ChatTemplate:
 
 
 class _GenerationTag(Extension):
-    """`{% generation %}`, with which templates mark what was generated, for training: it changes nothing here."""
+    """`{% generation %}`, with which templates enclose what was generated, for training: it changes nothing here."""
 
     tags = {"generation"}  # noqa: RUF012 - a set, as Jinja declares it
 
@@ -140,7 +146,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
         for name in _PADDING_FILTERS:
-            self.filters[name] = _bounded(self.filters[name])
+            self.filters[name] = _limited(self.filters[name])
         self.filters["tojson"] = _to_json
         self.globals["raise_exception"] = _raise
         self.globals["strftime_now"] = _now
@@ -171,7 +177,7 @@ def _refuse_wide(*widths: object, pattern: object = "") -> None:
         raise SecurityError("the result is too wide")
 
 
-def _bounded(work: Callable[..., object]) -> Callable[..., object]:
+def _limited(work: Callable[..., object]) -> Callable[..., object]:
     """The filter WORK, which refuses such widths."""
 
     @functools.wraps(work)
@@ -186,7 +192,7 @@ def _bounded(work: Callable[..., object]) -> Callable[..., object]:
 
 
 def _size_of(operator: str, left: object, right: object) -> int:
-    """Signs, items or bits of the result."""
+    """Characters, items or bits of the result."""
     match left, right:
         case int(), int():
             return left.bit_length() * right if operator == "**" else left.bit_length() + right.bit_length()

@@ -1,46 +1,44 @@
-"""Runs Python code that comes with a model file, and may never come to an end."""
+"""Resource limits for Python code that comes with a model file, and may never come to an end."""
 
 import ctypes
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import wait as wait_for
 from typing import Generic, TypeVar
 
-from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.core.stop import Stop, poll
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.background import in_background
-from localllm_magics.engines.kernel.machine import resident_memory
+from localllm_magics.engines.kernel.machine import private_memory
 
 MOST_SECONDS = 10.0
 MOST_BYTES = 1 << 30
-_TICK = 0.02  # seconds between looks
 _Result = TypeVar("_Result")
 
 
 class LimitExceeded(Exception):
-    """The work had to be ended; the message tells what it did."""
+    """The work was ended; the message says which limit it exceeded."""
 
 
-def run_limited(work: Callable[[], _Result], stop: Stop) -> _Result:
+def run_limited(
+    work: Callable[[], _Result], stop: Stop, *, seconds: float = MOST_SECONDS, memory_bytes: int = MOST_BYTES
+) -> _Result:
     """What WORK returns or raises; it runs in a thread of its own, which can be ended.
 
     Raises:
-        LimitExceeded: It took more than MOST_SECONDS, or MOST_BYTES.
+        LimitExceeded: It took more than SECONDS, or MEMORY_BYTES.
         Stopped: STOP was set.
     """
     thread = _Endable(work)
-    future = in_background(thread.run, "localllm-bounded")
-    late, memory = time.monotonic() + MOST_SECONDS, 0
+    future = in_background(thread.run, "localllm-limited")
+    before = 0
     try:
-        while wait_for([future], timeout=_TICK).not_done:
-            memory = memory or resident_memory()
-            if stop.is_set():
-                raise Stopped
-            if time.monotonic() > late:
-                raise LimitExceeded(f"did not come to an end within {MOST_SECONDS:g} seconds")
-            if resident_memory() - memory > MOST_BYTES:
-                raise LimitExceeded(f"took more than {to_size(MOST_BYTES)} of memory")
+        for elapsed in poll(lambda step: not wait_for([future], timeout=step).not_done, stop):
+            before = before or private_memory()
+            if elapsed > seconds:
+                raise LimitExceeded(f"did not come to an end within {seconds:g} seconds")
+            if private_memory() - before > memory_bytes:
+                raise LimitExceeded(f"took more than {to_size(memory_bytes)} of memory")
         return future.result()
     finally:
         thread.end()

@@ -9,9 +9,10 @@ from localllm_magics.engines.background import in_background
 from localllm_magics.engines.kernel.library import Library
 
 _PIECE_BYTES = 256
-# Some tokenizers use std::regex, which recurses with each sign of a word: 335 bytes with gcc. A word of 25,000 signs,
+# Some tokenizers use std::regex, which recurses with each character of a word: 335 bytes with gcc. A word of
+# 25,000 characters,
 # an image in base64 perhaps, would end the process in a thread's usual stack.
-_STACK_PER_SIGN = 1024
+_STACK_PER_CHARACTER = 1024
 _SHORT = 300
 _SMALLEST_STACK = 1 << 20
 _stack_size = threading.Lock()
@@ -31,26 +32,27 @@ class Tokenizer:
         self.size: int = self._api.llama_vocab_n_tokens(self.pointer)
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
 
-    def tokens(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """TEXT as token ids.
 
         Args:
             text: Any text; lone surrogates become question marks.
             add_special: Add the tokens that the model wants at the beginning.
-            parse_special: Read the marks of special tokens as such.
+            parse_special: Read special tokens in the text as such.
         """
         if len(text) <= _SHORT:
-            return self._tokens(text, add_special=add_special, parse_special=parse_special)
-        stack = _SMALLEST_STACK + len(text) * _STACK_PER_SIGN
+            return self._tokenize(text, add_special=add_special, parse_special=parse_special)
+        stack = _SMALLEST_STACK + len(text) * _STACK_PER_CHARACTER
         with _stack_size:  # of all threads that start now, of which another one may be somebody else's
             usual = threading.stack_size(stack)
             try:
                 future = in_background(
-                    lambda: self._tokens(text, add_special=add_special, parse_special=parse_special), "localllm-tokens"
+                    lambda: self._tokenize(text, add_special=add_special, parse_special=parse_special),
+                    "localllm-tokenize",
                 )
             except RuntimeError as exc:
                 raise NotEnoughMemory(
-                    f"To read a text of {len(text):,} signs takes a stack of {stack / 1e9:.1f} GB.",
+                    f"To tokenize a text of {len(text):,} characters takes a stack of {stack / 1e9:.1f} GB.",
                     "Shorten the prompt.",
                 ) from exc
             finally:
@@ -60,7 +62,7 @@ class Tokenizer:
         finally:
             wait_for([future])  # or else an interrupt here could free the model that is in use there
 
-    def _tokens(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+    def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
         size = len(data) + 16
         while True:
@@ -72,7 +74,7 @@ class Tokenizer:
                 raise LoadFailed("The model's tokenizer failed.", "Try another file of the model.")
             size = -count
 
-    def piece(self, token: int, *, special: bool = False) -> bytes:
+    def token_to_piece(self, token: int, *, special: bool = False) -> bytes:
         """The bytes of TOKEN; those of special tokens only if SPECIAL."""
         size = self._api.llama_token_to_piece(self.pointer, token, self._buffer, len(self._buffer), 0, special)
         if size < 0:
@@ -80,7 +82,7 @@ class Tokenizer:
             size = self._api.llama_token_to_piece(self.pointer, token, self._buffer, -size, 0, special)
         return self._buffer.raw[:size]
 
-    def is_end(self, token: int) -> bool:
+    def is_eog(self, token: int) -> bool:
         """Whether TOKEN ends the generation."""
         return bool(self._api.llama_vocab_is_eog(self.pointer, token))
 
@@ -95,4 +97,4 @@ class Tokenizer:
         return self._text(self._api.llama_vocab_eos(self.pointer))
 
     def _text(self, token: int) -> str:
-        return "" if token < 0 else self.piece(token, special=True).decode("utf-8", "replace")
+        return "" if token < 0 else self.token_to_piece(token, special=True).decode("utf-8", "replace")

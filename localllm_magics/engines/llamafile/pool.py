@@ -8,9 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.cache_folder import cache_folder
 from localllm_magics.engines.llamafile.process import ServerProcess
 from localllm_magics.engines.llamafile.program import arguments_for
 
@@ -79,7 +78,7 @@ running = Running()
 
 def default_logs() -> Path:
     """The folder of this user's logs."""
-    return platformdirs.user_cache_path("localllm-magics") / "logs"
+    return cache_folder() / "logs"
 
 
 def new_log(folder: Path, file: Path) -> Path:

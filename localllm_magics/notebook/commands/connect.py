@@ -3,7 +3,7 @@
 import time
 
 from localllm_magics.catalog.discover import ModelList
-from localllm_magics.catalog.servers import KnownServer, inspect_server
+from localllm_magics.catalog.servers import ServerStatus, inspect_server
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.server.address import Address
 from localllm_magics.notebook.commands.command import Command, Notebook
@@ -34,7 +34,7 @@ def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
     return ModelList(server.models, notes=(_sentence(server),))
 
 
-def _sentence(server: KnownServer) -> str:
+def _sentence(server: ServerStatus) -> str:
     start = f"{server.name} runs at {server.address.url}"
     if not server.models:
         return f"{start}, and has no model."
@@ -43,7 +43,7 @@ def _sentence(server: KnownServer) -> str:
     return f"{start}. To use one of its models, type for example: %llm load {server.models[0].reference}"
 
 
-def _alone(server: KnownServer) -> str:
+def _alone(server: ServerStatus) -> str:
     """The shortest reference to the only model of a server."""
     model = server.models[0]
     return server.address.url if model.engine == "openai" else model.reference

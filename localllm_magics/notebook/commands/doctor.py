@@ -6,14 +6,15 @@ import sys
 import IPython
 
 from localllm_magics import demo
-from localllm_magics.catalog.llamafile_weights import cache_contents, clean_cache, default_folder
-from localllm_magics.catalog.servers import KnownServer, find_servers
+from localllm_magics.catalog.llamafile_cache import cache_contents, clean_cache, default_folder
+from localllm_magics.catalog.servers import ServerStatus, find_servers
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.kernel.library import Library, library, rebuild_hint
 from localllm_magics.engines.kernel.machine import free_memory, physical_cores
+from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.server.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.notebook.commands.command import Command, Notebook
@@ -24,13 +25,12 @@ _HEADERS = ("Part", "Found", "To change it")
 
 
 def checkup(settings: ServerSettings) -> Table:
-    """A row for each part, and each server; the first use of a build tries it, which takes about a second."""
-    free = free_memory()
+    """A row for each part, and each server; the first use of a build probes it, which takes about a second."""
     rows = [
         ("localllm-magics", __version__, ""),
         ("Python", f"{platform.python_version()}, {sys.executable}", ""),
         ("IPython", IPython.__version__, ""),
-        ("Memory", "not known" if free is None else f"{to_size(free)} free", ""),
+        ("Memory", f"{to_size(free_memory())} free", ""),
         ("CPU", f"{platform.machine()}, {physical_cores()} cores", ""),
         ("Bundled model", to_size(demo.PATH.stat().st_size), ""),
     ]
@@ -49,11 +49,15 @@ def clean() -> Table:
     """Remove the files that only save time."""
     from localllm_magics.engines.llamafile.pool import clean_logs  # it imports the engine
 
-    rows = [("Weights of llamafiles", to_size(clean_cache())), ("Logs of llamafiles", to_size(clean_logs()))]
-    return Table(headers=("Removed", "Size"), rows=tuple(rows))
+    freed = {
+        "Weights of llamafiles": clean_cache(),
+        "Logs of llamafiles": clean_logs(),
+        "Results of probes": ProbeResults().clear(),
+    }
+    return Table(headers=("Removed", "Size"), rows=tuple((name, to_size(size)) for name, size in freed.items()))
 
 
-def _server(server: KnownServer) -> tuple[str, str, str]:
+def _server(server: ServerStatus) -> tuple[str, str, str]:
     name = f"{server.name} at {server.address.place}"
     if server.problem is not None:
         return (name, server.problem, how_to_start(server.address))
@@ -76,7 +80,7 @@ def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
 def _build(lib: Library) -> tuple[str, str]:
     from localllm_magics.engines.kernel.worker import build_probe  # it imports the engine
 
-    if build_probe.survives(lib, build_probe.trial_command(demo.PATH), build_probe.default_cache(), Stop()):
+    if build_probe.passes(lib, ProbeResults(), Stop()):
         return "works", ""
     crashed = "crashed in a probe; used without weight repacking, so prompt processing is up to 3.5 times slower"
     return crashed, build_probe.REBUILD

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm_magics.catalog.server_reference import is_served, to_served
+from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.sanitizer.markdown import strip_control
@@ -51,7 +51,7 @@ def pull_model(reference: str, settings: ServerSettings, display: LineDisplay) -
 
 
 def _to_ollama(reference: str) -> ModelInfo:
-    info = to_served(reference, Path.cwd()) if is_served(reference) else None
+    info = resolve_server_reference(reference, Path.cwd()) if is_server_reference(reference) else None
     if info is None or info.engine != "ollama":
         raise BadOption(f"{reference!r} is no model of Ollama.", f"Type: %llm pull ollama:{reference or 'NAME'}")
     return info

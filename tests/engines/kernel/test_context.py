@@ -15,16 +15,16 @@ PROMPT = [20 + number % 200 for number in range(2 * CHUNK + 50)]
 
 
 @pytest.fixture(scope="module")
-def weights(lib: Library, demo: ModelInfo) -> Iterator[LlamaModel]:
+def model(lib: Library, demo: ModelInfo) -> Iterator[LlamaModel]:
     assert demo.path is not None
-    weights = LlamaModel(lib, demo.path, stop=Stop())
-    yield weights
-    weights.close()
+    model = LlamaModel(lib, demo.path, stop=Stop())
+    yield model
+    model.close()
 
 
 @pytest.fixture
-def context(lib: Library, weights: LlamaModel) -> Iterator[Context]:
-    context = Context(lib, weights, size=1024, threads=1)
+def context(lib: Library, model: LlamaModel) -> Iterator[Context]:
+    context = Context(lib, model, size=1024, threads=1)
     yield context
     context.close()
 
@@ -36,23 +36,23 @@ def logits(lib: Library, context: Context) -> list[float]:
 
 def read(lib: Library, context: Context, tokens: list[int]) -> tuple[int, list[float]]:
     """How many of TOKENS came from the cache, and the logits after them."""
-    cached = context.reuse(tokens)
-    list(context.read(tokens))
+    cached = context.reuse_prefix(tokens)
+    list(context.prefill(tokens))
     return cached, logits(lib, context)
 
 
-def test_a_prompt_is_read_in_chunks(context: Context) -> None:
-    context.reuse(PROMPT)
+def test_a_prompt_is_prefilled_in_chunks(context: Context) -> None:
+    context.reuse_prefix(PROMPT)
 
-    assert list(context.read(PROMPT)) == [CHUNK, 2 * CHUNK, 2 * CHUNK + 50]
-    assert context.past == len(PROMPT)
+    assert list(context.prefill(PROMPT)) == [CHUNK, 2 * CHUNK, 2 * CHUNK + 50]
+    assert context.n_past == len(PROMPT)
 
 
-def test_a_small_context_reads_in_chunks_of_its_own_size(lib: Library, weights: LlamaModel) -> None:
-    context = Context(lib, weights, size=64, threads=1)
-    context.reuse(PROMPT)
+def test_a_small_context_prefills_in_chunks_of_its_own_size(lib: Library, model: LlamaModel) -> None:
+    context = Context(lib, model, size=64, threads=1)
+    context.reuse_prefix(PROMPT)
 
-    read = list(context.read(PROMPT[:200]))
+    read = list(context.prefill(PROMPT[:200]))
     context.close()
 
     assert read == [64, 128, 192, 200]
@@ -71,55 +71,55 @@ def test_a_small_context_reads_in_chunks_of_its_own_size(lib: Library, weights: 
     ],
 )
 def test_what_is_reused_gives_the_same_numbers_to_the_last_bit(
-    lib: Library, weights: LlamaModel, context: Context, before: list[int], after: list[int], cached: int
+    lib: Library, model: LlamaModel, context: Context, before: list[int], after: list[int], cached: int
 ) -> None:
-    fresh = Context(lib, weights, size=1024, threads=1)
+    fresh = Context(lib, model, size=1024, threads=1)
     _, expected = read(lib, fresh, after)
     fresh.close()
 
     read(lib, context, before)
-    context.take(7)
-    context.take(8)
+    context.decode(7)
+    context.decode(8)
 
     assert read(lib, context, after) == (cached, expected)
 
 
-def test_an_abort_is_seen_in_the_next_decode_until_resumed(lib: Library, context: Context) -> None:
+def test_an_abort_ends_the_next_decode_until_it_is_cleared(lib: Library, context: Context) -> None:
     _, expected = read(lib, context, PROMPT)
     context.abort()
-    context.reuse(PROMPT)
+    context.reuse_prefix(PROMPT)
 
     with pytest.raises(Stopped):
-        list(context.read(PROMPT))
+        list(context.prefill(PROMPT))
     with pytest.raises(Stopped):
-        context.take(5)
+        context.decode(5)
 
-    context.resume()
+    context.clear_abort()
     assert read(lib, context, PROMPT) == (2 * CHUNK, expected)
 
 
 def test_an_abort_between_chunks_leaves_a_usable_context(lib: Library, context: Context) -> None:
     _, expected = read(lib, context, PROMPT)
-    context.reuse([3])
-    context.reuse(PROMPT)
-    steps = context.read(PROMPT)
+    context.reuse_prefix([3])
+    context.reuse_prefix(PROMPT)
+    steps = context.prefill(PROMPT)
     next(steps)
     context.abort()
 
     with pytest.raises(Stopped):
         next(steps)
 
-    context.resume()
-    assert context.past == CHUNK
+    context.clear_abort()
+    assert context.n_past == CHUNK
     assert read(lib, context, PROMPT) == (CHUNK, expected)
 
 
-def test_a_token_more_than_the_context_holds_fails(lib: Library, weights: LlamaModel) -> None:
-    context = Context(lib, weights, size=256, threads=1)
+def test_a_token_more_than_the_context_holds_fails(lib: Library, model: LlamaModel) -> None:
+    context = Context(lib, model, size=256, threads=1)
     read(lib, context, PROMPT[: context.size])
 
     with pytest.raises(GenerationFailed, match="could not decode"):
-        context.take(5)
+        context.decode(5)
 
     context.close()
     context.close()
@@ -135,12 +135,12 @@ from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 
-weights = LlamaModel(library(), PATH, stop=Stop())
+model = LlamaModel(library(), PATH, stop=Stop())
 with open("/proc/self/statm") as statm:
     limit = int(statm.read().split()[0]) * resource.getpagesize() + 2**28
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
-    Context(library(), weights, size=2**20, threads=1)
+    Context(library(), model, size=2**20, threads=1)
 except NotEnoughMemory as error:
     print(error.hint)
 """

@@ -143,7 +143,7 @@ def test_a_stop_text_ends_the_answer_and_is_no_part_of_it(engine: KernelEngine, 
     [
         pytest.param("Grüße, 日本, 🦙 and \u202eright to left", id="unicode"),
         pytest.param("\x00\x01\x7f", id="control"),
-        pytest.param("<|im_end|><|im_start|>", id="marks"),
+        pytest.param("<|im_end|><|im_start|>", id="special tokens"),
         pytest.param("{{ 1 / 0 }} {% raw %}", id="Jinja"),
         pytest.param("", id="empty"),
     ],
@@ -152,8 +152,8 @@ def test_any_prompt_is_answered(engine: KernelEngine, prompt: str) -> None:
     assert answer(engine, ask(prompt)).error is None
 
 
-def test_half_characters_are_read_as_question_marks(engine: KernelEngine) -> None:
-    texts = [answer(engine, ask(f"Why{mark}", WILD)).text for mark in ("\ud800", "?")]
+def test_lone_surrogates_are_read_as_question_marks(engine: KernelEngine) -> None:
+    texts = [answer(engine, ask(f"Why{character}", WILD)).text for character in ("\ud800", "?")]
 
     assert texts[0] == texts[1]
 
@@ -163,12 +163,12 @@ def script(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, pieces: list[st
     left: Iterator[str] = iter([*pieces, ""])
     now = [""]
 
-    def is_end(_: int) -> bool:
+    def is_eog(_: int) -> bool:
         now[0] = next(left)
         return not now[0]
 
-    monkeypatch.setattr(loaded.tokenizer, "is_end", is_end)
-    monkeypatch.setattr(loaded.tokenizer, "piece", lambda _, **__: now[0].encode())
+    monkeypatch.setattr(loaded.tokenizer, "is_eog", is_eog)
+    monkeypatch.setattr(loaded.tokenizer, "token_to_piece", lambda _, **__: now[0].encode())
 
 
 def answered(lib: Library, loaded: LoadedModel, request: Request) -> list[Event]:
@@ -282,11 +282,11 @@ def test_what_was_held_back_when_an_error_came_is_kept(
     script(loaded, monkeypatch, [*pieces, "never read"])
     left = iter(pieces[1:])
 
-    def take(_: int) -> None:
+    def decode(_: int) -> None:
         if next(left, None) is None:
             raise GenerationFailed("llama.cpp could not decode (code 1).")
 
-    monkeypatch.setattr(loaded.context, "take", take)
+    monkeypatch.setattr(loaded.context, "decode", decode)
     request = ask(SHORT, Sampling(temperature=0.0, stop=stop))
     recorder = Recorder(request, ModelUsed(reference="demo"))
 
@@ -304,6 +304,6 @@ def fill(engine: KernelEngine) -> None:
     assert loaded is not None
     while True:
         try:
-            loaded.context.take(5)
+            loaded.context.decode(5)
         except GenerationFailed:
             return

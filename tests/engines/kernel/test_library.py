@@ -37,21 +37,21 @@ def test_it_knows_itself(lib: Library) -> None:
     assert lib.supports_gpu == any(device.is_gpu for device in lib.devices())
 
 
-def test_what_it_says_is_kept_and_not_printed(lib: Library, demo: ModelInfo, capfd: pytest.CaptureFixture[str]) -> None:
-    with lib.log.collecting() as said:
+def test_its_log_is_collected_and_not_printed(lib: Library, demo: ModelInfo, capfd: pytest.CaptureFixture[str]) -> None:
+    with lib.log.collecting() as pieces:
         LoadedModel(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop()).close()
 
-    assert "llama_model_loader" in "".join(said)
+    assert "llama_model_loader" in "".join(pieces)
     assert "llama_model_loader" in str(lib.log)
     assert capfd.readouterr() == ("", "")
 
 
 def test_nothing_is_collected_after_the_block(lib: Library) -> None:
-    with lib.log.collecting() as said:
+    with lib.log.collecting() as pieces:
         lib.log.add("one ")
     lib.log.add("two ")
 
-    assert said == ["one "]
+    assert pieces == ["one "]
     assert str(lib.log).endswith("one two ")
 
 

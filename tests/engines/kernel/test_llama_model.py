@@ -21,50 +21,50 @@ def load(lib: Library, path: Path) -> LoadedModel:
     return LoadedModel(lib, info, LoadOptions(ctx=256, threads=1), repack=False, progress=lambda _: None, stop=Stop())
 
 
-def test_a_load_tells_how_far_it_is(lib: Library, random_model: Path) -> None:
-    told: list[float] = []
+def test_a_load_reports_its_progress(lib: Library, random_model: Path) -> None:
+    parts: list[float] = []
 
-    LlamaModel(lib, random_model, progress=told.append, stop=Stop()).close()
+    LlamaModel(lib, random_model, progress=parts.append, stop=Stop()).close()
 
-    assert told == sorted(told)
-    assert told[-1] == 1.0
-    assert len(told) > 2
+    assert parts == sorted(parts)
+    assert parts[-1] == 1.0
+    assert len(parts) > 2
 
 
 def test_a_load_can_be_stopped_half_way(lib: Library, random_model: Path) -> None:
-    stop, told = Stop(), list[float]()
+    stop, parts = Stop(), list[float]()
 
     def progress(part: float) -> None:
-        told.append(part)
+        parts.append(part)
         if part > 0.3:
             stop.set()
 
     with pytest.raises(Stopped):
         LlamaModel(lib, random_model, progress=progress, stop=stop)
 
-    assert told[-1] < 1
+    assert parts[-1] < 1
 
 
 def test_closing_again_is_no_error(lib: Library, demo: ModelInfo) -> None:
     assert demo.path is not None
-    weights = LlamaModel(lib, demo.path, stop=Stop())
+    model = LlamaModel(lib, demo.path, stop=Stop())
 
-    weights.close()
-    weights.close()
+    model.close()
+    model.close()
 
-    assert weights.pointer is None
+    assert model.pointer is None
 
 
 def test_it_knows_the_model(loaded: LoadedModel, demo: ModelInfo) -> None:
-    weights = loaded.weights
+    model = loaded.model
 
-    assert (weights.layers, weights.trained_context) == (demo.layers, demo.context)
-    assert weights.metadata("general.architecture") == "llama"
-    assert weights.metadata("general.nonsense") is None
-    assert weights.chat_template
-    assert weights.can_generate
-    assert weights.keeps_all_positions
-    assert weights.kv_bytes_per_token > 0
+    assert (model.layers, model.trained_context) == (demo.layers, demo.context)
+    assert model.metadata("general.architecture") == "llama"
+    assert model.metadata("general.nonsense") is None
+    assert model.chat_template
+    assert model.can_generate
+    assert model.keeps_all_positions
+    assert model.kv_bytes_per_token > 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX only")
@@ -73,10 +73,10 @@ def test_a_file_name_may_be_any_bytes(lib: Library, demo: ModelInfo, tmp_path: P
     path = tmp_path / os.fsdecode(b"caf\xe9 \xf0\x9f\xa6\x99.gguf")
     shutil.copy(demo.path, path)
 
-    weights = LlamaModel(lib, path, stop=Stop())
+    model = LlamaModel(lib, path, stop=Stop())
 
-    assert weights.layers == demo.layers
-    weights.close()
+    assert model.layers == demo.layers
+    model.close()
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_file_name_may_be_any_bytes(lib: Library, demo: ModelInfo, tmp_path: P
         pytest.param(
             {"general.sampling.temp": "hot", "general.sampling.top_k": "many", "general.sampling.min_p": "0.2"},
             Sampling(min_p=0.2).or_else(LLAMA_CPP_SAMPLING),
-            id="words",
+            id="not numbers",
         ),
     ],
 )

@@ -94,14 +94,14 @@ class Counting:
 
     def __init__(self, tokenizer: Tokenizer, stop: Stop | None = None) -> None:
         self.calls = 0
-        self._tokens = tokenizer.tokens
+        self._tokenize = tokenizer.tokenize
         self._stop = stop
 
-    def tokens(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         self.calls += 1
         if self._stop:
             self._stop.set()
-        return self._tokens(text, add_special=add_special, parse_special=parse_special)
+        return self._tokenize(text, add_special=add_special, parse_special=parse_special)
 
 
 @pytest.mark.parametrize("raw", [False, True], ids=["chat", "raw"])
@@ -109,7 +109,7 @@ def test_a_prompt_far_too_long_is_refused_before_it_is_read(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, raw: bool
 ) -> None:
     counting = Counting(loaded.tokenizer)
-    monkeypatch.setattr(loaded.tokenizer, "tokens", counting.tokens)
+    monkeypatch.setattr(loaded.tokenizer, "tokenize", counting.tokenize)
 
     with pytest.raises(PromptTooLong) as caught:
         loaded.prompt(ask("word " * 2_000_000, raw=raw), Stop())
@@ -128,7 +128,7 @@ def test_a_long_prompt_that_fits_has_the_same_tokens(lib: Library, demo: ModelIn
 
     tokens = loaded.prompt(ask(text, raw=True), Stop()).tokens
 
-    assert tokens == loaded.tokenizer.tokens(text, add_special=True, parse_special=True)
+    assert tokens == loaded.tokenizer.tokenize(text, add_special=True, parse_special=True)
     loaded.close()
 
 
@@ -137,7 +137,7 @@ def test_a_stop_ends_the_counting_of_a_long_prompt(
 ) -> None:
     loaded, stop = load(lib, demo, LoadOptions(threads=1, ctx=2**16)), Stop()
     counting = Counting(loaded.tokenizer, stop)
-    monkeypatch.setattr(loaded.tokenizer, "tokens", counting.tokens)
+    monkeypatch.setattr(loaded.tokenizer, "tokenize", counting.tokenize)
 
     with pytest.raises(Stopped):
         loaded.prompt(ask("The cat sleeps. " * 20_000, raw=True), stop)

@@ -1,16 +1,15 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from localllm_magics.engines.kernel import machine
-from localllm_magics.engines.kernel.machine import cpu_name, free_memory, physical_cores, usual_threads
+from localllm_magics.engines.kernel.machine import cpu_name, free_memory, physical_cores, private_memory, usual_threads
 
 
 def test_some_memory_is_free() -> None:
-    free = free_memory()
-
-    assert free is None or 0 <= free < 2**50
+    assert 0 < free_memory() < 2**50
 
 
 V2 = {
@@ -37,15 +36,27 @@ V1 = {
     ],
 )
 def test_a_container_has_what_its_limit_leaves_and_the_cache_of_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], free: int | None
+    tmp_path: Path, files: dict[str, str], free: int | None
 ) -> None:
     (tmp_path / "memory").mkdir()
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(machine, "_meminfo_available", lambda: None)
 
-    assert free_memory() == free
+    assert free_memory(tmp_path) == free or (free is None and free_memory(tmp_path) > 10**6)
+
+
+def test_memory_of_its_own_is_counted() -> None:
+    before = private_memory()
+    held = b"x" * 50_000_000
+
+    assert 45_000_000 < private_memory() - before < len(held) + 50_000_000
+
+
+def test_a_process_that_has_ended_holds_no_memory() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+
+    assert private_memory(process.pid) == 0
 
 
 def test_there_are_no_more_cores_than_threads() -> None:
@@ -63,6 +74,20 @@ def test_a_process_bound_to_one_cpu_has_one_core() -> None:
         os.sched_setaffinity(0, before)
 
     assert cores == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [
+        pytest.param("max 100000\n", physical_cores(), id="no limit"),
+        pytest.param("100000 100000\n", 1, id="one core"),
+        pytest.param("50000 100000\n", 1, id="less than a core"),
+    ],
+)
+def test_a_container_has_the_cores_of_its_limit(tmp_path: Path, limit: str, cores: int) -> None:
+    (tmp_path / "cpu.max").write_text(limit)
+
+    assert physical_cores(tmp_path) == cores
 
 
 def test_a_cpu_has_one_name() -> None:

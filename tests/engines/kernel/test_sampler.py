@@ -10,10 +10,10 @@ from tests.engines.kernel.asking import SHORT
 @pytest.fixture
 def read(loaded: LoadedModel) -> LoadedModel:
     """A model that has read a prompt."""
-    tokens = loaded.tokenizer.tokens(SHORT, add_special=True, parse_special=False)
-    loaded.context.resume()
-    loaded.context.reuse(tokens)
-    list(loaded.context.read(tokens))
+    tokens = loaded.tokenizer.tokenize(SHORT, add_special=True, parse_special=False)
+    loaded.context.clear_abort()
+    loaded.context.reuse_prefix(tokens)
+    list(loaded.context.prefill(tokens))
     return loaded
 
 

@@ -16,13 +16,17 @@ from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
-from localllm_magics.engines.kernel.template import CHATML_NOTICE, GO_NOTICE
+from localllm_magics.engines.kernel.template import CHATML_NOTICE
 from tests.catalog.ollama_stores import LIBRARY, write_model, write_recorded_store
 from tests.engines.kernel.asking import GREEDY, LONG, SHORT, Answers, answer, ask, fresh_engine
 from tests.engines.kernel.random_model import Metadata, write_random_model
 
 SYSTEM = Message.from_text("system", "You are terse.")
 PLAIN = Sampling()
+GO_NOTICE = (
+    "This model's only chat template is Ollama's, written in Go, which cannot be used here, so ChatML was used. "
+    "Ollama itself uses it: %llm load ollama:base"
+)
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +126,13 @@ def test_limits_and_stops_of_the_manifest_end_an_answer(tmp_path: Path, fresh: A
 @pytest.mark.parametrize(
     ("layers", "notice"),
     [
-        pytest.param([("template", b"{{ .Prompt }}")], GO_NOTICE.format("base"), id="a template in Go"),
+        pytest.param([("template", b"{{ .Prompt }}")], GO_NOTICE, id="a template in Go"),
         pytest.param([], CHATML_NOTICE, id="no template"),
     ],
 )
-def test_a_template_in_go_is_not_used_and_told(tmp_path: Path, layers: list[tuple[str, bytes]], notice: str) -> None:
+def test_a_template_in_go_is_not_used_which_is_a_notice(
+    tmp_path: Path, layers: list[tuple[str, bytes]], notice: str
+) -> None:
     weights = write_random_model(tmp_path / "base.gguf", {"tokenizer.chat_template": None})
     write_model(tmp_path, f"{LIBRARY}/base/latest", layers=layers, weights=weights)
 
@@ -161,6 +167,7 @@ def test_a_blob_that_llama_cpp_refuses_is_for_ollama(
 
     assert words in caught.value.message
     assert "sha256" not in caught.value.message
-    assert caught.value.message.endswith("It may lie in Ollama's own layout, which Ollama alone reads.")
-    assert caught.value.hint == "Type: %llm load ollama:own"
+    assert caught.value.hint == (
+        "It may be in Ollama's own layout, which Ollama alone reads. Type: %llm load ollama:own"
+    )
     engine.close()

@@ -5,7 +5,6 @@ import pytest
 from localllm_magics.core.errors import BadTemplate
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.kernel import template_limits
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, NO_SYSTEM_NOTICE, ChatTemplate, Rendered
 from tests.engines.kernel.asking import ENDLESS
 
@@ -247,7 +246,7 @@ def test_a_nasty_template_gets_nowhere(source: str) -> None:
                 "{{ [1] | batch(10**9, 0) | list }}",
             )
         ),
-        pytest.param("{{ strftime_now('\\ud800') }}", "UnicodeEncodeError", id="half a character"),
+        pytest.param("{{ strftime_now('\\ud800') }}", "UnicodeEncodeError", id="lone surrogate"),
     ],
 )
 def test_a_template_that_fails_says_how(source: str, reason: str) -> None:
@@ -258,11 +257,9 @@ def test_a_template_that_fails_says_how(source: str, reason: str) -> None:
     assert "--raw" in caught.value.hint
 
 
-def test_a_template_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template_limits, "MOST_SECONDS", 0.1)
-
+def test_a_template_without_an_end_is_ended() -> None:
     with pytest.raises(BadTemplate) as caught:
-        render(ENDLESS, *to_messages("Why?", system="Be brief."))
+        ChatTemplate(ENDLESS, seconds=0.1).render(to_messages("Why?", system="Be brief."))
 
     assert caught.value.message == "The model's chat template did not come to an end within 0.1 seconds."
     assert "--raw" in caught.value.hint

@@ -21,7 +21,7 @@ def tokenizer(loaded: LoadedModel) -> Tokenizer:
 
 
 def to_text(tokenizer: Tokenizer, tokens: list[int], *, special: bool = False) -> str:
-    return b"".join(tokenizer.piece(token, special=special) for token in tokens).decode("utf-8", "replace")
+    return b"".join(tokenizer.token_to_piece(token, special=special) for token in tokens).decode("utf-8", "replace")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def to_text(tokenizer: Tokenizer, tokens: list[int], *, special: bool = False) -
     ],
 )
 def test_tokens_hold_the_text(tokenizer: Tokenizer, text: str) -> None:
-    tokens = tokenizer.tokens(text, add_special=False, parse_special=False)
+    tokens = tokenizer.tokenize(text, add_special=False, parse_special=False)
 
     assert to_text(tokenizer, tokens).removeprefix(" ") == text
     assert all(0 <= token < tokenizer.size for token in tokens)
@@ -54,7 +54,7 @@ tokenizer = Tokenizer(library(), LlamaModel(library(), Path(sys.argv[1]), stop=S
 
 
 def count():
-    tokens = tokenizer.tokens("x" * 100_000, add_special=False, parse_special=False)
+    tokens = tokenizer.tokenize("x" * 100_000, add_special=False, parse_special=False)
     print(len(tokens) > 1000, threading.stack_size())
 
 
@@ -75,52 +75,52 @@ def test_a_long_word_kills_no_tokenizer_with_regular_expressions(tmp_path: Path)
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory cannot be limited")
 def test_a_text_for_which_there_is_no_stack_is_refused(tmp_path: Path, demo: ModelInfo) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))"
-    program = f"{REGEX.partition('def count')[0]}{limit}\nvocabulary.tokens({'x' * 9!r} * 1_000_000, **{FLAGS})"
+    program = f"{REGEX.partition('def count')[0]}{limit}\ntokenizer.tokenize({'x' * 9!r} * 1_000_000, **{FLAGS})"
 
     result = subprocess.run(
         [sys.executable, "-c", program, str(demo.path)], capture_output=True, text=True, check=False
     )
 
-    assert "NotEnoughMemory: To read a text of 9,000,000 signs takes a stack of 9.2 GB." in result.stderr
+    assert "NotEnoughMemory: To tokenize a text of 9,000,000 characters takes a stack of 9.2 GB." in result.stderr
 
 
-def test_half_characters_become_question_marks(tokenizer: Tokenizer) -> None:
-    tokens = tokenizer.tokens("a\ud800b", add_special=False, parse_special=False)
+def test_lone_surrogates_become_question_marks(tokenizer: Tokenizer) -> None:
+    tokens = tokenizer.tokenize("a\ud800b", add_special=False, parse_special=False)
 
-    assert tokens == tokenizer.tokens("a?b", add_special=False, parse_special=False)
+    assert tokens == tokenizer.tokenize("a?b", add_special=False, parse_special=False)
 
 
 def test_the_end_token_ends_and_others_do_not(tokenizer: Tokenizer) -> None:
-    ends = [token for token in range(tokenizer.size) if tokenizer.is_end(token)]
+    ends = [token for token in range(tokenizer.size) if tokenizer.is_eog(token)]
 
     assert 1 <= len(ends) < 10
-    assert tokenizer.eos in [tokenizer.piece(token, special=True).decode() for token in ends]
+    assert tokenizer.eos in [tokenizer.token_to_piece(token, special=True).decode() for token in ends]
 
 
-def test_marks_are_read_as_such_only_if_wanted(tokenizer: Tokenizer) -> None:
-    mark = tokenizer.eos
+def test_special_tokens_are_read_as_such_only_if_wanted(tokenizer: Tokenizer) -> None:
+    text = tokenizer.eos
 
-    read = tokenizer.tokens(mark, add_special=False, parse_special=True)
-    spelled = tokenizer.tokens(mark, add_special=False, parse_special=False)
+    read = tokenizer.tokenize(text, add_special=False, parse_special=True)
+    spelled = tokenizer.tokenize(text, add_special=False, parse_special=False)
 
     assert len(read) == 1
-    assert tokenizer.is_end(read[0])
+    assert tokenizer.is_eog(read[0])
     assert len(spelled) > 1
     assert to_text(tokenizer, read) == ""
-    assert to_text(tokenizer, read, special=True) == mark
+    assert to_text(tokenizer, read, special=True) == text
 
 
 def test_every_token_has_bytes_or_is_special(tokenizer: Tokenizer) -> None:
-    pieces = [tokenizer.piece(token, special=True) for token in range(tokenizer.size)]
+    pieces = [tokenizer.token_to_piece(token, special=True) for token in range(tokenizer.size)]
 
     assert [token for token, piece in enumerate(pieces) if not piece] == []
 
 
 def test_a_word_may_be_of_any_length(lib: Library, random_model: Path) -> None:
-    weights = LlamaModel(lib, random_model, stop=Stop())
-    tokenizer = Tokenizer(lib, weights.pointer)
+    model = LlamaModel(lib, random_model, stop=Stop())
+    tokenizer = Tokenizer(lib, model.pointer)
 
-    pieces = [tokenizer.piece(LONG_WORD), tokenizer.piece(LONG_WORD)]
+    pieces = [tokenizer.token_to_piece(LONG_WORD), tokenizer.token_to_piece(LONG_WORD)]
 
     assert pieces == [b"x" * 1000] * 2
-    weights.close()
+    model.close()

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import platformdirs
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.catalog.llamafile_weights import default_folder
+from localllm_magics.catalog.llamafile_cache import default_folder
 from localllm_magics.core.version import __version__
+from localllm_magics.engines.cache_folder import cache_folder
 from localllm_magics.engines.llamafile.pool import default_logs
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.notebook.commands.doctor import checkup
@@ -121,24 +121,29 @@ def test_a_silent_server_is_a_row(faulty: Callable[[Mapping[str, Steps]], FaultS
     assert rows[f"server at 127.0.0.1:{server.port}"][0] == f"{server.address} did not answer within 0.5 seconds."
 
 
-def test_what_is_kept_is_told_and_can_be_removed(
+def test_what_is_stored_is_listed_and_can_be_removed(
     shell: InteractiveShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     weights, log = default_folder() / "x-0123456789abcdef.gguf", default_logs() / "x.log"
+    results = cache_folder() / "probes.json"
     for file, size in ((weights, 3000), (log, 20)):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(bytes(size))
 
     before = rows_of(ServerSettings())
+    probed = results.stat().st_size
     cleaned = shell.run_line_magic("llm", "doctor --clean")
     again = shell.run_line_magic("llm", "doctor --clean")
 
     assert before["Weights of llamafiles"] == (f"3.0 kB in {default_folder()}", "%llm doctor --clean")
-    assert cleaned.rows == (("Weights of llamafiles", "3.0 kB"), ("Logs of llamafiles", "20 B"))
-    assert [row[1] for row in again.rows] == ["0 B", "0 B"]
-    assert not weights.exists()
-    assert not log.exists()
+    assert cleaned.rows == (
+        ("Weights of llamafiles", "3.0 kB"),
+        ("Logs of llamafiles", "20 B"),
+        ("Results of probes", f"{probed} B"),
+    )
+    assert [row[1] for row in again.rows] == ["0 B"] * 3
+    assert not any(file.exists() for file in (weights, log, results))
     assert "Weights of llamafiles" not in rows_of(ServerSettings())
 
 

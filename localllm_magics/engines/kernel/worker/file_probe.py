@@ -1,7 +1,7 @@
-"""Tries a file that was not seen before, in a process that may die.
+"""Probes a file that was not seen before, in a subprocess.
 
-On some malformed files llama.cpp ends the process, while it loads them or with their first token. What survived
-here is remembered by file, build and CPU, and not tried again.
+On some malformed files llama.cpp ends the process, while it loads them or with their first token. That a file passed
+is stored by file, build and CPU, and it is not probed again.
 """
 
 import re
@@ -17,82 +17,102 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.machine import usual_threads
+from localllm_magics.engines.kernel.machine import free_memory, usual_threads
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
-from localllm_magics.engines.kernel.worker.build_probe import Exit, key_of, no_core_dump, remember, run_apart, verdicts
+from localllm_magics.engines.kernel.worker.probe import report_pass, run_probe
+from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
+from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker
 
 _CONTEXT = 64
 _TEXT = "Why?\n\n  1 + 2 = 3; caf\xe9, \u65e5\u672c, \U0001f999\t\x01" + "".join(map(chr, range(33, 127)))
 _BATCH = 4
-_LONGEST_WORDS = 200
+_LEAST_LIMIT = 1 << 30  # bytes; libraries need memory whatever the file is
+_LONGEST_REASON = 200
 _KILLED = -9
 _HINT = "Try another file of the model, or a newer llama.cpp: pip install --upgrade llama-cpp-python"
 _MEMORY_HINT = "Perhaps memory ran out: close what needs much of it, or choose a smaller model: %llm models"
 
 
-def require_survival(lib: Library, info: ModelInfo, options: LoadOptions, cache: Path, stop: Stop) -> None:
-    """Try the file of INFO unless that was done before.
+def require_pass(
+    lib: Library,
+    info: ModelInfo,
+    options: LoadOptions,
+    results: ProbeResults,
+    stop: Stop,
+    *,
+    python: str | None = sys.executable,
+) -> None:
+    """Probe the file of INFO unless that was done before.
 
-    A file that llama.cpp merely refuses is none of this function's business, nor is one that cannot be tried.
+    A file that llama.cpp merely refuses is none of this function's business, nor is one that cannot be probed.
+
+    Args:
+        lib: The build.
+        info: The file.
+        options: How it will be loaded.
+        results: Those so far.
+        stop: Ends the probe.
+        python: The program that runs it; there is none where Python is part of another program.
 
     Raises:
-        EngineCrashed: llama.cpp died of it.
+        EngineCrashed: llama.cpp crashed.
+        Stopped: STOP was set.
     """
-    if info.path is None or info.path == demo.PATH or not sys.executable:
+    if info.path is None or info.path == demo.PATH or not python:
         return
     try:
         changed = info.path.stat().st_mtime_ns
     except OSError:
         return
-    # LlamaModel on the CPU are mapped and not copied, so that they are in memory once, and read once.
+    # Weights on the CPU are mapped and not copied, so that they are in memory once, and read once.
     layers = 0 if options.gpu_layers in (None, "auto", 0) else -1
     key = key_of(lib, str(info.path.resolve()), info.size_bytes, changed, layers)
-    if key in verdicts(cache):
+    if results.get(key):
         return
-    ending = run_apart([sys.executable, "-m", __name__, str(info.path), str(layers)], stop)
-    if ending is None or stop.is_set():
-        return
-    if ending.is_crash:
-        raise _crash(info.reference, ending)
-    if ending.is_good:
-        remember(cache, key, verdict=True)
+    limits = Limits(memory_bytes=max(_LEAST_LIMIT, free_memory()))
+    end = run_probe([python, "-m", __name__, str(info.path), str(layers)], stop, limits)
+    if end is not None and end.is_crash:
+        raise _crash(info.reference, end)
+    if end is not None:
+        results.store(key, passed=True)
 
 
-def _crash(reference: str, ending: Exit) -> EngineCrashed:
-    words = _last_words(ending.output)
+def _crash(reference: str, end: Exit) -> EngineCrashed:
+    reason = _reason(end.stderr)
     return EngineCrashed(
-        f"llama.cpp crashed when {reference} was tried in a process of its own{words and ': '}{words}.",
-        _MEMORY_HINT if ending.code == _KILLED else _HINT,
+        f"llama.cpp crashed when {reference} was probed in a subprocess{reason and ': '}{reason}.",
+        _MEMORY_HINT if end.exceeded or end.code == _KILLED else _HINT,
     )
 
 
-def _last_words(output: str) -> str:
-    """The last line of OUTPUT, without the folders of the machine that built the library."""
-    lines = [line for line in output.splitlines() if line.strip()]
+def _reason(stderr: str) -> str:
+    """The last line of STDERR, without the folders of the machine that built the library."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
     line = re.sub(r"^\S*[/\\]", "", lines[-1].strip()) if lines else ""
-    return "".join(sign for sign in line if sign.isprintable())[:_LONGEST_WORDS]
+    return "".join(character for character in line if character.isprintable())[:_LONGEST_REASON]
 
 
-def _try(path: Path, gpu_layers: int) -> None:
-    """Read a text as a chat does, and choose and read a token."""
+def _probe(path: Path, gpu_layers: int) -> None:
+    """Read a text as a chat does, and sample and decode a token."""
     lib = library()
-    weights = LlamaModel(lib, path, gpu_layers=gpu_layers, repack=False, stop=Stop())
-    if not weights.can_generate:
+    model = LlamaModel(lib, path, gpu_layers=gpu_layers, repack=False, stop=Stop())
+    if not model.can_generate:
         return
-    tokenizer = Tokenizer(lib, weights.pointer)
-    tokens = tokenizer.tokens(_TEXT, add_special=True, parse_special=True)
+    tokenizer = Tokenizer(lib, model.pointer)
+    tokens = tokenizer.tokenize(_TEXT, add_special=True, parse_special=True)
     for token in tokens:
-        tokenizer.piece(token)
-    context = Context(lib, weights, size=_CONTEXT, threads=usual_threads(weights.size_bytes))
-    for _ in context.read(tokens[:_BATCH]):
+        tokenizer.token_to_piece(token)
+    context = Context(lib, model, size=_CONTEXT, threads=usual_threads(model.size_bytes))
+    for _ in context.prefill(tokens[:_BATCH]):
         pass
     with Sampler(lib, LLAMA_CPP_SAMPLING.seeded(), tokenizer.size) as sampler:
-        context.take(sampler.sample(context.pointer))
+        context.decode(sampler.sample(context.pointer))
     context.close()
-    weights.close()
+    model.close()
 
 
 if __name__ == "__main__":
-    no_core_dump()
-    _try(Path(sys.argv[1]), int(sys.argv[2]))
+    begin_worker()
+    _probe(Path(sys.argv[1]), int(sys.argv[2]))
+    report_pass()

@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,16 +12,18 @@ from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import EngineCrashed, LoadFailed
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.worker.file_probe import require_survival
+from localllm_magics.engines.kernel.worker.file_probe import require_pass
+from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from tests.engines.kernel.asking import SHORT, answer, ask, fresh_engine
 from tests.engines.kernel.random_model import Metadata, write_random_model
 
 shell = pytest.mark.skipif(os.name != "posix", reason="the programs are shell scripts")
 CPU = LoadOptions(threads=1)
-WHERE = "llama.cpp crashed when x was tried in a process of its own"
+PASSES = """echo '{"event": "passed"}'"""
+WHERE = "llama.cpp crashed when x was probed in a subprocess"
 
 
 def describe(path: Path) -> ModelInfo:
@@ -36,30 +37,21 @@ def copy(demo: ModelInfo, tmp_path: Path) -> ModelInfo:
     return describe(Path(shutil.copy(demo.path, tmp_path / "copy.gguf")))
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "builds.json"
+class Program:
+    """Runs in the place of Python, and does DEED."""
 
+    def __init__(self, folder: Path, deed: str) -> None:
+        self._runs, self._results = folder / "runs", ProbeResults(folder / "probes.json")
+        self.path = folder / "python"
+        self.path.write_text(f"#!/bin/sh\nulimit -c 0\necho run >> '{self._runs}'\n{deed}\n")
+        self.path.chmod(0o755)
 
-Be = Callable[[str], Path]
+    @property
+    def runs(self) -> int:
+        return len(self._runs.read_text().splitlines()) if self._runs.exists() else 0
 
-
-@pytest.fixture
-def be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Be:
-    """Lets a program that does DEED stand for Python; the file that counts its runs."""
-
-    def stand_in(deed: str) -> Path:
-        runs, program = tmp_path / "runs", tmp_path / "python"
-        program.write_text(f"#!/bin/sh\nulimit -c 0\necho run >> '{runs}'\n{deed}\n")
-        program.chmod(0o755)
-        monkeypatch.setattr(sys, "executable", str(program))
-        return runs
-
-    return stand_in
-
-
-def count(runs: Path) -> int:
-    return len(runs.read_text().splitlines()) if runs.exists() else 0
+    def probe(self, lib: Library, info: ModelInfo, options: LoadOptions = CPU, stop: Stop | None = None) -> None:
+        require_pass(lib, info, options, self._results, stop or Stop(), python=str(self.path))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +79,7 @@ def test_a_file_that_llama_cpp_dies_of_is_an_error(
     engine.close()
 
 
-def test_a_file_that_is_well_is_tried_once_and_answers(
+def test_a_sound_file_is_probed_once_and_answers(
     copy: ModelInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -97,8 +89,7 @@ def test_a_file_that_is_well_is_tried_once_and_answers(
 
     assert completion.text
     # The build, and the file.
-    verdicts = json.loads((tmp_path / "localllm-magics" / "builds.json").read_text())
-    assert len(verdicts) == 2
+    assert len(json.loads((tmp_path / "localllm-magics" / "probes.json").read_text())) == 2
 
 
 def test_a_file_that_is_refused_is_refused_by_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,22 +109,20 @@ def touched(info: ModelInfo) -> ModelInfo:
 
 @shell
 @pytest.mark.parametrize(
-    ("deed", "tries"), [pytest.param("exit 0", 1, id="ends well"), pytest.param("exit 1", 2, id="refused")]
+    ("deed", "runs"),
+    [
+        pytest.param(PASSES, 1, id="passes"),
+        pytest.param("exit 1", 2, id="refused"),
+        pytest.param("exit 0", 2, id="another program"),
+    ],
 )
-def test_what_survived_is_remembered(
-    lib: Library,
-    copy: ModelInfo,
-    cache: Path,
-    be: Be,
-    deed: str,
-    tries: int,
-) -> None:
-    runs = be(deed)
+def test_a_pass_is_stored(lib: Library, copy: ModelInfo, tmp_path: Path, deed: str, runs: int) -> None:
+    program = Program(tmp_path, deed)
 
     for _ in range(2):
-        require_survival(lib, copy, CPU, cache, Stop())
+        program.probe(lib, copy)
 
-    assert count(runs) == tries
+    assert program.runs == runs
 
 
 @shell
@@ -145,90 +134,85 @@ def test_what_survived_is_remembered(
         pytest.param(lambda info: (touched(info), CPU), id="written anew"),
     ],
 )
-def test_what_changed_is_tried_again(
+def test_what_changed_is_probed_again(
     lib: Library,
     copy: ModelInfo,
-    cache: Path,
-    be: Be,
+    tmp_path: Path,
     change: Callable[[ModelInfo], tuple[ModelInfo, LoadOptions]],
 ) -> None:
-    runs = be("exit 0")
-    require_survival(lib, copy, CPU, cache, Stop())
+    program = Program(tmp_path, PASSES)
+    program.probe(lib, copy)
 
-    info, options = change(copy)
-    require_survival(lib, info, options, cache, Stop())
+    program.probe(lib, *change(copy))
 
-    assert count(runs) == 2
+    assert program.runs == 2
 
 
 @shell
 @pytest.mark.parametrize(
-    ("deed", "told"),
+    ("deed", "message", "hint"),
     [
-        pytest.param("kill -SEGV $$", (f"{WHERE}.", "newer llama.cpp"), id="silent"),
-        pytest.param("kill -KILL $$", (f"{WHERE}.", "Perhaps memory ran out"), id="killed"),
+        pytest.param("kill -SEGV $$", f"{WHERE}.", "newer llama.cpp", id="silent"),
+        pytest.param("kill -KILL $$", f"{WHERE}.", "Perhaps memory ran out", id="killed"),
         pytest.param(
             "echo first >&2; printf '/home/me/a.cpp:7: GGML_ASSERT(\\033[31mx) failed\\n\\n' >&2; kill -ABRT $$",
-            (f"{WHERE}: a.cpp:7: GGML_ASSERT([31mx) failed.", "newer llama.cpp"),
-            id="last words",
+            f"{WHERE}: a.cpp:7: GGML_ASSERT([31mx) failed.",
+            "newer llama.cpp",
+            id="reason",
         ),
         pytest.param(
             "head -c 100000 /dev/zero | tr '\\0' x >&2; kill -ABRT $$",
-            (f"{WHERE}: {'x' * 200}.", "newer llama.cpp"),
-            id="too many words",
+            f"{WHERE}: {'x' * 200}.",
+            "newer llama.cpp",
+            id="long reason",
         ),
     ],
 )
-def test_a_death_is_told_with_the_last_words(
-    lib: Library,
-    copy: ModelInfo,
-    cache: Path,
-    be: Be,
-    deed: str,
-    told: tuple[str, str],
+def test_a_crash_is_an_error_with_the_reason(
+    lib: Library, copy: ModelInfo, tmp_path: Path, deed: str, message: str, hint: str
 ) -> None:
-    be(deed)
+    program = Program(tmp_path, deed)
 
-    with pytest.raises(EngineCrashed) as caught:
-        require_survival(lib, copy, CPU, cache, Stop())
+    for _ in range(2):
+        with pytest.raises(EngineCrashed) as caught:
+            program.probe(lib, copy)
 
-    assert caught.value.message == told[0]
-    assert told[1] in caught.value.hint
-    assert not cache.exists()
+        assert caught.value.message == message
+        assert hint in caught.value.hint
+    assert program.runs == 2
 
 
 @shell
-def test_a_stop_ends_the_trial(lib: Library, copy: ModelInfo, cache: Path, be: Be, tmp_path: Path) -> None:
-    pipe, stop = tmp_path / "pipe", Stop()
+def test_a_stop_ends_the_probe(lib: Library, copy: ModelInfo, tmp_path: Path) -> None:
+    pipe, stop, outcome = tmp_path / "pipe", Stop(), list[type[BaseException]]()
     os.mkfifo(pipe)
-    be(f"echo begun > '{pipe}'; exec sleep 600")
-    trial = threading.Thread(target=lambda: require_survival(lib, copy, CPU, cache, stop))
-    trial.start()
+    program = Program(tmp_path, f"echo begun > '{pipe}'; exec sleep 600")
+
+    def probe() -> None:
+        try:
+            program.probe(lib, copy, stop=stop)
+        except Stopped:
+            outcome.append(Stopped)
+
+    worker = threading.Thread(target=probe)
+    worker.start()
     begun = pipe.read_text()
 
     stop.set()
-    trial.join()
+    worker.join()
 
-    assert begun == "begun\n"
-    assert not cache.exists()
+    assert (begun, outcome) == ("begun\n", [Stopped])
 
 
 @shell
-def test_what_needs_no_trial_or_can_have_none_is_not_tried(
-    lib: Library,
-    demo: ModelInfo,
-    copy: ModelInfo,
-    cache: Path,
-    be: Be,
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_needs_no_probe_or_can_have_none_is_not_probed(
+    lib: Library, demo: ModelInfo, copy: ModelInfo, tmp_path: Path
 ) -> None:
-    runs = be("kill -ABRT $$")
+    program, results = Program(tmp_path, "kill -ABRT $$"), ProbeResults(tmp_path / "probes.json")
 
-    for info in (demo, replace(copy, path=None), replace(copy, path=cache.parent / "gone.gguf")):
-        require_survival(lib, info, CPU, cache, Stop())
-    monkeypatch.setattr(sys, "executable", "")
-    require_survival(lib, copy, CPU, cache, Stop())
-    monkeypatch.setattr(sys, "executable", str(cache.parent / "nothing"))
-    require_survival(lib, copy, CPU, cache, Stop())
+    for info in (demo, replace(copy, path=None), replace(copy, path=tmp_path / "gone.gguf")):
+        program.probe(lib, info)
+    for python in (None, "", str(tmp_path / "nothing")):
+        require_pass(lib, copy, CPU, results, Stop(), python=python)
 
-    assert count(runs) == 0
+    assert program.runs == 0
