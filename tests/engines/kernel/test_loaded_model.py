@@ -158,7 +158,7 @@ def test_a_chat_prompt_has_the_template_around_it(loaded: LoadedModel) -> None:
 def test_a_beginning_that_the_template_wrote_is_not_added_again(lib: Library, tmp_path: Path) -> None:
     path = write_random_model(
         tmp_path / "bos.gguf",
-        {"tokenizer.chat_template": "{{ bos_token }}{{ messages[0].text }}", "tokenizer.ggml.add_bos_token": True},
+        {"tokenizer.chat_template": "{{ bos_token }}{{ messages[0].content }}", "tokenizer.ggml.add_bos_token": True},
     )
     loaded = load(lib, describe_file(path, reference="bos", source="folder"), LoadOptions(ctx=256, threads=1))
 
