@@ -25,7 +25,9 @@ demo: setup  ## run the quickstart notebook on the bundled model, and watch it a
 	@$(BIN)/python -m tools.demo.run_quickstart notebooks/01-quickstart.ipynb
 
 test: setup-tests check  ## check, then every test: unit, kernel, browser, wheel, notebooks
-	$(PYTEST) $(NOT_BROWSER) --cov --cov-report=term
+	$(PYTEST) $(NOT_BROWSER) --cov --cov-report= --cov-fail-under=0
+	$(BIN)/coverage report
+	$(BIN)/coverage report --omit "" --include "localllm_magics/notebook/*" --fail-under 97
 	LOCALLLM_STREAM=off $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 120 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from localllm_magics.catalog.discover import ModelList, discover
 from localllm_magics.catalog.file_stamp import has_changed
 from localllm_magics.catalog.reference import resolve
-from localllm_magics.catalog.server_reference import is_served, to_served
+from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption, ModelNotFound
@@ -262,8 +262,8 @@ class Session:
         text = typed.strip()
         try:
             info = (
-                to_served(text, surroundings.folder)
-                if is_served(text)
+                resolve_server_reference(text, surroundings.folder)
+                if is_server_reference(text)
                 else resolve(text, surroundings.folder, self._served_models)
             )
         except ModelNotFound:

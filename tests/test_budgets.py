@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "localllm_magics").rglob("*.py"))
 # The only files that may catch every exception.
@@ -18,6 +20,7 @@ BOUNDARIES = {
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler)
 BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 
 
@@ -44,6 +47,25 @@ def nesting(node: ast.AST) -> int:
     return deepest
 
 
+def complexity(function: Function) -> int:
+    """Decisions plus one, where each further operand of `and` and `or` decides too; functions inside count with it."""
+    return 1 + sum(map(decisions, ast.walk(function)))
+
+
+def decisions(node: ast.AST) -> int:
+    match node:
+        case ast.BoolOp(values=operands):
+            return len(operands) - 1
+        case ast.comprehension(ifs=conditions):
+            return 1 + len(conditions)
+        case ast.match_case(pattern=ast.MatchAs(pattern=None), guard=None):
+            return 0
+        case ast.match_case():
+            return 1
+        case _:
+            return isinstance(node, BRANCHES)
+
+
 def unannotated(function: Function) -> list[str]:
     a = function.args
     arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *filter(None, (a.vararg, a.kwarg))]
@@ -68,6 +90,8 @@ def over_budget(path: Path) -> Iterator[str]:
             yield f"{where} has {length(function)} lines"
         if nesting(function) > 3:
             yield f"{where} nests {nesting(function)} deep"
+        if complexity(function) > 10:
+            yield f"{where} has a complexity of {complexity(function)}"
         if bare := unannotated(function):
             yield f"{where} does not annotate {', '.join(bare)}"
     handlers = (node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler))
@@ -84,3 +108,24 @@ def test_most_files_and_functions_are_small() -> None:
 
     assert median(map(lines, FILES)) <= 120
     assert quantiles(lengths, n=20)[-1] <= 30
+
+
+@pytest.mark.parametrize(
+    ("code", "count"),
+    [
+        pytest.param("pass", 1, id="nothing"),
+        pytest.param("if a: pass\n elif b: pass\n else: pass", 3, id="if and elif"),
+        pytest.param("while a:\n  for b in c: pass", 3, id="loops"),
+        pytest.param("try: pass\n except A: pass\n except B: pass", 3, id="handlers"),
+        pytest.param("return a and b and c or d", 4, id="operands"),
+        pytest.param("return a if b else c", 2, id="a conditional expression"),
+        pytest.param("return [a for b in c for d in b if e]", 4, id="a comprehension"),
+        pytest.param("match a:\n  case 1: pass\n  case 2 if b: pass\n  case _: pass", 3, id="cases"),
+        pytest.param("def g():\n  return a or b", 2, id="a function inside"),
+    ],
+)
+def test_complexity_counts_decisions(code: str, count: int) -> None:
+    (function, *_) = ast.walk(ast.parse(f"def f():\n {code}").body[0])
+    assert isinstance(function, Function)
+
+    assert complexity(function) == count

@@ -104,6 +104,15 @@ def test_it_tells_what_it_is() -> None:
     assert repr(model) == "<Model scripted: script, context 1024>"
 
 
+def test_a_load_can_be_watched() -> None:
+    model, _ = new_model()
+    seen: list[Loading] = []
+
+    model.load(seen.append)
+
+    assert seen == [Loading(1.0)]
+
+
 def test_the_end_of_the_block_unloads() -> None:
     model, _ = new_model()
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo, session
-from localllm_magics.core.errors import BadOption, ModelNotFound
+from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 from localllm_magics.session import Session, default_session
 from localllm_magics.testing import ScriptedEngine
+from tests.catalog.gguf_files import write_gguf
 
 ANY = LoadOptions()
 ROOT = Path(__file__).parents[1]
@@ -426,3 +427,21 @@ def test_a_process_can_end_while_a_model_answers() -> None:
 )
 def test_load_options_are_written_as_they_are_typed(options: LoadOptions, text: str) -> None:
     assert str(options) == text
+
+
+def test_a_use_that_ends_after_its_model_was_forgotten_changes_nothing(new_session: Session) -> None:
+    use = new_session.use("demo", ANY)
+    new_session.close()
+
+    use.keep()
+
+    assert (new_session.current, new_session.models) == (None, ())
+
+
+def test_what_cannot_be_loaded_is_not_the_current_model(tmp_path: Path) -> None:
+    bad = write_gguf(tmp_path / "bad.gguf", architecture="unheard-of")
+
+    with pytest.raises(LocalLLMError):
+        session.load(bad)
+
+    assert default_session().models == ()

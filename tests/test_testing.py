@@ -112,6 +112,13 @@ def test_the_session_knows_it_until_the_block_ends() -> None:
     assert (default_session().current, default_session().models) == (None, ())
 
 
+def test_a_model_may_be_unloaded_inside_the_block() -> None:
+    with scripted_model("Hi") as model:
+        model.unload()
+
+    assert default_session().models == ()
+
+
 def test_the_end_of_the_block_ends_what_hangs() -> None:
     with scripted_model("one two", hangs_after=1) as model:
         stream = model.stream("Why?")

@@ -1,1 +1,1 @@
-"""Finding model files and reading what they say of themselves."""
+"""Finding models on this machine and on its servers, and reading their metadata without loading them."""

@@ -1,4 +1,4 @@
-"""Which models there are to choose from."""
+"""The list of models that can be used."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm_magics import demo
-from localllm_magics.catalog.inspect import inspect_file, is_first_listed
+from localllm_magics.catalog.inspect import inspect_file, is_first_present_part
 from localllm_magics.catalog.ollama_store import stored_models
 from localllm_magics.core.errors import SetupError
 from localllm_magics.core.model_info import ModelInfo
@@ -20,10 +20,10 @@ _HEADERS = ("Reference", "Name", "Architecture", "Parameters", "Quantization", "
 
 
 class ModelList(list[ModelInfo]):
-    """Models; shows as a table.
+    """Models, displayed as a table.
 
     Args:
-        models: In the order in which they are shown.
+        models: In the order of the table.
         notes: Sentences below the table.
     """
 
@@ -57,29 +57,29 @@ class ModelList(list[ModelInfo]):
 
 
 def discover(folder: Path) -> ModelList:
-    """List the bundled model, the GGUF files in FOLDER itself, and Ollama's models, those that cannot be read too."""
+    """List the bundled model, the GGUF files in FOLDER itself, and Ollama's models, unreadable ones too."""
     found = [inspect_file(path, reference=path.name, source="folder") for path in model_files(folder)]
     return ModelList([bundled_model(), *found, *ollama_models()])
 
 
 def bundled_model() -> ModelInfo:
-    """The model that is in the package."""
+    """The model in the package."""
     return replace(inspect_file(demo.PATH, reference=DEMO, source="bundled"), name=DEMO)
 
 
 def ollama_models() -> list[ModelInfo]:
-    """The models of Ollama's store; one that is named like the bundled model is referred to with its tag."""
+    """The models of Ollama's store; one with the name of the bundled model has a reference with its tag."""
     models = stored_models()
     return [replace(info, reference=info.name) if info.reference.casefold() == DEMO else info for info in models]
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The GGUF files in FOLDER itself, by name, a split model once; none where it cannot be read."""
+    """The GGUF files in FOLDER itself, sorted by name, a split model once; none if FOLDER cannot be read."""
     try:
         entries = sorted(folder.iterdir(), key=lambda path: (path.name.casefold(), path.name))
     except (OSError, ValueError):
         return []
-    return [path for path in entries if _is_model_name(path.name) and not path.is_dir() and is_first_listed(path)]
+    return [path for path in entries if _is_model_name(path.name) and not path.is_dir() and is_first_present_part(path)]
 
 
 def _is_model_name(name: str) -> bool:

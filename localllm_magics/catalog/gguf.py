@@ -1,8 +1,8 @@
 """The header of a GGUF file, read without loading it.
 
-A file is untrusted: each length in it is checked against what is there before it is believed, and no more than
-`_CHUNK` bytes or the longest string are in memory at once. It is read and not mapped: a mapped file that somebody
-shortens kills the process. The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+A file is untrusted: each length in it is checked against the size of the file before it is used, and no more than
+`_BUFFER_BYTES` or the longest string are in memory at once. The file is read, not memory-mapped: a mapped file that
+is truncated meanwhile kills the process. The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 
 import stat
@@ -58,13 +58,13 @@ GGML_TYPES: Mapping[int, tuple[str, int, int]] = MappingProxyType(
         42: ("Q2_0", 64, 18),
     }
 )
-"""By number: name, elements in a block, bytes of a block; as `ggml_blck_size` and `ggml_type_size` say."""
+"""By number: name, elements and bytes of a block, as in `ggml_blck_size` and `ggml_type_size`."""
 
 _CODES = dict(enumerate("BbHhIif?")) | dict(enumerate("Qqd", 10))
 _SCALARS = {number: struct.Struct(f"<{code}") for number, code in _CODES.items()}
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 _U32, _U64 = _SCALARS[4], _SCALARS[10]
-_CHUNK = 1 << 18
+_BUFFER_BYTES = 1 << 18
 _LONGEST_HEADER = 1 << 27
 _LARGEST_FILE = 1 << 46
 _MOST_TENSORS = 1 << 17
@@ -75,7 +75,7 @@ _LONGEST_ARRAY = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayInfo:
-    """Stands for an array that is too long to keep.
+    """The type and length of an array that is too long to store.
 
     Args:
         type: The number of the element type in the format.
@@ -118,11 +118,11 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a GGUF file says of itself.
+    """The header of a GGUF file.
 
     Args:
         data_offset: Where the tensors' bytes begin.
-        size_bytes: The size that the file has.
+        size_bytes: The size of the file.
         expected_size: The size that its tensors need, None where a tensor's type is not known.
     """
 
@@ -136,11 +136,11 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Read the header; whether the tensors' bytes are all there is for `require_complete`.
+    """Read the header; `require_complete` checks that no bytes of the tensors are missing.
 
     Raises:
-        ModelNotFound: Nothing is there.
-        NotAGGUF: It is something else, or damaged.
+        ModelNotFound: There is no such file.
+        NotAGGUF: It is another format, or damaged.
         TruncatedFile: It ends inside the header.
     """
     try:
@@ -148,7 +148,7 @@ def read_header(path: Path) -> Header:
         if not stat.S_ISREG(status.st_mode):
             raise NotAGGUF(f"{path.name} is not a file.", LIST_MODELS)
         with path.open("rb") as file:
-            return _read(_Window(file, path.name, status.st_size))
+            return _read(_Reader(file, path.name, status.st_size))
     except FileNotFoundError as exc:
         raise ModelNotFound(f"There is no file {path}.", LIST_MODELS) from exc
     except (OSError, ValueError) as exc:
@@ -167,64 +167,64 @@ def require_complete(header: Header, path: Path) -> None:
     )
 
 
-class _Window:
-    """Goes forward through a file, with one stretch of it in memory."""
+class _Reader:
+    """A buffered reader that goes forward through a file and checks each length."""
 
     def __init__(self, file: BinaryIO, name: str, size: int) -> None:
         self.name = name
         self.size = size
         self._file = file
-        self._base = 0  # where _data begins in the file
-        self._data = b""
-        self._at = 0  # the next byte, counted in _data
+        self._start = 0  # where the buffer begins in the file
+        self._buffer = b""
+        self._offset = 0  # of the next byte in the buffer
 
     @property
     def position(self) -> int:
-        return self._base + self._at
+        return self._start + self._offset
 
     def peek(self, count: int) -> bytes:
         self._fill(min(count, self.size - self.position))
-        return self._data[self._at : self._at + count]
+        return self._buffer[self._offset : self._offset + count]
 
-    def take(self, count: int) -> bytes:
+    def read(self, count: int) -> bytes:
         self._fill(count)
-        self._at += count
-        return self._data[self._at - count : self._at]
+        self._offset += count
+        return self._buffer[self._offset - count : self._offset]
 
-    def u32(self) -> int:
-        return int(_U32.unpack(self.take(4))[0])
+    def read_u32(self) -> int:
+        return int(_U32.unpack(self.read(4))[0])
 
-    def u64(self) -> int:
-        return int(_U64.unpack(self.take(8))[0])
+    def read_u64(self) -> int:
+        return int(_U64.unpack(self.read(8))[0])
 
-    def string(self) -> str:
-        return self.take(self.u64()).decode("utf-8", "replace")
+    def read_string(self) -> str:
+        return self.read(self.read_u64()).decode("utf-8", "replace")
 
     def skip(self, count: int) -> None:
         self._require(count)
-        self._at += count
+        self._offset += count
 
     def skip_strings(self, count: int) -> None:
-        """Go past COUNT strings; vocabularies have 100,000 and more, so this loop is the cost of a header."""
+        """Skip COUNT strings; vocabularies have 100,000 and more, so this loop is the cost of a header."""
         self._require(count * 8)
         length_at = _U64.unpack_from
         while count:
             self._fill(8)
-            data, at = self._data, self._at
+            data, offset = self._buffer, self._offset
             try:
-                for left in range(count - 1, -1, -1):  # noqa: B007 - it counts what the window left
-                    at += 8 + length_at(data, at)[0]
-            except (struct.error, OverflowError):  # the next length is not in the window
+                for left in range(count - 1, -1, -1):  # noqa: B007 - it counts what is beyond the buffer
+                    offset += 8 + length_at(data, offset)[0]
+            except (struct.error, OverflowError):  # the next length is not in the buffer
                 count = left + 1
             else:
                 count = 0
-            self.skip(at - self._at)
+            self.skip(offset - self._offset)
 
     def damaged(self, what: str) -> NotAGGUF:
         return NotAGGUF(f"{self.name} is damaged: {what} (near byte {self.position:,}).", DOWNLOAD_AGAIN)
 
     def _require(self, count: int) -> None:
-        """Refuse to go on unless the file can have COUNT more bytes of header."""
+        """Raise unless the file can have COUNT more bytes of header."""
         need = self.position + count
         if need > _LONGEST_HEADER:
             raise self.damaged("a length in its header cannot be right")
@@ -235,33 +235,33 @@ class _Window:
             )
 
     def _fill(self, count: int) -> None:
-        """Bring the next COUNT bytes into memory."""
+        """Read the next COUNT bytes into the buffer."""
         self._require(count)
-        if self._at + count <= len(self._data):
+        if self._offset + count <= len(self._buffer):
             return
-        self._base, self._at = self.position, 0
-        self._file.seek(self._base)
-        wanted = max(count, _CHUNK)
-        self._data = self._file.read(wanted)
-        if len(self._data) < wanted:  # the end of the file, which somebody may have moved
-            self.size = self._base + len(self._data)
+        self._start, self._offset = self.position, 0
+        self._file.seek(self._start)
+        wanted = max(count, _BUFFER_BYTES)
+        self._buffer = self._file.read(wanted)
+        if len(self._buffer) < wanted:  # the file may have been truncated meanwhile
+            self.size = self._start + len(self._buffer)
         self._require(count)
 
 
-def _read(window: _Window) -> Header:
-    version = _read_version(window)
-    tensor_count, key_count = window.u64(), window.u64()
+def _read(reader: _Reader) -> Header:
+    version = _read_version(reader)
+    tensor_count, key_count = reader.read_u64(), reader.read_u64()
     if tensor_count > _MOST_TENSORS or key_count > _MOST_KEYS:
-        raise window.damaged(f"{tensor_count:,} tensors and {key_count:,} keys cannot be right")
+        raise reader.damaged(f"{tensor_count:,} tensors and {key_count:,} keys cannot be right")
     metadata: dict[str, Value] = {}
     alignment = 32
     for _ in range(key_count):
-        key, kind = window.string(), window.u32()
-        metadata[key] = _read_value(window, kind)
+        key, kind = reader.read_string(), reader.read_u32()
+        metadata[key] = _read_value(reader, kind)
         if key == "general.alignment":
-            alignment = _checked_alignment(window, kind, metadata[key])
-    tensors = tuple(_read_tensor(window) for _ in range(tensor_count))
-    end = window.position
+            alignment = _check_alignment(reader, kind, metadata[key])
+    tensors = tuple(_read_tensor(reader) for _ in range(tensor_count))
+    end = reader.position
     data_offset = -(-end // alignment) * alignment
     return Header(
         version=version,
@@ -269,63 +269,63 @@ def _read(window: _Window) -> Header:
         tensors=tensors,
         alignment=alignment,
         data_offset=data_offset,
-        size_bytes=window.size,
+        size_bytes=reader.size,
         expected_size=_expected_size(tensors, data_offset) if tensors else end,
     )
 
 
-def _read_version(window: _Window) -> int:
-    start = window.peek(512)
+def _read_version(reader: _Reader) -> int:
+    start = reader.peek(512)
     if not start or not b"GGUF".startswith(start[:4]):
-        what, hint = _guess(start)
-        raise NotAGGUF(f"{window.name} is not a GGUF file: it is {what}.", hint)
-    window.skip(4)
-    version = window.u32()
+        what, hint = _detect_format(start)
+        raise NotAGGUF(f"{reader.name} is not a GGUF file: it is {what}.", hint)
+    reader.skip(4)
+    version = reader.read_u32()
     if version & 0xFFFF == 0:
-        raise NotAGGUF(f"{window.name} is a big-endian GGUF file, for other machines than this one.", LIST_MODELS)
+        raise NotAGGUF(f"{reader.name} is a big-endian GGUF file, for other machines than this one.", LIST_MODELS)
     if version not in (2, 3):
-        raise NotAGGUF(f"{window.name} is a GGUF file of version {version}; versions 2 and 3 can be read.", LIST_MODELS)
+        raise NotAGGUF(f"{reader.name} is a GGUF file of version {version}; versions 2 and 3 can be read.", LIST_MODELS)
     return version
 
 
-def _read_value(window: _Window, kind: int) -> Value:
+def _read_value(reader: _Reader, kind: int) -> Value:
     if kind != _ARRAY:
-        return _read_scalar(window, kind)
-    kind, length = window.u32(), window.u64()
+        return _read_scalar(reader, kind)
+    kind, length = reader.read_u32(), reader.read_u64()
     if kind != _STRING and kind not in _SCALARS:
-        raise window.damaged(f"an array has elements of type {kind}")
+        raise reader.damaged(f"an array has elements of type {kind}")
     if length <= _LONGEST_ARRAY:
-        return tuple(_read_scalar(window, kind) for _ in range(length))
+        return tuple(_read_scalar(reader, kind) for _ in range(length))
     if kind == _STRING:
-        window.skip_strings(length)
+        reader.skip_strings(length)
     else:
-        window.skip(length * _SCALARS[kind].size)
+        reader.skip(length * _SCALARS[kind].size)
     return ArrayInfo(type=kind, length=length)
 
 
-def _read_scalar(window: _Window, kind: int) -> Scalar:
+def _read_scalar(reader: _Reader, kind: int) -> Scalar:
     if kind == _STRING:
-        return window.string()
+        return reader.read_string()
     if kind not in _SCALARS:
-        raise window.damaged(f"a value has the type {kind}")
+        raise reader.damaged(f"a value has the type {kind}")
     form = _SCALARS[kind]
-    value: Scalar = form.unpack(window.take(form.size))[0]
+    value: Scalar = form.unpack(reader.read(form.size))[0]
     return value
 
 
-def _checked_alignment(window: _Window, kind: int, value: Value) -> int:
-    # llama.cpp ends the process where the type is another one.
+def _check_alignment(reader: _Reader, kind: int, value: Value) -> int:
+    # llama.cpp aborts the process where it has another type.
     if kind != _UINT32 or not isinstance(value, int) or value.bit_count() != 1:
-        raise window.damaged("its alignment is no power of two")
+        raise reader.damaged("its alignment is no power of two")
     return value
 
 
-def _read_tensor(window: _Window) -> Tensor:
-    name, dimensions = window.string(), window.u32()
+def _read_tensor(reader: _Reader) -> Tensor:
+    name, dimensions = reader.read_string(), reader.read_u32()
     if dimensions > _MOST_DIMENSIONS:
-        raise window.damaged(f"a tensor has {dimensions} dimensions")
-    dims = tuple(window.u64() for _ in range(dimensions))
-    return Tensor(name=name, dims=dims, type=window.u32(), offset=window.u64())
+        raise reader.damaged(f"a tensor has {dimensions} dimensions")
+    dims = tuple(reader.read_u64() for _ in range(dimensions))
+    return Tensor(name=name, dims=dims, type=reader.read_u32(), offset=reader.read_u64())
 
 
 def _expected_size(tensors: tuple[Tensor, ...], data_offset: int) -> int | None:
@@ -339,7 +339,7 @@ def _expected_size(tensors: tuple[Tensor, ...], data_offset: int) -> int | None:
 
 _CONVERT = "llama.cpp's `convert_hf_to_gguf.py` makes a GGUF file of the original model."
 _WEB_PAGE = "Download the model itself: on Hugging Face the link has `/resolve/`, not `/blob/`."
-_KINDS: tuple[tuple[bytes, str, str], ...] = (
+_FORMATS: tuple[tuple[bytes, str, str], ...] = (
     (b"version https://git-lfs", "a Git LFS pointer, the model itself was not downloaded", "git lfs pull"),
     (b"<!doctype html", "an HTML page", _WEB_PAGE),
     (b"<html", "an HTML page", _WEB_PAGE),
@@ -357,8 +357,8 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
-def _guess(start: bytes) -> tuple[str, str]:
-    """What the file seems to be, and the next thing to type."""
+def _detect_format(start: bytes) -> tuple[str, str]:
+    """What the file seems to be, and a hint."""
     if not start:
         return "empty", DOWNLOAD_AGAIN
     if start[4:9] == b"\0\0\0\0{":
@@ -366,7 +366,7 @@ def _guess(start: bytes) -> tuple[str, str]:
     if not start.strip(b"\0"):
         return "nothing but zeros at its beginning", DOWNLOAD_AGAIN
     text = start.lstrip().lower()
-    for magic, what, hint in _KINDS:
+    for magic, what, hint in _FORMATS:
         if text.startswith(magic):
             return what, hint
     words = "".join(start.decode("utf-8", "ignore").split())

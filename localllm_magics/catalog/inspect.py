@@ -1,16 +1,18 @@
-"""What a model file is, told from the headers of its parts."""
+"""The description of a model file, from the headers of its parts."""
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
 from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
-from localllm_magics.core.errors import LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
+from localllm_magics.core.errors import BadOption, LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
-from localllm_magics.core.model_info import FileStamp, Kind, ModelInfo, Source
+from localllm_magics.core.model_info import FileStamp, Kind, ModelDefaults, ModelInfo, Source
+from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
 
 _FILE_TYPES = dict(
     enumerate(
@@ -20,7 +22,7 @@ _FILE_TYPES = dict(
     )
 )
 """The names of llama.cpp's `enum llama_ftype`."""
-_GUESSED = 1024
+_FILE_TYPE_GUESSED = 1024
 _SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 _EMBEDDING_ARCHITECTURES = {"eurobert", "gemma-embedding", "llama-embed", "t5encoder"}
 _RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -32,14 +34,14 @@ _RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
         "attention.layer_norm_rms_epsilon": (0, 1),
     }
 )
-"""What the numbers of an architecture can be, where they are there; llama.cpp ends the process on some others."""
-_LONGEST_NAME = 100
-_MOST_NAMED = 3
-_AGAIN = "Download what is missing into the same folder, then load the first part."
+"""The values that optional keys of an architecture can have; llama.cpp aborts the process on some others."""
+_MAX_NAME_LENGTH = 100
+_MAX_NAMES_SHOWN = 3
+_ADD_PARTS = "Download what is missing into the same folder, then load the first part."
 
 
 def inspect_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
-    """Describe a model whatever its state; what is wrong with it is its `problem`."""
+    """Describe a model; one that cannot be loaded has a `problem`."""
     try:
         return describe_file(path, reference=reference, source=source)
     except LocalLLMError as error:
@@ -55,7 +57,7 @@ def inspect_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
 
 
 def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
-    """Describe a model that is complete.
+    """Describe a model that can be loaded.
 
     Raises:
         LocalLLMError: Why it cannot be loaded.
@@ -67,7 +69,7 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
     architecture = _text(first, "general.architecture")
     if architecture is None:
         raise LoadFailed(f"{path.name} names no architecture, so it is no language model.", "%llm models")
-    _require_possible(first, architecture, path)
+    _check_ranges(first, architecture, path)
     return ModelInfo(
         reference=reference,
         name=_text(first, "general.name") or _stem(path),
@@ -81,6 +83,7 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
         layers=_number(first, f"{architecture}.block_count"),
         has_chat_template=_has_chat_template(first),
         kind=_kind(first, architecture, tensors),
+        defaults=ModelDefaults(sampling=_sampling(first)),
         files=stamps,
     )
 
@@ -90,14 +93,14 @@ def first_part(path: Path) -> Path:
     return next(_parts(path))
 
 
-def is_first_listed(path: Path) -> bool:
-    """Whether the file stands for its model in a list: no earlier part of it is there."""
+def is_first_present_part(path: Path) -> bool:
+    """Whether no earlier part of the same model exists, so that the model is listed under this file."""
     earlier = (part for part in _parts(path) if part.name.lower() < path.name.lower())
     return not any(read_stamp(part) for part in earlier)
 
 
 def _parts(path: Path) -> Iterator[Path]:
-    """All files that the name promises, whether they are there or not."""
+    """All parts that the file name implies, whether they exist or not."""
     match = _SPLIT.fullmatch(path.name)
     if match is None or not 0 < int(match["number"]) <= int(match["count"]):
         yield path
@@ -107,14 +110,14 @@ def _parts(path: Path) -> Iterator[Path]:
 
 
 def _stamp_parts(path: Path) -> tuple[FileStamp, ...]:
-    """The stamps of all parts; a file that is none of several may be missing, which `read_header` reports."""
+    """The stamps of all parts; a model in one file may be missing, which `read_header` reports."""
     parts = list(_parts(path))
     stamps = {part: read_stamp(part) for part in parts}
     missing = [part for part in parts if stamps[part] is None]
     if missing and len(parts) > 1:
-        names = ", ".join(part.name for part in missing[:_MOST_NAMED])
-        names += ", …" if len(missing) > _MOST_NAMED else ""
-        raise TruncatedFile(f"{len(missing)} of the {len(parts)} parts of the model are missing: {names}.", _AGAIN)
+        names = ", ".join(part.name for part in missing[:_MAX_NAMES_SHOWN])
+        names += ", …" if len(missing) > _MAX_NAMES_SHOWN else ""
+        raise TruncatedFile(f"{len(missing)} of the {len(parts)} parts of the model are missing: {names}.", _ADD_PARTS)
     return tuple(stamp for stamp in stamps.values() if stamp is not None)
 
 
@@ -133,9 +136,9 @@ def _stem(path: Path) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    """A name from a file: no line ends, no control characters, no end of it."""
-    clean = "".join(sign if sign.isprintable() else " " for sign in text[: 2 * _LONGEST_NAME])
-    return " ".join(clean.split())[:_LONGEST_NAME]
+    """A name from a file without line ends and control characters, and of limited length."""
+    clean = "".join(char if char.isprintable() else " " for char in text[: 2 * _MAX_NAME_LENGTH])
+    return " ".join(clean.split())[:_MAX_NAME_LENGTH]
 
 
 def _text(header: Header, key: str) -> str | None:
@@ -148,10 +151,10 @@ def _number(header: Header, key: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _require_possible(header: Header, architecture: str, path: Path) -> None:
+def _check_ranges(header: Header, architecture: str, path: Path) -> None:
     for name, (least, most) in _RANGES.items():
         value = header.metadata.get(f"{architecture}.{name}")
-        # A list has a number for each layer.
+        # An array has a number for each layer.
         if isinstance(value, int | float) and not least <= value <= most:
             raise NotAGGUF(f"{path.name} is damaged: {name} is {value}.", DOWNLOAD_AGAIN)
 
@@ -161,10 +164,22 @@ def _has_chat_template(header: Header) -> bool:
     return isinstance(template, str) and bool(template.strip())
 
 
+def _sampling(header: Header) -> Sampling:
+    """The sampling defaults in the file, without impossible values."""
+    values: dict[str, object] = {}
+    for option in (option for option in SAMPLING_OPTIONS if option.gguf_key):
+        value = header.metadata.get(f"general.sampling.{option.gguf_key}")
+        # As in llama.cpp, a text may have the number, and floats of 32 bits have six decimals.
+        text = f"{value:f}" if isinstance(value, float) else str(value)
+        with suppress(BadOption, ValueError):
+            values[option.name] = option.to_number(option.type(text))
+    return Sampling.from_options(values)
+
+
 def _quantization(header: Header, tensors: Sequence[Tensor]) -> str | None:
     file_type = _number(header, "general.file_type")
-    if file_type is not None and file_type & ~_GUESSED in _FILE_TYPES:
-        return _FILE_TYPES[file_type & ~_GUESSED]
+    if file_type is not None and file_type & ~_FILE_TYPE_GUESSED in _FILE_TYPES:
+        return _FILE_TYPES[file_type & ~_FILE_TYPE_GUESSED]
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         if tensor.size_bytes is not None:

@@ -1,7 +1,7 @@
-"""Models of Ollama's own store, used as they lie there: nothing is ever written into it.
+"""Models in Ollama's store, used in file: nothing is ever written into it.
 
 A store has a JSON file for each name, `manifests/<host>/<namespace>/<model>/<tag>`, which lists files of `blobs/` by
-digest: the weights, and the system prompt and the parameters that belong to them.
+digest: the weights, and the system prompt and the parameters that go with them.
 """
 
 import functools
@@ -13,19 +13,19 @@ from pathlib import Path
 
 from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.catalog.inspect import describe_file
-from localllm_magics.catalog.ollama_manifest import Manifest, Place, ask_ollama, pull
+from localllm_magics.catalog.ollama_manifest import Manifest, ManifestFile, load_command, pull_command
 from localllm_magics.core.errors import LocalLLMError, ModelNotFound, UnsupportedArchitecture
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.ollama.name import name_of_parts, parse_name
 
-_OF_SERVICES = (
+_SERVICE_FOLDERS = (
     Path("/usr/share/ollama/.ollama/models"),  # Ollama's own installer
     Path("/var/lib/ollama/.ollama/models"),
     Path("/var/lib/ollama/models"),
     Path("/var/lib/ollama"),
 )
-_MOST_MANIFESTS = 10_000
-_OLLAMAS_OWN = {"deepseekocr", "glm4moelite", "gptoss", "mllama", "qwen25vl"}
+_MAX_MANIFESTS = 10_000
+_OLLAMA_ONLY_ARCHITECTURES = {"deepseekocr", "glm4moelite", "gptoss", "mllama", "qwen25vl"}
 """Architectures that llama.cpp does not have, or has under another name and with other tensors."""
 
 
@@ -33,13 +33,13 @@ def store_folders() -> list[Path]:
     """The stores that can be read: the one that OLLAMA_MODELS names, else the user's own and those of services."""
     named = os.environ.get("OLLAMA_MODELS", "").strip().strip("\"'")
     home = os.path.expanduser("~")  # noqa: PTH111 - unlike Path's, it does not fail where there is no home
-    candidates = (Path(named),) if named else (Path(home, ".ollama", "models"), *_OF_SERVICES)
+    candidates = (Path(named),) if named else (Path(home, ".ollama", "models"), *_SERVICE_FOLDERS)
     return [folder for folder in candidates if _names_in(folder / "manifests", are_folders=True)]
 
 
 def stored_models(folders: Sequence[Path] | None = None) -> list[ModelInfo]:
-    """Describe every model in FOLDERS, or in all stores, by name; what is wrong with one is its `problem`."""
-    return [_inspect(place) for place in _places(folders)]
+    """Describe every model in FOLDERS, or in all stores, sorted by name; one that cannot be loaded has a `problem`."""
+    return [_inspect(manifest) for manifest in _manifests(folders)]
 
 
 def describe_stored(name: str, folders: Sequence[Path] | None = None) -> ModelInfo:
@@ -49,14 +49,14 @@ def describe_stored(name: str, folders: Sequence[Path] | None = None) -> ModelIn
         LocalLLMError: Why it cannot be loaded.
     """
     wanted = parse_name(name)
-    for place in _places(folders):
-        if wanted is not None and place.name.key == wanted.key:
-            return _describe(place)
+    for manifest in _manifests(folders):
+        if wanted is not None and manifest.name.key == wanted.key:
+            return _describe(manifest)
     raise ModelNotFound(f"Ollama's store has no model {name!r}.", "%llm models")
 
 
 def find_stored(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
-    """Those of MODELS that Ollama would take TEXT for."""
+    """Those of MODELS to which Ollama would resolve TEXT."""
     wanted = parse_name(text)
     if wanted is None:
         return []
@@ -64,21 +64,21 @@ def find_stored(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
     return [info for info, name in names if name is not None and name.key == wanted.key]
 
 
-def _places(folders: Sequence[Path] | None) -> list[Place]:
-    """The manifests of all stores, by name; of two with the same name that of the first store."""
-    found: dict[tuple[str, ...], Place] = {}
+def _manifests(folders: Sequence[Path] | None) -> list[ManifestFile]:
+    """The manifests of all stores, sorted by name; of two with the same name, that of the first store."""
+    found: dict[tuple[str, ...], ManifestFile] = {}
     for store in store_folders() if folders is None else folders:
-        # Counted, for a link among them can lead anywhere.
-        for host, namespace, model, tag in islice(_paths(store / "manifests", 4), _MOST_MANIFESTS):
+        # Limited, for a link among them can lead anywhere.
+        for host, namespace, model, tag in islice(_paths(store / "manifests", 4), _MAX_MANIFESTS):
             name = name_of_parts(host, namespace, model, tag)
             if name is not None:
                 path = store / "manifests" / host / namespace / model / tag
-                found.setdefault(name.key, Place(name=name, path=path, store=store))
-    return sorted(found.values(), key=lambda place: place.name.reference.casefold())
+                found.setdefault(name.key, ManifestFile(name=name, path=path, store=store))
+    return sorted(found.values(), key=lambda manifest: manifest.name.reference.casefold())
 
 
 def _paths(folder: Path, depth: int) -> Iterator[tuple[str, ...]]:
-    """The names on the way to each file that lies DEPTH deep in FOLDER."""
+    """The path components of each file at DEPTH below FOLDER."""
     if not depth:
         yield ()
         return
@@ -94,30 +94,36 @@ def _names_in(folder: Path, *, are_folders: bool) -> list[str]:
         return []
 
 
-def _inspect(place: Place) -> ModelInfo:
+def _inspect(file: ManifestFile) -> ModelInfo:
     try:
-        return _describe(place)
+        return _describe(file)
     except LocalLLMError as error:
-        name = place.name
+        name = file.name
         return ModelInfo(reference=name.reference, name=str(name), source="ollama", problem=error.message)
 
 
-def _describe(place: Place) -> ModelInfo:
-    name, stamp, manifest = place.name, read_stamp(place.path), Manifest(place)
+def _describe(file: ManifestFile) -> ModelInfo:
+    name, stamp, manifest = file.name, read_stamp(file.path), Manifest(file)
     path = manifest.weights()
+    stamps = (stamp, read_stamp(path))  # not that of the cached description: the blob may have been downloaded anew
     try:
         info = _describe_blob(path)
     except LocalLLMError as error:
-        raise type(error)(error.message.replace(path.name, str(name)), pull(name)) from error
-    if info.architecture in _OLLAMAS_OWN:
-        message = f"{name} lies in Ollama's own layout ({info.architecture}), which llama.cpp cannot read."
-        raise UnsupportedArchitecture(message, ask_ollama(name))
-    # The manifest stands for all files: it has their digests, which are their names.
-    files = (stamp,) if stamp is not None else ()
-    return replace(info, reference=name.reference, name=str(name), defaults=manifest.defaults(), files=files)
+        raise type(error)(error.message.replace(path.name, str(name)), pull_command(name)) from error
+    if info.architecture in _OLLAMA_ONLY_ARCHITECTURES:
+        message = f"{name} has a tensor layout of Ollama's own ({info.architecture}), which llama.cpp cannot read."
+        raise UnsupportedArchitecture(message, load_command(name))
+    defaults = manifest.defaults()
+    return replace(
+        info,
+        reference=name.reference,
+        name=str(name),
+        defaults=replace(defaults, sampling=defaults.sampling.or_else(info.defaults.sampling)),
+        files=tuple(stamp for stamp in stamps if stamp is not None),
+    )
 
 
 @functools.lru_cache(maxsize=1024)
 def _describe_blob(path: Path) -> ModelInfo:
-    """What the header of the weights says, once: a blob's name is the digest of its bytes, and names share blobs."""
+    """The description of the weights, cached: a blob's name is the digest of its bytes, and models share blobs."""
     return describe_file(path, reference=path.name, source="ollama")

@@ -1,101 +1,92 @@
 """References to models on servers: `ollama:NAME`, `openai:MODEL@URL`, a URL, `llamafile:PATH`."""
 
+import os
 import re
 from pathlib import Path
 
 from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.core.errors import BadOption, ModelNotFound
-from localllm_magics.core.model_info import FileStamp, ModelInfo
+from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.server.address import Address, ollama_address
+from localllm_magics.engines.server.served_models import ollama_model, openai_model
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
-_HERE = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/v1)?/?", re.IGNORECASE)
-"""A place on this machine, or a number: what else has a colon may be the name of a model, and its tag."""
-_AT_URL = re.compile(r"(?P<model>.*?)@?(?P<place>https?://.*)", re.IGNORECASE | re.DOTALL)
+_LOCAL_OR_IP = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/v1)?/?", re.IGNORECASE)
+"""Host and port without a scheme; anything else with a colon may be the name of a model and its tag."""
+_MODEL_AT_URL = re.compile(r"(?P<model>.*?)@?(?P<url>https?://.*)", re.IGNORECASE | re.DOTALL)
 _HAS_PORT = re.compile(r".*:\d+(/.*)?")
 _SCHEMES = ("ollama", "openai", "llamafile")
 
 
-def is_served(text: str) -> bool:
-    """Whether TEXT is written as a reference to a server."""
-    return _is_place(text) or (":" in text and text.partition(":")[0].lower() in _SCHEMES)
+def is_server_reference(text: str) -> bool:
+    """Whether TEXT has the form of a reference to a server."""
+    return _is_address(text) or (":" in text and text.partition(":")[0].lower() in _SCHEMES)
 
 
-def to_served(text: str, folder: Path) -> ModelInfo:
-    """The model that TEXT names; nothing is asked of its server.
+def resolve_server_reference(text: str, folder: Path) -> ModelInfo:
+    """The model that TEXT names; no server is asked.
 
     Args:
-        text: A reference for which `is_served` holds.
+        text: A reference for which `is_server_reference` holds.
         folder: Where relative paths begin.
 
     Raises:
-        BadOption: It has no model, or its address is none.
+        BadOption: It names no model, or its address is invalid.
         ModelNotFound: There is no such llamafile.
     """
-    if _is_place(text):
+    if _is_address(text):
         address = Address.from_typed(text)
-        return ModelInfo(
-            reference=text, name=address.place, source="daemon", kind="chat", engine="openai", address=address.url
-        )
+        return openai_model(address.place, address, text)
     scheme, _, rest = text.partition(":")
     return {"ollama": _ollama, "openai": _openai, "llamafile": _llamafile}[scheme.lower()](text, rest.strip(), folder)
 
 
 def _ollama(text: str, rest: str, _folder: Path) -> ModelInfo:
-    name, place = _split(rest)
-    if _URL.match(place):
-        address = Address.from_text(place)
+    name, host = _split_model(rest)
+    if _URL.match(host):
+        address = Address.from_text(host)
     else:
-        # Ollama takes every text as a place; from_text knows which are none.
-        address = Address.from_text(Address.from_ollama_host(place).url) if place else ollama_address()
+        # Ollama accepts every text as a host; from_text knows which are invalid.
+        address = Address.from_text(Address.from_ollama_host(host).url) if host else ollama_address()
     if not name:
         raise BadOption(f"{text!r} names no model.", f"Type: %llm connect {address.url} to see what it has.")
     if "@" in name:
         raise BadOption(f"{text!r} has more than one @.", "Write ollama:NAME@http://127.0.0.1:11434, without a user.")
-    return ModelInfo(reference=text, name=name, source="daemon", kind="chat", engine="ollama", address=address.url)
+    return ollama_model(name, address, text)
 
 
 def _openai(text: str, rest: str, _folder: Path) -> ModelInfo:
-    name, place = _split(rest)
-    if not _URL.match(place) and not _HAS_PORT.fullmatch(place):
+    name, host = _split_model(rest)
+    if not _URL.match(host) and not _HAS_PORT.fullmatch(host):
         raise BadOption(f"{text!r} names no server.", f"Write openai:{name or 'MODEL'}@http://127.0.0.1:8080.")
-    address = Address.from_typed(place)
-    return ModelInfo(reference=text, name=name, source="daemon", kind="chat", engine="openai", address=address.url)
+    return openai_model(name, Address.from_typed(host), text)
 
 
-def _is_place(text: str) -> bool:
-    return bool(_URL.match(text) or _HERE.fullmatch(text))
+def _is_address(text: str) -> bool:
+    return bool(_URL.match(text) or _LOCAL_OR_IP.fullmatch(text))
 
 
-def _split(rest: str) -> tuple[str, str]:
-    """The name of a model, and the place behind its last @, or the URL."""
-    at_url = _AT_URL.fullmatch(rest)
+def _split_model(rest: str) -> tuple[str, str]:
+    """The name of a model, and the URL or the host and port after its last @."""
+    at_url = _MODEL_AT_URL.fullmatch(rest)
     if at_url is not None:
-        return at_url["model"].strip(), at_url["place"]
-    name, _, place = rest.rpartition("@") if "@" in rest else (rest, "", "")
-    return name.strip(), place
+        return at_url["model"].strip(), at_url["url"]
+    name, _, host = rest.rpartition("@") if "@" in rest else (rest, "", "")
+    return name.strip(), host
 
 
 def _llamafile(text: str, rest: str, folder: Path) -> ModelInfo:
-    stamp = _file(folder, rest)
+    path = folder / os.path.expanduser(rest)  # noqa: PTH111 - unlike Path's, it accepts ~ with an unknown user
+    stamp = read_stamp(path) if os.path.isfile(path) else None  # noqa: PTH113 - unlike Path's, it accepts any text
     if stamp is None:
         raise ModelNotFound(f"There is no file {rest or 'after llamafile:'}.", "Write llamafile:path/to/x.llamafile.")
     return ModelInfo(
         reference=text,
-        name=stamp.path.stem,
+        name=path.stem,
         source="folder",
-        path=stamp.path,
+        path=path,
         size_bytes=stamp.size_bytes,
         kind="chat",
         engine="llamafile",
         files=(stamp,),
     )
-
-
-def _file(folder: Path, text: str) -> FileStamp | None:
-    """The file that TEXT names; one that is too long, forbidden or impossible is not there."""
-    try:
-        path = folder / Path(text).expanduser()
-        return read_stamp(path) if path.is_file() else None
-    except (OSError, ValueError, RuntimeError):  # the last for ~somebody whom the system does not know
-        return None

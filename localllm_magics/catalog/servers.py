@@ -1,15 +1,16 @@
-"""The models of the servers that run: all known places are asked at once."""
+"""The running servers and their models: all candidate addresses are asked at the same time."""
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.server.address import Address, ollama_address
-from localllm_magics.engines.server.local_servers import LOCAL_SERVERS
+from localllm_magics.engines.server.local_servers import LOCAL_SERVERS, LocalServer
+from localllm_magics.engines.server.served_models import openai_model
 from localllm_magics.engines.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -20,15 +21,15 @@ SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KnownServer:
-    """A place where a server may be, and what was found there.
+class ServerStatus:
+    """An address where a server may listen, and which server answered.
 
     Args:
-        name: What is there, else what is usually there.
-        models: What it has.
-        problem: Why there is nothing, in words, or None.
-        is_named: Whether the user has named it, and so will miss it.
-        is_loading: It answers, but its model is still on its way into memory.
+        name: The server with its version, else the one that listens there by default.
+        models: The models that it lists.
+        problem: Why there is no server, in words, or None.
+        is_named: Whether the user has configured the address, so that a missing server is reported.
+        is_loading: It answers, but is still loading its model.
     """
 
     address: Address
@@ -39,52 +40,56 @@ class KnownServer:
     is_loading: bool = False
 
 
-def known_places(settings: ServerSettings) -> dict[Address, str]:
-    """Where to look, each with the usual name of what is there."""
-    places = {ollama_address(): "Ollama"}
+def candidate_addresses(
+    settings: ServerSettings, local_servers: Iterable[LocalServer] = LOCAL_SERVERS
+) -> dict[Address, str]:
+    """Where a server may listen, each with the name of the server that does so by default."""
+    names = {ollama_address(): "Ollama"}
     for text in settings.addresses:
-        places.setdefault(Address.from_text(text), "server")
-    for usual in LOCAL_SERVERS:
-        for port in usual.ports:
-            places.setdefault(Address("http", "127.0.0.1", port), usual.name)
-    return places
+        names.setdefault(Address.from_text(text), "server")
+    for server in local_servers:
+        for port in server.ports:
+            names.setdefault(Address("http", "127.0.0.1", port), server.name)
+    return names
 
 
-def find_servers(settings: ServerSettings, seconds: float = SECONDS) -> list[KnownServer]:
-    """Ask all known places at once; whoever has not answered after SECONDS is taken as silent."""
-    from localllm_magics.engines.openai import identity  # imported before the clock runs
+def find_servers(
+    settings: ServerSettings, seconds: float = SECONDS, local_servers: Iterable[LocalServer] = LOCAL_SERVERS
+) -> list[ServerStatus]:
+    """Ask all candidate addresses at the same time; a server that has not answered after SECONDS is a problem."""
+    from localllm_magics.engines.openai import identity  # imported before the clock starts
 
     del identity
-    places = known_places(settings)
-    found: dict[Address, KnownServer] = {}
+    names = candidate_addresses(settings, local_servers)
+    found: dict[Address, ServerStatus] = {}
     named = {Address.from_text(text) for text in settings.addresses}
 
-    def nothing(address: Address, problem: str) -> KnownServer:
-        return KnownServer(address=address, name=places[address], problem=problem, is_named=address in named)
+    def missing(address: Address, problem: str) -> ServerStatus:
+        return ServerStatus(address=address, name=names[address], problem=problem, is_named=address in named)
 
     def ask(address: Address) -> None:
         try:
             found[address] = inspect_server(address, settings, is_named=address in named, seconds=seconds)
         except LocalLLMError as exc:
-            found[address] = nothing(address, exc.message)
+            found[address] = missing(address, exc.message)
 
-    threads = [threading.Thread(target=ask, args=(address,), daemon=True) for address in places]
-    until = time.monotonic() + seconds
+    threads = [threading.Thread(target=ask, args=(address,), daemon=True) for address in names]
+    deadline = time.monotonic() + seconds
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(max(until - time.monotonic(), 0))
+        thread.join(max(deadline - time.monotonic(), 0))
     return [
-        found.get(address, nothing(address, f"{address.url} did not answer within {seconds:g} seconds."))
-        for address in places
+        found.get(address, missing(address, f"{address.url} did not answer within {seconds:g} seconds."))
+        for address in names
     ]
 
 
-def inspect_server(address: Address, settings: ServerSettings, *, is_named: bool, seconds: float) -> KnownServer:
-    """What runs at ADDRESS.
+def inspect_server(address: Address, settings: ServerSettings, *, is_named: bool, seconds: float) -> ServerStatus:
+    """Which server listens at ADDRESS, and its models.
 
     Raises:
-        LocalLLMError: Nothing, or nothing of use.
+        LocalLLMError: There is no server, or not one of language models.
     """
     from localllm_magics.engines.ollama import api as ollama
     from localllm_magics.engines.openai.identity import Kind, identify
@@ -95,36 +100,23 @@ def inspect_server(address: Address, settings: ServerSettings, *, is_named: bool
         version = ollama.version(connection, seconds=seconds)
         connection = replace(connection, is_ollama=version is not None)
         if version is not None:
-            models = _short(ollama.tags(connection, seconds), address)
-            return KnownServer(address=address, name=f"Ollama {version}", models=models, is_named=is_named)
+            models = tuple(ollama.tags(connection, seconds))
+            return ServerStatus(address=address, name=f"Ollama {version}", models=models, is_named=is_named)
     identity = identify(connection, seconds=seconds)
     if identity.kind is Kind.OLLAMA:
-        models = _short(ollama.tags(connection, seconds), address)
+        models = tuple(ollama.tags(connection, seconds))
     else:
         models = tuple(_to_info(served, address) for served in identity.models)
-    return KnownServer(
+    return ServerStatus(
         address=address, name=identity.name, models=models, is_named=is_named, is_loading=identity.is_loading
     )
 
 
 def _to_info(served: "ServedModel", address: Address) -> ModelInfo:
-    return ModelInfo(
-        # A model without a name of its own is listed with its file's path, of which the last part will do.
-        reference=f"openai:{served.label}@{address.url}",
-        name=served.label,
-        source="daemon",
+    return replace(
+        openai_model(served.label, address),
         size_bytes=served.size_bytes,
         parameters=served.parameters,
         quantization=served.quantization,
         context=served.context,
-        kind="chat",
-        engine="openai",
-        address=address.url,
     )
-
-
-def _short(models: Sequence[ModelInfo], address: Address) -> tuple[ModelInfo, ...]:
-    """MODELS of Ollama; at its usual place they need no address."""
-    if address != ollama_address():
-        return tuple(models)
-    return tuple(replace(info, reference=f"ollama:{info.name}") for info in models)

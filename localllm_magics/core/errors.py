@@ -1,4 +1,4 @@
-"""Every error a user can meet, split by who can mend it.
+"""Every error a user can meet, split by who can fix it.
 
 LocalLLMError
 ├── UsageError                what was typed
@@ -9,7 +9,6 @@ LocalLLMError
 ├── SetupError                this machine, or what is installed on it
 │   ├── EngineNotInstalled
 │   ├── EngineCrashed
-│   ├── NoGPU
 │   └── NotEnoughMemory
 ├── ModelError                the model file
 │   ├── NotAGGUF
@@ -76,7 +75,7 @@ class BadExpression(UsageError):
 
 
 class ModelNotFound(UsageError):
-    """No model answers to the reference."""
+    """The reference names no model, or more than one."""
 
 
 class PromptTooLong(UsageError):
@@ -92,11 +91,7 @@ class EngineNotInstalled(SetupError):
 
 
 class EngineCrashed(SetupError):
-    """The engine died where it was tried first, in a process of its own."""
-
-
-class NoGPU(SetupError):
-    """Layers were asked for on a GPU that the build or the machine does not have."""
+    """The engine crashed when it was probed in a subprocess."""
 
 
 class NotEnoughMemory(SetupError):
@@ -108,7 +103,7 @@ class ModelError(LocalLLMError):
 
 
 class NotAGGUF(ModelError):
-    """The file is no GGUF file."""
+    """The file is not a GGUF file."""
 
 
 class TruncatedFile(ModelError):
@@ -128,19 +123,19 @@ class BadTemplate(ModelError):
 
 
 class DaemonError(LocalLLMError):
-    """A server did not do what was asked."""
+    """A server refused or failed."""
 
 
 class DaemonNotReachable(DaemonError):
-    """Nothing answers at the address."""
+    """No server answers at the address."""
 
 
 class AccessDenied(DaemonError):
-    """The server wants a key, or another one."""
+    """The server requires a key, or another one."""
 
 
 class DaemonBusy(DaemonError):
-    """The server has too much to do."""
+    """The server is overloaded."""
 
 
 class ModelNotInDaemon(DaemonError):
@@ -156,8 +151,8 @@ class InternalError(LocalLLMError):
 
 
 class IllegalTransition(InternalError):
-    """A generation was asked for a move that its state does not allow."""
+    """A generation's state does not allow the transition."""
 
 
 class GenerationFailed(InternalError):
-    """The engine raised an error that nobody foresaw."""
+    """The engine raised an unexpected error."""

@@ -1,4 +1,4 @@
-"""What to type next, where more than one part says so."""
+"""Hints that more than one part gives."""
 
 LIST_MODELS = "`%llm models` lists the models that can be used."
-DOWNLOAD_AGAIN = "Download the file again; `curl -L -C - -O URL` goes on where it broke off."
+DOWNLOAD_AGAIN = "Download the file again; `curl -L -C - -O URL` resumes where it broke off."

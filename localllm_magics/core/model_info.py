@@ -1,4 +1,4 @@
-"""What is known of a model without loading it."""
+"""The description of a model that need not be loaded."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,12 @@ Kind: TypeAlias = Literal["chat", "base", "embedding", "projector", "adapter", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDefaults:
-    """What a model's maker wants to be used where a request says nothing.
+    """Defaults from a model's file and its manifest, for options that a request leaves out.
 
     Args:
         system: The system prompt of a conversation that has none.
-        sampling: What was set; None leaves a value to the model's file.
-        ctx: Tokens of context.
+            sampling: None leaves an option to llama.cpp's default.
+        ctx: The context size, in tokens.
         template_notice: Why the chat template cannot be used, where there is one, in sentences.
         load_hint: What to type where the file is refused.
     """
@@ -34,7 +34,7 @@ class ModelDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStamp:
-    """What a file was when it was read; its content is the same as long as all of this is."""
+    """Properties of a file that differ once it is replaced or written to."""
 
     path: Path
     size_bytes: int
@@ -44,18 +44,18 @@ class FileStamp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A model that can be named, as its file's header or its server describes it; None is not known.
+    """A model as its file's header or its server describes it; None is not known.
 
     Args:
         reference: What a user types to use it.
         size_bytes: Size of the weights, all parts of a split model together.
-        parameters: How many weights it has.
-        context: The context it was trained with, in tokens.
-        problem: Why it cannot be used, in words, or None.
+        parameters: The number of weights.
+        context: The trained context size, in tokens.
+        problem: Why it cannot be used, or None.
         engine: What runs it.
-        address: URL of the server that has it, where there is one.
-        defaults: What its maker set; no part of the tables that users see.
-        files: The files that this was read from, as they were then; no part of the tables either.
+        address: The URL of its server, or None.
+        defaults: Its defaults; not shown in tables.
+        files: Stamps of the files that this was read from; not shown in tables.
     """
 
     reference: str

@@ -1,4 +1,4 @@
-"""What would be sent to a model, for a look before anything is generated."""
+"""What a request would send to a model, without generating."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ class Preview:
     """The exact prompt of a request.
 
     Args:
-        prompt: The text that the model would read, with the chat template's marks.
-        tokens: Id and text of each token; text is not always whole characters.
-        context: How many tokens the context holds.
-        sampling: What would be used, with the model's defaults filled in.
-        sent: What would be sent to a server, as JSON.
+        prompt: The text after the chat template, with its special tokens.
+        tokens: Id and text of each token, which may be part of a character.
+        context: The size of the context window, in tokens.
+        sampling: The options with the model's defaults filled in.
+        sent: The body of the request to a server, as JSON.
     """
 
     prompt: str

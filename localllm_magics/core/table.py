@@ -1,4 +1,4 @@
-"""A table for a terminal and for a notebook, and numbers as its readers like them."""
+"""A table for a terminal and for a notebook, and short forms of large numbers."""
 
 import re
 import unicodedata
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from typing import Protocol
 
 _NUMBER = re.compile(r"~?\d[\d.,]*( \S{1,6})?")
-_ACTIVE = re.compile(r"[&<>\\$`*\[\]|~@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|(?<=\d)[.)](?=\s)")
-"""What Markdown acts on: tags, math, emphasis, code, links, and at a line's beginning headings, rules and lists."""
+_MARKDOWN_SYNTAX = re.compile(r"[&<>\\$`*\[\]|~@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|(?<=\d)[.)](?=\s)")
+"""The syntax of Markdown: tags, math, emphasis, code, links, and at the start of a line headings, rules and lists."""
 _NEXT_UNIT = 999.95  # one decimal would show it as 1000.0
 
 
 class _Printer(Protocol):
-    """What IPython hands to `_repr_pretty_`."""
+    """IPython's printer, as passed to `_repr_pretty_`."""
 
     def text(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Table:
-    """Rows under headers, made of untrusted text.
+    """Rows under headers, with untrusted text.
 
     Args:
-        rows: Each as long as the headers.
+        rows: Each with as many cells as there are headers.
         notes: Sentences below the table.
     """
 
@@ -46,7 +46,7 @@ class Table:
     __repr__ = __str__
 
     def to_markdown(self) -> str:
-        """The same as a table of GitHub-flavoured Markdown."""
+        """The table in GitHub-flavoured Markdown."""
         right = [_is_numeric([_plain(row[index]) for row in self.rows]) for index in range(len(self.headers))]
         rules = ["---:" if numeric else "---" for numeric in right]
         rows = [[_escaped(cell) for cell in row] for row in (self.headers, *self.rows)]
@@ -62,12 +62,12 @@ class Table:
 
 
 def to_size(size: int | None) -> str:
-    """Bytes as `3.3 MB`; nothing where the size is not known."""
+    """Bytes as `3.3 MB`; empty if the size is not known."""
     return "" if size is None else _scaled(size, ("B", "kB", "MB", "GB", "TB", "PB"))
 
 
 def to_count(count: int | None) -> str:
-    """A number of parameters as `7.2 B`, with the field's letters; nothing where it is not known."""
+    """A number of parameters as `7.2 B`; empty if it is not known."""
     return "" if count is None else _scaled(count, ("", "K", "M", "B", "T", "Q")).rstrip()
 
 
@@ -79,29 +79,29 @@ def _scaled(number: int, units: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """TEXT on one line, with control characters made visible: they could move the cursor or turn text around."""
-    return "".join(_visible(sign) for sign in text).strip()
+    """TEXT on one line, with control characters escaped: they could move the cursor or reverse the text."""
+    return "".join(_visible(char) for char in text).strip()
 
 
-def _visible(sign: str) -> str:
-    if sign.isprintable():
-        return sign
-    return " " if sign.isspace() else sign.encode("unicode_escape").decode("ascii")
+def _visible(char: str) -> str:
+    if char.isprintable():
+        return char
+    return " " if char.isspace() else char.encode("unicode_escape").decode("ascii")
 
 
 def _escaped(text: str) -> str:
-    """TEXT as Markdown that shows it and does nothing."""
-    return _ACTIVE.sub(_entity, _plain(text))
+    """TEXT as Markdown in which no character is syntax."""
+    return _MARKDOWN_SYNTAX.sub(_entity, _plain(text))
 
 
-def _entity(sign: re.Match[str]) -> str:
-    # Some renderers look for math in the finished page, and then not across elements.
-    return "<span>&#36;</span>" if sign[0] == "$" else f"&#{ord(sign[0])};"
+def _entity(match: re.Match[str]) -> str:
+    # Some renderers search the finished page for math, but not across elements.
+    return "<span>&#36;</span>" if match[0] == "$" else f"&#{ord(match[0])};"
 
 
 def _width(text: str) -> int:
-    """How many columns of a terminal TEXT takes."""
-    return sum(0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text)
+    """How many columns of a terminal TEXT needs."""
+    return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
 def _aligned(text: str, width: int, right: bool) -> str:

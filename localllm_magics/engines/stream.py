@@ -52,7 +52,7 @@ class Stream:
             # Nobody will hold this stream; an interrupt finds the worker running already, another error does not.
             self._stop.set()
             if self._worker.ident is not None:
-                self.wait()
+                self.wait()  # pragma: no cover - no test can time an interrupt into this line
             raise
 
     def __repr__(self) -> str:

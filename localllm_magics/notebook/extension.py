@@ -32,7 +32,7 @@ class Extension:
         self._before: dict[tuple[str, str], object] = {}
 
     def load(self) -> None:
-        """Register the magics; says so when that hides somebody else's."""
+        """Register the magics; a notice names those of others that this hides."""
         try:
             self._config.read_project(Path.cwd())
         except BadOption as exc:

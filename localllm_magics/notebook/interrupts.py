@@ -25,3 +25,9 @@ def uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         if held:
             before(signal.SIGINT, None)
+
+
+def shorten(exc: KeyboardInterrupt, text: str) -> None:
+    """Have IPython show EXC as one line with TEXT, unless it has a line already."""
+    if not hasattr(exc, "_render_traceback_"):
+        exc._render_traceback_ = lambda: [f"KeyboardInterrupt: {text}"]  # type: ignore[attr-defined] # IPython's own protocol

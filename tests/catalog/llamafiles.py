@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from localllm_magics.catalog.llamafile_weights import (
-    Weights,
+    EmbeddedWeights,
 )
 from tests.server.llamafile_stand_in import Member, archive, head
 
@@ -25,5 +25,5 @@ def args(text: str) -> Member:
     return Member(name=".args", data=text.encode())
 
 
-def bytes_at(path: Path, weights: Weights) -> bytes:
+def bytes_at(path: Path, weights: EmbeddedWeights) -> bytes:
     return path.read_bytes()[weights.offset : weights.offset + weights.size]

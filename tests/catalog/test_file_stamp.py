@@ -9,10 +9,10 @@ from localllm_magics import demo
 from localllm_magics.catalog.file_stamp import has_changed, read_stamp
 from localllm_magics.catalog.ollama_store import describe_stored
 from localllm_magics.catalog.reference import resolve
-from localllm_magics.catalog.server_reference import to_served
+from localllm_magics.catalog.server_reference import resolve_server_reference
 from localllm_magics.core.model_info import FileStamp
 from tests.catalog.gguf_files import DEMO, write_gguf
-from tests.catalog.ollama_stores import LIBRARY, write_model
+from tests.catalog.ollama_stores import LIBRARY, blob_of, write_model
 from tests.server.llamafile_stand_in import make_llamafile
 
 
@@ -71,22 +71,31 @@ def test_of_a_llamafile_it_is_the_llamafile_that_counts(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = tmp_path / "small.llamafile"
     make_llamafile(path, demo.PATH, None, Path("llama-server"))
-    info = to_served(f"llamafile:{path}", tmp_path) if scheme else resolve(str(path), tmp_path)
+    info = resolve_server_reference(f"llamafile:{path}", tmp_path) if scheme else resolve(str(path), tmp_path)
     resolve(str(path), tmp_path)  # marks the copy as used
 
     assert not has_changed(info)
-    make_llamafile(path, demo.PATH, "-c 512", Path("llama-server"))
+    touch(path)
     assert has_changed(info)
 
 
-def test_of_a_stored_model_it_is_the_manifest_that_counts(store: Path) -> None:
+def test_of_a_stored_model_its_manifest_counts(store: Path) -> None:
     write_model(store, f"{LIBRARY}/x/latest")
     info = describe_stored("x")
 
     assert not has_changed(info)
-    write_model(store, f"{LIBRARY}/x/latest", layers=[("system", b"Be terse.")])
+    touch(write_model(store, f"{LIBRARY}/x/latest", layers=[("system", b"Be terse.")]))
     assert has_changed(info)
     assert describe_stored("x").path == info.path
+
+
+def test_of_a_stored_model_its_weights_count(store: Path) -> None:
+    manifest = write_model(store, f"{LIBRARY}/x/latest")
+    info = describe_stored("x")
+
+    touch(blob_of(store, manifest))
+    assert has_changed(info)
+    assert not has_changed(describe_stored("x"))
 
 
 def test_the_bundled_model_has_a_stamp() -> None:

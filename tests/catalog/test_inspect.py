@@ -7,9 +7,10 @@ import gguf
 import numpy as np
 import pytest
 
-from localllm_magics.catalog.inspect import describe_file, first_part, inspect_file, is_first_listed
+from localllm_magics.catalog.inspect import describe_file, first_part, inspect_file, is_first_present_part
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.sampling import Sampling
 from tests.catalog.gguf_files import DEMO, TEMPLATE, raw_gguf, raw_key, raw_string, raw_tensor, write_gguf
 
 Metadata = Mapping[str, str | int | float | bool | Sequence[int]]
@@ -135,7 +136,7 @@ def test_unknown_tensor_types_give_no_quantization(tmp_path: Path) -> None:
         pytest.param("qwen3", {"qwen3.pooling_type": 0}, "base", id="no pooling"),
     ],
 )
-def test_the_kind_is_told(tmp_path: Path, architecture: str, metadata: Metadata, kind: str) -> None:
+def test_the_kind_follows_from_the_header(tmp_path: Path, architecture: str, metadata: Metadata, kind: str) -> None:
     assert described(tmp_path, metadata, architecture).kind == kind
 
 
@@ -180,6 +181,30 @@ def test_a_file_without_tensors_is_a_vocabulary(tmp_path: Path) -> None:
     assert inspect(write_gguf(tmp_path / "x.gguf", weights={})).kind == "vocabulary"
 
 
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        pytest.param({}, Sampling(), id="none"),
+        pytest.param(
+            {"temp": 0.6, "top_k": 7, "top_p": 0.9, "min_p": 0.1, "penalty_repeat": 1.1},
+            Sampling(temperature=0.6, top_k=7, top_p=0.9, min_p=0.1, repeat_penalty=1.1),
+            id="all",
+        ),
+        pytest.param({"temp": "0.5", "top_k": "7"}, Sampling(temperature=0.5, top_k=7), id="text"),
+        pytest.param({"temp": 1, "top_k": 7.0}, Sampling(temperature=1.0), id="other numbers"),
+        pytest.param({"temp": math.nan, "top_p": math.inf, "min_p": 0.2}, Sampling(min_p=0.2), id="not a number"),
+        pytest.param({"temp": -3.0, "top_p": 1.5, "top_k": 7}, Sampling(top_k=7), id="out of range"),
+        pytest.param({"temp": "hot", "top_k": "many", "min_p": "0.2"}, Sampling(min_p=0.2), id="words"),
+        pytest.param({"temp": True, "top_p": [1, 2], "min_p": [1] * 100, "top_k": 7}, Sampling(top_k=7), id="types"),
+        pytest.param({"": 5, "seed": 5}, Sampling(), id="no such keys"),
+    ],
+)
+def test_sampling_defaults_come_from_the_file(tmp_path: Path, metadata: Metadata, expected: Sampling) -> None:
+    info = described(tmp_path, {f"general.sampling.{key}": value for key, value in metadata.items()})
+
+    assert info.defaults.sampling == expected
+
+
 def test_a_split_model_is_one_model(tmp_path: Path) -> None:
     parts = write_parts(tmp_path)
     info = inspect(parts[0])
@@ -219,14 +244,14 @@ def test_the_first_part_of_a_part_is_found(tmp_path: Path) -> None:
     parts = write_parts(tmp_path)
 
     assert [first_part(part) for part in parts] == [parts[0]] * 3
-    assert [is_first_listed(part) for part in parts] == [True, False, False]
+    assert [is_first_present_part(part) for part in parts] == [True, False, False]
 
 
 def test_a_part_whose_first_is_missing_is_listed(tmp_path: Path) -> None:
     parts = write_parts(tmp_path)
     parts[0].unlink()
 
-    assert [is_first_listed(part) for part in parts[1:]] == [True, False]
+    assert [is_first_present_part(part) for part in parts[1:]] == [True, False]
 
 
 @pytest.mark.parametrize("name", ["x.gguf", "x-00000-of-00003.gguf", "x-00004-of-00003.gguf", "x-1-of-3.gguf"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from localllm_magics import demo
 from localllm_magics.catalog.llamafile_weights import (
-    Weights,
+    EmbeddedWeights,
     find_weights,
 )
 from localllm_magics.core.errors import (
@@ -36,7 +36,7 @@ def test_the_weights_are_found_where_they_lie(path: Path) -> None:
     weights = find_weights(path)
 
     data = demo.PATH.read_bytes()
-    assert weights == Weights(name="model.gguf", offset=weights.offset, size=len(data), crc=zlib.crc32(data))
+    assert weights == EmbeddedWeights(name="model.gguf", offset=weights.offset, size=len(data), crc=zlib.crc32(data))
     assert weights.offset % 65536 == 0
     assert bytes_at(path, weights) == data
 
@@ -108,16 +108,16 @@ def test_args_that_only_another_program_can_unpack_are_not_read(path: Path) -> N
 @pytest.mark.parametrize(
     ("members", "error", "message"),
     [
-        pytest.param([], NotAGGUF, "x.llamafile holds no weights: it is the llamafile program alone.", id="no member"),
-        pytest.param([args("-m a.gguf"), model("a.txt")], NotAGGUF, "holds no weights", id="no weights"),
-        pytest.param([model("mmproj-a.gguf")], NotAGGUF, "holds no weights", id="a projector only"),
+        pytest.param([], NotAGGUF, "x.llamafile contains no weights: it is the llamafile", id="no member"),
+        pytest.param([args("-m a.gguf"), model("a.txt")], NotAGGUF, "contains no weights", id="no weights"),
+        pytest.param([model("mmproj-a.gguf")], NotAGGUF, "contains no weights", id="a projector only"),
         pytest.param([model(data=b"MZqF" * 9)], NotAGGUF, "'model.gguf' in x.llamafile is not a GGUF", id="magic"),
         pytest.param([model(data=b"")], NotAGGUF, "is not a GGUF file", id="empty"),
         pytest.param([model(method=8)], LoadFailed, "'model.gguf' in x.llamafile is compressed", id="compressed"),
         pytest.param([model(claimed_size=1 << 40)], TruncatedFile, "is cut off: 1.1 TB are missing", id="too large"),
         pytest.param([model(claimed_size=2**64 - 1)], TruncatedFile, "is cut off", id="as large as can be"),
-        pytest.param([model(claimed_header=7)], NotAGGUF, "'model.gguf' is not where it should be", id="elsewhere"),
-        pytest.param([model(claimed_header=1 << 40)], NotAGGUF, "is not where it should be", id="behind the end"),
+        pytest.param([model(claimed_header=7)], NotAGGUF, "'model.gguf' is not at its offset", id="elsewhere"),
+        pytest.param([model(claimed_header=1 << 40)], NotAGGUF, "is not at its offset", id="behind the end"),
         pytest.param([model(claimed_header=2**64 - 1)], ModelError, "x.llamafile", id="behind every end"),
         pytest.param([model("a-00001-of-00002.gguf")], LoadFailed, "one of several parts", id="split"),
         pytest.param([model("\x1b[31m.gguf", b"no!!")], NotAGGUF, r"'\x1b[31m.gguf' in", id="terminal escape"),
@@ -144,14 +144,14 @@ def test_a_model_in_one_part_is_no_split_model(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        pytest.param(b"", NotAGGUF, "x.llamafile is not a llamafile: it is no zip archive.", id="empty"),
-        pytest.param(b"hello " * 99, NotAGGUF, "it is no zip archive", id="text"),
-        pytest.param(GGUF, NotAGGUF, "x.llamafile is a GGUF file and no llamafile.", id="GGUF"),
+        pytest.param(b"", NotAGGUF, "x.llamafile is not a llamafile: it is not a zip archive.", id="empty"),
+        pytest.param(b"hello " * 99, NotAGGUF, "it is not a zip archive", id="text"),
+        pytest.param(GGUF, NotAGGUF, "x.llamafile is a GGUF file, not a llamafile.", id="GGUF"),
         pytest.param(HEAD, TruncatedFile, "is cut off or damaged", id="cut"),
         pytest.param(b"jartsr='" + bytes(99), TruncatedFile, "is cut off or damaged", id="cut, other head"),
-        pytest.param(end(1, 1 << 50, 0), NotAGGUF, "it is no zip archive", id="endless directory"),
-        pytest.param(end(1, 2**64 - 1, 2**64 - 1), NotAGGUF, "it is no zip archive", id="directory everywhere"),
-        pytest.param(end(2**63, 0, 0), NotAGGUF, "holds no weights", id="countless members"),
+        pytest.param(end(1, 1 << 50, 0), NotAGGUF, "it is not a zip archive", id="endless directory"),
+        pytest.param(end(1, 2**64 - 1, 2**64 - 1), NotAGGUF, "it is not a zip archive", id="directory everywhere"),
+        pytest.param(end(2**63, 0, 0), NotAGGUF, "contains no weights", id="countless members"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(path: Path, content: bytes, error: type[ModelError], message: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.catalog.ollama_manifest import Manifest, Place
+from localllm_magics.catalog.ollama_manifest import Manifest, ManifestFile
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, TruncatedFile
 from localllm_magics.core.model_info import ModelDefaults
 from localllm_magics.core.sampling import Sampling
@@ -18,13 +18,13 @@ PULL = "Type in a terminal: ollama pull x"
 OLLAMA = "Type: %llm load ollama:x"
 
 
-def place(path: Path) -> Place:
-    return Place(name=NAME, path=path, store=path.parents[4])
+def manifest_file(path: Path) -> ManifestFile:
+    return ManifestFile(name=NAME, path=path, store=path.parents[4])
 
 
 def failure(path: Path) -> LocalLLMError:
     with pytest.raises(LocalLLMError) as caught:
-        _ = (manifest := Manifest(place(path))).weights(), manifest.defaults()
+        _ = (manifest := Manifest(manifest_file(path))).weights(), manifest.defaults()
     return caught.value
 
 
@@ -32,7 +32,7 @@ def test_a_recorded_manifest_has_weights_and_defaults(tmp_path: Path) -> None:
     store = write_recorded_store(tmp_path / "models")
     path = store / "manifests" / LIBRARY / "terse" / "latest"
 
-    manifest = Manifest(place(path))
+    manifest = Manifest(manifest_file(path))
 
     assert manifest.weights() == blob_of(store, path)
     assert replace(manifest.defaults(), template_notice="", load_hint="") == ModelDefaults(
@@ -45,7 +45,7 @@ def test_a_manifest_may_have_weights_alone(tmp_path: Path) -> None:
     digest, size = add_blob(tmp_path, b"GGUF")
     layer = {"mediaType": "application/vnd.ollama.image.model", "digest": digest.replace(":", "-"), "size": size}
 
-    manifest = Manifest(place(write_manifest(tmp_path, f"{LIBRARY}/x/latest", {"layers": [layer]})))
+    manifest = Manifest(manifest_file(write_manifest(tmp_path, f"{LIBRARY}/x/latest", {"layers": [layer]})))
 
     assert manifest.weights() == tmp_path / "blobs" / digest.replace(":", "-")
     assert manifest.defaults() == ModelDefaults(load_hint=manifest.defaults().load_hint)
@@ -56,17 +56,17 @@ def test_a_manifest_may_have_weights_alone(tmp_path: Path) -> None:
 def test_a_renderer_is_a_template_that_ollama_alone_has(tmp_path: Path, renderer: dict[str, str]) -> None:
     path = write_model(tmp_path, f"{LIBRARY}/x/latest", config=renderer)
 
-    assert Manifest(place(path)).defaults().template_notice.endswith(f"%llm load ollama:{NAME.reference}") == bool(
-        renderer
-    )
+    assert Manifest(manifest_file(path)).defaults().template_notice.endswith(
+        f"%llm load ollama:{NAME.reference}"
+    ) == bool(renderer)
 
 
 def test_the_last_system_prompt_counts_and_a_blank_one_is_none(tmp_path: Path) -> None:
     two = write_model(tmp_path, f"{LIBRARY}/x/two", layers=[("system", b"One."), ("system", b"Tw\xf6.")])
     blank = write_model(tmp_path, f"{LIBRARY}/x/blank", layers=[("system", b" \n")])
 
-    assert Manifest(place(two)).defaults().system == "Tw\N{REPLACEMENT CHARACTER}."
-    assert Manifest(place(blank)).defaults().system is None
+    assert Manifest(manifest_file(two)).defaults().system == "Tw\N{REPLACEMENT CHARACTER}."
+    assert Manifest(manifest_file(blank)).defaults().system is None
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_weights_that_are_missing_or_cut_say_so(tmp_path: Path) -> None:
 
     assert [type(error) for error in (cut, partial, gone)] == [TruncatedFile] * 3
     assert cut.message == "The weights of x:latest have 3 bytes instead of 4."
-    assert partial.message == "The weights of x:latest were not downloaded to their end."
+    assert partial.message == "The weights of x:latest were not downloaded completely."
     assert gone.message == "The weights of x:latest are not in Ollama's store."
     assert {error.hint for error in (cut, partial, gone)} == {PULL}
 
@@ -171,7 +171,7 @@ def test_a_missing_file_and_a_pipe_are_no_text(tmp_path: Path) -> None:
     assert messages == [
         f"The manifest of x:latest cannot be read: {os.strerror(errno.ENOENT)}.",
         f"The manifest of x:latest cannot be read: {os.strerror(errno.ELOOP)}.",
-        "The manifest of x:latest is no file.",
+        "The manifest of x:latest is not a file.",
     ]
 
 
@@ -182,4 +182,4 @@ def test_the_context_is_taken_where_it_is_one(tmp_path: Path, value: object, ctx
     params = json.dumps({"num_ctx": value}).encode()
     path = write_model(tmp_path, f"{LIBRARY}/x/latest", layers=[("params", params)])
 
-    assert Manifest(place(path)).defaults().ctx == ctx
+    assert Manifest(manifest_file(path)).defaults().ctx == ctx

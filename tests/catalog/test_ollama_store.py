@@ -11,6 +11,7 @@ from localllm_magics.core.errors import (
     UnsupportedArchitecture,
 )
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.sampling import Sampling
 from tests.catalog.gguf_files import DEMO, write_gguf
 from tests.catalog.ollama_stores import LIBRARY, blob_of, write_manifest, write_model, write_recorded_store
 
@@ -84,6 +85,14 @@ def test_a_stored_model_is_described_by_its_header(tmp_path: Path) -> None:
     assert (info.architecture, info.quantization, info.kind) == ("llama", "Q8_0", "chat")
 
 
+def test_parameters_of_the_manifest_win_over_those_of_the_header(tmp_path: Path) -> None:
+    metadata = {"general.sampling.temp": 0.6, "general.sampling.top_k": 7}
+    weights = write_gguf(tmp_path / "x.gguf", metadata=metadata)
+    write_model(tmp_path, f"{LIBRARY}/x/latest", weights=weights, layers=[("params", b'{"top_k": 9}')])
+
+    assert describe_stored("x", [tmp_path]).defaults.sampling == Sampling(temperature=0.6, top_k=9)
+
+
 def test_only_what_has_the_name_of_a_manifest_is_listed(tmp_path: Path) -> None:
     write_model(tmp_path, f"{LIBRARY}/good/latest")
     folder = tmp_path / "manifests" / LIBRARY
@@ -121,7 +130,7 @@ def test_what_is_wrong_with_a_model_is_its_problem(tmp_path: Path) -> None:
     )
     assert [info.problem for info in stored_models([tmp_path])[1:]] == [
         None,
-        "The manifest of torn:latest is no JSON object.",
+        "The manifest of torn:latest is not a JSON object.",
     ]
 
 
@@ -149,7 +158,7 @@ def test_an_architecture_of_ollamas_own_says_what_to_type(tmp_path: Path) -> Non
     error = failure("gpt-oss:20b", tmp_path)
 
     assert isinstance(error, UnsupportedArchitecture)
-    assert error.message == "gpt-oss:20b lies in Ollama's own layout (gptoss), which llama.cpp cannot read."
+    assert error.message == "gpt-oss:20b has a tensor layout of Ollama's own (gptoss), which llama.cpp cannot read."
     assert error.hint == "Type: %llm load ollama:gpt-oss:20b"
 
 

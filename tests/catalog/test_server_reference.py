@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.catalog.server_reference import is_served, to_served
+from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 
@@ -44,7 +44,7 @@ def openai(reference: str, name: str, address: str) -> ModelInfo:
     ],
 )
 def test_references_to_servers_are_known(text: str, is_one: bool) -> None:
-    assert is_served(text) == is_one
+    assert is_server_reference(text) == is_one
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,15 @@ def test_a_model_of_ollama_is_found(
 ) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "10.0.0.5:9999")
 
-    assert to_served(text, tmp_path) == ollama(text, name, address)
+    assert resolve_server_reference(text, tmp_path) == ollama(text, name, address)
 
 
-def test_without_the_environment_ollama_is_at_its_usual_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_environment_ollama_has_its_default_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("OLLAMA_HOST")
 
-    assert to_served("ollama:demo", tmp_path).address == "http://127.0.0.1:11434"
+    assert resolve_server_reference("ollama:demo", tmp_path).address == "http://127.0.0.1:11434"
 
 
 @pytest.mark.parametrize(
@@ -91,21 +93,23 @@ def test_without_the_environment_ollama_is_at_its_usual_place(tmp_path: Path, mo
     ],
 )
 def test_a_model_of_a_server_is_found(text: str, name: str, address: str, tmp_path: Path) -> None:
-    assert to_served(text, tmp_path) == openai(text, name, address)
+    assert resolve_server_reference(text, tmp_path) == openai(text, name, address)
 
 
-def test_a_server_alone_is_named_by_its_place(tmp_path: Path) -> None:
+def test_a_server_alone_is_named_by_its_host_and_port(tmp_path: Path) -> None:
     text = "http://localhost:8080/v1/"
 
-    assert to_served(text, tmp_path) == openai(text, "localhost:8080", "http://localhost:8080")
-    assert to_served("127.0.0.1:1", tmp_path) == openai("127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1")
+    assert resolve_server_reference(text, tmp_path) == openai(text, "localhost:8080", "http://localhost:8080")
+    assert resolve_server_reference("127.0.0.1:1", tmp_path) == openai(
+        "127.0.0.1:1", "127.0.0.1:1", "http://127.0.0.1:1"
+    )
 
 
 def test_a_llamafile_is_found(tmp_path: Path) -> None:
     path = tmp_path / "x.llamafile"
     path.write_bytes(b"12345")
 
-    assert to_served("llamafile:x.llamafile", tmp_path) == ModelInfo(
+    assert resolve_server_reference("llamafile:x.llamafile", tmp_path) == ModelInfo(
         reference="llamafile:x.llamafile",
         name="x",
         source="folder",
@@ -114,7 +118,7 @@ def test_a_llamafile_is_found(tmp_path: Path) -> None:
         kind="chat",
         engine="llamafile",
     )
-    assert to_served(f"llamafile: {path}", Path("/")).path == path
+    assert resolve_server_reference(f"llamafile: {path}", Path("/")).path == path
 
 
 @pytest.mark.parametrize(
@@ -138,8 +142,10 @@ def test_a_llamafile_is_found(tmp_path: Path) -> None:
         pytest.param("llamafile:" + "x" * 5000, ModelNotFound, "llamafile:path", id="long name"),
     ],
 )
-def test_what_names_nothing_is_told(text: str, error: type[LocalLLMError], hint: str, tmp_path: Path) -> None:
+def test_an_invalid_reference_is_an_error_with_a_hint(
+    text: str, error: type[LocalLLMError], hint: str, tmp_path: Path
+) -> None:
     with pytest.raises(error) as caught:
-        to_served(text, tmp_path)
+        resolve_server_reference(text, tmp_path)
 
     assert hint in caught.value.hint

@@ -5,8 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from localllm_magics.catalog import servers
-from localllm_magics.catalog.servers import KnownServer, find_servers, inspect_server, known_places
+from localllm_magics.catalog.servers import ServerStatus, candidate_addresses, find_servers, inspect_server
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
@@ -17,7 +16,7 @@ from tests.server.recordings import load
 from tests.server.replay import ReplayServer
 from tests.server.waiting import wait_until
 
-PATIENT = 30.0
+TIMEOUT = 30.0
 TAGS = {"models": [{"name": "demo:latest", "size": 7}, {"name": "other:q4"}]}
 
 
@@ -28,10 +27,9 @@ def start() -> Iterator[ExitStack]:
         yield stack
 
 
-@pytest.fixture(autouse=True)
-def _only_our_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks at the usual ports, where something of this machine may be."""
-    monkeypatch.setattr(servers, "LOCAL_SERVERS", ())
+def find(settings: ServerSettings, seconds: float = TIMEOUT) -> list[ServerStatus]:
+    """Without the default ports, where other servers of this machine may listen."""
+    return find_servers(settings, seconds, local_servers=())
 
 
 def saying(value: object, status: int = 200) -> Send:
@@ -64,17 +62,16 @@ def settings(*servers: HttpServer) -> ServerSettings:
     return ServerSettings(addresses=tuple(server.address for server in servers))
 
 
-def found(server: HttpServer, among: list[KnownServer]) -> KnownServer:
+def found(server: HttpServer, among: list[ServerStatus]) -> ServerStatus:
     return next(daemon for daemon in among if daemon.address == at(server))
 
 
-def test_the_usual_places_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+def test_the_candidates_are_configured_and_default_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "box:7")
 
-    places = known_places(ServerSettings(addresses=("http://127.0.0.1:8000", "http://there:1")))
+    names = candidate_addresses(ServerSettings(addresses=("http://127.0.0.1:8000", "http://there:1")))
 
-    assert {address.url: name for address, name in places.items()} == {
+    assert {address.url: name for address, name in names.items()} == {
         "http://box:7": "Ollama",
         "http://127.0.0.1:8000": "server",
         "http://there:1": "server",
@@ -84,20 +81,20 @@ def test_the_usual_places_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_ollama_at_its_usual_place_needs_no_address(start: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_configured_ollama_is_named_without_its_address(start: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     server = start.enter_context(ollama())
     monkeypatch.setenv("OLLAMA_HOST", server.address)
 
-    (daemon,) = find_servers(ServerSettings(), PATIENT)
+    (daemon,) = find(ServerSettings())
 
     assert (daemon.name, daemon.problem, daemon.is_named) == ("Ollama 0.33.0", None, False)
     assert [info.reference for info in daemon.models] == ["ollama:demo", "ollama:other:q4"]
 
 
-def test_ollama_at_another_place_is_named_with_its_address(start: ExitStack) -> None:
+def test_another_ollama_is_named_with_its_address(start: ExitStack) -> None:
     server = start.enter_context(ollama())
 
-    daemon = found(server, find_servers(settings(server), PATIENT))
+    daemon = found(server, find(settings(server)))
 
     assert (daemon.name, daemon.is_named) == ("Ollama 0.33.0", True)
     assert [info.reference for info in daemon.models] == [
@@ -109,7 +106,7 @@ def test_ollama_at_another_place_is_named_with_its_address(start: ExitStack) -> 
 def test_a_recorded_llama_server_is_found(start: ExitStack) -> None:
     server = start.enter_context(ReplayServer(load("llama-server", "identity")))
 
-    daemon = found(server, find_servers(settings(server), PATIENT))
+    daemon = found(server, find(settings(server)))
 
     assert daemon.name.startswith("llama-server")
     assert [info.engine for info in daemon.models] == ["openai"]
@@ -119,7 +116,7 @@ def test_a_recorded_llama_server_is_found(start: ExitStack) -> None:
 def test_models_of_another_server_are_named_with_its_address(start: ExitStack) -> None:
     server = start.enter_context(openai())
 
-    daemon = found(server, find_servers(settings(server), PATIENT))
+    daemon = found(server, find(settings(server)))
 
     assert [(info.reference, info.name) for info in daemon.models] == [
         (f"openai:org/m@{server.address}", "org/m"),
@@ -131,7 +128,7 @@ def test_another_server_on_the_port_of_ollama_is_found(start: ExitStack, monkeyp
     server = start.enter_context(openai())
     monkeypatch.setenv("OLLAMA_HOST", server.address)
 
-    (daemon,) = find_servers(ServerSettings(), PATIENT)
+    (daemon,) = find(ServerSettings())
 
     assert len(daemon.models) == 2
 
@@ -140,12 +137,12 @@ def test_a_server_that_loads_is_found(start: ExitStack) -> None:
     loading = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
     server = start.enter_context(FaultServer({"*": [saying(loading, 503)]}))
 
-    daemon = inspect_server(at(server), ServerSettings(), is_named=True, seconds=PATIENT)
+    daemon = inspect_server(at(server), ServerSettings(), is_named=True, seconds=TIMEOUT)
 
     assert (daemon.is_loading, daemon.models) == (True, ())
 
 
-def test_all_places_are_asked_at_once(start: ExitStack) -> None:
+def test_all_addresses_are_asked_at_the_same_time(start: ExitStack) -> None:
     all_asked = threading.Event()
     servers = [start.enter_context(make(Wait(all_asked))) for make in (openai, openai, openai)]
 
@@ -155,7 +152,7 @@ def test_all_places_are_asked_at_once(start: ExitStack) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    everything = find_servers(settings(*servers), PATIENT)
+    everything = find(settings(*servers))
     watcher.join()
 
     assert [len(found(server, everything).models) for server in servers] == [2, 2, 2]
@@ -166,11 +163,11 @@ def test_nobody_waits_for_a_silent_server(start: ExitStack) -> None:
     never_ends = start.enter_context(FaultServer({"*": [Drip(http_response(200, {}, b" " * 10_000), 0.5)]}))
     never_reads = start.enter_context(FaultServer({}, on_connect=[Hold()]))
     silent, quick = (says_nothing, never_ends, never_reads), start.enter_context(openai())
-    seconds, everything = 0.25, list[KnownServer]()
+    seconds, everything = 0.25, list[ServerStatus]()
 
     while not everything or not found(quick, everything).models:  # a busy machine may need longer
         seconds *= 2
-        everything = find_servers(settings(*silent, quick), seconds)
+        everything = find(settings(*silent, quick), seconds)
 
     for server in silent:
         assert found(server, everything).problem == f"{server.address} did not answer within {seconds:g} seconds."
@@ -178,15 +175,19 @@ def test_nobody_waits_for_a_silent_server(start: ExitStack) -> None:
     assert len(found(quick, everything).models) == 2
 
 
-def test_who_is_not_there_has_a_problem(start: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_server_has_a_problem(start: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = start.enter_context(FaultServer({}))
     named, address = settings(gone), gone.address
     gone.__exit__()
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
 
-    usual, daemon = find_servers(named, PATIENT)
+    default, daemon = find(named)
 
-    assert (usual.name, usual.is_named, usual.problem) == ("Ollama", False, "Nothing listens at http://127.0.0.1:9.")
+    assert (default.name, default.is_named, default.problem) == (
+        "Ollama",
+        False,
+        "Nothing listens at http://127.0.0.1:9.",
+    )
     assert (daemon.name, daemon.is_named, daemon.models) == ("server", True, ())
     assert daemon.problem == f"Nothing listens at {address}."
 
@@ -197,7 +198,7 @@ def test_a_list_that_is_refused_is_a_problem(status: int, start: ExitStack, monk
     server = start.enter_context(FaultServer(script))
     monkeypatch.setenv("OLLAMA_HOST", server.address)
 
-    (daemon,) = find_servers(ServerSettings(), PATIENT)
+    (daemon,) = find(ServerSettings())
 
     assert daemon.models == ()
     assert str(status) in (daemon.problem or "")
@@ -207,7 +208,7 @@ def test_another_program_is_a_problem(start: ExitStack) -> None:
     server = start.enter_context(FaultServer({"*": [Send(http_response(200, {}, b"<html>Hello"))]}))
 
     with pytest.raises(LocalLLMError, match="no model server"):
-        inspect_server(at(server), ServerSettings(), is_named=True, seconds=PATIENT)
+        inspect_server(at(server), ServerSettings(), is_named=True, seconds=TIMEOUT)
 
 
 def test_a_key_goes_to_named_servers_only(start: ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +216,7 @@ def test_a_key_goes_to_named_servers_only(start: ExitStack, monkeypatch: pytest.
     monkeypatch.setenv("OLLAMA_HOST", unnamed.address)
     monkeypatch.setenv("LOCALLLM_API_KEY", "sk-secret")
 
-    find_servers(settings(named), PATIENT)
+    find(settings(named))
 
     assert {request.headers.get("authorization") for request in named.requests} == {"Bearer sk-secret"}
     assert {request.headers.get("authorization") for request in unnamed.requests} == {None}

@@ -43,7 +43,6 @@ KINDS = {
     "LocalLLMError": "local_llm_error",
     "BadOption": "bad_option",
     "ModelNotFound": "model_not_found",
-    "NoGPU": "no_gpu",
     "NotAGGUF": "not_a_gguf",
     "ModelNotInDaemon": "model_not_in_daemon",
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.catalog.server_reference import to_served
+from localllm_magics.catalog.server_reference import resolve_server_reference
 from localllm_magics.core.errors import DaemonNotReachable
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 def test_a_server_that_is_named_alone_is_asked_nothing_twice() -> None:
     models = Send(http_response(200, JSON, b'{"data":[{"id":"m"}]}'))
     with FaultServer({"/v1/models": [models]}) as server:
-        engine = new_engine(to_served(server.address, Path()), LoadOptions(), ServerSettings())
+        engine = new_engine(resolve_server_reference(server.address, Path()), LoadOptions(), ServerSettings())
         list(engine.load(Stop()))
 
     assert Counter(request.path for request in server.requests) == Counter(
@@ -32,7 +32,7 @@ def test_a_server_that_is_named_alone_is_asked_nothing_twice() -> None:
 @pytest.mark.parametrize("text", ["ollama:m@127.0.0.1:{port}", "OLLAMA:m@http://127.0.0.1:{port}"])
 def test_an_ollama_that_is_down_is_started_as_ollama(text: str) -> None:
     port = free_port()
-    engine = new_engine(to_served(text.format(port=port), Path()), LoadOptions(), ServerSettings())
+    engine = new_engine(resolve_server_reference(text.format(port=port), Path()), LoadOptions(), ServerSettings())
 
     with pytest.raises(DaemonNotReachable) as caught:
         list(engine.load(Stop()))
@@ -42,7 +42,9 @@ def test_an_ollama_that_is_down_is_started_as_ollama(text: str) -> None:
 
 def test_a_reference_may_be_written_in_capitals() -> None:
     with FaultServer({}) as server:
-        engine = new_engine(to_served(f"OPENAI:m@{server.address}", Path()), LoadOptions(), ServerSettings())
+        engine = new_engine(
+            resolve_server_reference(f"OPENAI:m@{server.address}", Path()), LoadOptions(), ServerSettings()
+        )
 
     assert engine.status().model.name == "m"
     assert not server.requests

@@ -23,3 +23,14 @@ def test_nothing_begins_after_the_end() -> None:
 
     with pytest.raises(UsageError, match=r"ollama:m was unloaded\.\nType: %llm load ollama:m"), lifetime.using(Stop()):
         pytest.fail("it began")
+
+
+def test_an_end_in_the_middle_can_be_noticed() -> None:
+    lifetime = Lifetime("m")
+
+    with lifetime.using(Stop()):
+        lifetime.check()
+        lifetime.end()
+
+        with pytest.raises(UsageError, match="m was unloaded"):
+            lifetime.check()

@@ -352,6 +352,23 @@ def test_an_interrupt_while_waiting_stops_the_generation() -> None:
     assert stream.completion().finish_reason == "stopped"
 
 
+class InterruptingEngine(ScriptedEngine):
+    """Interrupts the main thread as soon as its worker runs."""
+
+    def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        signal.raise_signal(signal.SIGINT)
+        stop.wait(None)
+        yield from super().stream(generation, stop)
+        return "stop"
+
+
+def test_an_interrupt_while_the_worker_starts_leaves_nothing_behind() -> None:
+    with pytest.raises(KeyboardInterrupt), stream_of(InterruptingEngine("one"), REQUEST) as stream:
+        stream.wait()
+
+    assert workers() == []
+
+
 def test_running_streams_are_found_from_anywhere() -> None:
     with stream_of(ScriptedEngine("So it is.", hangs_after=1), REQUEST) as stream:
         running = running_streams()

@@ -61,7 +61,7 @@ class Cell:
     @property
     def finals(self) -> list[dict[str, Any]]:
         """Every bundle with a completion that it published."""
-        return [message.text["data"] for message in self.messages if message.is_final]
+        return [message.content["data"] for message in self.messages if message.is_final]
 
     @property
     def bundle(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Cell:
         outputs: list[dict[str, Any]] = []
         clears = False
         for message in self.messages:
-            content = message.text
+            content = message.content
             if message.kind == "clear_output":
                 clears = True
                 continue

@@ -30,7 +30,7 @@ def asked(kernel: Kernel) -> str:
 
 LAST_PROMPT = """
 import json, localllm_magics.session as s
-print(json.dumps(json.dumps(s.default_session().current.engine.requests[-1].messages[-1].text)), end="")
+print(json.dumps(json.dumps(s.default_session().current._engine.requests[-1].messages[-1].text)), end="")
 """
 
 
@@ -112,7 +112,7 @@ def test_a_hostile_answer_is_inert(kernel: Kernel, code: str) -> None:
     cell = kernel.wait_for_final(id_)
 
     markdown = cell.bundle["text/markdown"]
-    html = "".join(str(message.text.get("data", {}).get("text/html", "")) for message in cell.messages)
+    html = "".join(str(message.content.get("data", {}).get("text/html", "")) for message in cell.messages)
     assert re.findall(r"<(?!/?(?:sub|code|span)\b)[a-zA-Z/!]", markdown) == []
     assert re.findall(r"!\[|\]\(javascript", markdown) == []
     assert re.findall(r"<(?!/?(?:div|pre)\b)[a-zA-Z/!]", html) == []

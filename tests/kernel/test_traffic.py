@@ -23,7 +23,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 
 def size(messages: Sequence[Message]) -> int:
     """Bytes of the contents, as they travel."""
-    return sum(len(json.dumps(message.text, ensure_ascii=False).encode()) for message in messages)
+    return sum(len(json.dumps(message.content, ensure_ascii=False).encode()) for message in messages)
 
 
 def most_in_a_second(messages: Sequence[Message]) -> int:

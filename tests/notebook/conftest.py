@@ -13,9 +13,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from localllm_magics import load_ipython_extension, unload_ipython_extension
+from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.model import Model
 from localllm_magics.notebook.config import LocalLLM
-from localllm_magics.testing import scripted_model
+from localllm_magics.session import default_session
+from localllm_magics.testing import ScriptedEngine, scripted_model
 from tests.server.faults import FaultServer, InTurn, Steps
 from tests.server.llama_server import LlamaServer, llama_server_program
 from tests.server.ollama_stand_in import OllamaStandIn
@@ -81,6 +83,14 @@ def says(shell: InteractiveShell) -> Iterator[Callable[..., Model]]:
     yield start
     for context in reversed(entered):
         context.__exit__(None, None, None)
+
+
+@pytest.fixture
+def engine(shell: InteractiveShell) -> ScriptedEngine:
+    """What runs the current model, which says "Hi."."""
+    engine = ScriptedEngine("Hi.")
+    default_session().add(Model(engine, ModelInfo(reference="scripted", name="scripted", source="bundled")))
+    return engine
 
 
 @pytest.fixture

@@ -1,17 +1,20 @@
 """What is left of a question that went wrong: the card ends, and the model before it stays."""
 
+import _thread
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics import demo
-from localllm_magics.core.errors import BadExpression, BadOption, LocalLLMError, NotEnoughMemory
-from localllm_magics.core.request import LoadOptions
+from localllm_magics import demo, load
+from localllm_magics.core.errors import BadExpression, BadOption, InternalError, LocalLLMError, NotEnoughMemory
 from localllm_magics.model import Model
-from localllm_magics.notebook import ask
+from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.session import default_session
 from tests.server.waiting import wait_until
 
@@ -55,8 +58,7 @@ def test_nor_does_one_in_the_background(
 
 
 def test_an_option_that_does_not_fit_leaves_the_model_as_it_was(shell: InteractiveShell) -> None:
-    model = default_session().use("demo", LoadOptions(ctx=256))
-    model.load()
+    model = load("demo", ctx=256)
 
     with pytest.raises(NotEnoughMemory):
         run(shell, "demo --ctx 99999999")
@@ -68,8 +70,7 @@ def test_an_option_that_does_not_fit_leaves_the_model_as_it_was(shell: Interacti
 def test_another_option_loads_the_same_model_and_says_so(
     shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = default_session().use("demo", LoadOptions(ctx=256))
-    model.load()
+    model = load("demo", ctx=256)
 
     run(shell, "demo --ctx 512 -n 2")
     asked = shell.user_ns["_llm"]
@@ -91,19 +92,46 @@ def test_an_expression_that_wants_to_exit_is_a_bad_one(shell: InteractiveShell, 
     assert shell.user_ns["_llm"].state == "failed"
 
 
-def test_whatever_ends_the_cell_ends_the_card(
-    shell: InteractiveShell, says: Says, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    says("Hi.")
+def test_whatever_ends_the_cell_ends_the_card(shell: InteractiveShell, says: Says) -> None:
+    says("one two three", hangs_after=2)
 
-    def leave(*_: object) -> str:
+    def leave(*_: object) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(ask, "interpolate", leave)
-    with pytest.raises(SystemExit):
-        run(shell, "-o answer")
+    def leave_in_generation() -> None:
+        wait_until(lambda: any(stream.generation.text == "one two" for stream in default_session().running), "hanging")
+        _thread.interrupt_main(signal.SIGTERM)
 
-    assert shell.user_ns["answer"].state == "stopped"
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        threading.Thread(target=leave_in_generation).start()
+        with pytest.raises(SystemExit):
+            run(shell, "-o answer")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert (shell.user_ns["answer"].state, shell.user_ns["answer"].text) == ("stopped", "one two")
+    assert default_session().running == ()
+
+
+def test_what_nobody_foresaw_ends_the_card(shell: InteractiveShell, says: Says, config: LocalLLM) -> None:
+    says("Hi.")
+    config.stream = False
+    outputs: list[object] = []
+
+    def publish(data: object, **_: object) -> None:
+        outputs.append(data)
+        if len(outputs) == 1:
+            raise OSError("the pipe is broken")
+
+    shell.display_pub = SimpleNamespace(publish=publish)  # type: ignore[assignment] # all that is used of it
+
+    with pytest.raises(InternalError, match="the pipe is broken") as caught:
+        run(shell, "")
+
+    assert isinstance(caught.value.__cause__, OSError)
+    assert "failed" in str(outputs[-1])
+    assert shell.user_ns["_llm"].error.kind == "internal_error"
     assert default_session().running == ()
 
 

@@ -176,14 +176,6 @@ def test_names_that_cannot_be_shown_are_not_offered(shell: InteractiveShell) -> 
     assert lines_after_tab(shell, "%llm load z") == {"%llm load z.gguf"}
 
 
-def test_of_a_huge_folder_a_part_is_offered(shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localllm_magics.notebook.complete._MOST_ENTRIES", 3)
-    for number in range(5):
-        Path(f"z{number}.gguf").touch()
-
-    assert len(lines_after_tab(shell, "%llm load z")) == 3
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -1,13 +1,10 @@
 """A dry run shows the exact prompt and generates nothing."""
 
-from collections.abc import Callable
-
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.preview import Preview
 from localllm_magics.core.sampling import Sampling
-from localllm_magics.model import Model
 from localllm_magics.notebook.dry_run import to_bundle
 from localllm_magics.testing import ScriptedEngine
 
@@ -36,15 +33,13 @@ def test_nothing_in_a_prompt_comes_to_life(prompt: str) -> None:
 
 
 def test_the_model_is_not_asked(
-    shell: InteractiveShell, says: Callable[..., Model], displays: list[dict[str, object]]
+    shell: InteractiveShell, engine: ScriptedEngine, displays: list[dict[str, object]]
 ) -> None:
-    engine = says("Hi.").engine
     shell.push({"name": "Ada", "_llm": "the last one"})
 
     shell.run_cell("%%llm --dry-run -t 0\nHello {{ name }}")
     shell.run_cell("%llm ask --dry-run Hello {{ name }}")
 
-    assert isinstance(engine, ScriptedEngine)
     assert engine.requests == []
     assert [str(display["data"]).count("Hello Ada") for display in displays] == [2, 2]
     assert shell.user_ns["_llm"] == "the last one"

@@ -10,7 +10,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics import demo
 from localllm_magics.notebook.commands.registry import COMMANDS
 from localllm_magics.notebook.config import LocalLLM
-from localllm_magics.notebook.options import ASKING, parse
+from localllm_magics.notebook.options import ASKING
+from localllm_magics.notebook.parser import parse
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,7 +51,10 @@ def test_settings_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("typed", re.findall(r"`%%llm ([^`]*)`", "\n".join(TYPED)))
 def test_options_of_the_table_exist(typed: str) -> None:
-    assert parse(typed, ASKING).values
+    parsed = parse(typed, ASKING)
+
+    assert parsed.error is None
+    assert parsed.values
 
 
 @pytest.mark.parametrize("command", re.findall(r"`%llm (\w+)", README))

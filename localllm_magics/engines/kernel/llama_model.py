@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
-from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 
@@ -128,18 +127,6 @@ class LlamaModel:
         size = self._api.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
         return None if size < 0 else buffer.value.decode("utf-8", "replace")
 
-    def sampling(self) -> Sampling:
-        """The model's own sampling defaults, llama.cpp's where it has none."""
-        found = {}
-        for name, (key, convert) in _SAMPLING_KEYS.items():
-            text = self.metadata(f"general.sampling.{key}")
-            if text is not None:
-                found[name] = convert(text)
-        try:
-            return Sampling(**found).or_else(LLAMA_CPP_SAMPLING)  # type: ignore[arg-type] # names and types from one table
-        except LocalLLMError:
-            return LLAMA_CPP_SAMPLING
-
     def close(self) -> None:
         """Give the memory back; again is no error."""
         pointer, self.pointer = self.pointer, None
@@ -147,27 +134,11 @@ class LlamaModel:
             self._api.llama_model_free(pointer)
 
 
-def _to_float(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 def _to_int(text: str) -> int | None:
     try:
         return int(text)
     except ValueError:
         return None
-
-
-_SAMPLING_KEYS: dict[str, tuple[str, Callable[[str], float | int | None]]] = {
-    "temperature": ("temp", _to_float),
-    "top_k": ("top_k", _to_int),
-    "top_p": ("top_p", _to_float),
-    "min_p": ("min_p", _to_float),
-    "repeat_penalty": ("penalty_repeat", _to_float),
-}
 
 
 def _load_error(path: Path, log: str) -> LocalLLMError:

@@ -8,15 +8,15 @@ from dataclasses import replace
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Request
-from localllm_magics.core.sampling import Sampling
+from localllm_magics.core.request import DEFAULT_CONTEXT, LoadOptions, Request
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import USUAL_TRAINED_CONTEXT, LlamaModel
 from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
 from localllm_magics.engines.kernel.placement import offload_notice, placement
-from localllm_magics.engines.kernel.plan import LARGEST_DEFAULT_CONTEXT, context_size, gpu_layers
+from localllm_magics.engines.kernel.plan import context_size, gpu_layers
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, ChatTemplate, Rendered
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
@@ -74,7 +74,7 @@ class LoadedModel:
                 self.model.close()
                 raise
         self.tokenizer = Tokenizer(lib, self.model.pointer)
-        self.sampling = info.defaults.sampling.or_else(self.model.sampling())
+        self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
         self.placement = placement(self.model.log + self.context.log, devices)
         self.notices = self._notices(options, planned, repack=repack, supports_gpu=lib.supports_gpu)
         self._info = info
@@ -120,7 +120,7 @@ class LoadedModel:
             model.trained_context,
             model.kv_bytes_per_token,
             free_memory(),
-            default or LARGEST_DEFAULT_CONTEXT,
+            default or DEFAULT_CONTEXT,
         )
         return Context(lib, model, size=size, threads=options.threads or usual_threads(model.size_bytes))
 

@@ -1,15 +1,14 @@
 """Plans a load: how large the context is, and how many layers go to GPUs."""
 
 from localllm_magics.core.errors import NotEnoughMemory
-from localllm_magics.core.request import GpuLayers
+from localllm_magics.core.request import DEFAULT_CONTEXT, GpuLayers
 from localllm_magics.engines.kernel.library import Device
 
-LARGEST_DEFAULT_CONTEXT = 8192
 SMALLEST_DEFAULT_CONTEXT = 512
 
 
 def context_size(
-    requested: int | None, trained: int, bytes_per_token: int, free: int, default: int = LARGEST_DEFAULT_CONTEXT
+    requested: int | None, trained: int, bytes_per_token: int, free: int, default: int = DEFAULT_CONTEXT
 ) -> int:
     """Tokens of context to allocate.
 

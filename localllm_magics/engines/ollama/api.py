@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
 from localllm_magics.core.model_info import ModelInfo
@@ -12,6 +12,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama.name import parse_name
 from localllm_magics.engines.ollama.parameters import to_context, to_sampling
 from localllm_magics.engines.server.connection import Connection
+from localllm_magics.engines.server.served_models import ollama_model
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
@@ -197,19 +198,14 @@ def _in_memory(entry: Json, name: str) -> InMemory:
 
 def _to_info(entry: Json, name: str, connection: Connection) -> ModelInfo:
     details = child(entry, "details")
-    name = name.removesuffix(":latest")
-    return ModelInfo(
-        reference=f"ollama:{name}@{connection.address.url}",
-        name=name,
-        source="daemon",
+    return replace(
+        ollama_model(name.removesuffix(":latest"), connection.address),
         size_bytes=whole(entry, "size"),
         architecture=word(details, "family"),
         parameters=_to_count(text(details, "parameter_size")),
         quantization=word(details, "quantization_level"),
         context=whole(details, "context_length"),
         kind="embedding" if entry.get("capabilities") == ["embedding"] else "chat",
-        engine="ollama",
-        address=connection.address.url,
     )
 
 

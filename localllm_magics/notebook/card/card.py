@@ -2,7 +2,7 @@
 
 import time
 
-from localllm_magics.core.completion import Completion
+from localllm_magics.core.completion import Completion, FinishReason
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.progress import Progress
@@ -61,15 +61,9 @@ class Card:
             raise interrupt
         return self.completion
 
-    def fail(self, error: LocalLLMError) -> Completion:
-        """End the card before anything was generated."""
-        completion = self._generation.to_completion("error", error)
-        self.finish(completion)
-        return completion
-
-    def interrupt(self) -> Completion:
-        """End the card as stopped before anything was generated."""
-        completion = self._generation.to_completion("stopped")
+    def end(self, reason: FinishReason, error: LocalLLMError | None = None) -> Completion:
+        """End the card of a generation that has not ended by itself."""
+        completion = self._generation.to_completion(reason, error)
         self.finish(completion)
         return completion
 

@@ -12,16 +12,18 @@ from localllm_magics.notebook.interrupts import uninterrupted
 
 
 class LoadBar:
-    """Shows the loading of MODEL; nothing where it is loaded already."""
+    """Shows the loading of MODEL; nothing where it is loaded already, or there is no shell."""
 
-    def __init__(self, shell: InteractiveShell, model: Model) -> None:
+    def __init__(self, shell: InteractiveShell | None, model: Model) -> None:
         self._generation = Generation(Request(messages=()), model.status().model)
         self._reference = model.info.reference
-        self._surface = DisplaySurface(shell)
+        self._surface = None if shell is None else DisplaySurface(shell)
         self._is_shown = False
 
     def show(self, event: Loading) -> None:
         """Take EVENT and show it."""
+        if self._surface is None:
+            return
         with uninterrupted():
             self._generation.feed(event)
             self._surface.show(Progress.of(self._generation), "")
@@ -29,5 +31,5 @@ class LoadBar:
 
     def end(self, how: str) -> None:
         """Say HOW it ended, in a word."""
-        if self._is_shown:
+        if self._surface is not None and self._is_shown:
             self._surface.end(f"{self._reference} · {how}")

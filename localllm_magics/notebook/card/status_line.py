@@ -38,7 +38,8 @@ def _details(progress: Progress) -> list[str]:
     if progress.state is State.GENERATING:
         return _decode(progress)
     is_waiting = progress.state in (State.LOADING, State.READING)  # with a server that does not report progress
-    return [f"{progress.seconds:.0f} s"] if is_waiting or progress.seconds >= 1 else []
+    is_slow = progress.state is State.PENDING and progress.seconds >= 1
+    return [f"{progress.seconds:.0f} s"] if is_waiting or is_slow else []
 
 
 def _prefill(progress: Progress) -> list[str]:

@@ -14,7 +14,6 @@ from localllm_magics.core.sanitizer.markdown import strip_control
 from localllm_magics.notebook.card.status_line import to_bundle
 from localllm_magics.notebook.interrupts import uninterrupted
 
-_LINE_SECONDS = 0.2
 _TAIL = 600  # characters of text shown by a display that is replaced at each update
 _BYTES_PER_SECOND = 3_500  # what such updates may cost
 _ENVELOPE = 250  # bytes of an update beside its line and text
@@ -130,10 +129,22 @@ class TerminalSurface:
 
 
 class LineDisplay:
-    """One line of plain text that changes, a few times a second."""
+    """One line of plain text that changes; nothing where there is no shell.
 
-    def __init__(self, shell: InteractiveShell, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._display = _Display(shell)
+    Args:
+        shell: Where it is displayed, if anywhere.
+        seconds: The least time between two updates.
+        clock: Seconds on a clock that does not jump.
+    """
+
+    def __init__(
+        self,
+        shell: InteractiveShell | None,
+        seconds: float = 0.2,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._display = None if shell is None else _Display(shell)
+        self._seconds = seconds
         self._clock = clock
         self._next = clock()
 
@@ -141,12 +152,13 @@ class LineDisplay:
         """Put LINE there, unless one was put there a moment ago."""
         now = self._clock()
         if now >= self._next:
-            self._next = now + _LINE_SECONDS
-            self._display.publish({"text/plain": line})
+            self._next = now + self._seconds
+            self.end(line)
 
     def end(self, line: str) -> None:
         """Put LINE there for good."""
-        self._display.publish({"text/plain": line})
+        if self._display is not None:
+            self._display.publish({"text/plain": line})
 
 
 class _Display:

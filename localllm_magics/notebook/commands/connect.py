@@ -3,10 +3,12 @@
 import time
 
 from localllm_magics.catalog.discover import ModelList
-from localllm_magics.catalog.servers import KnownServer, inspect_server
+from localllm_magics.catalog.servers import ServerStatus, inspect_server
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.server.address import Address
+from localllm_magics.notebook.commands.command import Command, Notebook
 from localllm_magics.notebook.config import LocalLLM
+from localllm_magics.notebook.parser import Parsed
 from localllm_magics.session import Session
 
 _SECONDS = 5.0
@@ -20,28 +22,42 @@ def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
         LocalLLMError: It cannot be reached, or is no model server.
     """
     address = Address.from_typed(text)
-    daemon = inspect_server(address, session.settings, is_named=True, seconds=_SECONDS)
-    while daemon.is_loading:
+    server = inspect_server(address, session.settings, is_named=True, seconds=_SECONDS)
+    while server.is_loading:
         time.sleep(_POLL_SECONDS)
-        daemon = inspect_server(address, session.settings, is_named=True, seconds=_SECONDS)
+        server = inspect_server(address, session.settings, is_named=True, seconds=_SECONDS)
     if address not in map(Address.from_text, config.daemons):
         config.daemons = [*config.daemons, address.url]
-    session.listed = tuple(dict.fromkeys([*session.listed, *(info.reference for info in daemon.models)]))
-    if len(daemon.models) == 1:
-        session.use(_alone(daemon), LoadOptions()).keep()
-    return ModelList(daemon.models, notes=(_sentence(daemon),))
+    session.listed = tuple(dict.fromkeys([*session.listed, *(info.reference for info in server.models)]))
+    if len(server.models) == 1:
+        session.use(_alone(server), LoadOptions()).keep()
+    return ModelList(server.models, notes=(_sentence(server),))
 
 
-def _sentence(daemon: KnownServer) -> str:
-    start = f"{daemon.name} runs at {daemon.address.url}"
-    if not daemon.models:
+def _sentence(server: ServerStatus) -> str:
+    start = f"{server.name} runs at {server.address.url}"
+    if not server.models:
         return f"{start}, and has no model."
-    if len(daemon.models) == 1:
-        return f"{start}; {_alone(daemon)} is the current model now."
-    return f"{start}. To use one of its models, type for example: %llm load {daemon.models[0].reference}"
+    if len(server.models) == 1:
+        return f"{start}; {_alone(server)} is the current model now."
+    return f"{start}. To use one of its models, type for example: %llm load {server.models[0].reference}"
 
 
-def _alone(daemon: KnownServer) -> str:
+def _alone(server: ServerStatus) -> str:
     """The shortest reference to the only model of a server."""
-    model = daemon.models[0]
-    return daemon.address.url if model.engine == "openai" else model.reference
+    model = server.models[0]
+    return server.address.url if model.engine == "openai" else model.reference
+
+
+def _connect(notebook: Notebook, parsed: Parsed) -> ModelList:
+    return connect(parsed.words[0], notebook.session, notebook.config)
+
+
+COMMAND = Command(
+    name="connect",
+    words="URL",
+    needs="an address",
+    run=_connect,
+    help="see what a server has, and remember it",
+    hint="Type: %llm connect http://127.0.0.1:8080",
+)

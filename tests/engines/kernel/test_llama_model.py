@@ -8,7 +8,6 @@ from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, UnsupportedArchitecture
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
@@ -77,33 +76,6 @@ def test_a_file_name_may_be_any_bytes(lib: Library, demo: ModelInfo, tmp_path: P
 
     assert model.layers == demo.layers
     model.close()
-
-
-@pytest.mark.parametrize(
-    ("metadata", "expected"),
-    [
-        pytest.param({}, LLAMA_CPP_SAMPLING, id="none"),
-        pytest.param(
-            {"general.sampling.temp": "0.5", "general.sampling.top_k": 7},
-            Sampling(temperature=0.5, top_k=7).or_else(LLAMA_CPP_SAMPLING),
-            id="some",
-        ),
-        pytest.param({"general.sampling.temp": "nan"}, LLAMA_CPP_SAMPLING, id="not a number"),
-        pytest.param({"general.sampling.temp": "-3"}, LLAMA_CPP_SAMPLING, id="out of range"),
-        pytest.param(
-            {"general.sampling.temp": "hot", "general.sampling.top_k": "many", "general.sampling.min_p": "0.2"},
-            Sampling(min_p=0.2).or_else(LLAMA_CPP_SAMPLING),
-            id="not numbers",
-        ),
-    ],
-)
-def test_sampling_defaults_come_from_the_file(
-    lib: Library, tmp_path: Path, metadata: Metadata, expected: Sampling
-) -> None:
-    loaded = load(lib, write_random_model(tmp_path / "random.gguf", metadata))
-
-    assert loaded.sampling == expected
-    loaded.close()
 
 
 def test_an_unknown_architecture_is_named(lib: Library, tmp_path: Path) -> None:

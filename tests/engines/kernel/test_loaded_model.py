@@ -8,8 +8,9 @@ import pytest
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, NotEnoughMemory, PromptTooLong
 from localllm_magics.core.messages import to_messages
-from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.model_info import ModelDefaults, ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
@@ -51,6 +52,16 @@ def test_what_the_user_should_know_is_told(
 
     assert list(loaded.notices) == notices
     loaded.close()
+    loaded.close()
+
+
+def test_sampling_comes_from_the_request_then_the_model_then_llama_cpp(lib: Library, demo: ModelInfo) -> None:
+    defaults = ModelDefaults(sampling=Sampling(temperature=0.5, top_k=7))
+    loaded = load(lib, replace(demo, defaults=defaults), LoadOptions(threads=1))
+
+    sampling = loaded.resolve_sampling(Sampling(temperature=0.1))
+
+    assert sampling == Sampling(temperature=0.1, top_k=7).or_else(LLAMA_CPP_SAMPLING)
     loaded.close()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm_magics.catalog.server_reference import to_served
+from localllm_magics.catalog.server_reference import resolve_server_reference
 from localllm_magics.core.events import Done, Event, Failed, ReasoningDelta, Terminal, TextDelta
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.factory import new_engine
@@ -58,7 +58,7 @@ class Wire:
 
     def model(self, address: str) -> Model:
         """The model `m` of the server at ADDRESS, as a user gets it."""
-        info = to_served(f"{self.engine}:m@{address}", Path())
+        info = resolve_server_reference(f"{self.engine}:m@{address}", Path())
         return Model(new_engine(info, LoadOptions(), ServerSettings()), info)
 
 

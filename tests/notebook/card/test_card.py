@@ -1,21 +1,21 @@
 """A card is shown at once, grows by appending, and always ends."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import pytest
 
-from localllm_magics.core.completion import MIME_TYPE, Completion, ModelUsed
+from localllm_magics.core.completion import MIME_TYPE, Completion, FinishReason, ModelUsed
 from localllm_magics.core.errors import GenerationFailed, LocalLLMError, PromptTooLong
-from localllm_magics.core.events import Done, Event, Failed, TextDelta
+from localllm_magics.core.events import ProgressEvent, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import to_messages
-from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.progress import Progress
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.card import Card
-from localllm_magics.notebook.card.status_line import LiveStatus
+from localllm_magics.notebook.card.status_line import to_plain
 from localllm_magics.testing import ScriptedEngine
 
 
@@ -28,8 +28,8 @@ class Paper:
     appended: list[str] = field(default_factory=list)
     finished: list[dict[str, object]] = field(default_factory=list)
 
-    def show(self, status: LiveStatus, text: str) -> None:
-        self.shown.append(status.to_plain())
+    def show(self, progress: Progress, text: str) -> None:
+        self.shown.append(to_plain(progress))
         if self.interrupts and len(self.shown) > 1:
             self.interrupts -= 1
             raise KeyboardInterrupt
@@ -44,34 +44,31 @@ class Paper:
 class BreakingEngine(ScriptedEngine):
     """Breaks off after one word."""
 
-    def stream(self, request: Request, stop: Stop) -> Iterator[Event]:
+    def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
         yield TextDelta("one", 1)
-        error = GenerationFailed("It broke.", "Type: again")
-        recorder = Recorder(request, self.used)
-        recorder.add("one", 1)
-        yield Failed(error, recorder.completion("error", error))
+        raise GenerationFailed("It broke.", "Type: again")
 
 
-def new_request() -> Request:
-    return Request(messages=to_messages("Hello"))
+def new_generation() -> Generation:
+    return Generation(Request(messages=to_messages("Hello")), ModelUsed(reference="scripted"))
 
 
-def new_card(paper: Paper, request: Request, *, shows_error: bool = False) -> Card:
-    card = Card(paper, request, lambda: ModelUsed(reference="scripted"), shows_error=shows_error)
+def new_card(paper: Paper, generation: Generation, *, shows_error: bool = False) -> Card:
+    card = Card(paper, generation, shows_error=shows_error)
     card.open()
     return card
 
 
 def follow(engine: ScriptedEngine, paper: Paper, *, shows_error: bool = False) -> Completion:
-    request = new_request()
-    card = new_card(paper, request, shows_error=shows_error)
-    with Stream(engine, request) as stream:
+    generation = new_generation()
+    card = new_card(paper, generation, shows_error=shows_error)
+    with Stream(engine, generation) as stream:
         return card.follow(stream)
 
 
 def test_it_is_shown_before_anything_happens() -> None:
     paper = Paper()
-    new_card(paper, new_request())
+    new_card(paper, new_generation())
 
     assert paper.shown == ["scripted · pending"]
 
@@ -86,9 +83,9 @@ def test_what_was_appended_is_the_text() -> None:
 
 def test_an_interrupt_keeps_the_text_and_ends_the_card() -> None:
     paper = Paper(interrupts=1)
-    request = new_request()
-    card = new_card(paper, request)
-    stream = Stream(ScriptedEngine("one two three", hangs_after=2), request)
+    generation = new_generation()
+    card = new_card(paper, generation)
+    stream = Stream(ScriptedEngine("one two three", hangs_after=2), generation)
 
     with pytest.raises(KeyboardInterrupt), stream:
         card.follow(stream)
@@ -101,9 +98,9 @@ def test_an_interrupt_keeps_the_text_and_ends_the_card() -> None:
 
 def test_impatient_interrupts_are_one_interrupt() -> None:
     paper = Paper(interrupts=3)
-    request = new_request()
-    card = new_card(paper, request)
-    stream = Stream(ScriptedEngine("one two three", hangs_after=2), request)
+    generation = new_generation()
+    card = new_card(paper, generation)
+    stream = Stream(ScriptedEngine("one two three", hangs_after=2), generation)
 
     with pytest.raises(KeyboardInterrupt), stream:
         card.follow(stream)
@@ -113,7 +110,7 @@ def test_impatient_interrupts_are_one_interrupt() -> None:
 
 def test_an_interrupt_before_the_start_ends_the_card() -> None:
     paper = Paper()
-    completion = new_card(paper, new_request()).interrupt()
+    completion = new_card(paper, new_generation()).end("stopped")
 
     assert (completion.state, completion.text, len(paper.finished)) == ("stopped", "", 1)
 
@@ -122,7 +119,7 @@ def test_an_interrupt_before_the_start_ends_the_card() -> None:
 def test_a_failure_is_spelled_out_only_if_nobody_else_does(shows_error: bool) -> None:
     paper = Paper()
     error = PromptTooLong("Too long.", "Type: less")
-    completion = new_card(paper, new_request(), shows_error=shows_error).fail(error)
+    completion = new_card(paper, new_generation(), shows_error=shows_error).end("error", error)
 
     assert (completion.state, completion.error and completion.error.kind) == ("failed", "prompt_too_long")
     assert ("Too long." in str(paper.finished[0]["text/markdown"])) is shows_error
@@ -156,14 +153,6 @@ def test_the_live_text_has_no_terminal_sequences() -> None:
 
 
 def test_its_repr_shows_the_state() -> None:
-    request = new_request()
+    generation = new_generation()
 
-    assert repr(new_card(Paper(), request)) == f"<Card of <Generation {request.id} pending, 0 tokens>>"
-
-
-def test_late_events_cannot_touch_an_ended_generation() -> None:
-    generation = Generation("id")
-    generation.feed(Done(Recorder(new_request(), ModelUsed(reference="x")).completion("stop")))
-
-    with pytest.raises(LocalLLMError, match="cannot go from done to generating"):
-        generation.feed(TextDelta("late", 1))
+    assert repr(new_card(Paper(), generation)) == f"<Card of <Generation {generation.id} pending, 0 tokens>>"

@@ -5,28 +5,29 @@ import pytest
 from localllm_magics.core.completion import ModelUsed
 from localllm_magics.core.events import Done, Event, Loading, Pending, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.messages import to_messages
-from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.progress import Progress
 from localllm_magics.core.request import Request
-from localllm_magics.notebook.card.status_line import LiveStatus
+from localllm_magics.notebook.card.status_line import to_bundle, to_plain
 
 USED = ModelUsed(reference="demo", engine="kernel", device="CPU", context=2048)
 
 
 class Watched:
-    """A generation, its status, and the time."""
+    """A generation, and the time."""
 
     def __init__(self, model: ModelUsed = USED) -> None:
         self.now = 0.0
-        self.generation = Generation("id")
-        self.status = LiveStatus(self.generation, lambda: model, clock=lambda: self.now)
+        self.generation = Generation(Request(messages=()), model, clock=lambda: self.now)
+
+    @property
+    def progress(self) -> Progress:
+        return Progress.of(self.generation)
 
     def feed(self, *events: Event, seconds: float) -> None:
-        """SECONDS pass, then EVENTS come and are looked at."""
+        """SECONDS pass, then EVENTS come."""
         self.now += seconds
         for event in events:
             self.generation.feed(event)
-        self.status.look()
 
 
 @pytest.mark.parametrize(
@@ -34,10 +35,10 @@ class Watched:
     [
         pytest.param([], "demo · pending", id="nothing yet"),
         pytest.param([Pending()], "demo · pending · 2 s", id="pending"),
-        pytest.param([Loading(0.0)], "demo · loading · 0 s", id="loading, nobody tells how far"),
-        pytest.param([Loading(0.0), Loading(0.0)], "demo · loading · 2 s", id="loading on, nobody tells how far"),
-        pytest.param([Reading(0, 0)], "demo · reading · 0 s", id="reading, nobody tells how far"),
-        pytest.param([Reading(0, 0), Reading(0, 0)], "demo · reading · 2 s", id="reading on, nobody tells how far"),
+        pytest.param([Loading(0.0)], "demo · loading · 0 s", id="loading, without a fraction"),
+        pytest.param([Loading(0.0), Loading(0.0)], "demo · loading · 2 s", id="loading on, without a fraction"),
+        pytest.param([Reading(0, 0)], "demo · reading · 0 s", id="reading, without a fraction"),
+        pytest.param([Reading(0, 0), Reading(0, 0)], "demo · reading · 2 s", id="reading on, without a fraction"),
         pytest.param([Loading(0.0), Loading(0.426)], "demo · loading · 43%", id="loading on"),
         pytest.param([Reading(0, 1200)], "demo · reading · 0 of 1,200 tokens", id="reading, no rate yet"),
         pytest.param(
@@ -77,20 +78,20 @@ class Watched:
         ),
     ],
 )
-def test_the_line_tells_what_happens(events: list[Event], line: str) -> None:
+def test_the_line_shows_what_happens(events: list[Event], line: str) -> None:
     watched = Watched(ModelUsed(reference="demo"))
     for event in events:
         watched.feed(event, seconds=2.0)
 
-    assert watched.status.to_plain() == line
+    assert to_plain(watched.progress) == line
 
 
-def test_the_line_tells_where_it_runs_and_how_full_the_context_is() -> None:
+def test_the_line_shows_where_it_runs_and_how_full_the_context_is() -> None:
     watched = Watched()
     watched.feed(Reading(1000, 1000), TextDelta("a", 24), seconds=1.0)
     watched.now += 2.0
 
-    line = watched.status.to_plain()
+    line = to_plain(watched.progress)
 
     assert line == (
         "demo · generating · 24 tokens · 12.0 tok/s · first token 1.00 s · context 1,024 of 2,048 · kernel on CPU"
@@ -99,17 +100,18 @@ def test_the_line_tells_where_it_runs_and_how_full_the_context_is() -> None:
 
 def test_a_finished_one_shows_its_state() -> None:
     watched = Watched(ModelUsed(reference="demo"))
-    recorder = Recorder(Request(messages=to_messages("Why?"), id="id"), USED)
-    watched.feed(TextDelta("a", 1), Done(recorder.completion("stopped")), seconds=1.0)
+    watched.feed(TextDelta("a", 1), seconds=1.0)
+    watched.feed(Done(watched.generation.to_completion("stopped")), seconds=1.0)
+    watched.now += 2.0
 
-    assert watched.status.to_plain() == "demo · stopped"
-    assert "■ demo" in str(watched.status.to_bundle()["text/html"])
+    assert to_plain(watched.progress) == "demo · stopped"
+    assert "■ demo" in str(to_bundle(watched.progress)["text/html"])
 
 
 def test_nothing_in_the_bundle_is_markup_or_control() -> None:
     watched = Watched(ModelUsed(reference="<b>\x1b[31m"))
 
-    bundle = watched.status.to_bundle("<script>\x1b]0;x\x07&")
+    bundle = to_bundle(watched.progress, "<script>\x1b]0;x\x07&")
 
     assert bundle["text/plain"] == "<b> · pending"
     assert "◌ &lt;b&gt; · pending</div><pre" in str(bundle["text/html"])

@@ -9,40 +9,39 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics.core.completion import MIME_TYPE, ModelUsed
 from localllm_magics.core.events import TextDelta
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.messages import to_messages
-from localllm_magics.core.recorder import Recorder
+from localllm_magics.core.progress import Progress
 from localllm_magics.core.request import Request
 from localllm_magics.model import Model
-from localllm_magics.notebook.card.status_line import LiveStatus
 from localllm_magics.notebook.card.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface
 
 Displays = list[dict[str, object]]
 BYTES_PER_SECOND = 4_000
 
 
-def completed(text: str) -> Recorder:
-    recorder = Recorder(Request(messages=to_messages("Why?")), ModelUsed(reference="demo"))
-    recorder.add(text, 1)
-    return recorder
+def new_generation() -> Generation:
+    model = ModelUsed(reference="demo", engine="kernel", device="CPU", context=8192)
+    return Generation(Request(messages=()), model)
 
 
 def finish(surface: Surface, text: str = "Hi.") -> None:
-    completion = completed(text).completion("stop")
+    generation = new_generation()
+    generation.feed(TextDelta(text, 1))
+    completion = generation.to_completion("stop")
     surface.finish(completion.to_bundle(), completion)
 
 
-def new_status(tokens: int = 0) -> LiveStatus:
-    generation = Generation("id")
+def new_progress(tokens: int = 0) -> Progress:
+    generation = new_generation()
     if tokens:
         generation.feed(TextDelta("a", tokens))
-    return LiveStatus(generation, lambda: ModelUsed(reference="demo", engine="kernel", device="CPU", context=8192))
+    return Progress.of(generation)
 
 
 def test_a_cell_is_cleared_when_the_bundle_comes(
     bare_shell: InteractiveShell, displays: Displays, capsys: pytest.CaptureFixture[str]
 ) -> None:
     surface = CellSurface(bare_shell)
-    surface.show(new_status(), "")
+    surface.show(new_progress(), "")
     surface.append("Hi")
     surface.append(".")
     live = list(displays)
@@ -56,8 +55,8 @@ def test_a_cell_is_cleared_when_the_bundle_comes(
 
 def test_the_line_above_is_updated_in_place(bare_shell: InteractiveShell, displays: Displays) -> None:
     surface = CellSurface(bare_shell)
-    surface.show(new_status(), "")
-    surface.show(new_status(), "")
+    surface.show(new_progress(), "")
+    surface.show(new_progress(), "")
 
     assert [display["update"] for display in displays] == [False, True]
     assert displays[0]["transient"] == displays[1]["transient"]
@@ -65,7 +64,7 @@ def test_the_line_above_is_updated_in_place(bare_shell: InteractiveShell, displa
 
 def test_a_display_is_updated_up_to_the_bundle(bare_shell: InteractiveShell, displays: Displays) -> None:
     surface = DisplaySurface(bare_shell)
-    surface.show(new_status(), "")
+    surface.show(new_progress(), "")
     surface.append("Hi.")
     finish(surface)
 
@@ -84,7 +83,7 @@ def test_a_display_keeps_the_traffic_small(
     seconds = 60
     for tick in range(seconds * updates_per_second):
         now[0] = tick / updates_per_second
-        surface.show(new_status(tick), letter * tick)
+        surface.show(new_progress(tick), letter * tick)
 
     size = sum(len(json.dumps(display, ensure_ascii=False).encode()) for display in displays)
 
@@ -96,7 +95,7 @@ def test_final_shows_the_bundle_only(
     bare_shell: InteractiveShell, displays: Displays, capsys: pytest.CaptureFixture[str]
 ) -> None:
     surface = FinalSurface(bare_shell)
-    surface.show(new_status(), "")
+    surface.show(new_progress(), "")
     surface.append("Hi.")
     finish(surface)
 
@@ -106,11 +105,11 @@ def test_final_shows_the_bundle_only(
 
 def test_a_terminal_prints_text_and_stats(capsys: pytest.CaptureFixture[str]) -> None:
     surface = TerminalSurface()
-    surface.show(new_status(), "")
+    surface.show(new_progress(), "")
     surface.append("Hi.")
     finish(surface)
 
-    assert capsys.readouterr().out.startswith("Hi.\n\n[demo · 1 token")
+    assert capsys.readouterr().out.startswith("Hi.\n\n[demo · CPU · 1 token")
 
 
 def test_a_terminal_without_text_prints_stats_only(capsys: pytest.CaptureFixture[str]) -> None:

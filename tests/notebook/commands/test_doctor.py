@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.catalog.llamafile_weights import default_folder
+from localllm_magics.catalog.llamafile_cache import default_folder
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.cache_folder import cache_folder
 from localllm_magics.engines.llamafile.pool import default_logs
@@ -47,7 +47,7 @@ def test_it_names_every_part() -> None:
 def test_what_is_wrong_has_a_way_out() -> None:
     rows = rows_of(ServerSettings())
 
-    assert rows["Build"][0] == "reads and writes tokens" or "pip install" in rows["Build"][1]
+    assert rows["Build"][0] == "works" or "pip install" in rows["Build"][1]
     assert "GPU" not in rows or "pip install" in rows["GPU"][1]
 
 

@@ -8,7 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.errors import BadOption, DaemonNotReachable, LocalLLMError, ModelNotInDaemon, StreamBroken
 from localllm_magics.engines.server.settings import ServerSettings
-from localllm_magics.notebook.card import surface
+from localllm_magics.notebook.card.surface import LineDisplay
 from localllm_magics.notebook.commands.pull import pull_model
 from tests.server.faults import Close, FaultServer, Send, Steps
 from tests.server.http_bytes import LAST_CHUNK, chunk, chunked_head
@@ -20,8 +20,8 @@ Faulty = Callable[[Mapping[str, Steps]], FaultServer]
 HEAD = Send(chunked_head("application/x-ndjson"))
 
 
-def told(**record: object) -> Send:
-    return Send(chunk(json.dumps(record).encode() + b"\n"))
+def record(**fields: object) -> Send:
+    return Send(chunk(json.dumps(fields).encode() + b"\n"))
 
 
 def lines(displays: Displays) -> list[str]:
@@ -40,25 +40,22 @@ def test_the_model_is_there_afterwards(
     assert reference in [info.reference for info in found]
 
 
-def test_one_line_shows_how_far_it_is(
-    bare_shell: InteractiveShell, displays: Displays, faulty: Faulty, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(surface, "_LINE_SECONDS", 0.0)
+def test_one_line_shows_how_far_it_is(bare_shell: InteractiveShell, displays: Displays, faulty: Faulty) -> None:
     first = {"status": "pulling a1", "digest": "sha256:a1", "total": 3_000_000}
     server = faulty(
         {
             "/api/pull": [
                 HEAD,
-                told(status="pulling manifest"),
-                told(**first, completed=1_500_000),
-                told(status="success"),
+                record(status="pulling manifest"),
+                record(**first, completed=1_500_000),
+                record(status="success"),
                 Send(LAST_CHUNK),
             ]
         }
     )
     reference = f"ollama:x@{server.address}"
 
-    sentence = pull_model(reference, ServerSettings(), bare_shell)
+    sentence = pull_model(reference, ServerSettings(), LineDisplay(bare_shell, seconds=0.0))
 
     assert lines(displays)[:2] == [
         f"{reference} · pulling manifest",
@@ -75,7 +72,7 @@ def test_a_name_that_nobody_has_fails(
     reference = f"ollama:nowhere@{stand_in.address}"
 
     with pytest.raises(ModelNotInDaemon, match="nowhere") as caught:
-        pull_model(reference, ServerSettings(), bare_shell)
+        pull_model(reference, ServerSettings(), LineDisplay(bare_shell))
 
     assert caught.value.hint
     assert lines(displays)[-1] == f"{reference} · failed"
@@ -84,11 +81,11 @@ def test_a_name_that_nobody_has_fails(
 def test_a_pull_that_breaks_off_says_that_it_can_go_on(
     bare_shell: InteractiveShell, displays: Displays, faulty: Faulty
 ) -> None:
-    server = faulty({"/api/pull": [HEAD, told(status="pulling manifest"), Close()]})
+    server = faulty({"/api/pull": [HEAD, record(status="pulling manifest"), Close()]})
     reference = f"ollama:x@{server.address}"
 
     with pytest.raises(StreamBroken) as caught:
-        pull_model(reference, ServerSettings(), bare_shell)
+        pull_model(reference, ServerSettings(), LineDisplay(bare_shell))
 
     assert f"%llm pull {reference}" in caught.value.hint
     assert lines(displays) == [f"{reference} · pulling manifest", f"{reference} · failed"]
@@ -97,16 +94,16 @@ def test_a_pull_that_breaks_off_says_that_it_can_go_on(
 def test_what_the_server_says_cannot_leave_its_line(
     bare_shell: InteractiveShell, displays: Displays, faulty: Faulty
 ) -> None:
-    hostile = told(status="a\x1b[2J\n\r" + "b" * 10_000, digest="sha256:a", total=-5, completed=10**30)
-    server = faulty({"/api/pull": [HEAD, hostile, told(status="success"), Send(LAST_CHUNK)]})
+    hostile = record(status="a\x1b[2J\n\r" + "b" * 10_000, digest="sha256:a", total=-5, completed=10**30)
+    server = faulty({"/api/pull": [HEAD, hostile, record(status="success"), Send(LAST_CHUNK)]})
 
-    pull_model(f"ollama:x@{server.address}", ServerSettings(), bare_shell)
+    pull_model(f"ollama:x@{server.address}", ServerSettings(), LineDisplay(bare_shell))
 
     assert all(line.isprintable() and len(line) < 300 for line in lines(displays))
 
 
 def test_without_a_shell_nothing_is_shown(displays: Displays, stand_in: OllamaStandIn) -> None:
-    pull_model(f"ollama:tiny@{stand_in.address}", ServerSettings(), None)
+    pull_model(f"ollama:tiny@{stand_in.address}", ServerSettings(), LineDisplay(None))
 
     assert displays == []
 

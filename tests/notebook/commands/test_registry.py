@@ -161,7 +161,7 @@ def test_ask_needs_a_text(shell: InteractiveShell, line: str) -> None:
 
 
 def test_a_cell_takes_one_model(shell: InteractiveShell) -> None:
-    with pytest.raises(BadOption, match="'is' is not an option"):
+    with pytest.raises(BadOption, match="%%llm does not take 'is'"):
         shell.run_cell_magic("llm", "what is this", "Hello")
 
 

@@ -10,7 +10,6 @@ from localllm_magics import unload_ipython_extension
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption, DaemonNotReachable, ModelNotInDaemon
 from localllm_magics.core.table import Table
-from localllm_magics.model import Model
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.session import default_session
 from localllm_magics.testing import ScriptedEngine
@@ -56,7 +55,7 @@ def test_models_of_servers_stand_below_those_of_files(
     assert listing.startswith("demo|")
 
 
-def test_a_silent_server_is_told_below_the_models(shell: InteractiveShell, config: LocalLLM, faulty: Faulty) -> None:
+def test_a_silent_server_is_named_below_the_models(shell: InteractiveShell, config: LocalLLM, faulty: Faulty) -> None:
     silent = [faulty({"*": [Hold()]}) for _ in range(3)]
     config.daemons = [server.address for server in silent]
 
@@ -66,14 +65,14 @@ def test_a_silent_server_is_told_below_the_models(shell: InteractiveShell, confi
     assert [f"{server.address} did not answer within 0.5 seconds." in str(found) for server in silent] == [True] * 3
 
 
-def test_a_server_that_does_not_run_is_told_below_the_models(shell: InteractiveShell, config: LocalLLM) -> None:
+def test_a_server_that_does_not_run_is_named_below_the_models(shell: InteractiveShell, config: LocalLLM) -> None:
     address = f"http://127.0.0.1:{free_port()}"
     config.daemons = [address]
 
     assert found_in_time(lambda: str(shell.run_line_magic("llm", "models")), f"Nothing listens at {address}.")
 
 
-def test_status_tells_where_ollama_has_a_model_and_how_long(
+def test_status_shows_where_ollama_has_a_model_and_how_long(
     shell: InteractiveShell, config: LocalLLM, stand_in: OllamaStandIn
 ) -> None:
     config.keep_alive = "-1"
@@ -87,23 +86,23 @@ def test_status_tells_where_ollama_has_a_model_and_how_long(
     assert row[:3] == (f"{reference} (current)", "ollama on 50% CPU, 50% GPU", "13.8 MB")
     assert row[4] == "1,024"
     assert row[-1].endswith(" tok/s")
-    (told,) = shown.notes
-    assert told.startswith(f"{reference} is on the 50% CPU, 50% GPU")
-    assert told.endswith("until it is unloaded.")
+    (detail,) = shown.notes
+    assert detail.startswith(f"{reference} is on the 50% CPU, 50% GPU")
+    assert detail.endswith("until it is unloaded.")
 
 
-def test_status_tells_when_ollama_has_let_a_model_go(shell: InteractiveShell, stand_in: OllamaStandIn) -> None:
+def test_status_shows_when_ollama_has_let_a_model_go(shell: InteractiveShell, stand_in: OllamaStandIn) -> None:
     reference = f"ollama:demo@{stand_in.address}"
     ask(shell, reference)
     fetch(stand_in.port, "POST", "/api/generate", {"model": "demo", "keep_alive": 0})
     wait_until(lambda: loaded(stand_in) == [], "unloaded")
 
-    (told,) = command(shell, "status").notes
+    (detail,) = command(shell, "status").notes
 
-    assert told == f"{reference} is not in Ollama's memory now; it is loaded with the next question."
+    assert detail == f"{reference} is not in Ollama's memory now; it is loaded with the next question."
 
 
-def test_status_tells_what_a_server_is(shell: InteractiveShell, llama_server: LlamaServer) -> None:
+def test_status_shows_what_a_server_is(shell: InteractiveShell, llama_server: LlamaServer) -> None:
     reference = f"openai:demo@{llama_server.address}"
     ask(shell, reference)
 
@@ -231,14 +230,11 @@ def test_a_model_that_the_server_does_not_have_is_not(
     ],
 )
 def test_reasoning_can_be_asked_for(
-    shell: InteractiveShell, says: Callable[..., Model], options: str, think: bool | None
+    shell: InteractiveShell, engine: ScriptedEngine, options: str, think: bool | None
 ) -> None:
-    engine = says("Hi.").engine
-
     shell.run_cell_magic("llm", options, "Hello")
     shell.run_line_magic("llm", f"ask {options} Hello")
 
-    assert isinstance(engine, ScriptedEngine)
     assert [request.think for request in engine.requests] == [think, think]
 
 

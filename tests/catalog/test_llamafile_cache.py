@@ -14,9 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from localllm_magics import demo
-from localllm_magics.catalog import llamafile_weights
 from localllm_magics.catalog.gguf import read_header, require_complete
-from localllm_magics.catalog.llamafile_weights import (
+from localllm_magics.catalog.llamafile_cache import (
     cache_contents,
     clean_cache,
     default_folder,
@@ -81,10 +80,10 @@ def test_a_llamafile_that_was_replaced_is_extracted_again(path: Path, cache: Pat
     assert second.read_bytes() == GGUF * 3
 
 
-@pytest.mark.parametrize("spoiled", [b"", GGUF[:-1], b"x" * len(GGUF)], ids=["empty", "cut", "other"])
-def test_a_spoiled_copy_is_made_anew(path: Path, cache: Path, spoiled: bytes) -> None:
+@pytest.mark.parametrize("damaged", [b"", GGUF[:-1], b"x" * len(GGUF)], ids=["empty", "cut", "other"])
+def test_a_damaged_copy_is_replaced(path: Path, cache: Path, damaged: bytes) -> None:
     write(path, model())
-    extract_weights(path, cache).write_bytes(spoiled)
+    extract_weights(path, cache).write_bytes(damaged)
 
     assert extract_weights(path, cache).read_bytes() == GGUF
 
@@ -113,7 +112,7 @@ def test_a_copy_lies_in_the_cache_whatever_its_member_is_called(
     assert extracted.read_bytes() == GGUF
 
 
-def test_the_cache_of_the_user_is_the_usual_one(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_the_user_is_the_default(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     write(path, model())
 
@@ -179,11 +178,10 @@ def test_bytes_are_copied_where_the_system_does_not_help(
     path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, limit: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
     limit(monkeypatch)
-    monkeypatch.setattr(llamafile_weights, "_CHUNK", 1000)
     data = GGUF + os.urandom(12_345)
     write(path, model(data=data))
 
-    assert extract_weights(path, cache).read_bytes() == data
+    assert extract_weights(path, cache, chunk_bytes=1000).read_bytes() == data
 
 
 def cutting(path: Path, copy: Callable[..., int]) -> Callable[..., int]:
@@ -201,11 +199,10 @@ def test_a_llamafile_that_shrinks_meanwhile_is_an_error(
     path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, in_system: bool
 ) -> None:
     monkeypatch.setattr(os, "copy_file_range", cutting(path, os.copy_file_range if in_system else refuse))
-    monkeypatch.setattr(llamafile_weights, "_CHUNK", 10)
     write(path, model())
 
     with pytest.raises(TruncatedFile) as caught:
-        extract_weights(path, cache)
+        extract_weights(path, cache, chunk_bytes=10)
     assert caught.value.message == "x.llamafile changed while its weights were copied."
     assert list(cache.iterdir()) == []
 
@@ -222,20 +219,19 @@ def test_an_interrupt_in_mid_copy_leaves_nothing(path: Path, cache: Path, monkey
     assert list(cache.iterdir()) == []
 
 
-def test_damaged_weights_are_told_and_not_kept(path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llamafile_weights, "_CHUNK", 10)
+def test_damaged_weights_are_an_error_and_not_stored(path: Path, cache: Path) -> None:
     damaged = GGUF[:40] + b"xx" + GGUF[42:]
     write(path, model())
     path.write_bytes(path.read_bytes().replace(GGUF, damaged))
 
     with pytest.raises(ModelError) as caught:
-        extract_weights(path, cache)
-    told = f"their checksum is {zlib.crc32(damaged):08x}, and the archive says {zlib.crc32(GGUF):08x}"
-    assert caught.value.message == f"The weights in x.llamafile are damaged: {told}."
+        extract_weights(path, cache, chunk_bytes=10)
+    why = f"their checksum is {zlib.crc32(damaged):08x}, and the archive says {zlib.crc32(GGUF):08x}"
+    assert caught.value.message == f"The weights in x.llamafile are damaged: {why}."
     assert list(cache.iterdir()) == []
 
 
-def test_too_little_space_is_told_before_anything_is_copied(
+def test_too_little_space_is_an_error_before_anything_is_copied(
     path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(99, 89, 10))
@@ -257,27 +253,21 @@ def test_a_cache_that_cannot_be_written_is_named(path: Path, cache: Path) -> Non
     assert caught.value.message == f"The weights of x.llamafile cannot be copied to {cache}: File exists."
 
 
-def test_what_was_not_used_for_the_longest_time_makes_room(
-    path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(llamafile_weights, "CACHE_BYTES", 3 * len(GGUF))
+def test_the_least_recently_used_weights_are_evicted(path: Path, cache: Path) -> None:
     copies = [extract_weights(write(path.with_name(f"{name}.llamafile"), model()), cache) for name in "abc"]
     for copy, used in zip(copies, (2000, 1000, 3000), strict=True):
         os.utime(copy, (used, used))
 
-    fourth = extract_weights(write(path, model()), cache)
+    fourth = extract_weights(write(path, model()), cache, max_bytes=3 * len(GGUF))
 
     assert [cached.path for cached in cache_contents(cache)] == [copies[0], copies[2], fourth]
 
 
-def test_weights_larger_than_the_cache_stay_until_others_are_wanted(
-    path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(llamafile_weights, "CACHE_BYTES", 10)
-    first = extract_weights(write(path.with_name("a.llamafile"), model()), cache)
+def test_weights_larger_than_the_cache_stay_until_others_are_extracted(path: Path, cache: Path) -> None:
+    first = extract_weights(write(path.with_name("a.llamafile"), model()), cache, max_bytes=10)
     was_there = first.exists()
 
-    second = extract_weights(write(path, model()), cache)
+    second = extract_weights(write(path, model()), cache, max_bytes=10)
 
     assert was_there
     assert [cached.path for cached in cache_contents(cache)] == [second]
@@ -295,17 +285,17 @@ def test_what_does_not_belong_to_the_cache_stays(path: Path, cache: Path) -> Non
     assert list(cache.iterdir()) == [mine]
 
 
-def test_what_a_killed_copy_left_is_removed_but_not_a_copy_that_goes_on(path: Path, cache: Path) -> None:
+def test_the_rest_of_a_killed_copy_is_removed_but_not_a_copy_in_progress(path: Path, cache: Path) -> None:
     cache.mkdir()
-    dead, alive = cache / "dead.part", cache / "alive.part"
-    for part in (dead, alive):
+    stale, fresh = cache / "stale.part", cache / "fresh.part"
+    for part in (stale, fresh):
         part.write_bytes(b"12345")
-    os.utime(dead, (0, 0))
+    os.utime(stale, (0, 0))
 
     freed = clean_cache(cache)
 
     assert freed == 5
-    assert list(cache.iterdir()) == [alive]
+    assert list(cache.iterdir()) == [fresh]
 
 
 def test_a_cache_that_was_never_used_is_empty(cache: Path) -> None:
@@ -334,7 +324,7 @@ def test_the_cache_shows_what_is_in_it(path: Path, cache: Path) -> None:
 
     [cached] = cache_contents(cache)
 
-    assert (cached.path, cached.size_bytes, cached.used) == (extracted, len(GGUF), 1000.0)
+    assert (cached.path, cached.size_bytes, cached.last_used) == (extracted, len(GGUF), 1000.0)
 
 
 def test_a_copy_that_may_not_be_touched_is_used(path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,7 +337,7 @@ def test_a_copy_that_may_not_be_touched_is_used(path: Path, cache: Path, monkeyp
 PROGRAM = """
 import sys
 from pathlib import Path
-from localllm_magics.catalog.llamafile_weights import extract_weights
+from localllm_magics.catalog.llamafile_cache import extract_weights
 sys.stdin.readline()
 print(extract_weights(Path(sys.argv[1]), Path(sys.argv[2])))
 """

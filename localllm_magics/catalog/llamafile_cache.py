@@ -1,0 +1,232 @@
+"""The cache of weights that were extracted from llamafiles, since llama.cpp loads only files of their own."""
+
+import contextlib
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import struct
+import tempfile
+import time
+import zlib
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from localllm_magics.catalog.llamafile_weights import GGUF_MAGIC, EmbeddedWeights, find_weights
+from localllm_magics.core.errors import ModelError, SetupError, TruncatedFile
+from localllm_magics.core.hints import DOWNLOAD_AGAIN
+from localllm_magics.core.table import to_size
+from localllm_magics.engines.cache_folder import cache_folder
+
+CACHE_BYTES = 50_000_000_000
+"""The size limit of the cache; the least recently used weights are removed first."""
+
+_CACHED = re.compile(r"-[0-9a-f]{16}\.gguf$")
+_PART_SUFFIX = ".part"
+_STALE_SECONDS = 600  # a copy in progress is written to all the time
+_CHUNK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 16
+_FICLONERANGE = 0x4020940D
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedWeights:
+    """Weights that were extracted from a llamafile.
+
+    Args:
+        last_used: In seconds since 1970.
+    """
+
+    path: Path
+    size_bytes: int
+    last_used: float
+
+
+def extract_weights(
+    path: Path, folder: Path | None = None, *, max_bytes: int = CACHE_BYTES, chunk_bytes: int = _CHUNK_BYTES
+) -> Path:
+    """Return a file with the weights of a llamafile alone, copied into the cache unless they are there.
+
+    Args:
+        path: The llamafile.
+        folder: The cache; by default the user's own.
+        max_bytes: The size limit of the cache.
+        chunk_bytes: Bytes of one step of the copy, between which an interrupt can come.
+
+    Raises:
+        ModelError: The file contains no weights that can be used, or they are damaged.
+        SetupError: There is too little space, or no permission to write.
+    """
+    weights = find_weights(path)
+    folder = folder or default_folder()
+    try:
+        target = folder / _cached_name(path, weights)
+        if _is_complete(target, weights):
+            with contextlib.suppress(OSError):  # it may be the file of another user
+                os.utime(target)
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        _evict(folder, weights.size, keep=target, max_bytes=max_bytes)
+        _extract(path, weights, target, chunk_bytes)
+    except OSError as exc:
+        why = exc.strerror or exc
+        raise SetupError(f"The weights of {path.name} cannot be copied to {folder}: {why}.", _run_hint(path)) from exc
+    return target
+
+
+def default_folder() -> Path:
+    """The cache of this user."""
+    return cache_folder() / "llamafile"
+
+
+def cache_contents(folder: Path | None = None) -> list[CachedWeights]:
+    """The files of the cache, the least recently used first."""
+    found = []
+    for file in _files(folder or default_folder()):
+        with contextlib.suppress(OSError):  # another process may have removed it
+            if _CACHED.search(file.name):
+                status = file.stat()
+                found.append(CachedWeights(path=file, size_bytes=status.st_size, last_used=status.st_mtime))
+    return sorted(found, key=lambda cached: (cached.last_used, cached.path.name))
+
+
+def clean_cache(folder: Path | None = None) -> int:
+    """Empty the cache and return the number of bytes freed; weights that are loaded stay loaded on Unix."""
+    folder = folder or default_folder()
+    return _remove_stale_parts(folder) + sum(_remove(cached.path) for cached in cache_contents(folder))
+
+
+def _cached_name(path: Path, weights: EmbeddedWeights) -> str:
+    """A safe file name, which changes with the llamafile."""
+    status = path.stat()
+    source = (str(path.resolve()), status.st_size, status.st_mtime_ns, weights.name, weights.offset, weights.size)
+    digest = hashlib.sha256(repr(source).encode()).hexdigest()[:16]
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", weights.name.rpartition("/")[2][: -len(".gguf")])
+    return f"{stem.lstrip('.-')[:80] or 'weights'}-{digest}.gguf"
+
+
+def _verify(part: Path, weights: EmbeddedWeights, path: Path, chunk_bytes: int) -> None:
+    """Compare the copy with the size and the checksum in the archive; GGUF itself has none."""
+    if not _is_complete(part, weights):
+        raise TruncatedFile(f"{path.name} changed while its weights were copied.", DOWNLOAD_AGAIN)
+    crc = 0
+    with part.open("rb", buffering=0) as file:
+        while data := file.read(chunk_bytes):
+            crc = zlib.crc32(data, crc)
+    if crc != weights.crc:
+        why = f"their checksum is {crc:08x}, and the archive says {weights.crc:08x}"
+        raise ModelError(f"The weights in {path.name} are damaged: {why}.", "Download the file again, from its start.")
+
+
+def _is_complete(file: Path, weights: EmbeddedWeights) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return os.fstat(opened.fileno()).st_size == weights.size and opened.read(len(GGUF_MAGIC)) == GGUF_MAGIC
+    except OSError:
+        return False
+
+
+def _extract(path: Path, weights: EmbeddedWeights, target: Path, chunk_bytes: int) -> None:
+    """Copy into a temporary file beside TARGET, then rename it; processes that do so concurrently do not interfere."""
+    handle, name = tempfile.mkstemp(prefix=f"{target.stem}.", suffix=_PART_SUFFIX, dir=target.parent)
+    part = Path(name)
+    try:
+        with open(handle, "wb", buffering=0) as copy, path.open("rb", buffering=0) as source:  # noqa: PTH123 - it is open
+            if not _reflink(source, copy, weights):
+                _require_space(path, weights, target.parent)
+                _copy(source, copy, weights, chunk_bytes)
+        _verify(part, weights, path, chunk_bytes)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _reflink(source: FileIO, copy: FileIO, weights: EmbeddedWeights) -> bool:
+    """Share the blocks instead of copying them, where the file system can (Btrfs, XFS)."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    # Only whole blocks, or up to the end of the file, for which the length is 0; then the copy is truncated.
+    length = -(-weights.size // _BLOCK_BYTES) * _BLOCK_BYTES
+    if weights.offset + length > os.fstat(source.fileno()).st_size:
+        length = 0
+    request = struct.pack("=qQQQ", source.fileno(), weights.offset, length, 0)
+    try:
+        fcntl.ioctl(copy.fileno(), _FICLONERANGE, request)
+    except OSError:
+        return False
+    copy.truncate(weights.size)
+    return True
+
+
+def _require_space(path: Path, weights: EmbeddedWeights, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < weights.size:
+        need = f"need {to_size(weights.size)} in {folder}, which has {to_size(free)} free"
+        raise SetupError(f"The weights of {path.name} {need}.", _run_hint(path))
+
+
+def _copy(source: FileIO, copy: FileIO, weights: EmbeddedWeights, chunk_bytes: int) -> None:
+    """Copy in steps, between which an interrupt can come; by the operating system itself where it can."""
+    done, in_system = 0, hasattr(os, "copy_file_range")
+    while done < weights.size:
+        start, left = weights.offset + done, min(chunk_bytes, weights.size - done)
+        if in_system:
+            try:
+                count = os.copy_file_range(source.fileno(), copy.fileno(), left, start, done)
+            except OSError:  # for example, between two file systems
+                in_system = False
+                continue
+        else:
+            source.seek(start)
+            copy.seek(done)
+            count = copy.write(source.read(left))
+        if count == 0:
+            return  # the llamafile was truncated meanwhile, which the size of the copy shows
+        done += count
+
+
+def _evict(folder: Path, size: int, *, keep: Path, max_bytes: int) -> None:
+    """Remove the least recently used weights until SIZE more bytes fit into the cache."""
+    _remove_stale_parts(folder)
+    others = [cached for cached in cache_contents(folder) if cached.path != keep]
+    surplus = size + sum(cached.size_bytes for cached in others) - max_bytes
+    for cached in others:
+        if surplus <= 0:
+            break
+        surplus -= _remove(cached.path)
+
+
+def _remove_stale_parts(folder: Path) -> int:
+    """Remove the temporary files of copies that were killed."""
+    freed = 0
+    for file in _files(folder):
+        with contextlib.suppress(OSError):
+            if file.name.endswith(_PART_SUFFIX) and time.time() - file.stat().st_mtime > _STALE_SECONDS:
+                freed += _remove(file)
+    return freed
+
+
+def _remove(file: Path) -> int:
+    """Remove FILE and return its size; 0 if it is gone, or in use on Windows."""
+    try:
+        size = file.stat().st_size
+        file.unlink()
+    except OSError:
+        return 0
+    return size
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _run_hint(path: Path) -> str:
+    return f"Free some space, or run it without a copy: %llm load llamafile:{shlex.quote(str(path))}"

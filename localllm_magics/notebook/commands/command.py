@@ -1,0 +1,88 @@
+"""What a command of `%llm` is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from localllm_magics.core.completion import Completion
+from localllm_magics.core.errors import BadOption
+from localllm_magics.core.preview import Preview
+from localllm_magics.notebook.config import LocalLLM
+from localllm_magics.notebook.options import Completes, Option, no_completions
+from localllm_magics.notebook.parser import Parsed, parse
+from localllm_magics.notebook.question import Question
+from localllm_magics.session import Session
+
+
+class Notebook(Protocol):
+    """What a command needs of the shell that it was typed into."""
+
+    session: Session
+    config: LocalLLM
+
+    @property
+    def live_shell(self) -> InteractiveShell | None:
+        """Where a display can be updated; None in a terminal, or without streaming."""
+
+    def answer(self, question: Question, *, is_cell: bool = False) -> Completion | Preview | None:
+        """Show the answer, or what would be sent; None while it is generated in the background.
+
+        Args:
+            question: What is asked.
+            is_cell: The whole cell is this question.
+        """
+
+    def write(self, text: str) -> None:
+        """Show a line of text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command: how it is typed, what it is for, and what it does.
+
+    Args:
+        words: Names of the words that it takes, in brackets where they can be left out.
+        needs: What its first word is, for the error without one.
+        hint: What to type instead of a line with too few or too many words; by default the usage.
+        takes_text: The rest of the line is text.
+        completes: What Tab offers for its words.
+        magic: The magic that runs it.
+    """
+
+    name: str
+    help: str
+    run: Callable[[Notebook, Parsed], object]
+    words: str = ""
+    needs: str = ""
+    hint: str = ""
+    options: tuple[Option, ...] = ()
+    takes_text: bool = False
+    completes: Completes = no_completions
+    magic: str = "%llm"
+
+    @property
+    def usage(self) -> str:
+        """How it is typed."""
+        options = "[options]" if self.options else ""
+        return " ".join(filter(None, (self.magic, self.name, options, self.words)))
+
+    def parse(self, line: str) -> Parsed:
+        """Read LINE, the part after the name."""
+        return parse(line, self.options, takes_text=self.takes_text)
+
+    def check(self, parsed: Parsed) -> None:
+        """Check that the command can run with PARSED.
+
+        Raises:
+            BadOption: An option is wrong, or there are too many words, or too few.
+        """
+        if parsed.error is not None:
+            raise parsed.error
+        typed, hint = f"{self.magic} {self.name}".strip(), self.hint or f"Type: {self.usage}"
+        most = len(self.words.split())
+        if len(parsed.words) > most:
+            raise BadOption(f"{typed} does not take {parsed.words[most]!r}.", hint)
+        if self.needs and not parsed.words:
+            raise BadOption(f"{typed} needs {self.needs}.", hint)

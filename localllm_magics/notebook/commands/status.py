@@ -1,0 +1,49 @@
+"""`%llm status`: what is loaded where, and what runs."""
+
+from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.engine_status import EngineStatus
+from localllm_magics.core.table import Table, to_size
+from localllm_magics.model import Model
+from localllm_magics.notebook.commands.command import Command, Notebook
+from localllm_magics.notebook.parser import Parsed
+from localllm_magics.session import Session
+
+_HEADERS = ("Model", "Engine", "Memory", "Layers on GPU", "Context", "Last answer")
+
+
+def status_table(session: Session) -> Table:
+    """The models in use, and below them what their servers report and which answers are generated."""
+    statuses = {model: model.status(refresh=True) for model in session.models}
+    rows = tuple(_row(model, status, session) for model, status in statuses.items())
+    details = [status.detail for status in statuses.values() if status.detail]
+    notices = dict.fromkeys(notice for status in statuses.values() for notice in status.notices)
+    running = [
+        f"Running: {stream.request.id}. To stop it, type: %llm stop {stream.request.id}" for stream in session.running
+    ]
+    empty = () if rows else ("No model is loaded. Type: %llm load demo",)
+    return Table(headers=_HEADERS, rows=rows, notes=(*details, *notices, *running, *empty))
+
+
+def _row(model: Model, status: EngineStatus, session: Session) -> tuple[str, ...]:
+    used, last = status.model, session.last(model.info.reference)
+    return (
+        f"{model.info.reference} (current)" if model is session.current else model.info.reference,
+        _engine(used),
+        to_size(status.memory_bytes or None),
+        f"{used.gpu_layers} of {(used.layers or 0) + 1}" if used.gpu_layers is not None else "",
+        f"{used.context:,}" if used.context else "",
+        last.stats.rate if last else "",
+    )
+
+
+def _engine(used: ModelUsed) -> str:
+    if used.device is not None:
+        return f"{used.engine} on {used.device}"
+    return "not in memory yet" if used.engine == "kernel" else f"{used.engine}"
+
+
+def _status(notebook: Notebook, _parsed: Parsed) -> Table:
+    return status_table(notebook.session)
+
+
+COMMAND = Command(name="status", run=_status, help="show what is loaded where, and what runs")

@@ -1,0 +1,19 @@
+"""`%llm unload`: memory given back."""
+
+from localllm_magics.notebook.commands.command import Command, Notebook
+from localllm_magics.notebook.parser import Parsed
+from localllm_magics.notebook.references import loaded_references
+
+
+def _unload(notebook: Notebook, parsed: Parsed) -> None:
+    names = notebook.session.unload(*parsed.words)
+    notebook.write(f"Unloaded {', '.join(names)}." if names else "No model is loaded.")
+
+
+COMMAND = Command(
+    name="unload",
+    words="[REF]",
+    completes=loaded_references,
+    run=_unload,
+    help="give a model's memory back, or all",
+)
