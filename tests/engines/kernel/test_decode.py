@@ -187,6 +187,17 @@ def answered(
     return run(answer_events(lib, loaded, generation, stop), generation, on_event)
 
 
+@pytest.mark.parametrize(("room", "reason"), [(0, "error"), (1, "length"), (2, "length")])
+def test_a_prompt_must_leave_room_for_a_token(lib: Library, loaded: LoadedModel, room: int, reason: str) -> None:
+    texts = (" the" * count for count in range(1200, 0, -1))
+    size = loaded.context.size - room
+    text = next(t for t in texts if len(loaded.tokenizer.tokenize(t, add_special=True, parse_special=True)) == size)
+
+    completion = answered(lib, loaded, ask(text, Sampling(temperature=0.0), raw=True), Stop())
+
+    assert (completion.finish_reason, completion.stats.completion_tokens) == (reason, room)
+
+
 @pytest.mark.parametrize("start", ["<think>\n", "<think>"], ids=repr)
 def test_a_prompt_may_begin_the_reasoning(lib: Library, tmp_path: Path, start: str) -> None:
     loaded = load(lib, tmp_path / "x.gguf", {"tokenizer.chat_template": "{{ messages[0].content }}" + start})
@@ -255,6 +266,6 @@ def test_an_error_in_the_middle_keeps_what_was_held_back(lib: Library, loaded: L
     completion = answered(lib, loaded, ask(SHORT, held), Stop(), fill)
 
     assert completion.error is not None
-    assert completion.error.kind == GenerationFailed.kind
+    assert completion.error.kind == "generation_failed"
     assert completion.text == text[: len(completion.text)] != ""
     assert completion.stats.tokens_per_second > 0
