@@ -9,8 +9,8 @@ from pathlib import Path
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.plan import WeightsPlan
 
-_ALL_LAYERS = -1
 USUAL_TRAINED_CONTEXT = 4096
 
 
@@ -20,8 +20,7 @@ class LlamaModel:
     Args:
         lib: The build.
         path: A GGUF file that was checked before: llama.cpp can abort the process on a malformed one.
-        gpu_layers: Layers to put on a GPU, or -1 for all.
-        repack: Let llama.cpp use extra buffer types (repacked weights, AMX).
+        plan: How its weights are put into memory.
         progress: Called with the loaded part, from 0 to 1.
         stop: Ends the load.
 
@@ -35,16 +34,16 @@ class LlamaModel:
         self,
         lib: Library,
         path: Path,
+        plan: WeightsPlan,
         *,
-        gpu_layers: int = _ALL_LAYERS,
-        repack: bool = True,
         progress: Callable[[float], None] = lambda _: None,
         stop: Stop,
     ) -> None:
         self._api = lib.api
         params = self._api.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers
-        params.use_extra_bufts = repack
+        params.n_gpu_layers = plan.gpu_layers
+        params.use_extra_bufts = plan.repack
+        params.load_mode = self._api.LLAMA_LOAD_MODE_MMAP if plan.map_file else self._api.LLAMA_LOAD_MODE_NONE
 
         def report(part: float, _: object) -> bool:
             progress(part)

@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -51,6 +52,14 @@ def test_events_go_from_loading_to_done(engine: KernelEngine) -> None:
         done.completion.stats.completion_tokens
     )
     assert [event for event in events if isinstance(event, Loading)][:: len(events)] == [Loading(0.0)]
+
+
+def test_a_load_goes_from_nothing_to_all(random_model: Path) -> None:
+    with fresh_engine(describe_file(random_model, reference="random", source="folder")) as engine:
+        fractions = [event.fraction for event in engine.load(Stop())]
+
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
 
 
 def test_a_loaded_model_is_not_loaded_again(engine: KernelEngine) -> None:
@@ -224,6 +233,24 @@ def test_a_file_that_vanished_is_told(tmp_path: Path, demo: ModelInfo) -> None:
 
     with fresh_engine(gone) as engine, pytest.raises(LoadFailed, match=r"llama\.cpp refused gone\.gguf"):
         list(engine.load(Stop()))
+
+
+def test_a_file_that_is_truncated_under_an_answer_changes_nothing(
+    tmp_path: Path, demo: ModelInfo, fresh: Answers
+) -> None:
+    assert demo.path is not None
+    path = Path(shutil.copy(demo.path, tmp_path / "mine.gguf"))
+
+    def truncate(event: ProgressEvent) -> None:
+        if isinstance(event, TextDelta):
+            os.truncate(path, 0)
+
+    with fresh_engine(describe_file(path, reference="mine", source="folder")) as engine:
+        generation = generation_of(engine, ask(SHORT))
+        first = run(engine.stream(generation, Stop()), generation, truncate)
+        second = answer(engine, ask(LONG))
+
+    assert (first.text, second.text) == (fresh[SHORT, GREEDY], fresh[LONG, GREEDY])
 
 
 EXIT = """

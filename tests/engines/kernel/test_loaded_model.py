@@ -1,5 +1,8 @@
+import os
 import re
+import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +97,60 @@ def test_a_context_that_does_not_fit_leaves_nothing_in_memory(lib: Library, demo
 def test_a_model_without_a_file_cannot_be_loaded(lib: Library, demo: ModelInfo) -> None:
     with pytest.raises(LoadFailed, match="demo has no file"):
         load(lib, replace(demo, path=None), LoadOptions())
+
+
+@pytest.fixture
+def mine(demo: ModelInfo, tmp_path: Path) -> ModelInfo:
+    """A copy of the bundled model, to be overwritten."""
+    assert demo.path is not None
+    return describe_file(Path(shutil.copy(demo.path, tmp_path / "mine.gguf")), reference="mine", source="folder")
+
+
+def too_large(info: ModelInfo) -> ModelInfo:
+    """INFO of a file that no memory holds."""
+    return replace(info, size_bytes=10**15)
+
+
+def test_weights_that_do_not_fit_into_memory_are_mapped_which_is_a_notice(lib: Library, mine: ModelInfo) -> None:
+    loaded = load(lib, too_large(mine), LoadOptions(threads=1, gpu_layers=0))
+
+    assert "_Mapped model buffer" in loaded.model.log
+    assert [notice[:38] for notice in loaded.notices] == ["The weights do not fit into the free m"]
+    loaded.close()
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 1000)
+
+
+def replace_file(path: Path) -> None:
+    path.with_name("new").touch()
+    path.with_name("new").replace(path)
+
+
+def test_a_mapped_file_that_was_truncated_is_not_read(lib: Library, mine: ModelInfo) -> None:
+    loaded = load(lib, too_large(mine), LoadOptions(threads=1))
+    assert mine.path is not None
+
+    truncate(mine.path)
+
+    with pytest.raises(LoadFailed, match=r"mine\.gguf was overwritten while in use") as caught:
+        loaded.prompt(ask(SHORT), Stop())
+    assert caught.value.hint == "Type: %llm load mine"
+    loaded.close()
+
+
+@pytest.mark.parametrize("change", [Path.unlink, replace_file, Path.touch])
+def test_a_mapped_file_that_was_replaced_is_read_as_it_was(
+    lib: Library, mine: ModelInfo, change: Callable[[Path], None]
+) -> None:
+    loaded = load(lib, too_large(mine), LoadOptions(threads=1))
+    assert mine.path is not None
+
+    change(mine.path)
+
+    assert loaded.prompt(ask(SHORT), Stop()).tokens
+    loaded.close()
 
 
 def test_a_raw_prompt_is_the_text(loaded: LoadedModel) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from localllm_magics.catalog.ollama_store import describe_stored
 from localllm_magics.catalog.reference import resolve
-from localllm_magics.core.errors import LoadFailed, LocalLLMError, PromptTooLong, UnsupportedArchitecture
+from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
@@ -100,7 +100,7 @@ def test_a_prompt_longer_than_the_manifests_context_is_refused(terse: ModelInfo)
         completion = answer(engine, ask(LONG))
 
     assert completion.error is not None
-    assert completion.error.kind == PromptTooLong.kind
+    assert completion.error.kind == "prompt_too_long"
     assert "the context of terse:latest holds 512" in completion.error.message
 
 
