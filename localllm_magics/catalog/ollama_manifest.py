@@ -18,6 +18,7 @@ _TEMPLATE_NOTICE = (
     "This model's only chat template is Ollama's, written in Go, which cannot be used here, so ChatML was used. "
     "Ollama itself uses it: %llm load ollama:{}"
 )
+_LOAD_HINT = "It may be in Ollama's own layout, which Ollama alone reads. Type: %llm load ollama:{}"
 _MEDIA_TYPE = "application/vnd.ollama.image."
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 
@@ -99,7 +100,7 @@ class Manifest:
             sampling=to_sampling(params),
             ctx=to_context(params),
             template_notice=_TEMPLATE_NOTICE.format(self._name.reference) if has_template else "",
-            load_hint=f"It may be in Ollama's own layout, which Ollama alone reads. {load_command(self._name)}",
+            load_hint=_LOAD_HINT.format(self._name.reference),
         )
 
     def _layer(self, item: object) -> Layer:

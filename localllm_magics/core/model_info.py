@@ -19,7 +19,7 @@ class ModelDefaults:
 
     Args:
         system: The system prompt of a conversation that has none.
-            sampling: None leaves an option to llama.cpp's default.
+        sampling: None leaves an option to llama.cpp's default.
         ctx: The context size, in tokens.
         template_notice: Why the chat template cannot be used, where there is one, in sentences.
         load_hint: What to type where the file is refused.

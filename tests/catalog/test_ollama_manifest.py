@@ -56,9 +56,9 @@ def test_a_manifest_may_have_weights_alone(tmp_path: Path) -> None:
 def test_a_renderer_is_a_template_that_ollama_alone_has(tmp_path: Path, renderer: dict[str, str]) -> None:
     path = write_model(tmp_path, f"{LIBRARY}/x/latest", config=renderer)
 
-    assert Manifest(manifest_file(path)).defaults().template_notice.endswith(
-        f"%llm load ollama:{NAME.reference}"
-    ) == bool(renderer)
+    notice = Manifest(manifest_file(path)).defaults().template_notice
+
+    assert notice.endswith(f"%llm load ollama:{NAME.reference}") == bool(renderer)
 
 
 def test_the_last_system_prompt_counts_and_a_blank_one_is_none(tmp_path: Path) -> None:

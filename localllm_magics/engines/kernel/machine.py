@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 _SHARED_BYTES = 32e6
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -34,8 +36,6 @@ _ACCOUNTS = (
 
 def free_memory(cgroups: Path = _CGROUPS) -> int:
     """Bytes that can be used without swapping."""
-    import psutil
-
     available = int(psutil.virtual_memory().available)
     limit = _cgroup_available(cgroups)
     return available if limit is None else min(available, limit)
@@ -46,8 +46,6 @@ def private_memory(process: int | None = None) -> int:
 
     0 once the process has ended.
     """
-    import psutil
-
     try:
         info = psutil.Process(process).memory_info()
     except psutil.Error:
@@ -72,8 +70,6 @@ def physical_cores(cgroups: Path = _CGROUPS) -> int:
         )
         cores = len({file.read_text().strip() if file.is_file() else str(file) for file in topology})
     else:
-        import psutil
-
         cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     return max(1, int(min(cores, _cgroup_cores(cgroups))))
 

@@ -21,7 +21,7 @@ from localllm_magics.core.errors import (
     StreamBroken,
     UnsupportedArchitecture,
 )
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.keys import TO_SET_KEY
 
