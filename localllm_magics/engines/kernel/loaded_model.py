@@ -15,7 +15,7 @@ from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import USUAL_TRAINED_CONTEXT, LlamaModel
 from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
-from localllm_magics.engines.kernel.placement import offload_notice, placement
+from localllm_magics.engines.kernel.placement import context_notice, offload_notice, placement
 from localllm_magics.engines.kernel.plan import WeightsPlan, context_size, fits_in_memory, gpu_layers
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, ChatTemplate, Rendered
@@ -138,21 +138,15 @@ class LoadedModel:
         return Context(lib, model, size=size, threads=options.threads or usual_threads(model.size_bytes))
 
     def _notices(self, options: LoadOptions, plan: WeightsPlan, *, supports_gpu: bool) -> tuple[str, ...]:
-        trained = self.model.trained_context
+        model, layers = self.model, self.placement.gpu_layers
         notices = [
-            None if plan.repack else NOTICE,
-            _MAPPED if plan.map_file and self.placement.gpu_layers <= self.model.layers else None,
-            offload_notice(options.gpu_layers, plan.gpu_layers, self.placement.gpu_layers, supports_gpu=supports_gpu),
-            f"The context of {options.ctx:,} tokens is larger than the trained one of {trained:,}."
-            if options.ctx and options.ctx > trained
-            else None,
-            None if self.model.has_trained_context else _NO_TRAINED_CONTEXT,
-            # llama.cpp rounds up; where that changes little, nobody need know.
-            f"The context has {self.context.size:,} tokens, the fewest there can be, and not {options.ctx:,}."
-            if options.ctx and self.context.size > 2 * options.ctx
-            else None,
+            "" if plan.repack else NOTICE,
+            _MAPPED if plan.map_file and layers <= model.layers else "",
+            offload_notice(options.gpu_layers, plan.gpu_layers, layers, supports_gpu=supports_gpu),
+            context_notice(options.ctx, model.trained_context, self.context.size),
+            "" if model.has_trained_context else _NO_TRAINED_CONTEXT,
         ]
-        return tuple(notice for notice in notices if notice)
+        return tuple(filter(None, notices))
 
     def _with_system(self, request: Request) -> Request:
         """REQUEST with the model's own system prompt, where it has none."""
