@@ -1,4 +1,4 @@
-"""The output of one generation: shown at once, kept up to date, and always ended."""
+"""The output of one generation: shown before any work, updated, and always ended."""
 
 import time
 
@@ -12,7 +12,7 @@ from localllm_magics.notebook.card.surface import Surface
 from localllm_magics.notebook.interrupts import uninterrupted
 
 TICK = 0.1
-"""Seconds between two updates of a card; ends are noticed at once. Each update takes a core from the model."""
+"""Seconds between two updates of a card; ends are noticed immediately. Each update takes a core from the model."""
 _STATUS_SECONDS = 0.25
 
 
