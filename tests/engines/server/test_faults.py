@@ -21,10 +21,11 @@ from localllm_magics.core.errors import (
     StreamBroken,
 )
 from localllm_magics.core.events import Done, Failed, Terminal, TextDelta
+from localllm_magics.engines.openai import engine as openai_engine
+from localllm_magics.engines.openai.records import RecordDecoder
 from localllm_magics.engines.server import response
 from localllm_magics.engines.server.connection import Exchange
 from localllm_magics.engines.stream import Stream
-from localllm_magics.engines.wire import sse
 from localllm_magics.engines.wire.ndjson import NDJSON
 from tests.engines.server.asking import JSON, OLLAMA, OPENAI, Wire, ending, outcome, sent
 from tests.engines.server.conftest import own_threads, sockets
@@ -119,7 +120,7 @@ def test_a_line_that_is_too_long_ends_the_answer(
     chat: Chat, wire: Wire, fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(response, "NDJSON", partial(NDJSON, MOST_BYTES))
-    monkeypatch.setattr(sse, "SSE", partial(sse.SSE, MOST_BYTES))
+    monkeypatch.setattr(openai_engine, "RecordDecoder", partial(RecordDecoder, MOST_BYTES))
     server = fault_server(wire.script(chat(wire)))
 
     last = outcome(wire.model(server.address))
