@@ -207,7 +207,7 @@ def test_a_list_that_is_refused_is_a_problem(status: int, start: ExitStack, monk
 def test_another_program_is_a_problem(start: ExitStack) -> None:
     server = start.enter_context(FaultServer({"*": [Send(http_response(200, {}, b"<html>Hello"))]}))
 
-    with pytest.raises(LocalLLMError, match="no model server"):
+    with pytest.raises(LocalLLMError, match="not as a model server"):
         inspect_server(at(server), ServerSettings(), is_named=True, seconds=TIMEOUT)
 
 
