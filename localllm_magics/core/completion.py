@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, TypeAlias, TypedDict
 
 from localllm_magics.core.sampling import Sampling
-from localllm_magics.core.sanitizer.markdown import strip_control, to_safe_markdown
+from localllm_magics.core.sanitizer.control import strip_control
+from localllm_magics.core.sanitizer.markdown import to_safe_markdown
 
 FinishReason: TypeAlias = Literal["stop", "length", "stopped", "error"]
 FinalState: TypeAlias = Literal["done", "stopped", "failed"]

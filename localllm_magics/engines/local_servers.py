@@ -8,7 +8,7 @@ from localllm_magics.engines.server.address import Address
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """Servers that listen on PORTS where nobody says otherwise; COMMAND starts one on `{port}`."""
+    """Servers that listen on PORTS by default; COMMAND starts one on `{port}`."""
 
     name: str
     ports: tuple[int, ...]

@@ -66,7 +66,7 @@ class Asker:
                 self._follow_in_background(asking, stream)
                 return None
             card.follow(stream)
-        except Exception as exc:  # noqa: BLE001 - the boundary: whatever happens, the card ends and the user is told
+        except Exception as exc:  # noqa: BLE001 - the boundary: whatever happens, the card ends with an error
             asking.error = _to_error(exc)
         except BaseException as exc:  # SystemExit and its like are the user's, but the card must not wait for ever
             self._end(asking)

@@ -37,7 +37,7 @@ class Extension:
             self._config.read_project(Path.cwd())
         except BadOption as exc:
             print(exc)  # noqa: T201 - a wrong setting must not keep the extension from loading
-        for kind, name, registry in self._places():
+        for kind, name, registry in self._entries():
             self._before[kind, name] = registry.get(name, _MISSING)
             registry[name] = self._run
         self._shell.input_transformers_cleanup.append(rewrite_ask_lines)
@@ -53,7 +53,7 @@ class Extension:
 
     def unload(self) -> None:
         """Restore what was there before, stop what runs, and unload all models."""
-        for kind, name, registry in self._places():
+        for kind, name, registry in self._entries():
             if registry.get(name) != self._run:
                 continue  # somebody has registered this name since: theirs stays
             before = self._before[kind, name]
@@ -67,7 +67,7 @@ class Extension:
             _remove(self._shell.Completer.custom_matchers, self._matcher)
         default_session().close()
 
-    def _places(self) -> list[tuple[str, str, dict[str, Any]]]:
+    def _entries(self) -> list[tuple[str, str, dict[str, Any]]]:
         magics = self._shell.magics_manager.magics
         return [(kind, name, magics[kind]) for kind in _KINDS for name in NAMES]
 
@@ -92,7 +92,7 @@ def unload_extension(shell: InteractiveShell) -> None:
 
 
 def _owner(magic: object) -> str:
-    """The module of a magic, which tells users whose it is."""
+    """The module of a magic, by which users know whose it is."""
     function: Callable[..., object] | object = getattr(magic, "__func__", magic)
     return str(getattr(function, "__module__", type(magic).__module__))
 

@@ -9,7 +9,7 @@ _ASK = re.compile(
     r"^(?P<indent>[ \t]*)(?:(?P<target>[^\W\d][\w.\[\]'\"]*)[ \t]*=[ \t]*)?"
     r"%(?P<name>llm|localllm)[ \t]+(?P<rest>ask\b.*)$"
 )
-_NO_PYTHON = re.compile(r"^[ \t]*(?:[^\W\d][^'\"#=]*=[ \t]*)?[%!?]")
+_NOT_PYTHON = re.compile(r"^[ \t]*(?:[^\W\d][^'\"#=]*=[ \t]*)?[%!?]")
 
 
 def rewrite_ask_lines(lines: list[str]) -> list[str]:
@@ -22,20 +22,20 @@ def rewrite_ask_lines(lines: list[str]) -> list[str]:
         return lines
     if not any(_ASK.match(line) for line in lines) or _is_python("".join(lines)):
         return lines
-    magics = list(_joined(lines))
-    quoted = _lines_in_strings(magics)
+    logical_lines = list(_logical_lines(lines))
+    quoted = _lines_in_strings(logical_lines)
     rewritten: list[str] = []
-    for parts in magics:
+    for parts in logical_lines:
         rewritten += parts if len(rewritten) in quoted else _rewrite(parts)
     return rewritten
 
 
-def _joined(lines: Iterable[str]) -> Iterator[list[str]]:
+def _logical_lines(lines: Iterable[str]) -> Iterator[list[str]]:
     """LINES, each with those that it goes on in: a magic's do after a backslash, as in IPython."""
     parts: list[str] = []
     for line in lines:
         parts.append(line)
-        if not (_NO_PYTHON.match(parts[0]) and line.endswith(("\\\n", "\\\r\n"))):
+        if not (_NOT_PYTHON.match(parts[0]) and line.endswith(("\\\n", "\\\r\n"))):
             yield parts
             parts = []
     if parts:
@@ -54,7 +54,7 @@ def _rewrite(parts: list[str]) -> list[str]:
 
 
 def _is_python(cell: str) -> bool:
-    """Whether CELL is Python already, so that what looks like a magic stands in a string."""
+    """Whether CELL is Python already: a line like a magic is in a string then."""
     try:
         ast.parse(cell)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -62,12 +62,12 @@ def _is_python(cell: str) -> bool:
     return True
 
 
-def _lines_in_strings(magics: Iterable[Sequence[str]]) -> set[int]:
+def _lines_in_strings(logical_lines: Iterable[Sequence[str]]) -> set[int]:
     """Numbers of the lines that begin inside a string; what is no Python is left out of the search for quotes."""
     python = iter(
         line
-        for parts in magics
-        for line in (["pass\n", *["\n"] * (len(parts) - 1)] if _NO_PYTHON.match(parts[0]) else parts)
+        for parts in logical_lines
+        for line in (["pass\n", *["\n"] * (len(parts) - 1)] if _NOT_PYTHON.match(parts[0]) else parts)
     )
     numbers: set[int] = set()
     try:

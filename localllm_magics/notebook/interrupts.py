@@ -1,4 +1,4 @@
-"""The user's interrupt, where it must not cut a step in two."""
+"""The user's interrupt: deferred where it must not come, and shown in one line."""
 
 import signal
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold an interrupt back until the block, which is short, has ended.
+    """Defer an interrupt to the end of the block, which is short.
 
     Between a message to the front end and the note that it was sent, a `KeyboardInterrupt` would leave a card that
     nobody ends.

@@ -41,7 +41,7 @@ def test_the_weights_are_found_where_they_lie(path: Path) -> None:
     assert bytes_at(path, weights) == data
 
 
-def test_the_header_beside_the_data_tells_where_it_begins(path: Path) -> None:
+def test_the_offset_of_the_data_is_that_of_its_own_header(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as plain, plain.open(zipfile.ZipInfo("a.gguf"), "w", force_zip64=True) as file:
         file.write(GGUF)
 

@@ -237,7 +237,7 @@ def test_the_bundled_model_and_files_come_before_stored_models(tmp_path: Path, s
     assert resolve(reference, tmp_path).source != "ollama"
 
 
-def test_a_file_and_a_stored_model_of_one_name_are_told_apart(tmp_path: Path, store: Path) -> None:
+def test_a_file_and_a_stored_model_of_one_name_are_distinguished(tmp_path: Path, store: Path) -> None:
     write_recorded_store(store)
     write_gguf(tmp_path / "terse.gguf", metadata=CHAT)
 

@@ -54,7 +54,7 @@ def test_references_to_servers_are_known(text: str, is_one: bool) -> None:
         pytest.param("Ollama: demo ", "demo", HOST, id="capitals and spaces"),
         pytest.param("ollama:demo:q4", "demo:q4", HOST, id="tag"),
         pytest.param("ollama:hf.co/user/repo:Q8_0", "hf.co/user/repo:Q8_0", HOST, id="Hugging Face"),
-        pytest.param("ollama:demo@", "demo", HOST, id="no place after all"),
+        pytest.param("ollama:demo@", "demo", HOST, id="no address"),
         pytest.param("ollama:demo@http://127.0.0.1:7000", "demo", "http://127.0.0.1:7000", id="URL"),
         pytest.param("ollama:demo@HTTPS://h/p/", "demo", "https://h:443/p", id="URL with a path"),
         pytest.param("ollama:demo@127.0.0.1:7000", "demo", "http://127.0.0.1:7000", id="host and port"),
@@ -125,7 +125,7 @@ def test_a_llamafile_is_found(tmp_path: Path) -> None:
     ("text", "error", "hint"),
     [
         pytest.param("ollama:", BadOption, "%llm connect http://127.0.0.1:9", id="no model"),
-        pytest.param("ollama:@http://h:1", BadOption, "%llm connect http://h:1", id="no model at a place"),
+        pytest.param("ollama:@http://h:1", BadOption, "%llm connect http://h:1", id="no model at an address"),
         pytest.param("ollama:m@me:secret@h", BadOption, "without a user", id="password"),
         pytest.param("ollama:m@http://me:secret@h", BadOption, "LOCALLLM_API_KEY", id="password in a URL"),
         pytest.param("ollama:m@bad host", BadOption, "http://127.0.0.1:8080", id="no host"),

@@ -26,23 +26,25 @@ def complaints(document: object, validator: jsonschema.Draft202012Validator = VA
     return [error.message for error in validator.iter_errors(document)]
 
 
-def strict(schema: Any) -> Any:  # noqa: ANN401 - JSON
+def strict_object(schema: dict[str, Any]) -> dict[str, Any]:
     """SCHEMA for a writer: with all properties that it describes, and no others."""
-    if isinstance(schema, list):
-        return [strict(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
     values = {name: strict(value) for name, value in schema.items()}
     if is_object(schema):
         values |= {"required": list(schema["properties"]), "additionalProperties": False}
     return values
 
 
+def strict(schema: object) -> object:
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    return strict_object(schema) if isinstance(schema, dict) else schema
+
+
 def is_object(schema: object) -> bool:
     return isinstance(schema, dict) and schema.get("type") == "object" and "properties" in schema
 
 
-STRICT = jsonschema.Draft202012Validator(strict(SCHEMA))
+STRICT = jsonschema.Draft202012Validator(strict_object(SCHEMA))
 
 
 def scripted(*answers: str | LocalLLMError, hangs_after: int | None = None, max_tokens: int = 9) -> Completion:

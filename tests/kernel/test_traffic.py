@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from tests.kernel.endless_model import RANDOM, write_endless_model
 from tests.kernel.notebook_kernel import Cell, Kernel, Message
 

@@ -1,4 +1,4 @@
-"""One line of prose, or one formula, in which no reading finds a tag, an image, a harmful link or a math command."""
+"""One line of prose, or one formula, in which no parser finds a tag, an image, a harmful link or a math command."""
 
 import html
 import re
@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from urllib.parse import quote
 
-# Commands that load, run or style, in MathJax, KaTeX or LaTeX, and those that can give them another name.
+# Commands that load, run or style, in MathJax, KaTeX or LaTeX, and those that can rename them.
 _COMMANDS = """
     DeclareMathOperator DeclarePairedDelimiters action bbox catcode char class cssId csname def documentclass edef
     endcsname expandafter futurelet gdef global href htmlClass htmlData htmlId htmlStyle immediate include
@@ -16,17 +16,17 @@ _COMMANDS = """
 """
 _COMMAND = re.compile(rf"\\(?=(?:{'|'.join(_COMMANDS.split())})(?![A-Za-z]))")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\b(\{[^{}]*\})?", re.IGNORECASE)
-# Looks like a backslash, and is none to any TeX.
+# Looks like a backslash, but is not one to TeX.
 _INERT_BACKSLASH = "\uff3c"
 
-# Where Markdown could see something of its own in a formula, a space makes no difference to TeX.
+# A space, which TeX ignores, separates what would be Markdown syntax in a formula.
 _SPACED_IN_TEX = re.compile(
     r"<(?![\s=\d-])|!(?=\\*\[)|\](?=[(:])|&(?=#?\w+;)|:(?=//|::)|(?<=www)(?=\.)|~(?=~)|@(?=@)|\\\\(?=[()\[\]])",
     re.IGNORECASE,
 )
 _ROW_SKIP = re.compile(r"(?<=\\\\)\[-?[\d.]+ ?[a-z]{2}\]")
 
-_FOLLOWED = frozenset(["ftp", "http", "https", "mailto", "tel"])
+_ALLOWED_SCHEMES = frozenset(["ftp", "http", "https", "mailto", "tel"])
 _SCHEME = re.compile(r"([^/?#:]*):")
 _MARKDOWN_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _NOT_IN_TARGET = re.compile(r"@@|~~+|[^\w\-.~:/?#!&+,;=%@]")
@@ -49,11 +49,11 @@ _HARMFUL = r"""
   | (?P<definition>\]:)
   | (?P<placeholder>@\\?@)
   | (?P<attributes>\{(?=[^{}]*=))
-  | (?P<spelled>\\?`+|~{3,}|\\?\${2,}|:{3,})
+  | (?P<runs>\\?`+|~{3,}|\\?\${2,}|:{3,})
   | (?P<backslashes>(?<!\\)\\{2,}(?=[()\[\]]))
   | (?P<environment>\\(?=(?:begin|end)\b))
 """
-_SIGNS = re.compile(_HARMFUL, re.VERBOSE | re.IGNORECASE)
+_SYNTAX = re.compile(_HARMFUL, re.VERBOSE | re.IGNORECASE)
 _WORD = re.compile(rf"(?P<whole_link>{_LINK}) | {_HARMFUL}", re.VERBOSE | re.IGNORECASE)
 _PROSE = re.compile(
     rf"""
@@ -68,16 +68,16 @@ _PROSE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-# Most lines have nothing that any of the patterns could begin with.
-_IN_NEED = re.compile(r"[]<&!@{`~$\\]|:::|://|www\.", re.IGNORECASE)
+# Most lines have no start of any of the patterns.
+_HAS_SYNTAX = re.compile(r"[]<&!@{`~$\\]|:::|://|www\.", re.IGNORECASE)
 _ESCAPED_TICKS = re.compile(r"(?<!\\)(?P<backslashes>\\*)(?P<ticks>`+)")
-# In backticks a renderer may still see these, where it finds another partner for one of the backticks.
+# A renderer may parse these even in backticks, where it pairs one of the backticks with another.
 _NOT_IN_TICKS = re.compile(r"[<$|\\&]|@@|!\[|\][(:]|://|www\.|:::|~~~", re.IGNORECASE)
 _NOT_PLAIN = re.compile(r"[\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e]")
 
 
-def harmless_line(line: str) -> list[str]:
-    """The line with its code spans, formulas and links kept and everything else made harmless.
+def sanitize_line(line: str) -> list[str]:
+    """The line with its code spans, formulas and links, and everything else escaped.
 
     A link definition is followed by an empty line; any other line stays one.
     """
@@ -85,36 +85,36 @@ def harmless_line(line: str) -> list[str]:
     if definition and (target := _target(definition["target"])) is not None:
         # A title, which would become an attribute, could stand on the next line.
         return [f"[{definition['label']}]: {target}", ""]
-    return ["".join(_harmless_parts(line))]
+    return ["".join(_sanitize_parts(line))]
 
 
-def harmless_tex(tex: str) -> str:
-    """The formula without commands that load or run, and harmless where a renderer takes it for prose."""
+def sanitize_tex(tex: str) -> str:
+    """The formula without commands that load or run, and without syntax for a renderer to which it is prose."""
     tex = _ROW_SKIP.sub("", _COMMAND.sub(_INERT_BACKSLASH, tex.replace("`", "'")))
     tex = _SPACED_IN_TEX.sub(r"\g<0> ", tex)
     is_open: dict[str, bool] = {}
     for environment in _ENVIRONMENT.finditer(tex):
         is_open[environment[2] or ""] = environment[1].lower() == "begin" or not environment[2]
-    # What is open here would be closed by the next code block that mentions it.
+    # An environment without an end would be ended by a code block that has one.
     if any(is_open.values()):
         return _ENVIRONMENT.sub(lambda found: f"{_INERT_BACKSLASH}{found[0][1:]}", tex)
     return tex
 
 
-def _harmless_parts(line: str) -> list[str]:
+def _sanitize_parts(line: str) -> list[str]:
     parts: list[str] = []
     position = 0
     for start, end, width in _code_spans(line):
         prose = line[position:start].rstrip("\\")
-        parts.append(_harmless_prose(prose))
+        parts.append(_sanitize_prose(prose))
         # Renderers disagree on whether an escaped backslash escapes the backtick after it.
         parts.append("&#92;" * ((start - position - len(prose)) // 2))
         # A renderer that links bare addresses takes a backtick for a part of one.
         last_word = prose[max(map(prose.rfind, " \t<")) + 1 :]
         parts.append(" " if _URL_START.search(last_word) else "")
-        parts.append(_harmless_code(line[start + width : end - width]))
+        parts.append(_sanitize_code(line[start + width : end - width]))
         position = end
-    return [*parts, _harmless_prose(line[position:])]
+    return [*parts, _sanitize_prose(line[position:])]
 
 
 def _code_spans(line: str) -> list[tuple[int, int, int]]:
@@ -137,22 +137,22 @@ def _code_spans(line: str) -> list[tuple[int, int, int]]:
     return spans
 
 
-def _harmless_code(code: str) -> str:
+def _sanitize_code(code: str) -> str:
     if code.strip() and code.startswith(" ") and code.endswith(" "):
         code = code[1:-1]
     if "`" not in code and not _NOT_IN_TICKS.search(code):
         return f"`{code}`"
-    return f"<code>{_spelled_out(code)}</code>"
+    return f"<code>{_to_entities(code)}</code>"
 
 
-def _harmless_prose(prose: str) -> str:
-    if not _IN_NEED.search(prose):
+def _sanitize_prose(prose: str) -> str:
+    if not _HAS_SYNTAX.search(prose):
         return prose
     return _PROSE.sub(_replacement, _COMMAND.sub(_INERT_BACKSLASH, prose))
 
 
-def _harmless_word(word: str) -> str:
-    """A word with an address in it, which is up to its next blank a link to some renderers."""
+def _sanitize_word(word: str) -> str:
+    """A word that contains a URL, which some renderers link up to the next blank."""
     return _WORD.sub(_replacement, _NOT_IN_WORD.sub(_percent_encoded, word))
 
 
@@ -165,41 +165,41 @@ def _inline_formula(found: re.Match[str]) -> str:
     tex = found[f"{kind}_tex"] if kind == "spaced" else found[f"{kind}_tex"].strip()
     if not tex.strip():
         return found[0].replace("$", "&#36;")
-    # Two dollar signs in a row would start another kind of formula.
+    # Two dollars in a row would start another kind of formula.
     before = " " if found.string.endswith("$", 0, found.start()) else ""
     after = " " if found.string.startswith(("$", "\\"), found.end()) else ""
-    return f"{before}${harmless_tex(tex)}${after}"
+    return f"{before}${sanitize_tex(tex)}${after}"
 
 
 def _link(found: re.Match[str]) -> str:
     target = _target(found["target"])
     if target is not None:
         return f"]({target})"
-    return rf"]\({_SIGNS.sub(_replacement, _NOT_IN_WORD.sub(_percent_encoded, found['whole_link'][2:]))}"
+    return rf"]\({_SYNTAX.sub(_replacement, _NOT_IN_WORD.sub(_percent_encoded, found['whole_link'][2:]))}"
 
 
 def _autolink(found: re.Match[str]) -> str:
     target = _target(found["address"])
-    return f"[{target}]({target}){_harmless_word(found['autolink_tail'])}"
+    return f"[{target}]({target}){_sanitize_word(found['autolink_tail'])}"
 
 
 def _target(written: str) -> str | None:
-    """What a link leads to, in characters that mean the same everywhere; nothing if it is not to be followed."""
+    """The target of a link, percent-encoded; None if its scheme is not allowed."""
     target = html.unescape(_MARKDOWN_ESCAPE.sub(r"\1", written.removeprefix("<").removesuffix(">")))
     scheme = _SCHEME.match(target)
-    if scheme and scheme[1].lower() not in _FOLLOWED:
+    if scheme and scheme[1].lower() not in _ALLOWED_SCHEMES:
         return None
     return _NOT_IN_TARGET.sub(_percent_encoded, target).replace("&", "&amp;")
 
 
 def _entity(found: re.Match[str]) -> str:
-    sign = html.unescape(found[0])
-    return f"&amp;{found[0][1:]}" if any(map(_is_better_seen, sign)) else found[0]
+    decoded = html.unescape(found[0])
+    return f"&amp;{found[0][1:]}" if any(map(_must_not_be_decoded, decoded)) else found[0]
 
 
-def _is_better_seen(sign: str) -> bool:
-    """Whether the sign would complete a math command, or is invisible and was dropped for that."""
-    return sign in "\\$@" or (sign.isascii() and sign.isalnum()) or unicodedata.category(sign) in {"Cc", "Cf", "Cs"}
+def _must_not_be_decoded(char: str) -> bool:
+    """Whether the character would complete a math command, or is invisible, which `strip_control` drops."""
+    return char in "\\$@" or (char.isascii() and char.isalnum()) or unicodedata.category(char) in {"Cc", "Cf", "Cs"}
 
 
 def _percent_encoded(found: re.Match[str]) -> str:
@@ -207,8 +207,8 @@ def _percent_encoded(found: re.Match[str]) -> str:
     return quote(found[0], safe="").replace("~", "%7E")
 
 
-def _spelled_out(text: str) -> str:
-    return _NOT_PLAIN.sub(lambda sign: f"&#{ord(sign[0])};", text)
+def _to_entities(text: str) -> str:
+    return _NOT_PLAIN.sub(lambda found: f"&#{ord(found[0])};", text)
 
 
 _REPLACEMENTS: dict[str, Callable[[re.Match[str]], str]] = {
@@ -217,18 +217,18 @@ _REPLACEMENTS: dict[str, Callable[[re.Match[str]], str]] = {
     "spaced": _inline_formula,
     "round": _inline_formula,
     "whole_link": _link,
-    "tail": lambda found: _link(found) + _harmless_word(found["tail"]),
+    "tail": lambda found: _link(found) + _sanitize_word(found["tail"]),
     "autolink_tail": _autolink,
-    "url": lambda found: _harmless_word(found[0]),
+    "url": lambda found: _sanitize_word(found[0]),
     "entity": _entity,
     "tag": lambda _: "&lt;",
-    # Not a backslash: marked takes those off brackets in the text of a link, and then looks again.
+    # Not a backslash: marked removes those before brackets in the text of a link, and then parses it again.
     "image": lambda _: "&#33;",
     "link": lambda _: r"]\(",
     "attributes": lambda _: "&#123;",
     "placeholder": lambda _: "@&#64;",
     "definition": lambda _: "]&#58;",
-    "spelled": lambda found: _spelled_out(found[0].removeprefix("\\")),
+    "runs": lambda found: _to_entities(found[0].removeprefix("\\")),
     "backslashes": lambda found: "&#92;" * (len(found[0]) // 2),
     "environment": lambda _: _INERT_BACKSLASH,
 }

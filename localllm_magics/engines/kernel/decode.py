@@ -1,7 +1,4 @@
-"""The decode loop: reads the prompt, then produces one token after another.
-
-Stop strings end the reasoning of a model, too, as they do in llama-server.
-"""
+"""Answers a request with a loaded model: prefill, then one decode after another."""
 
 from collections.abc import Generator, Iterator
 
@@ -10,8 +7,10 @@ from localllm_magics.core.errors import BadOption, LocalLLMError
 from localllm_magics.core.events import Delta, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.request import Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.detokenizer import Detokenizer
+from localllm_magics.engines.answer_state import AnswerState
+from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.prompt import Prompt
@@ -38,70 +37,42 @@ def answer(
         )
     prompt = loaded.prompt(request, stop)
     generation.notices.extend(prompt.notices)
-    generation.sampling = loaded.resolve_sampling(request.sampling).seeded()
+    generation.sampling = sampling = loaded.resolve_sampling(request.sampling).seeded()
     loaded.context.clear_abort()
-    with stop.calling(loaded.context.abort):
-        yield from _prefill(loaded, prompt.tokens)
-        with Sampler(lib, generation.sampling, loaded.tokenizer.size) as sampler:
-            return (yield from _decode(sampler, loaded, generation, _thinking(request, prompt), stop))
+    with stop.calling(loaded.context.abort), Sampler(lib, sampling, loaded.tokenizer.size) as sampler:
+        yield from _prefill(loaded.context, prompt.tokens)
+        state = _new_state(request, prompt, sampling, loaded.context)
+        return (yield from _decode(loaded, sampler, state, stop))
 
 
-def _prefill(loaded: LoadedModel, tokens: list[int]) -> Iterator[Reading]:
-    cached = loaded.context.reuse_prefix(tokens)
+def _prefill(context: Context, tokens: list[int]) -> Iterator[Reading]:
+    cached = context.reuse_prefix(tokens)
     yield Reading(cached, len(tokens), cached)
-    for done in loaded.context.prefill(tokens):
+    for done in context.prefill(tokens):
         yield Reading(done, len(tokens), cached)
 
 
-def _thinking(request: Request, prompt: Prompt) -> ReasoningParser:
-    """What tells reasoning from answer; some templates write the tag that begins the reasoning themselves."""
-    thinking = ReasoningParser(is_raw=request.raw)
-    if prompt.text.rstrip().endswith(_OPENING_TAG):
-        thinking.feed(TextDelta(_OPENING_TAG, 0))
-    return thinking
+def _new_state(request: Request, prompt: Prompt, sampling: Sampling, context: Context) -> AnswerState:
+    reasoning = ReasoningParser(is_raw=request.raw)
+    if prompt.text.rstrip().endswith(_OPENING_TAG):  # some templates write the tag that begins the reasoning
+        reasoning.feed(TextDelta(_OPENING_TAG, 0))
+    max_tokens = min(sampling.max_tokens or context.size, context.size - context.n_past)
+    return AnswerState(max_tokens=max_tokens, stop=sampling.stop, reasoning=reasoning)
 
 
 def _decode(
-    sampler: Sampler, loaded: LoadedModel, generation: Generation, thinking: ReasoningParser, stop: Stop
+    loaded: LoadedModel, sampler: Sampler, state: AnswerState, stop: Stop
 ) -> Generator[Delta, None, FinishReason]:
-    sampling = generation.sampling
-    decoder = Detokenizer(sampling.stop)
     context, tokenizer = loaded.context, loaded.tokenizer
-    limit = min(sampling.max_tokens or context.size, context.size - context.n_past)
-    reason: FinishReason | None = None
-    fresh = 0  # tokens whose text was not given out yet
     try:
-        while reason is None:
+        while True:
             token = sampler.sample(context.pointer)
-            if tokenizer.is_eog(token):
-                reason = "stop"
-                break
-            fresh += 1
-            limit -= 1
-            text = decoder.feed(tokenizer.token_to_piece(token))
-            if text:
-                yield from thinking.feed(TextDelta(text, fresh))
-                fresh = 0
-            reason = _next(loaded, token, stopped=decoder.stopped, limit=limit, stop=stop)
+            is_eog = tokenizer.is_eog(token)
+            yield from state.feed(b"" if is_eog else tokenizer.token_to_piece(token), is_eog=is_eog)
+            if state.finish_reason is not None:
+                return state.finish_reason
+            stop.check()
+            context.decode(token)
     except (LocalLLMError, Stopped):
-        yield from _held_back(decoder, thinking, fresh)
+        yield from state.close()
         raise
-    yield from _held_back(decoder, thinking, fresh)
-    return reason
-
-
-def _held_back(decoder: Detokenizer, thinking: ReasoningParser, fresh: int) -> list[Delta]:
-    text = decoder.close()
-    deltas = thinking.feed(TextDelta(text, fresh)) if text or fresh else []
-    return [*deltas, *thinking.end()]
-
-
-def _next(loaded: LoadedModel, token: int, *, stopped: bool, limit: int, stop: Stop) -> FinishReason | None:
-    """Append TOKEN, or say why it is the last."""
-    if stopped:
-        return "stop"
-    if not limit:
-        return "length"
-    stop.check()
-    loaded.context.decode(token)
-    return None

@@ -129,33 +129,30 @@ class KernelEngine:
             yield from _progress(self._opening, [0.0], stop)  # a load that was stopped has not ended yet
         if self._loaded is not None:
             return
-        part = [0.0]
+        loaded = [0.0]
         yield Loading(0.0)
         try:
-            self._opening = future = in_background(lambda: self._open(part, stop), "localllm-load")
-            yield from _progress(future, part, stop)
+            self._opening = future = in_background(lambda: self._open(loaded, stop), "localllm-load")
+            yield from _progress(future, loaded, stop)
         except BaseException:
             stop.set()
             raise
         future.result()
         yield Loading(1.0)
 
-    def _open(self, part: list[float], stop: Stop) -> None:
+    def _open(self, loaded: list[float], stop: Stop) -> None:
         lib = library()
         results = ProbeResults()
         repack = build_probe.passes(lib, results, stop)
         file_probe.require_pass(lib, self._info, self._options, results, stop)
-
-        def progress(fraction: float) -> None:
-            part[0] = fraction
-
         # Stored here and not by who waits for it: an interrupt there must not lose a model that is in memory.
-        self._loaded = LoadedModel(lib, self._info, self._options, repack=repack, progress=progress, stop=stop)
+        self._loaded = LoadedModel(lib, self._info, self._options, repack=repack, progress=loaded.append, stop=stop)
 
 
-def _progress(future: "Future[None]", part: list[float], stop: Stop) -> Iterator[Loading]:
+def _progress(future: "Future[None]", loaded: list[float], stop: Stop) -> Iterator[Loading]:
+    """The last part of LOADED, each time that it has changed, until FUTURE is done."""
     shown = 0.0
     for _ in poll(lambda seconds: not wait_for([future], timeout=seconds).not_done, stop):
-        if part[0] > shown:
-            shown = min(part[0], 1.0)
+        if loaded[-1] > shown:
+            shown = loaded[-1]
             yield Loading(shown)

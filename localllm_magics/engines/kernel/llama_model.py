@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
-from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.plan import WeightsPlan
 
-_ALL_LAYERS = -1
 USUAL_TRAINED_CONTEXT = 4096
 
 
@@ -21,8 +20,7 @@ class LlamaModel:
     Args:
         lib: The build.
         path: A GGUF file that was checked before: llama.cpp can abort the process on a malformed one.
-        gpu_layers: Layers to put on a GPU, or -1 for all.
-        repack: Let llama.cpp use extra buffer types (repacked weights, AMX).
+        plan: How its weights are put into memory.
         progress: Called with the loaded part, from 0 to 1.
         stop: Ends the load.
 
@@ -36,16 +34,16 @@ class LlamaModel:
         self,
         lib: Library,
         path: Path,
+        plan: WeightsPlan,
         *,
-        gpu_layers: int = _ALL_LAYERS,
-        repack: bool = True,
         progress: Callable[[float], None] = lambda _: None,
         stop: Stop,
     ) -> None:
         self._api = lib.api
         params = self._api.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers
-        params.use_extra_bufts = repack
+        params.n_gpu_layers = plan.gpu_layers
+        params.use_extra_bufts = plan.repack
+        params.load_mode = self._api.LLAMA_LOAD_MODE_MMAP if plan.map_file else self._api.LLAMA_LOAD_MODE_NONE
 
         def report(part: float, _: object) -> bool:
             progress(part)
@@ -128,18 +126,6 @@ class LlamaModel:
         size = self._api.llama_model_meta_val_str(self.pointer, key.encode(), buffer, len(buffer))
         return None if size < 0 else buffer.value.decode("utf-8", "replace")
 
-    def sampling(self) -> Sampling:
-        """The model's own sampling defaults, llama.cpp's where it has none."""
-        found = {}
-        for name, (key, convert) in _SAMPLING_KEYS.items():
-            text = self.metadata(f"general.sampling.{key}")
-            if text is not None:
-                found[name] = convert(text)
-        try:
-            return Sampling(**found).or_else(LLAMA_CPP_SAMPLING)  # type: ignore[arg-type] # names and types from one table
-        except LocalLLMError:
-            return LLAMA_CPP_SAMPLING
-
     def close(self) -> None:
         """Give the memory back; again is no error."""
         pointer, self.pointer = self.pointer, None
@@ -147,27 +133,11 @@ class LlamaModel:
             self._api.llama_model_free(pointer)
 
 
-def _to_float(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 def _to_int(text: str) -> int | None:
     try:
         return int(text)
     except ValueError:
         return None
-
-
-_SAMPLING_KEYS: dict[str, tuple[str, Callable[[str], float | int | None]]] = {
-    "temperature": ("temp", _to_float),
-    "top_k": ("top_k", _to_int),
-    "top_p": ("top_p", _to_float),
-    "min_p": ("min_p", _to_float),
-    "repeat_penalty": ("penalty_repeat", _to_float),
-}
 
 
 def _load_error(path: Path, log: str) -> LocalLLMError:

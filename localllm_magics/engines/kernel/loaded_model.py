@@ -8,15 +8,15 @@ from dataclasses import replace
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadOptions, Request
-from localllm_magics.core.sampling import Sampling
+from localllm_magics.core.request import DEFAULT_CONTEXT, LoadOptions, Request
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import USUAL_TRAINED_CONTEXT, LlamaModel
 from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
-from localllm_magics.engines.kernel.placement import offload_notice, placement
-from localllm_magics.engines.kernel.plan import LARGEST_DEFAULT_CONTEXT, context_size, gpu_layers
+from localllm_magics.engines.kernel.placement import context_notice, offload_notice, placement
+from localllm_magics.engines.kernel.plan import WeightsPlan, context_size, fits_in_memory, gpu_layers
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, ChatTemplate, Rendered
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
@@ -26,6 +26,10 @@ _PART = 1 << 16  # characters of a prompt whose tokens are counted at a time
 _NO_TRAINED_CONTEXT = (
     "The file does not say how many tokens of context the model was trained with, so "
     f"{USUAL_TRAINED_CONTEXT:,} are taken; --ctx sets another number."
+)
+_MAPPED = (
+    "The weights do not fit into the free memory, so they are read from the file while it answers, which can be slow; "
+    "the file must not be overwritten meanwhile."
 )
 _loading = threading.Lock()
 
@@ -59,10 +63,15 @@ class LoadedModel:
         if info.path is None:
             raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
         devices = lib.devices()
-        planned = gpu_layers(options.gpu_layers, info.layers or 0, info.size_bytes or 0, devices)
+        size_bytes = info.size_bytes or 0
+        plan = WeightsPlan(
+            gpu_layers=gpu_layers(options.gpu_layers, info.layers or 0, size_bytes, devices),
+            repack=repack,
+            map_file=not fits_in_memory(size_bytes, free_memory()),
+        )
         with _one_at_a_time(stop):
             try:
-                self.model = LlamaModel(lib, info.path, gpu_layers=planned, repack=repack, progress=progress, stop=stop)
+                self.model = LlamaModel(lib, info.path, plan, progress=progress, stop=stop)
             except ModelError as exc:
                 if not info.defaults.load_hint:
                     raise
@@ -74,10 +83,11 @@ class LoadedModel:
                 self.model.close()
                 raise
         self.tokenizer = Tokenizer(lib, self.model.pointer)
-        self.sampling = info.defaults.sampling.or_else(self.model.sampling())
+        self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
         self.placement = placement(self.model.log + self.context.log, devices)
-        self.notices = self._notices(options, planned, repack=repack, supports_gpu=lib.supports_gpu)
+        self.notices = self._notices(options, plan, supports_gpu=lib.supports_gpu)
         self._info = info
+        self._is_mapped = plan.map_file
         self._template: ChatTemplate | None = None
 
     def prompt(self, request: Request, stop: Stop) -> Prompt:
@@ -86,8 +96,11 @@ class LoadedModel:
         Raises:
             PromptTooLong: There is no room for an answer.
             BadTemplate: The chat template failed.
+            LoadFailed: The file was truncated, and to read it would end the process.
             Stopped: STOP was set.
         """
+        if self._is_mapped:
+            _require_whole_files(self._info)
         request = self._with_system(request)
         rendered = self._render(request, stop)
         self._refuse_far_too_long(rendered.text, stop)
@@ -120,25 +133,20 @@ class LoadedModel:
             model.trained_context,
             model.kv_bytes_per_token,
             free_memory(),
-            default or LARGEST_DEFAULT_CONTEXT,
+            default or DEFAULT_CONTEXT,
         )
         return Context(lib, model, size=size, threads=options.threads or usual_threads(model.size_bytes))
 
-    def _notices(self, options: LoadOptions, planned: int, *, repack: bool, supports_gpu: bool) -> tuple[str, ...]:
-        trained = self.model.trained_context
+    def _notices(self, options: LoadOptions, plan: WeightsPlan, *, supports_gpu: bool) -> tuple[str, ...]:
+        model, layers = self.model, self.placement.gpu_layers
         notices = [
-            None if repack else NOTICE,
-            offload_notice(options.gpu_layers, planned, self.placement.gpu_layers, supports_gpu=supports_gpu),
-            f"The context of {options.ctx:,} tokens is larger than the trained one of {trained:,}."
-            if options.ctx and options.ctx > trained
-            else None,
-            None if self.model.has_trained_context else _NO_TRAINED_CONTEXT,
-            # llama.cpp rounds up; where that changes little, nobody need know.
-            f"The context has {self.context.size:,} tokens, the fewest there can be, and not {options.ctx:,}."
-            if options.ctx and self.context.size > 2 * options.ctx
-            else None,
+            "" if plan.repack else NOTICE,
+            _MAPPED if plan.map_file and layers <= model.layers else "",
+            offload_notice(options.gpu_layers, plan.gpu_layers, layers, supports_gpu=supports_gpu),
+            context_notice(options.ctx, model.trained_context, self.context.size),
+            "" if model.has_trained_context else _NO_TRAINED_CONTEXT,
         ]
-        return tuple(notice for notice in notices if notice)
+        return tuple(filter(None, notices))
 
     def _with_system(self, request: Request) -> Request:
         """REQUEST with the model's own system prompt, where it has none."""
@@ -185,8 +193,16 @@ class LoadedModel:
         wider = f"Try --ctx {min(trained, tokens + 512)}, or s" if trained > tokens else "S"
         raise PromptTooLong(
             f"The prompt has {about}{tokens:,} tokens, and the context of {self._info.name} holds {size:,}.",
-            f"{wider}horten the prompt by {about or 'at least '}{over:,} tokens.",
+            f"{wider}horten the prompt by {about or 'at least '}{over:,} token{'s' * (over > 1)}.",
         )
+
+
+def _require_whole_files(info: ModelInfo) -> None:
+    for file in info.files:
+        # A file that was removed or replaced stays as it was for who has mapped it.
+        status = file.path.stat() if file.path.exists() else None
+        if status is not None and status.st_ino == file.inode and status.st_size < file.size_bytes:
+            raise LoadFailed(f"{file.path.name} was overwritten while in use.", f"Type: %llm load {info.reference}")
 
 
 @contextmanager

@@ -26,8 +26,8 @@ def placement(log: str, devices: list[Device]) -> Placement:
     names = list(dict.fromkeys(name for name, _ in buffers if name in gpus))
     # A build with RPC speaks of offloaded layers where there is no GPU at all.
     offloaded = _OFFLOADED.search(log) if names else None
-    layers = int(offloaded[1]) if offloaded else 0
-    if offloaded is None or layers < int(offloaded[2]):
+    layers, everything = map(int, offloaded.groups()) if offloaded else (0, 1)
+    if layers < everything:
         names = ["CPU", *names]
     return Placement(
         device=" + ".join(names),
@@ -36,11 +36,23 @@ def placement(log: str, devices: list[Device]) -> Placement:
     )
 
 
-def offload_notice(requested: GpuLayers | None, planned: int, actual: int, *, supports_gpu: bool) -> str | None:
+def offload_notice(requested: GpuLayers | None, planned: int, actual: int, *, supports_gpu: bool) -> str:
     """The notice for a user who requested layers on a GPU, of which PLANNED exist, and got fewer."""
     if requested in (None, "auto") or actual >= planned:
-        return None
+        return ""
     layers = "All layers" if requested == "all" else "1 layer" if requested == 1 else f"{requested} layers"
     if supports_gpu:
         return f"{layers} asked, {actual} on a GPU: %llm doctor lists the devices."
     return f"{layers} asked, 0 on a GPU: this build has no GPU support. {rebuild_hint()}"
+
+
+def context_notice(requested: int | None, trained: int, actual: int) -> str:
+    """The notice for a user whose context of REQUESTED tokens is more than TRAINED, or became a larger one."""
+    if requested is None:
+        return ""
+    # llama.cpp rounds up; where that changes little, nobody need know.
+    if actual > 2 * requested:
+        return f"The context has {actual:,} tokens, the fewest there can be, and not {requested:,}."
+    if requested > trained:
+        return f"The context of {requested:,} tokens is larger than the trained one of {trained:,}."
+    return ""

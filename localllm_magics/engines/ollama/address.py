@@ -10,7 +10,7 @@ DEFAULT_PORT = 11434
 
 
 def ollama_address(environment: Mapping[str, str] = os.environ) -> Address:
-    """Where Ollama listens, as the environment says, else where it does by default."""
+    """Where Ollama listens, by the environment, or by default."""
     return parse_host(environment.get("OLLAMA_HOST", ""))
 
 
@@ -30,7 +30,7 @@ def parse_host(text: str) -> Address:
 
 
 def parse_typed_host(text: str) -> Address:
-    """As `parse_host`, which takes every text.
+    """As `parse_host`, which accepts every text.
 
     Raises:
         BadOption: TEXT is no address.

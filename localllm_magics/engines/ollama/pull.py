@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from localllm_magics.core.errors import BadOption, DaemonError, LocalLLMError, ModelNotInDaemon, StreamBroken
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.address import ollama_address

@@ -209,7 +209,7 @@ class Exchange:
         yield from self._pieces()
 
     def read_all(self, until: float = float("inf")) -> Reply:
-        """The whole response, the second time too; of an error so much as can matter.
+        """The whole response, the second time too; of an error only the start.
 
         Args:
             until: When `time.monotonic` is past it, a server that still sends is given up.
@@ -250,7 +250,7 @@ class Exchange:
         return bytes(body)
 
     def _start(self, until: float) -> bytes:
-        """The start of the body, as far as it comes: the status says the most."""
+        """The start of the body, as far as it comes: the status is enough."""
         body = bytearray()
         with suppress(StreamBroken):
             for chunk in self._pieces():

@@ -1,6 +1,6 @@
 """Reads an answer less often than its tokens come.
 
-A server on the same machine needs its cores: a reader that wakes for each token takes them from it a thousand times a
+A server on the same machine needs its cores: a reader that wakes for each token interrupts it a thousand times a
 second, and the answer comes a quarter slower. So tokens gather between two reads, once the first have come.
 """
 

@@ -22,7 +22,7 @@ from localllm_magics.core.errors import (
     StreamBroken,
     UnsupportedArchitecture,
 )
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.settings import TO_SET_KEY
@@ -74,7 +74,7 @@ _KNOWN: tuple[_Known, ...] = (
         r"not support (chat|generate|completion)",
         BadOption,
         "makes no text with {model}",
-        "Take a chat model instead. To see what it has, type: %llm models",
+        "Use a chat model instead. To see what it has, type: %llm models",
     ),
     _Known(
         r"system memory|out of memory|(unable|failed) to allocate|OutOfMemory",
@@ -86,7 +86,7 @@ _KNOWN: tuple[_Known, ...] = (
         r"unknown model architecture",
         UnsupportedArchitecture,
         "does not know the architecture of {model}",
-        "Bring the server up to date, or take another model.",
+        "Bring the server up to date, or use another model.",
     ),
     _Known(
         r"signal: |segmentation fault|illegal instruction|has unexpectedly stopped",
@@ -193,7 +193,7 @@ def error_from_record(value: object, context: ErrorContext) -> LocalLLMError:
 
 
 def _by_access(reply: Reply, message: str, context: ErrorContext) -> LocalLLMError | None:
-    """The error of a status that says enough by itself."""
+    """The error of a status that is enough by itself."""
     if 300 <= reply.status < 400:
         target = _shorten(context.redact(reply.headers.get("location", "nowhere")))
         redirected = f"{context.address.url} redirects to {target}, which was not followed."

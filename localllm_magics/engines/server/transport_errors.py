@@ -103,7 +103,7 @@ def _no_answer(error: BaseException, address: Address, message: str) -> LocalLLM
     url = address.url
     if isinstance(error, httpcore.TimeoutException):
         hint = "It may hang: start it again, or look into its log."
-        return DaemonNotReachable(f"{url} takes connections but does not answer.", hint)
+        return DaemonNotReachable(f"{url} accepts connections but does not answer.", hint)
     if_tls = f"If it wants TLS, try {_with_scheme('https', address)}." if address.scheme == "http" else ""
     if if_tls and _BINARY in message:
         return DaemonNotReachable(f"{url} does not speak plain HTTP.", if_tls)

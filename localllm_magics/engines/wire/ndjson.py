@@ -10,7 +10,7 @@ from localllm_magics.engines.wire.lines import LIMIT, Lines, LineTooLong
 
 Record: TypeAlias = dict[str, object]
 
-_CUT_OFF: Final = "the last record is cut off"
+_TRUNCATED: Final = "the last record is truncated"
 _LONGEST_EXCERPT = 80
 _LONGEST_START = 1024  # far more than is shown, so that no secret is split at the end of an excerpt
 _SPACE = " \t\r\n"
@@ -89,6 +89,6 @@ def parse(data: bytes | str) -> Record | Malformed:
 
 
 def parse_last(text: str) -> Record | Malformed:
-    """The JSON object in TEXT, which may have lost its end."""
+    """The JSON object in TEXT, which may be truncated."""
     record = parse(text)
-    return replace(record, reason=_CUT_OFF) if isinstance(record, Malformed) else record
+    return replace(record, reason=_TRUNCATED) if isinstance(record, Malformed) else record

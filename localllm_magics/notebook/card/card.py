@@ -1,4 +1,4 @@
-"""The output of one generation: shown at once, kept up to date, and always ended."""
+"""The output of one generation: shown before any work, updated, and always ended."""
 
 import time
 
@@ -6,13 +6,13 @@ from localllm_magics.core.completion import Completion, FinishReason
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.progress import Progress
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.surface import Surface
 from localllm_magics.notebook.interrupts import uninterrupted
 
 TICK = 0.1
-"""Seconds between two updates of a card; ends are noticed at once. Each update takes a core from the model."""
+"""Seconds between two updates of a card; ends are noticed immediately. Each update takes a core from the model."""
 _STATUS_SECONDS = 0.25
 
 

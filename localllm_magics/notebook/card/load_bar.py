@@ -1,4 +1,4 @@
-"""How far a load is, in one display."""
+"""The progress of a load, in one display."""
 
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -21,7 +21,7 @@ class LoadBar:
         self._is_shown = False
 
     def show(self, event: Loading) -> None:
-        """Take EVENT and show it."""
+        """Show EVENT."""
         if self._surface is None:
             return
         with uninterrupted():
@@ -29,7 +29,7 @@ class LoadBar:
             self._surface.show(Progress.of(self._generation), "")
             self._is_shown = True
 
-    def end(self, how: str) -> None:
-        """Say HOW it ended, in a word."""
+    def end(self, outcome: str) -> None:
+        """Show OUTCOME, a word."""
         if self._surface is not None and self._is_shown:
-            self._surface.end(f"{self._reference} · {how}")
+            self._surface.end(f"{self._reference} · {outcome}")

@@ -4,7 +4,7 @@ import html
 
 from localllm_magics.core.generation import State
 from localllm_magics.core.progress import Progress
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 
 _DOTS = {State.DONE: "●", State.STOPPED: "■", State.FAILED: "▲"}
 

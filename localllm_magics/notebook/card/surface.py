@@ -10,7 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.progress import Progress
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.notebook.card.status_line import to_bundle
 from localllm_magics.notebook.interrupts import uninterrupted
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.local_servers import how_to_start

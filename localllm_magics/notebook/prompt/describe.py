@@ -14,7 +14,7 @@ _MAX_COLUMNS = 20
 _MAX_CELL = 80
 _MAX_PREVIEW = 2_000
 # Above it a float has no decimals left to show, and its digits are no longer exact.
-_LARGEST_WRITTEN_OUT = 1e15
+_LARGEST_EXACT = 1e15
 
 
 def describe(value: object) -> str:
@@ -71,12 +71,12 @@ class _Table:
             return self.title.removesuffix(":")
         rows = [[*label, *row] for label, row in zip(labels, self.rows, strict=True)] if names else self.rows
         lines = [self.title, "", _line(header), _line("---" for _ in header), *map(_line, rows)]
-        return "\n".join([*lines, *self._what_was_cut()])
+        return "\n".join([*lines, *self._truncation()])
 
-    def _what_was_cut(self) -> list[str]:
+    def _truncation(self) -> list[str]:
         sizes = zip(self.shape, (_MAX_ROWS, _MAX_COLUMNS), ("rows", "columns"), strict=False)
-        cuts = [f"{limit} of {size:,} {noun}" for size, limit, noun in sizes if size > limit]
-        return ["", f"(first {'; '.join(cuts)})"] if cuts else []
+        limits = [f"{limit} of {size:,} {noun}" for size, limit, noun in sizes if size > limit]
+        return ["", f"(first {'; '.join(limits)})"] if limits else []
 
 
 def _pandas_frame(value: object) -> str:
@@ -134,7 +134,7 @@ def _array(value: object) -> str:
     )
     if len(preview) > _MAX_PREVIEW:
         preview = f"{preview[:_MAX_PREVIEW]}…"
-    return f"array, shape {array.shape}, dtype {_cut(str(array.dtype))}:\n{preview}"
+    return f"array, shape {array.shape}, dtype {_truncate(str(array.dtype))}:\n{preview}"
 
 
 _DESCRIPTIONS = {
@@ -162,7 +162,7 @@ def _frame_title(shape: tuple[int, ...]) -> str:
 
 def _series_title(name: object, shape: tuple[int, ...], dtype: object) -> str:
     named = "" if name is None else f' "{_cell(_heading(name))}"'
-    return f"Series{named}, {_count(shape[0], 'row')}, shape {shape}, dtype {_cut(str(dtype))}:"
+    return f"Series{named}, {_count(shape[0], 'row')}, shape {shape}, dtype {_truncate(str(dtype))}:"
 
 
 def _count(number: int, noun: str) -> str:
@@ -179,24 +179,24 @@ def _heading(name: object) -> object:
 
 
 def _cell(value: object) -> str:
-    return _cut(_plain(value)).replace("|", r"\|").replace("\r", r"\r").replace("\n", r"\n")
+    return _truncate(_to_text(value)).replace("|", r"\|").replace("\r", r"\r").replace("\n", r"\n")
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= _MAX_CELL else f"{text[: _MAX_CELL - 1]}…"
 
 
-def _plain(value: object) -> str:
+def _to_text(value: object) -> str:
     # Real but not rational are the floats, numpy's included, and not bool, int or Fraction.
     if isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational):
-        return _short(float(value))
+        return _to_decimal(float(value))
     return str(value)
 
 
-def _short(number: float) -> str:
+def _to_decimal(number: float) -> str:
     if number != number:  # noqa: PLR0124 - only NaN differs from itself
         return "NaN"
     text = f"{number:.6g}"
-    if "e+" in text and abs(number) < _LARGEST_WRITTEN_OUT:
+    if "e+" in text and abs(number) < _LARGEST_EXACT:
         return f"{number:.0f}"
     return text

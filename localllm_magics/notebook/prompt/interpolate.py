@@ -13,15 +13,15 @@ from localllm_magics.notebook.prompt.describe import describe
 
 _OPENING = re.compile(r"\\?\{\{")
 _LITERAL = r"\{{"
-_WAYS_OUT = rf"write {_LITERAL} for literal braces, or add --no-vars"
+_ALTERNATIVES = rf"write {_LITERAL} for literal braces, or add --no-vars"
 # Enough for any literal a person types; without it a stray `{{` before a page of JSON costs a parse per `}}`.
-_CLOSINGS_TRIED = 100
+_MAX_CLOSINGS = 100
 _SHOWN_WIDTH = 100
-_MOST_SHOWN = 1_000
-_IPYTHONS = {"In", "Out", "exit", "get_ipython", "open", "quit"}
+_MAX_MESSAGE = 1_000
+_IPYTHON_NAMES = {"In", "Out", "exit", "get_ipython", "open", "quit"}
 # Debuggers and shells add names of their own.
 _BUILTINS = [name for name, value in vars(builtins).items() if getattr(value, "__module__", "") == "builtins"]
-_VERY_NEAR = 0.8
+_BUILTINS_CUTOFF = 0.8
 
 
 def interpolate(text: str, evaluate: Callable[[str], object]) -> str:
@@ -58,7 +58,7 @@ class _Expression:
         carets = "^" * max(1, min(self.end - line_start, left + len(shown), len(line)) - column)
         number = self.text.count("\n", 0, self.start) + 1
         place = f"    {shown}\n    {' ' * (column - left)}{carets}"
-        return BadExpression(f"line {number}, column {column + 1}: {problem}\n{place}", f"{advice}{_WAYS_OUT}")
+        return BadExpression(f"line {number}, column {column + 1}: {problem}\n{place}", f"{advice}{_ALTERNATIVES}")
 
 
 def _parse(text: str) -> Iterator[str | _Expression]:
@@ -79,7 +79,7 @@ def _expression_at(text: str, start: int) -> _Expression:
     """The expression whose `{{` is at start: it ends at the first `}}` that makes it valid Python."""
     failure: Exception | None = None
     first_end = end = start + 2
-    for _ in range(_CLOSINGS_TRIED):
+    for _ in range(_MAX_CLOSINGS):
         closing = text.find("}}", end)
         if closing < 0:
             break
@@ -91,7 +91,7 @@ def _expression_at(text: str, start: int) -> _Expression:
             failure, first_end = problem, closing + 2
         # One brace on, not two: in `{{ {1: {}}}}` the right `}}` overlaps a wrong one.
         end = closing + 1
-    raise _unparsable(text, start, first_end, failure) from failure
+    raise _syntax_error(text, start, first_end, failure) from failure
 
 
 def _syntax_problem(source: str) -> Exception | None:
@@ -107,7 +107,7 @@ def _syntax_problem(source: str) -> Exception | None:
     return None
 
 
-def _unparsable(text: str, start: int, end: int, failure: Exception | None) -> BadExpression:
+def _syntax_error(text: str, start: int, end: int, failure: Exception | None) -> BadExpression:
     place = _Expression(source=text[start + 2 : end - 2].strip(), text=text, start=start, end=end)
     if failure is None:
         return place.error("{{ has no }} after it", "Close the expression with }}, ")
@@ -124,39 +124,39 @@ def _insertion(expression: _Expression, evaluate: Callable[[str], object]) -> st
     except KeyboardInterrupt:
         raise
     except BaseException as problem:
-        raise expression.error(_in_words(problem), _advice(problem)) from problem
+        raise expression.error(_to_message(problem), _hint(problem)) from problem
     try:
         return describe(value)
     except KeyboardInterrupt:
         raise
     except BaseException as problem:
-        message = f"the {type(value).__name__} cannot be turned into text: {_in_words(problem)}"
+        message = f"the {type(value).__name__} cannot be turned into text: {_to_message(problem)}"
         raise expression.error(message, "Insert a part of it that can be printed, ") from problem
 
 
-def _in_words(problem: BaseException) -> str:
+def _to_message(problem: BaseException) -> str:
     name = type(problem).__name__
     try:
         message = str(problem)
     except Exception:  # noqa: BLE001 - the user's exception may be broken too; its name is enough
         message = ""
-    if len(message) > _MOST_SHOWN:
-        message = f"{message[:_MOST_SHOWN]}…"
+    if len(message) > _MAX_MESSAGE:
+        message = f"{message[:_MAX_MESSAGE]}…"
     return f"{name}: {message}" if message else name
 
 
-def _advice(problem: BaseException) -> str:
+def _hint(problem: BaseException) -> str:
     if not isinstance(problem, NameError) or not isinstance(problem.name, str) or not problem.name:
         return "Try the expression in a cell of its own, "
     nearest = [
-        *difflib.get_close_matches(problem.name, _names_in_reach(problem), n=1),
-        *difflib.get_close_matches(problem.name, _BUILTINS, n=1, cutoff=_VERY_NEAR),
+        *difflib.get_close_matches(problem.name, _defined_names(problem), n=1),
+        *difflib.get_close_matches(problem.name, _BUILTINS, n=1, cutoff=_BUILTINS_CUTOFF),
     ]
     meant = f"Did you mean {nearest[0]}? " if nearest else ""
     return f"{meant}Define {problem.name} in a cell above, "
 
 
-def _names_in_reach(problem: NameError) -> list[str]:
+def _defined_names(problem: NameError) -> list[str]:
     """The user's names that were defined where the exception was raised."""
     traceback = problem.__traceback__
     while traceback is not None and traceback.tb_next is not None:
@@ -165,4 +165,4 @@ def _names_in_reach(problem: NameError) -> list[str]:
         return []
     # A namespace can have keys that are no names.
     names: Iterable[object] = (*traceback.tb_frame.f_locals, *traceback.tb_frame.f_globals)
-    return [name for name in names if isinstance(name, str) and name[:1] != "_" and name not in _IPYTHONS]
+    return [name for name in names if isinstance(name, str) and name[:1] != "_" and name not in _IPYTHON_NAMES]

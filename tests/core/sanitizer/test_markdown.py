@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from nbconvert.filters import markdown2html
 
-from localllm_magics.core.sanitizer.markdown import strip_control, to_safe_markdown
+from localllm_magics.core.sanitizer.markdown import to_safe_markdown
 
 KEPT = [
     pytest.param("# Title\n\nText with *emphasis*, **strength** and ~~regret~~.", id="emphasis"),
@@ -23,7 +23,7 @@ KEPT = [
         "`code`, ``more``, `a[0](x)` and `f(x) != {y}`".replace("``", "`").replace("](", "] ("), id="code-span"
     ),
     pytest.param("```python\nif a < b and c['$x'] | d: `e` <b> \\href{} ![x](y)\n```", id="fence"),
-    pytest.param("5 < 6, 1 <= 2, x <- y, R&D, AT&T; &lt;b&gt; &nbsp;&copy;", id="signs"),
+    pytest.param("5 < 6, 1 <= 2, x <- y, R&D, AT&T; &lt;b&gt; &nbsp;&copy;", id="characters"),
     pytest.param("$x_1^2$ and $\\frac{a}{b}$ and $ y $, for $5 or 6", id="inline-math"),
     pytest.param("$$\n\\begin{aligned} a &= b \\\\ c &= d \\end{aligned}\n$$", id="display-math"),
     pytest.param('{"key": {"a": 1}} and {name}', id="braces"),
@@ -79,11 +79,13 @@ REWRITTEN = [
     pytest.param("a\n\n    <b>\n\n    c\n\nd", "a\n\n```\n<b>\n\nc\n```\n\nd", id="indented-code"),
     pytest.param("- a\n\n    b\n\nc\n\n    d", "- a\n\n    b\n\nc\n\n```\nd\n```", id="indented-in-a-list"),
     pytest.param("---\na: b", "***\na: b", id="front-matter"),
-    pytest.param("a ~~~ b ::: c @@0@@", "a &#126;&#126;&#126; b &#58;&#58;&#58; c @&#64;0@&#64;", id="marks-of-others"),
+    pytest.param(
+        "a ~~~ b ::: c @@0@@", "a &#126;&#126;&#126; b &#58;&#58;&#58; c @&#64;0@&#64;", id="syntax-of-others"
+    ),
     pytest.param("# a {onclick=x}", "# a &#123;onclick=x}", id="attributes"),
     pytest.param("a\u2028b\x1b[31mc\u202ed", "a\nbcd", id="control"),
 ]
-# Each of these brought something to life in at least one renderer when it came through unchanged.
+# Each of these was active in at least one renderer when it was not rewritten.
 FRAGMENTS = """
     ` `` ``` ```` ~~~ $ $$ \\ \\\\( \\\\) \\\\[ \\\\] \\( \\) \\[ \\] \\begin{a} \\end{a} { } @@0@@ @\\@0@@ | > - 1. * #
     <img·src=x·onerror=alert(1)> <script>alert(1)</script> <b> </b> <!-- --> <div> < <a·href=" <?php <![CDATA[
@@ -93,9 +95,8 @@ FRAGMENTS = """
     [^1] [^1]: _ ** ~ ~~ x@e.org {onclick=1} .  : /
 """.replace("\n", " ").split()
 BLANKS = [" ", "  ", "    ", "\n", "\n", "\n\n", "\n\n", "\t", "\n> ", "\n- ", "\n|---|---|\n", "\n===\n", "\n---\n"]
-HOSTILE = st.lists(st.sampled_from([mark.replace("·", " ") for mark in FRAGMENTS] + BLANKS * 3), max_size=40).map(
-    "".join
-)
+PIECES = [fragment.replace("·", " ") for fragment in FRAGMENTS] + BLANKS * 3
+HOSTILE = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 ATTACKS = [
     pytest.param("| `a | <img src=x> | b` |\n|---|---|---|", id="a-table-cuts-a-code-span"),
     pytest.param("$x `a$` `<img src=x>`", id="math-swallows-a-backtick"),
@@ -110,7 +111,7 @@ ATTACKS = [
     pytest.param('a](http://e.org/)$"onclick=alert(1)$', id="math-after-half-a-link"),
     pytest.param('[x]: /y\n"$"onclick=alert(1) $"\n\n[x]', id="math-in-a-title"),
     pytest.param('```\\begin{a}"onclick="alert(1)\\end{a}\nx\n```', id="math-in-an-info-string"),
-    pytest.param("$$\n<img src=x>\n![a](b) [c](javascript:x)\nhttp://e.org/\n$$", id="marks-in-a-formula"),
+    pytest.param("$$\n<img src=x>\n![a](b) [c](javascript:x)\nhttp://e.org/\n$$", id="syntax-in-a-formula"),
 ]
 RENDERERS: dict[str, Callable[[str], str]] = {}
 ELEMENTS = frozenset(
@@ -126,17 +127,17 @@ def test_ordinary_markdown_is_kept(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "expected"), REWRITTEN)
-def test_what_could_do_harm_is_rewritten(text: str, expected: str) -> None:
+def test_harmful_syntax_is_rewritten(text: str, expected: str) -> None:
     assert to_safe_markdown(text) == expected
 
 
 @pytest.mark.parametrize("text", ATTACKS)
-def test_known_attacks_fail_in_every_renderer(text: str) -> None:
+def test_attacks_fail(text: str) -> None:
     assert harm_in(to_safe_markdown(text)) == []
 
 
 @pytest.mark.parametrize("text", ATTACKS)
-def test_known_attacks_are_real(text: str) -> None:
+def test_attacks_are_real(text: str) -> None:
     assert harm_in(text) != []
 
 
@@ -152,7 +153,7 @@ def test_nothing_hostile_survives_in_any_renderer(text: str) -> None:
 
 @settings(max_examples=200)
 @given(HOSTILE)
-def test_outside_code_blocks_no_harmful_sign_is_left(text: str) -> None:
+def test_outside_code_blocks_no_harmful_syntax_is_left(text: str) -> None:
     prose = prose_of(to_safe_markdown(text))
 
     assert re.findall(r"<(?!/?code>)[A-Za-z/!?]|!\\*\[|`{3}|~{3}|\S\$\$|\$\$\S|@@|\\href", prose) == []
@@ -171,28 +172,11 @@ def test_code_blocks_keep_their_characters(code: str) -> None:
     "unit", "` `a ``b` \\` ![ $ $$ $a < \\ [ ]( ](a ](x:y) http://a](x:b) www. \\( { & @ <a".split()
 )
 @pytest.mark.parametrize("end", ["", "\n"], ids=["joined", "lines"])
-def test_time_grows_with_the_length_and_not_faster(unit: str, end: str) -> None:
+def test_time_is_linear_in_the_length(unit: str, end: str) -> None:
     short, long = (seconds_for((unit + end) * length) for length in (250, 4_000))
 
     # A quadratic step would take 256 times as long; 16 is what linear is, and clocks are coarse.
     assert long < 64 * short + 0.02
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("a\tb\nc", "a\tb\nc", id="tab-and-line-end-stay"),
-        pytest.param("a\r\nb\rc\u2029d", "a\nb\nc\nd", id="other-line-ends"),
-        pytest.param("\x1b[1;31mred\x1b[0m \x1b]0;title\x07x\x1b]8;;url\x1b\\y\x1b(B", "red xy", id="sequences"),
-        pytest.param("\x1b]0;unfinished", "0;unfinished", id="unfinished-sequence"),
-        pytest.param("\x1b\x1b[0m[31m", "[31m", id="nested-sequences"),
-        pytest.param("\x00\x07\x08\x7f\x85\x9b31m\ud800", "31m", id="control-characters"),
-        pytest.param("a\u202eb\u2066c", "abc", id="reversed-order"),
-        pytest.param("é 漢 👩‍🚀", "é 漢 👩‍🚀", id="letters-stay"),
-    ],
-)
-def test_control_sequences_are_dropped(text: str, expected: str) -> None:
-    assert strip_control(text) == expected
 
 
 def harm_in(markdown: str) -> list[str]:
@@ -272,13 +256,13 @@ class _MathSearch:
         self._forget()
         for number in range(1, len(self.blocks), 2):
             if self.blocks[number].startswith("@"):
-                self._take(number, number)
+                self._extract(number, number)
             elif self._start < 0:
                 self._open(number)
             else:
                 self._go_on(number)
         if self._last >= 0:
-            self._take(self._start, self._last)
+            self._extract(self._start, self._last)
 
     def _forget(self) -> None:
         self._start = self._last = -1
@@ -295,16 +279,16 @@ class _MathSearch:
         if block == self._closing and self._braces:
             self._last = number
         elif block == self._closing:
-            self._take(self._start, number)
+            self._extract(self._start, number)
             self._forget()
         elif re.search(r"\n.*\n", block):
             if self._last >= 0:
-                self._take(self._start, self._last)
+                self._extract(self._start, self._last)
             self._forget()
         else:
             self._braces = max(0, self._braces + (block == "{") - (block == "}"))
 
-    def _take(self, first: int, last: int) -> None:
+    def _extract(self, first: int, last: int) -> None:
         formula = "".join(self.blocks[first : last + 1])
         for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("~D", "$"), ("~T", "~")):
             formula = formula.replace(sign, entity)

@@ -10,6 +10,7 @@ from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.context import CHUNK, Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
+from localllm_magics.engines.kernel.plan import WeightsPlan
 
 PROMPT = [20 + number % 200 for number in range(2 * CHUNK + 50)]
 
@@ -17,7 +18,7 @@ PROMPT = [20 + number % 200 for number in range(2 * CHUNK + 50)]
 @pytest.fixture(scope="module")
 def model(lib: Library, demo: ModelInfo) -> Iterator[LlamaModel]:
     assert demo.path is not None
-    model = LlamaModel(lib, demo.path, stop=Stop())
+    model = LlamaModel(lib, demo.path, WeightsPlan(), stop=Stop())
     yield model
     model.close()
 
@@ -134,8 +135,9 @@ from localllm_magics.demo import PATH
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
+from localllm_magics.engines.kernel.plan import WeightsPlan
 
-model = LlamaModel(library(), PATH, stop=Stop())
+model = LlamaModel(library(), PATH, WeightsPlan(), stop=Stop())
 with open("/proc/self/statm") as statm:
     limit = int(statm.read().split()[0]) * resource.getpagesize() + 2**28
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

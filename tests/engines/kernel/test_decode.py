@@ -1,22 +1,39 @@
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from localllm_magics.core.completion import ModelUsed
+from localllm_magics.catalog.inspect import describe_file
+from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import BadOption, GenerationFailed, PromptTooLong
-from localllm_magics.core.events import Done, Event, Failed, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.events import ProgressEvent, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.recorder import Recorder
-from localllm_magics.core.request import Request
+from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.decode import answer as answer_events
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
-from localllm_magics.engines.kernel.template import ChatTemplate
-from tests.engines.kernel.asking import ALIKE, ENDLESS, GREEDY, LONG, SHORT, WILD, Answers, answer, ask, fresh_engine
+from localllm_magics.engines.stream import Stream
+from tests.engines.kernel.asking import (
+    ALIKE,
+    ENDLESS,
+    GREEDY,
+    LONG,
+    SHORT,
+    WILD,
+    Answers,
+    answer,
+    ask,
+    fresh_engine,
+    generation_of,
+    run,
+)
+from tests.engines.kernel.random_model import Metadata, write_random_model
 
 
 def test_one_thread_and_two_give_the_same_greedy_answer(demo: ModelInfo, fresh: Answers) -> None:
@@ -59,9 +76,9 @@ def test_a_used_model_answers_as_a_fresh_one(engine: KernelEngine, fresh: Answer
 def test_tokens_of_the_last_prompt_are_read_once(engine: KernelEngine) -> None:
     answer(engine, ask(LONG))
 
-    events = [event for event in engine.stream(ask(ALIKE), Stop()) if isinstance(event, Reading)]
+    events = list(Stream(engine, generation_of(engine, ask(ALIKE))))
 
-    first, last = events[0], events[-1]
+    first, *_, last = [event for event in events if isinstance(event, Reading)]
     assert (first.done, first.cached) == (first.cached, last.cached)
     assert first.cached % 256 == 0
     assert first.cached > 0
@@ -84,10 +101,9 @@ def test_an_answer_ends_by_itself(engine: KernelEngine) -> None:
 def test_an_answer_ends_where_the_context_is_full(demo: ModelInfo) -> None:
     with fresh_engine(demo, ctx=256) as engine:
         context = len(engine.preview(ask(SHORT), Stop()).tokens)
-        assert engine.used.context is not None
         text = "Once upon a time, there was a"
         words = 1
-        while context < engine.used.context - 12:
+        while context < 256 - 12:
             words += 1
             context = len(engine.preview(ask(f"{'the ' * words}{text}", raw=True), Stop()).tokens)
 
@@ -158,152 +174,98 @@ def test_lone_surrogates_are_read_as_question_marks(engine: KernelEngine) -> Non
     assert texts[0] == texts[1]
 
 
-def script(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, pieces: list[str]) -> None:
-    """Let the tokens that LOADED chooses next be PIECES, and then the end."""
-    left: Iterator[str] = iter([*pieces, ""])
-    now = [""]
-
-    def is_eog(_: int) -> bool:
-        now[0] = next(left)
-        return not now[0]
-
-    monkeypatch.setattr(loaded.tokenizer, "is_eog", is_eog)
-    monkeypatch.setattr(loaded.tokenizer, "token_to_piece", lambda _, **__: now[0].encode())
+def load(lib: Library, path: Path, metadata: Metadata) -> LoadedModel:
+    """A model with random weights and METADATA."""
+    info = describe_file(write_random_model(path, metadata), reference="random", source="folder")
+    return LoadedModel(lib, info, LoadOptions(ctx=256, threads=1), repack=True, progress=lambda _: None, stop=Stop())
 
 
-def answered(lib: Library, loaded: LoadedModel, request: Request) -> list[Event]:
-    recorder = Recorder(request, ModelUsed(reference="demo"))
-    return list(answer_events(lib, loaded, request, recorder, Stop()))
+def answered(
+    lib: Library, loaded: LoadedModel, request: Request, stop: Stop, on_event: Callable[[ProgressEvent], object] = id
+) -> Completion:
+    generation = Generation(request, ModelUsed(reference="demo"))
+    return run(answer_events(lib, loaded, generation, stop), generation, on_event)
 
 
-PIECES = ["<th", "ink>", "h", "m</think", ">\n\n", "Yes", "."]
+@pytest.mark.parametrize(("room", "reason"), [(0, "error"), (1, "length"), (2, "length")])
+def test_a_prompt_must_leave_room_for_a_token(lib: Library, loaded: LoadedModel, room: int, reason: str) -> None:
+    texts = (" the" * count for count in range(1200, 0, -1))
+    size = loaded.context.size - room
+    text = next(t for t in texts if len(loaded.tokenizer.tokenize(t, add_special=True, parse_special=True)) == size)
 
+    completion = answered(lib, loaded, ask(text, Sampling(temperature=0.0), raw=True), Stop())
 
-def test_reasoning_is_told_apart_from_the_answer(
-    lib: Library, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script(loaded, monkeypatch, PIECES)
-
-    *events, done = answered(lib, loaded, ask(SHORT))
-
-    assert isinstance(done, Done)
-    completion = done.completion
-    assert (completion.reasoning, completion.text, completion.stats.completion_tokens) == ("hm", "Yes.", len(PIECES))
-    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "hm"
-    assert sum(event.tokens for event in events if isinstance(event, TextDelta | ReasoningDelta)) == len(PIECES)
+    assert (completion.finish_reason, completion.stats.completion_tokens) == (reason, room)
 
 
 @pytest.mark.parametrize("start", ["<think>\n", "<think>"], ids=repr)
-def test_a_prompt_may_begin_the_reasoning(
-    lib: Library, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, start: str
-) -> None:
-    monkeypatch.setattr(loaded, "_template", ChatTemplate("{{ messages[0].text }}" + start))
-    script(loaded, monkeypatch, ["hm", "</think>", "Yes."])
+def test_a_prompt_may_begin_the_reasoning(lib: Library, tmp_path: Path, start: str) -> None:
+    loaded = load(lib, tmp_path / "x.gguf", {"tokenizer.chat_template": "{{ messages[0].content }}" + start})
 
-    *_, done = answered(lib, loaded, ask(SHORT))
+    completion = answered(lib, loaded, ask(SHORT), Stop())
 
-    assert isinstance(done, Done)
-    assert (done.completion.reasoning, done.completion.text) == ("hm", "Yes.")
+    assert completion.reasoning
+    assert completion.text == ""
+    loaded.close()
 
 
-def test_reasoning_that_is_cut_off_is_kept(lib: Library, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    script(loaded, monkeypatch, ["<think>", "hm</th"])
+def test_plain_text_has_no_reasoning(lib: Library, tmp_path: Path) -> None:
+    loaded = load(lib, tmp_path / "x.gguf", {})
 
-    *_, done = answered(lib, loaded, ask(SHORT))
+    completion = answered(lib, loaded, ask("What? <think>", raw=True), Stop())
 
-    assert isinstance(done, Done)
-    assert (done.completion.reasoning, done.completion.text) == ("hm</th", "")
-
-
-def test_plain_text_has_no_reasoning(lib: Library, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    script(loaded, monkeypatch, PIECES)
-
-    *_, done = answered(lib, loaded, ask("What? <think>", raw=True))
-
-    assert isinstance(done, Done)
-    assert (done.completion.reasoning, done.completion.text) == (None, "".join(PIECES))
+    assert completion.reasoning is None
+    assert completion.text
+    loaded.close()
 
 
-def test_a_template_that_is_stopped_is_no_failure(
-    lib: Library, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loaded, "_template", ChatTemplate(ENDLESS))
-    request, stop = ask(SHORT), Stop()
-    stop.set()
+def test_a_template_without_an_end_can_be_stopped(lib: Library, tmp_path: Path) -> None:
+    loaded, stop = load(lib, tmp_path / "x.gguf", {"tokenizer.chat_template": ENDLESS}), Stop()
+    threading.Timer(0.05, stop.set).start()
 
-    (done,) = answer_events(lib, loaded, request, Recorder(request, ModelUsed(reference="demo")), stop)
-
-    assert isinstance(done, Done)
-    assert done.completion.finish_reason == "stopped"
+    assert answered(lib, loaded, ask(SHORT), stop).finish_reason == "stopped"
+    loaded.close()
 
 
 def test_an_abort_in_the_middle_of_a_decode_ends_the_answer(lib: Library, loaded: LoadedModel) -> None:
-    request = ask(SHORT)
-    last: Event | None = None
-    for event in answer_events(lib, loaded, request, Recorder(request, ModelUsed(reference="demo")), Stop()):
-        last = event
+    def abort(event: ProgressEvent) -> None:
         if isinstance(event, TextDelta):
             loaded.context.abort()
 
-    assert isinstance(last, Done)
-    assert (last.completion.finish_reason, last.completion.stats.completion_tokens) == ("stopped", 1)
+    completion = answered(lib, loaded, ask(SHORT), Stop(), abort)
+
+    assert (completion.finish_reason, completion.stats.completion_tokens) == ("stopped", 1)
 
 
-def test_an_error_in_the_middle_keeps_the_text_so_far(engine: KernelEngine) -> None:
-    events = engine.stream(ask(SHORT), Stop())
-    last: Event | None = None
-    for event in events:
-        last = event
+def test_a_stop_between_two_decodes_ends_the_answer(lib: Library, loaded: LoadedModel) -> None:
+    stop = Stop()
+
+    def set_stop(event: ProgressEvent) -> None:
         if isinstance(event, TextDelta):
-            fill(engine)
+            stop.set()
+            loaded.context.clear_abort()
 
-    assert isinstance(last, Failed)
-    assert isinstance(last.error, GenerationFailed)
-    assert last.completion.text
-    assert last.completion.stats.tokens_per_second > 0
+    completion = answered(lib, loaded, ask(SHORT), stop, set_stop)
 
-
-@pytest.mark.parametrize(
-    ("pieces", "stop", "kept"),
-    [
-        pytest.param(["Yes <", "E"], ("<END>",), (None, "Yes <E"), id="part of a stop text"),
-        pytest.param(["<thi"], (), (None, "<thi"), id="part of a tag"),
-        pytest.param(["<think>", "hm</th"], (), ("hm</th", ""), id="part of the closing tag"),
-    ],
-)
-def test_what_was_held_back_when_an_error_came_is_kept(
-    lib: Library,
-    loaded: LoadedModel,
-    monkeypatch: pytest.MonkeyPatch,
-    pieces: list[str],
-    stop: tuple[str, ...],
-    kept: tuple[str | None, str],
-) -> None:
-    script(loaded, monkeypatch, [*pieces, "never read"])
-    left = iter(pieces[1:])
-
-    def decode(_: int) -> None:
-        if next(left, None) is None:
-            raise GenerationFailed("llama.cpp could not decode (code 1).")
-
-    monkeypatch.setattr(loaded.context, "decode", decode)
-    request = ask(SHORT, Sampling(temperature=0.0, stop=stop))
-    recorder = Recorder(request, ModelUsed(reference="demo"))
-
-    with pytest.raises(GenerationFailed):
-        list(answer_events(lib, loaded, request, recorder, Stop()))
-
-    completion = recorder.completion("error")
-    assert (completion.reasoning, completion.text) == kept
-    assert completion.stats.completion_tokens == len(pieces)
+    assert (completion.finish_reason, completion.stats.completion_tokens) == ("stopped", 1)
 
 
-def fill(engine: KernelEngine) -> None:
-    """Leave no room in the context, behind the back of the answer that runs."""
-    loaded = engine._loaded  # noqa: SLF001 - there is no other way to make llama.cpp fail
-    assert loaded is not None
-    while True:
-        try:
-            loaded.context.decode(5)
-        except GenerationFailed:
-            return
+def test_an_error_in_the_middle_keeps_what_was_held_back(lib: Library, loaded: LoadedModel, fresh: Answers) -> None:
+    def fill(event: ProgressEvent) -> None:
+        """Leave no room in the context."""
+        while isinstance(event, TextDelta | ReasoningDelta):
+            try:
+                loaded.context.decode(5)
+            except GenerationFailed:
+                return
+
+    text = fresh[SHORT, GREEDY]
+    # Its first token is held back as long as this text may follow.
+    held = Sampling(temperature=0.0, stop=(f"{text[0]}\x00", f"{text[:40]}\x00"))
+
+    completion = answered(lib, loaded, ask(SHORT, held), Stop(), fill)
+
+    assert completion.error is not None
+    assert completion.error.kind == "generation_failed"
+    assert completion.text == text[: len(completion.text)] != ""
+    assert completion.stats.tokens_per_second > 0

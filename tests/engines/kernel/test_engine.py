@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import LoadFailed, UsageError
-from localllm_magics.core.events import Done, Event, Loading, Reading, TextDelta
+from localllm_magics.core.events import Done, Loading, Pending, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.sampling import Sampling
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import library
-from localllm_magics.engines.kernel.template import ChatTemplate
+from localllm_magics.engines.stream import Stream
 from tests.engines.kernel.asking import (
     ALIKE,
     ENDLESS,
@@ -26,21 +28,24 @@ from tests.engines.kernel.asking import (
     STOPS,
     WILD,
     Answers,
-    ErrorContext,
+    Question,
     answer,
     ask,
     fresh_engine,
+    generation_of,
+    run,
     stop_in_decode,
     stop_in_load,
 )
+from tests.engines.kernel.random_model import write_random_model
 
 
 def test_events_go_from_loading_to_done(engine: KernelEngine) -> None:
-    events = list(engine.stream(ask(SHORT), Stop()))
+    events = list(Stream(engine, generation_of(engine, ask(SHORT))))
 
     kinds = list(dict.fromkeys(type(event) for event in events))
     done = events[-1]
-    assert kinds == [Loading, Reading, TextDelta, Done]
+    assert kinds == [Pending, Loading, Reading, TextDelta, Done]
     assert isinstance(done, Done)
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == done.completion.text
     assert sum(event.tokens for event in events if isinstance(event, TextDelta)) == (
@@ -49,11 +54,19 @@ def test_events_go_from_loading_to_done(engine: KernelEngine) -> None:
     assert [event for event in events if isinstance(event, Loading)][:: len(events)] == [Loading(0.0)]
 
 
+def test_a_load_goes_from_nothing_to_all(random_model: Path) -> None:
+    with fresh_engine(describe_file(random_model, reference="random", source="folder")) as engine:
+        fractions = [event.fraction for event in engine.load(Stop())]
+
+    assert fractions == sorted(fractions)
+    assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+
+
 def test_a_loaded_model_is_not_loaded_again(engine: KernelEngine) -> None:
     assert list(engine.load(Stop()))[-1] == Loading(1.0)
 
     assert list(engine.load(Stop())) == []
-    assert not any(isinstance(event, Loading) for event in engine.stream(ask(SHORT), Stop()))
+    assert not any(isinstance(event, Loading) for event in Stream(engine, generation_of(engine, ask(SHORT))))
 
 
 def test_the_completion_says_what_was_used(engine: KernelEngine, demo: ModelInfo) -> None:
@@ -79,12 +92,13 @@ def test_the_completion_says_what_was_used(engine: KernelEngine, demo: ModelInfo
 
 
 def test_what_is_not_loaded_has_no_size(engine: KernelEngine) -> None:
-    before = (engine.memory_bytes, engine.notices, engine.used.device, engine.used.context, repr(engine))
+    before, name = engine.status(), repr(engine)
 
     list(engine.load(Stop()))
 
-    assert before == (0, (), None, None, "<KernelEngine demo not loaded>")
-    assert engine.memory_bytes > 10**6
+    assert (before.memory_bytes, before.notices, before.model.device, before.model.context) == (0, (), None, None)
+    assert name == "<KernelEngine demo not loaded>"
+    assert engine.status().memory_bytes > 10**6
     assert repr(engine) == "<KernelEngine demo loaded>"
 
 
@@ -104,7 +118,7 @@ def test_after_a_stop_the_next_answer_is_that_of_a_fresh_model(
 def test_a_stop_while_loading_leaves_nothing_in_memory(engine: KernelEngine) -> None:
     completion = stop_in_load(engine)
 
-    assert (completion.text, engine.memory_bytes) == ("", 0)
+    assert (completion.text, engine.status().memory_bytes) == ("", 0)
 
 
 def test_a_stop_in_decode_keeps_the_text(engine: KernelEngine, fresh: Answers) -> None:
@@ -118,14 +132,17 @@ def test_a_stop_in_decode_keeps_the_text(engine: KernelEngine, fresh: Answers) -
 def test_a_stop_before_the_start_does_nothing(engine: KernelEngine) -> None:
     stop = Stop()
     stop.set()
+    generation = generation_of(engine, ask(SHORT))
 
-    events = list(engine.stream(ask(SHORT), stop))
+    for work in (
+        lambda: list(engine.load(stop)),
+        lambda: list(engine.stream(generation, stop)),
+        lambda: engine.preview(ask(SHORT), stop),
+    ):
+        with pytest.raises(Stopped):
+            work()
 
-    assert [type(event) for event in events] == [Done]
-    assert list(engine.load(stop)) == []
-    assert engine.memory_bytes == 0
-    with pytest.raises(UsageError, match="The load was stopped"):
-        engine.preview(ask(SHORT), stop)
+    assert engine.status().memory_bytes == 0
 
 
 def test_a_preview_is_what_would_be_sent(engine: KernelEngine) -> None:
@@ -142,7 +159,7 @@ def test_threads_that_ask_at_once_all_get_their_answer(engine: KernelEngine, fre
     keys = [(prompt, sampling) for prompt in (SHORT, LONG, ALIKE) for sampling in (GREEDY, WILD)]
     texts: Answers = {}
 
-    def work(key: ErrorContext) -> None:
+    def work(key: Question) -> None:
         texts[key] = answer(engine, ask(*key)).text
 
     threads = [threading.Thread(target=work, args=(key,)) for key in keys]
@@ -155,40 +172,26 @@ def test_threads_that_ask_at_once_all_get_their_answer(engine: KernelEngine, fre
 
 
 def test_who_waits_for_a_turn_can_stop(engine: KernelEngine) -> None:
-    holder = engine.stream(ask(SHORT), Stop())
-    next(holder)
-    stop, ended = Stop(), list[Event]()
-    waiter = threading.Thread(target=lambda: ended.extend(engine.stream(ask(SHORT), stop)))
-    waiter.start()
+    generation = generation_of(engine, ask(SHORT))
+    holder = engine.stream(generation, Stop())
+    generation.feed(next(holder))
+    waiter = Stream(engine, generation_of(engine, ask(SHORT)))
 
-    stop.set()
-    waiter.join()
-    *_, done = holder
+    waiter.close()
+    completion = run(holder, generation)
 
-    assert [type(event) for event in ended] == [Done]
-    assert isinstance(done, Done)
+    assert [type(event) for event in waiter] == [Pending, Done]
+    assert completion.text
 
 
 def test_closing_stops_what_runs(engine: KernelEngine) -> None:
-    reached, stop, events = threading.Event(), Stop(), list[Event]()
+    stream = Stream(engine, generation_of(engine, ask(LONG, Sampling(temperature=0.0))))
+    next(event for event in stream if isinstance(event, TextDelta))
 
-    def work() -> None:
-        for event in engine.stream(ask(LONG), stop):
-            events.append(event)
-            if isinstance(event, TextDelta):
-                reached.set()
-                stop.wait(None)
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    reached.wait()
     engine.close()
-    worker.join()
 
-    done = events[-1]
-    assert isinstance(done, Done)
-    assert done.completion.finish_reason == "stopped"
-    assert (engine.memory_bytes, repr(engine)) == (0, "<KernelEngine demo closed>")
+    assert stream.completion().finish_reason == "stopped"
+    assert (engine.status().memory_bytes, repr(engine)) == (0, "<KernelEngine demo not loaded>")
 
 
 @pytest.mark.parametrize("is_loaded", [False, True], ids=["not loaded", "loaded"])
@@ -203,10 +206,10 @@ def test_after_closing_it_says_so(engine: KernelEngine, is_loaded: bool) -> None
         list(engine.load(Stop()))
     assert (caught.value.message, caught.value.hint) == ("demo was unloaded.", "Type: %llm load demo")
     with pytest.raises(UsageError, match="demo was unloaded"):
-        list(engine.stream(ask(SHORT), Stop()))
+        list(engine.stream(generation_of(engine, ask(SHORT)), Stop()))
 
 
-def abandon(events: Iterator[Event]) -> None:
+def abandon(events: Iterator[ProgressEvent]) -> None:
     """Take one event and leave."""
     next(events)
     assert isinstance(events, Generator)
@@ -214,7 +217,7 @@ def abandon(events: Iterator[Event]) -> None:
 
 
 def test_an_abandoned_stream_gives_its_turn_back(engine: KernelEngine, fresh: Answers) -> None:
-    abandon(engine.stream(ask(LONG), Stop()))
+    abandon(engine.stream(generation_of(engine, ask(LONG)), Stop()))
 
     assert answer(engine, ask(SHORT)).text == fresh[SHORT, GREEDY]
 
@@ -232,12 +235,30 @@ def test_a_file_that_vanished_is_told(tmp_path: Path, demo: ModelInfo) -> None:
         list(engine.load(Stop()))
 
 
+def test_a_file_that_is_truncated_under_an_answer_changes_nothing(
+    tmp_path: Path, demo: ModelInfo, fresh: Answers
+) -> None:
+    assert demo.path is not None
+    path = Path(shutil.copy(demo.path, tmp_path / "mine.gguf"))
+
+    def truncate(event: ProgressEvent) -> None:
+        if isinstance(event, TextDelta):
+            os.truncate(path, 0)
+
+    with fresh_engine(describe_file(path, reference="mine", source="folder")) as engine:
+        generation = generation_of(engine, ask(SHORT))
+        first = run(engine.stream(generation, Stop()), generation, truncate)
+        second = answer(engine, ask(LONG))
+
+    assert (first.text, second.text) == (fresh[SHORT, GREEDY], fresh[LONG, GREEDY])
+
+
 EXIT = """
 import atexit, threading
 
 from localllm_magics.catalog.discover import bundled_model
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel import engine as module
 
 began = threading.Event()
@@ -264,14 +285,16 @@ def test_the_end_of_the_process_stops_a_load() -> None:
     assert subprocess.run([sys.executable, "-c", EXIT], env=environment, check=False, timeout=120).returncode == 0
 
 
-def test_a_stop_ends_a_preview_in_its_template(engine: KernelEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    list(engine.load(Stop()))
-    monkeypatch.setattr(engine._loaded, "_template", ChatTemplate(ENDLESS))  # noqa: SLF001 - no file has such a one
+def test_a_stop_ends_a_preview_in_its_template(tmp_path: Path) -> None:
+    path = write_random_model(tmp_path / "x.gguf", {"tokenizer.chat_template": ENDLESS})
     stop = Stop()
-    threading.Timer(0.05, stop.set).start()
 
-    with pytest.raises(UsageError, match=r"The (preview|load) was stopped\."):
-        engine.preview(ask(SHORT), stop)
+    with fresh_engine(describe_file(path, reference="x", source="folder")) as engine:
+        list(engine.load(Stop()))
+        threading.Timer(0.05, stop.set).start()
+
+        with pytest.raises(Stopped):
+            engine.preview(ask(SHORT), stop)
 
 
 UNLOAD = """

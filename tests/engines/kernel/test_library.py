@@ -57,7 +57,7 @@ def test_nothing_is_collected_after_the_block(lib: Library) -> None:
 
 def run_with(folder: Path) -> list[str]:
     """What a load says where FOLDER, our package and a few others are all there is to import."""
-    for name in ("jinja2", "markupsafe", "platformdirs"):
+    for name in ("jinja2", "markupsafe", "platformdirs", "psutil"):
         spec = find_spec(name)
         assert spec is not None
         assert spec.submodule_search_locations is not None

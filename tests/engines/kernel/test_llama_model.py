@@ -8,11 +8,11 @@ from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, UnsupportedArchitecture
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from localllm_magics.engines.kernel.plan import WeightsPlan
 from tests.engines.kernel.random_model import Metadata, write_random_model
 
 
@@ -24,7 +24,7 @@ def load(lib: Library, path: Path) -> LoadedModel:
 def test_a_load_reports_its_progress(lib: Library, random_model: Path) -> None:
     parts: list[float] = []
 
-    LlamaModel(lib, random_model, progress=parts.append, stop=Stop()).close()
+    LlamaModel(lib, random_model, WeightsPlan(), progress=parts.append, stop=Stop()).close()
 
     assert parts == sorted(parts)
     assert parts[-1] == 1.0
@@ -40,14 +40,14 @@ def test_a_load_can_be_stopped_half_way(lib: Library, random_model: Path) -> Non
             stop.set()
 
     with pytest.raises(Stopped):
-        LlamaModel(lib, random_model, progress=progress, stop=stop)
+        LlamaModel(lib, random_model, WeightsPlan(), progress=progress, stop=stop)
 
     assert parts[-1] < 1
 
 
 def test_closing_again_is_no_error(lib: Library, demo: ModelInfo) -> None:
     assert demo.path is not None
-    model = LlamaModel(lib, demo.path, stop=Stop())
+    model = LlamaModel(lib, demo.path, WeightsPlan(), stop=Stop())
 
     model.close()
     model.close()
@@ -73,37 +73,10 @@ def test_a_file_name_may_be_any_bytes(lib: Library, demo: ModelInfo, tmp_path: P
     path = tmp_path / os.fsdecode(b"caf\xe9 \xf0\x9f\xa6\x99.gguf")
     shutil.copy(demo.path, path)
 
-    model = LlamaModel(lib, path, stop=Stop())
+    model = LlamaModel(lib, path, WeightsPlan(), stop=Stop())
 
     assert model.layers == demo.layers
     model.close()
-
-
-@pytest.mark.parametrize(
-    ("metadata", "expected"),
-    [
-        pytest.param({}, LLAMA_CPP_SAMPLING, id="none"),
-        pytest.param(
-            {"general.sampling.temp": "0.5", "general.sampling.top_k": 7},
-            Sampling(temperature=0.5, top_k=7).or_else(LLAMA_CPP_SAMPLING),
-            id="some",
-        ),
-        pytest.param({"general.sampling.temp": "nan"}, LLAMA_CPP_SAMPLING, id="not a number"),
-        pytest.param({"general.sampling.temp": "-3"}, LLAMA_CPP_SAMPLING, id="out of range"),
-        pytest.param(
-            {"general.sampling.temp": "hot", "general.sampling.top_k": "many", "general.sampling.min_p": "0.2"},
-            Sampling(min_p=0.2).or_else(LLAMA_CPP_SAMPLING),
-            id="not numbers",
-        ),
-    ],
-)
-def test_sampling_defaults_come_from_the_file(
-    lib: Library, tmp_path: Path, metadata: Metadata, expected: Sampling
-) -> None:
-    loaded = load(lib, write_random_model(tmp_path / "random.gguf", metadata))
-
-    assert loaded.sampling == expected
-    loaded.close()
 
 
 def test_an_unknown_architecture_is_named(lib: Library, tmp_path: Path) -> None:

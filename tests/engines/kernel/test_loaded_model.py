@@ -1,5 +1,8 @@
+import os
 import re
+import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +11,9 @@ import pytest
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, NotEnoughMemory, PromptTooLong
 from localllm_magics.core.messages import to_messages
-from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.model_info import ModelDefaults, ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
@@ -54,6 +58,16 @@ def test_what_the_user_should_know_is_told(
     loaded.close()
 
 
+def test_sampling_comes_from_the_request_then_the_model_then_llama_cpp(lib: Library, demo: ModelInfo) -> None:
+    defaults = ModelDefaults(sampling=Sampling(temperature=0.5, top_k=7))
+    loaded = load(lib, replace(demo, defaults=defaults), LoadOptions(threads=1))
+
+    sampling = loaded.resolve_sampling(Sampling(temperature=0.1))
+
+    assert sampling == Sampling(temperature=0.1, top_k=7).or_else(LLAMA_CPP_SAMPLING)
+    loaded.close()
+
+
 @pytest.mark.parametrize("trained", [0, 2**31, 2**32 - 1])
 def test_a_trained_context_that_cannot_be_is_a_usual_one(lib: Library, tmp_path: Path, trained: int) -> None:
     path = write_random_model(tmp_path / "x.gguf", {"llama.context_length": trained})
@@ -83,6 +97,60 @@ def test_a_context_that_does_not_fit_leaves_nothing_in_memory(lib: Library, demo
 def test_a_model_without_a_file_cannot_be_loaded(lib: Library, demo: ModelInfo) -> None:
     with pytest.raises(LoadFailed, match="demo has no file"):
         load(lib, replace(demo, path=None), LoadOptions())
+
+
+@pytest.fixture
+def mine(demo: ModelInfo, tmp_path: Path) -> ModelInfo:
+    """A copy of the bundled model, to be overwritten."""
+    assert demo.path is not None
+    return describe_file(Path(shutil.copy(demo.path, tmp_path / "mine.gguf")), reference="mine", source="folder")
+
+
+def too_large(info: ModelInfo) -> ModelInfo:
+    """INFO of a file that no memory holds."""
+    return replace(info, size_bytes=10**15)
+
+
+def test_weights_that_do_not_fit_into_memory_are_mapped_which_is_a_notice(lib: Library, mine: ModelInfo) -> None:
+    loaded = load(lib, too_large(mine), LoadOptions(threads=1, gpu_layers=0))
+
+    assert "_Mapped model buffer" in loaded.model.log
+    assert [notice[:38] for notice in loaded.notices] == ["The weights do not fit into the free m"]
+    loaded.close()
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 1000)
+
+
+def replace_file(path: Path) -> None:
+    path.with_name("new").touch()
+    path.with_name("new").replace(path)
+
+
+def test_a_mapped_file_that_was_truncated_is_not_read(lib: Library, mine: ModelInfo) -> None:
+    loaded = load(lib, too_large(mine), LoadOptions(threads=1))
+    assert mine.path is not None
+
+    truncate(mine.path)
+
+    with pytest.raises(LoadFailed, match=r"mine\.gguf was overwritten while in use") as caught:
+        loaded.prompt(ask(SHORT), Stop())
+    assert caught.value.hint == "Type: %llm load mine"
+    loaded.close()
+
+
+@pytest.mark.parametrize("change", [Path.unlink, replace_file, Path.touch])
+def test_a_mapped_file_that_was_replaced_is_read_as_it_was(
+    lib: Library, mine: ModelInfo, change: Callable[[Path], None]
+) -> None:
+    loaded = load(lib, too_large(mine), LoadOptions(threads=1))
+    assert mine.path is not None
+
+    change(mine.path)
+
+    assert loaded.prompt(ask(SHORT), Stop()).tokens
+    loaded.close()
 
 
 def test_a_raw_prompt_is_the_text(loaded: LoadedModel) -> None:
@@ -158,7 +226,7 @@ def test_a_chat_prompt_has_the_template_around_it(loaded: LoadedModel) -> None:
 def test_a_beginning_that_the_template_wrote_is_not_added_again(lib: Library, tmp_path: Path) -> None:
     path = write_random_model(
         tmp_path / "bos.gguf",
-        {"tokenizer.chat_template": "{{ bos_token }}{{ messages[0].text }}", "tokenizer.ggml.add_bos_token": True},
+        {"tokenizer.chat_template": "{{ bos_token }}{{ messages[0].content }}", "tokenizer.ggml.add_bos_token": True},
     )
     loaded = load(lib, describe_file(path, reference="bos", source="folder"), LoadOptions(ctx=256, threads=1))
 

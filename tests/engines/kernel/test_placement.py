@@ -2,7 +2,7 @@ import pytest
 
 from localllm_magics.core.request import GpuLayers
 from localllm_magics.engines.kernel.library import Device
-from localllm_magics.engines.kernel.placement import Placement, offload_notice, placement
+from localllm_magics.engines.kernel.placement import Placement, context_notice, offload_notice, placement
 from localllm_magics.engines.kernel.plan import gpu_layers
 
 GB = 10**9
@@ -56,12 +56,12 @@ NO_GPU = "this build has no GPU support. Type: "
 @pytest.mark.parametrize(
     ("requested", "actual", "supports_gpu", "notice"),
     [
-        pytest.param(None, 0, False, None, id="no request"),
-        pytest.param("auto", 3, True, None, id="auto"),
-        pytest.param(0, 0, False, None, id="none requested"),
-        pytest.param("all", 33, True, None, id="all"),
-        pytest.param(5, 5, True, None, id="a number"),
-        pytest.param(99, 33, True, None, id="more than there are, and all are"),
+        pytest.param(None, 0, False, "", id="no request"),
+        pytest.param("auto", 3, True, "", id="auto"),
+        pytest.param(0, 0, False, "", id="none requested"),
+        pytest.param("all", 33, True, "", id="all"),
+        pytest.param(5, 5, True, "", id="a number"),
+        pytest.param(99, 33, True, "", id="more than there are, and all are"),
         pytest.param(5, 3, True, "5 layers asked, 3 on a GPU: ", id="fewer"),
         pytest.param("all", 3, True, "All layers asked, 3 on a GPU: ", id="fewer than all"),
         pytest.param("all", 0, False, f"All layers asked, 0 on a GPU: {NO_GPU}", id="no GPU"),
@@ -69,9 +69,24 @@ NO_GPU = "this build has no GPU support. Type: "
     ],
 )
 def test_fewer_layers_than_requested_are_a_notice(
-    requested: GpuLayers | None, actual: int, supports_gpu: bool, notice: str | None
+    requested: GpuLayers | None, actual: int, supports_gpu: bool, notice: str
 ) -> None:
     found = offload_notice(requested, gpu_layers(requested, 32, 8 * GB, [CPU]), actual, supports_gpu=supports_gpu)
 
-    assert (found or "").startswith(notice or "")
-    assert (found is None) == (notice is None)
+    assert found.startswith(notice)
+    assert bool(found) == bool(notice)
+
+
+@pytest.mark.parametrize(
+    ("requested", "actual", "notice"),
+    [
+        pytest.param(None, 1024, "", id="no request"),
+        pytest.param(1000, 1024, "", id="rounded up a little"),
+        pytest.param(2, 256, "The context has 256 tokens, the fewest there can be, and not 2.", id="rounded up a lot"),
+        pytest.param(
+            2000, 2048, "The context of 2,000 tokens is larger than the trained one of 1,024.", id="more than trained"
+        ),
+    ],
+)
+def test_another_context_than_requested_is_a_notice(requested: int | None, actual: int, notice: str) -> None:
+    assert context_notice(requested, 1024, actual) == notice

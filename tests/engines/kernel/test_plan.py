@@ -3,7 +3,7 @@ import pytest
 from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.request import GpuLayers
 from localllm_magics.engines.kernel.library import Device
-from localllm_magics.engines.kernel.plan import context_size, gpu_layers, smaller_context_hint
+from localllm_magics.engines.kernel.plan import context_size, fits_in_memory, gpu_layers, smaller_context_hint
 
 GB = 10**9
 CPU = Device(name="CPU", description="EPYC", is_gpu=False, free_bytes=8 * GB, total_bytes=9 * GB)
@@ -97,3 +97,10 @@ def test_layers_go_where_there_is_room(requested: GpuLayers | None, devices: lis
 
 def test_a_model_of_unknown_size_fits() -> None:
     assert gpu_layers("auto", 0, 0, [CUDA]) == 1
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "fits"), [(0, True), (6 * GB, True), (8 * GB, True), (9 * GB, False), (20 * GB, False)]
+)
+def test_weights_fit_where_room_for_a_context_stays(size_bytes: int, fits: bool) -> None:
+    assert fits_in_memory(size_bytes, 10 * GB) == fits

@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+
 import pytest
 
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
@@ -48,6 +51,33 @@ def test_the_same_seed_draws_the_same_tokens(lib: Library, read: LoadedModel) ->
 
     assert draw(lib, read, hot) == draw(lib, read, hot)
     assert len(set(draw(lib, read, hot))) > 1
+
+
+def test_top_p_is_a_share_of_what_top_k_leaves(lib: Library, read: LoadedModel) -> None:
+    logits = sorted(lib.api.llama_get_logits_ith(read.context.pointer, -1)[: read.tokenizer.size], reverse=True)
+    weights = [math.exp(logit - logits[0]) for logit in logits]
+    of_all, of_two = weights[0] / sum(weights), weights[0] / sum(weights[:2])
+    assert of_all < of_two
+    hot = Sampling(temperature=1e6, top_k=2, min_p=0.0, seed=1)
+
+    # The best token is enough of two, but would not be enough of all.
+    assert len(set(draw(lib, read, replace(hot, top_p=(of_all + of_two) / 2)))) == 1
+    assert len(set(draw(lib, read, replace(hot, top_p=1.0)))) == 2
+
+
+def test_a_repeat_penalty_forgets_what_was_drawn_64_tokens_ago(lib: Library, read: LoadedModel) -> None:
+    logits = list(lib.api.llama_get_logits_ith(read.context.pointer, -1)[: read.tokenizer.size])
+
+    def expected(window: int) -> list[int]:
+        """Greedy tokens, where those of the last WINDOW are out of the question."""
+        drawn: list[int] = []
+        while len(drawn) < 70:
+            drawn.append(max(set(range(len(logits))) - set(drawn[-window:]), key=lambda token: logits[token]))
+        return drawn
+
+    assert min(sorted(logits)[-66:]) > 0.01
+    assert expected(63) != expected(64) != expected(65)
+    assert draw(lib, read, Sampling(temperature=0.0, repeat_penalty=1e6), 70) == expected(64)
 
 
 def test_a_repeat_penalty_takes_another_token_the_next_time(lib: Library, read: LoadedModel) -> None:

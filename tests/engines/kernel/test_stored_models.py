@@ -8,8 +8,7 @@ import pytest
 
 from localllm_magics.catalog.ollama_store import describe_stored
 from localllm_magics.catalog.reference import resolve
-from localllm_magics.core.errors import LoadFailed, LocalLLMError, PromptTooLong, UnsupportedArchitecture
-from localllm_magics.core.events import Failed
+from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
@@ -98,17 +97,17 @@ def test_what_a_request_sets_comes_before_the_manifest(terse: ModelInfo) -> None
 
 def test_a_prompt_longer_than_the_manifests_context_is_refused(terse: ModelInfo) -> None:
     with fresh_engine(terse) as engine:
-        *_, last = engine.stream(ask(LONG), Stop())
+        completion = answer(engine, ask(LONG))
 
-    assert isinstance(last, Failed)
-    assert isinstance(last.error, PromptTooLong)
-    assert "the context of terse:latest holds 512" in last.error.message
+    assert completion.error is not None
+    assert completion.error.kind == "prompt_too_long"
+    assert "the context of terse:latest holds 512" in completion.error.message
 
 
 def test_a_context_larger_than_the_trained_one_is_bounded(tmp_path: Path, demo: ModelInfo) -> None:
     with fresh_engine(stored(tmp_path, {"num_ctx": 999_999_999})) as engine:
         assert engine.preview(ask(SHORT), Stop()).context == demo.context
-        assert engine.notices == ()
+        assert engine.status().notices == ()
 
 
 def test_limits_and_stops_of_the_manifest_end_an_answer(tmp_path: Path, fresh: Answers) -> None:

@@ -26,9 +26,9 @@ MISTRAL = """\
 {{- bos_token }}
 {%- for message in messages %}
     {%- if message.role == 'user' %}
-        {{- '[INST] ' + message.text + ' [/INST]' }}
+        {{- '[INST] ' + message.content + ' [/INST]' }}
     {%- elif message.role == 'assistant' %}
-        {{- message.text + eos_token }}
+        {{- message.content + eos_token }}
     {%- else %}
         {{- raise_exception('Only user and assistant roles are supported!') }}
     {%- endif %}
@@ -48,7 +48,7 @@ QWEN = """\
     {%- if loop.first and message.role != 'system' %}
         {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
     {%- endif %}
-    {{- '<|im_start|>' + message.role + '\\n' + message.text + '<|im_end|>' + '\\n' }}
+    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}
     {{- '<|im_start|>assistant\\n' }}
@@ -149,7 +149,7 @@ def test_a_model_without_a_template_gets_chatml_and_says_so() -> None:
         pytest.param("'é' | tojson(true)", '"\\u00e9"', id="ascii first, as in transformers"),
         pytest.param("[1] | tojson(indent=2)", "[\n  1\n]", id="indent"),
         pytest.param("{'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true)", '{"a":2,"b":1}', id="compact"),
-        pytest.param("messages[0].text | upper", "WHY?", id="filter"),
+        pytest.param("messages[0].content | upper", "WHY?", id="filter"),
         pytest.param("unknown is defined", "False", id="undefined"),
         pytest.param("'-' * 3 ~ 2 * 3 ~ 2 ** 3 ~ 2.0 * 2 ~ [1] * 2", "---684.0[1, 1]", id="products"),
         pytest.param("[1, 2][5] is defined", "False", id="past the end"),
@@ -238,7 +238,7 @@ def test_a_nasty_template_gets_nowhere(source: str) -> None:
                 "{{ '{:>1000000000}'.format(1) }}",
                 "{{ '{a:9999999}'.format_map({'a': 1}) }}",
                 "{{ 'a'.ljust(10**9) }}",
-                "{{ messages[0].text.center(10**9) }}",
+                "{{ messages[0].content.center(10**9) }}",
                 "{{ '7'.zfill(10**9) }}",
                 "{{ 'a' | center(10**9) }}",
                 "{{ 'a\\na' | indent(width=10**9) }}",

@@ -9,6 +9,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from tests.engines.kernel.random_model import LONG_WORD, write_random_model
 
@@ -49,8 +50,9 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.llama_model import LlamaModel
+from localllm_magics.engines.kernel.plan import WeightsPlan
 
-tokenizer = Tokenizer(library(), LlamaModel(library(), Path(sys.argv[1]), stop=Stop()).pointer)
+tokenizer = Tokenizer(library(), LlamaModel(library(), Path(sys.argv[1]), WeightsPlan(), stop=Stop()).pointer)
 
 
 def count():
@@ -117,7 +119,7 @@ def test_every_token_has_bytes_or_is_special(tokenizer: Tokenizer) -> None:
 
 
 def test_a_word_may_be_of_any_length(lib: Library, random_model: Path) -> None:
-    model = LlamaModel(lib, random_model, stop=Stop())
+    model = LlamaModel(lib, random_model, WeightsPlan(), stop=Stop())
     tokenizer = Tokenizer(lib, model.pointer)
 
     pieces = [tokenizer.token_to_piece(LONG_WORD), tokenizer.token_to_piece(LONG_WORD)]

@@ -104,7 +104,7 @@ def test_a_password_is_refused_and_never_shown(text: str) -> None:
         pytest.param("http://[fe80::1%eth0]", False, id="a neighbour, IPv6"),
     ],
 )
-def test_this_machine_is_told_from_others(url: str, is_loopback: bool) -> None:
+def test_this_machine_is_distinguished_from_others(url: str, is_loopback: bool) -> None:
     assert Address.from_text(url).is_loopback == is_loopback
 
 

@@ -111,7 +111,7 @@ def test_an_answer_of_any_size_is_limited(steps: Steps, fault_server: MakeFaultS
     assert server.client_left.wait(PATIENCE)
 
 
-def test_of_a_refusal_without_end_the_start_is_read(fault_server: MakeFaultServer) -> None:
+def test_of_an_error_without_end_the_start_is_read(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(chunked_head("text/plain", 500)), Flood(chunk(b"x" * 65536))]})
 
     reply = to(server).ask("GET", "/a")
@@ -122,7 +122,7 @@ def test_of_a_refusal_without_end_the_start_is_read(fault_server: MakeFaultServe
 
 
 @pytest.mark.parametrize("end", [Reset(), Close()])
-def test_of_a_refusal_that_breaks_the_start_is_kept(end: Reset | Close, fault_server: MakeFaultServer) -> None:
+def test_of_an_error_that_breaks_off_the_start_is_read(end: Reset | Close, fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(chunked_head("text/plain", 500) + chunk(b"why")), end]})
 
     assert to(server).ask("GET", "/a").status == 500
@@ -139,7 +139,7 @@ def test_no_redirect_is_followed(status: int, fault_server: MakeFaultServer) -> 
     assert other.requests == []
 
 
-def test_cookies_are_not_kept(fault_server: MakeFaultServer) -> None:
+def test_cookies_are_not_stored(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(http_response(200, {"Set-Cookie": "a=b"}))]})
     connection = to(server)
 
@@ -185,7 +185,7 @@ def test_cookies_are_not_kept(fault_server: MakeFaultServer) -> None:
         ),
     ],
 )
-def test_what_a_server_does_to_a_question_is_told(
+def test_what_a_server_does_to_a_request_is_reported(
     steps: Steps, kind: type[LocalLLMError], words: str, fault_server: MakeFaultServer
 ) -> None:
     server = fault_server({"/a": steps})
@@ -197,7 +197,7 @@ def test_what_a_server_does_to_a_question_is_told(
     assert server.address in error.message
 
 
-def test_a_reset_before_the_request_is_told(fault_server: MakeFaultServer) -> None:
+def test_a_reset_before_the_request_is_reported(fault_server: MakeFaultServer) -> None:
     server = fault_server({}, on_connect=[Reset()])
 
     assert isinstance(failure(to(server)), DaemonError)
@@ -206,7 +206,7 @@ def test_a_reset_before_the_request_is_told(fault_server: MakeFaultServer) -> No
 def test_a_silent_server_is_given_up(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Hold()]})
 
-    assert failure(to(server), seconds=0.1).message == f"{server.address} takes connections but does not answer."
+    assert failure(to(server), seconds=0.1).message == f"{server.address} accepts connections but does not answer."
 
 
 def test_a_server_that_drips_its_head_is_given_up(fault_server: MakeFaultServer) -> None:
@@ -214,7 +214,7 @@ def test_a_server_that_drips_its_head_is_given_up(fault_server: MakeFaultServer)
 
     error = failure(to(server, limits=Limits(connect_seconds=0.3)), seconds=0.3)
 
-    assert error.message == f"{server.address} takes connections but does not answer."
+    assert error.message == f"{server.address} accepts connections but does not answer."
 
 
 def test_a_server_that_drips_its_answer_is_given_up(fault_server: MakeFaultServer) -> None:
@@ -236,7 +236,7 @@ def test_headers_that_are_repeated_count_together(status: int, fault_server: Mak
     assert to(server).ask("GET", "/a").headers["x-a"] == "one, twö"
 
 
-def test_a_dripped_answer_is_taken(fault_server: MakeFaultServer) -> None:
+def test_a_dripped_answer_is_read(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Drip(FINE.data, 0.001)]})
 
     assert to(server).ask("GET", "/a").to_dict() == {"is": "fine"}

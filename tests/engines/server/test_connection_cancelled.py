@@ -131,7 +131,7 @@ def test_a_stop_that_came_before_is_heeded(fault_server: MakeFaultServer) -> Non
         to(server).ask("GET", "/a", stop=stop)
 
 
-def test_cutting_twice_or_after_the_end_does_nothing(fault_server: MakeFaultServer) -> None:
+def test_cancelling_twice_or_after_the_end_does_nothing(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [FINE]})
 
     with Exchange(to(server), "GET", "/a") as exchange:

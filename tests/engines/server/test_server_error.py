@@ -99,7 +99,7 @@ def test_every_recorded_refusal_is_understood(server: Server) -> None:
         assert '{"' not in error.message
 
 
-def test_the_numbers_of_a_recorded_refusal_are_told() -> None:
+def test_the_numbers_of_a_recorded_error_are_reported() -> None:
     errors = recorded("ollama", "overlong")
 
     assert errors[0].message == "The prompt has 3,014 tokens, and the context of demo holds 512."
@@ -135,7 +135,7 @@ def test_the_numbers_of_a_recorded_refusal_are_told() -> None:
         pytest.param(json.dumps({"error": "x" * 9999}), "x" * 300 + "…", id="long"),
     ],
 )
-def test_the_words_are_found_in_every_wrapping(body: str, message: str) -> None:
+def test_the_message_is_found_in_every_wrapping(body: str, message: str) -> None:
     assert ServerError.from_value(body).message == message
 
 
@@ -147,7 +147,7 @@ def test_no_depth_of_wrappings_does_harm(body: str) -> None:
     assert refused(500, body).hint
 
 
-def test_a_value_too_deep_to_be_written_has_no_words() -> None:
+def test_a_value_nested_too_deeply_has_no_message() -> None:
     value: object = 1
     for _ in range(200_000):
         value = {"a": value}
@@ -157,7 +157,7 @@ def test_a_value_too_deep_to_be_written_has_no_words() -> None:
 
 
 @pytest.mark.parametrize("numbers", ['"n_prompt_tokens":-1,"n_ctx":5', f'"n_prompt_tokens":{10**60},"n_ctx":true'])
-def test_numbers_that_cannot_be_are_not_told(numbers: str) -> None:
+def test_impossible_numbers_are_not_reported(numbers: str) -> None:
     error = refused(400, f'{{"error":{{"message":"the prompt is too long",{numbers}}}}}')
 
     assert (type(error), error.message) == (
@@ -246,7 +246,7 @@ def test_a_page_with_status_200_is_an_error_too() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><title>301 Moved</title>", b'{"error":"moved"}'])
-def test_a_redirect_is_told_and_not_followed(body: bytes) -> None:
+def test_a_redirect_is_reported_and_not_followed(body: bytes) -> None:
     error = refused(301, body, location="https://elsewhere.example/", content_type="text/html")
 
     assert error.message == f"{URL} redirects to https://elsewhere.example/, which was not followed."
@@ -275,7 +275,7 @@ def test_an_empty_403_hints_at_what_the_kind_of_server_does() -> None:
     ("message", "hint"),
     [
         ("timed out waiting for llama-server to start", "Give it longer."),
-        ('"m" does not support chat', "Take a chat model instead. To see what it has, type: %llm models"),
+        ('"m" does not support chat', "Use a chat model instead. To see what it has, type: %llm models"),
     ],
 )
 def test_a_hint_fits_what_ollama_writes(message: str, hint: str) -> None:
@@ -350,7 +350,7 @@ def test_a_hostile_page_costs_no_time() -> None:
         assert "web page, status 500" in refused(500, page).message
 
 
-def test_hostile_words_cost_no_time() -> None:
+def test_a_hostile_message_costs_no_time() -> None:
     words = json.dumps({"error": {"message": "model " * 20_000, "type": "model " * 20_000}})
 
     assert type(refused(500, words)) is DaemonError

@@ -30,4 +30,4 @@ def test_a_server_that_is_silent_is_given_up(kind: str, fault_server: MakeFaultS
     with pytest.raises(DaemonNotReachable) as caught:
         Model(engine, info).complete("Hi")
 
-    assert caught.value.message == f"{server.address} takes connections but does not answer."
+    assert caught.value.message == f"{server.address} accepts connections but does not answer."

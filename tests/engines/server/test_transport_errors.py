@@ -139,7 +139,7 @@ def test_every_error_of_the_library_is_foreseen() -> None:
         assert "Talking to" not in from_transport(kind("x"), PLAIN, is_answered=False).message
 
 
-def test_words_of_others_are_cut_short() -> None:
+def test_messages_of_others_are_shortened() -> None:
     for error in (httpcore.RemoteProtocolError("x" * 9999), httpcore.ProxyError("x" * 9999)):
         assert len(from_transport(error, PLAIN, is_answered=False).message) < 300
 
@@ -169,7 +169,7 @@ def test_a_closed_connection_may_have_wanted_tls() -> None:
     assert "TLS" not in from_transport(closed, SECURE, is_answered=False).hint
 
 
-def test_how_to_start_a_server_is_told_where_nothing_listens() -> None:
+def test_where_nothing_listens_the_hint_starts_a_server() -> None:
     error = caused(httpcore.ConnectError("x"), REFUSED)
 
     assert from_transport(error, PLAIN, is_answered=False, to_start="ollama serve").hint == "ollama serve"
@@ -177,7 +177,7 @@ def test_how_to_start_a_server_is_told_where_nothing_listens() -> None:
 
 @pytest.mark.parametrize("before", [0, 100, 110, 119, 120])
 @pytest.mark.parametrize("kind", [httpcore.RemoteProtocolError, httpcore.ProxyError, zlib.error, RuntimeError])
-def test_secrets_are_taken_out_before_words_are_cut(kind: type[Exception], before: int) -> None:
+def test_secrets_are_removed_before_messages_are_shortened(kind: type[Exception], before: int) -> None:
     error = kind("x" * before + "sk-secret")
 
     ours = from_transport(error, PLAIN, is_answered=False, redact=lambda text: text.replace("sk-secret", "…"))

@@ -8,7 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.catalog.discover import ModelList
 from localllm_magics.core.errors import AccessDenied, BadOption, DaemonError, DaemonNotReachable
-from localllm_magics.core.sanitizer.markdown import strip_control
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.session import default_session
 from tests.notebook.conftest import DEMO, found_in_time

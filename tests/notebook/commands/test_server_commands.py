@@ -197,15 +197,16 @@ def test_what_a_server_was_started_with_stays(shell: InteractiveShell, llama_ser
     assert after.stats.completion_tokens == 3
 
 
-def test_a_server_that_was_away_is_still_the_current_one(shell: InteractiveShell) -> None:
-    reference = f"openai:x@http://127.0.0.1:{free_port()}"
+def test_a_server_that_does_not_answer_is_not_the_current_one(
+    shell: InteractiveShell, llama_server: LlamaServer
+) -> None:
+    reference = f"openai:demo@{llama_server.address}"
+    ask(shell, reference)
 
     with pytest.raises(DaemonNotReachable):
-        ask(shell, reference)
+        ask(shell, f"openai:x@http://127.0.0.1:{free_port()}")
 
-    current = default_session().current
-    assert current is not None
-    assert current.info.reference == reference
+    assert ask(shell, "").model.reference == reference
 
 
 @pytest.mark.parametrize("line", ["load {}", "ask -m {} Hello"])

@@ -14,6 +14,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library, library, rebuild_command
 from localllm_magics.engines.kernel.llama_model import LlamaModel
+from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.worker.probe import report_pass, run_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
 from localllm_magics.engines.kernel.worker.process import Limits, begin_worker
@@ -59,7 +60,7 @@ def passes(
 def _probe() -> None:
     """Read a batch of 32 tokens and then single ones, as a chat does."""
     lib = library()
-    model = LlamaModel(lib, demo.PATH, stop=Stop())
+    model = LlamaModel(lib, demo.PATH, WeightsPlan(), stop=Stop())
     context = Context(lib, model, size=64, threads=1)
     for _ in context.prefill([1] * 32):
         pass

@@ -18,6 +18,7 @@ from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine import free_memory, usual_threads
+from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.probe import report_pass, run_probe
@@ -65,7 +66,7 @@ def require_pass(
         changed = info.path.stat().st_mtime_ns
     except OSError:
         return
-    # Weights on the CPU are mapped and not copied, so that they are in memory once, and read once.
+    # Weights on the CPU are mapped and not copied, so that they are in memory once, and read from the disk once.
     layers = 0 if options.gpu_layers in (None, "auto", 0) else -1
     key = key_of(lib, str(info.path.resolve()), info.size_bytes, changed, layers)
     if results.get(key):
@@ -96,7 +97,8 @@ def _reason(stderr: str) -> str:
 def _probe(path: Path, gpu_layers: int) -> None:
     """Read a text as a chat does, and sample and decode a token."""
     lib = library()
-    model = LlamaModel(lib, path, gpu_layers=gpu_layers, repack=False, stop=Stop())
+    plan = WeightsPlan(gpu_layers=gpu_layers, repack=False, map_file=True)
+    model = LlamaModel(lib, path, plan, stop=Stop())
     if not model.can_generate:
         return
     tokenizer = Tokenizer(lib, model.pointer)

@@ -14,7 +14,7 @@ from localllm_magics.core.version import __version__
 from localllm_magics.engines.cache_folder import cache_folder
 from localllm_magics.engines.llamafile.pool import default_logs
 from localllm_magics.engines.server.settings import ServerSettings
-from localllm_magics.notebook.commands.doctor import checkup
+from localllm_magics.notebook.checkup import checkup
 from localllm_magics.notebook.config import LocalLLM
 from tests.notebook.conftest import DEMO, found_in_time
 from tests.server.faults import FaultServer, Hold, Steps
@@ -26,7 +26,7 @@ WITHOUT_ENGINE = """
 import sys
 sys.modules["llama_cpp"] = None
 from localllm_magics.engines.server.settings import ServerSettings
-from localllm_magics.notebook.commands.doctor import checkup
+from localllm_magics.notebook.checkup import checkup
 print(checkup(ServerSettings()))
 """
 

@@ -1,0 +1,85 @@
+"""What is installed, what this machine can do, and the command that fixes what is missing."""
+
+import platform
+import sys
+
+import IPython
+
+from localllm_magics import demo
+from localllm_magics.catalog.llamafile_cache import cache_contents, clean_cache, default_folder
+from localllm_magics.catalog.servers import ServerStatus, find_servers
+from localllm_magics.core.errors import EngineNotInstalled
+from localllm_magics.core.stop import Stop
+from localllm_magics.core.table import Table, to_size
+from localllm_magics.core.version import __version__
+from localllm_magics.engines.kernel.library import Library, library, rebuild_hint
+from localllm_magics.engines.kernel.machine import free_memory, physical_cores
+from localllm_magics.engines.kernel.worker import build_probe
+from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
+from localllm_magics.engines.llamafile.pool import clean_logs
+from localllm_magics.engines.local_servers import how_to_start
+from localllm_magics.engines.server.settings import ServerSettings
+
+_HEADERS = ("Part", "Found", "To change it")
+
+
+def checkup(settings: ServerSettings) -> Table:
+    """A row for each part, and each server; the first use of a build probes it, which takes about a second."""
+    rows = [
+        ("localllm-magics", __version__, ""),
+        ("Python", f"{platform.python_version()}, {sys.executable}", ""),
+        ("IPython", IPython.__version__, ""),
+        ("Memory", f"{to_size(free_memory())} free", ""),
+        ("CPU", f"{platform.machine()}, {physical_cores()} cores", ""),
+        ("Bundled model", to_size(demo.PATH.stat().st_size), ""),
+    ]
+    try:
+        rows += _kernel_engine(library())
+    except EngineNotInstalled as exc:
+        rows.append(("Kernel engine", exc.message, exc.hint))
+    rows += [_server(server) for server in find_servers(settings)]
+    copied = sum(weights.size_bytes for weights in cache_contents())
+    if copied:
+        rows.append(("Weights of llamafiles", f"{to_size(copied)} in {default_folder()}", "%llm doctor --clean"))
+    return Table(headers=_HEADERS, rows=tuple(rows))
+
+
+def clean() -> Table:
+    """Remove the files that only save time."""
+    freed = {
+        "Weights of llamafiles": clean_cache(),
+        "Logs of llamafiles": clean_logs(),
+        "Results of probes": ProbeResults().clear(),
+    }
+    return Table(headers=("Removed", "Size"), rows=tuple((name, to_size(size)) for name, size in freed.items()))
+
+
+def _server(server: ServerStatus) -> tuple[str, str, str]:
+    name = f"{server.name} at {server.address.netloc}"
+    if server.problem is not None:
+        return (name, server.problem, how_to_start(server.address))
+    count = len(server.models)
+    found = ", ".join(info.reference for info in server.models[:3]) + (", …" if count > 3 else "")
+    return (name, f"runs; {found}" if count else "runs, and has no model", "")
+
+
+def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
+    gpus = [device for device in lib.devices() if device.is_gpu]
+    return [
+        ("Kernel engine", f"llama-cpp-python {lib.version}", ""),
+        ("Instruction sets", lib.system_info.strip(" |"), ""),
+        ("Build", *_build(lib)),
+        *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),
+        *([] if gpus else [("GPU", _no_gpu(lib), rebuild_hint())]),
+    ]
+
+
+def _build(lib: Library) -> tuple[str, str]:
+    if build_probe.passes(lib, ProbeResults(), Stop()):
+        return "works", ""
+    crashed = "crashed in a probe; used without weight repacking, so prompt processing is up to 3.5 times slower"
+    return crashed, build_probe.REBUILD
+
+
+def _no_gpu(lib: Library) -> str:
+    return "none found, though the build supports one" if lib.supports_gpu else "this build has no GPU support"
