@@ -14,6 +14,7 @@ from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.engines.server.connection import Exchange
 from localllm_magics.engines.server.content_encoding import SUPPORTED, content_encodings
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
+from localllm_magics.engines.wire.lines import LIMIT
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
 _PROBE_SECONDS = 0.5  # before the first probe; later ones are less frequent
@@ -48,9 +49,9 @@ class ResponseParser(Protocol):
         """
 
 
-def ndjson_records(chunks: Iterable[bytes]) -> Records:
-    """The records in CHUNKS, each as soon as it is complete."""
-    decoder = NDJSON()
+def ndjson_records(chunks: Iterable[bytes], limit: int = LIMIT) -> Records:
+    """The records in CHUNKS, each as soon as it is complete; LIMIT is the most bytes of a line."""
+    decoder = NDJSON(limit)
     for chunk in chunks:
         yield from decoder.feed(chunk)
     yield from decoder.close()

@@ -11,6 +11,7 @@ import httpcore
 import psutil
 import pytest
 
+from localllm_magics.core.completion import ModelUsed
 from localllm_magics.core.errors import (
     AccessDenied,
     DaemonBusy,
@@ -21,12 +22,18 @@ from localllm_magics.core.errors import (
     StreamBroken,
 )
 from localllm_magics.core.events import Done, Failed, Terminal, TextDelta
-from localllm_magics.engines.openai import engine as openai_engine
+from localllm_magics.core.generation import Generation
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import Request
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.ollama.response_parser import OllamaResponseParser
 from localllm_magics.engines.openai.records import RecordDecoder
-from localllm_magics.engines.server import response
-from localllm_magics.engines.server.connection import Exchange
+from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
+from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.server.connection import Connection, Exchange
+from localllm_magics.engines.server.response import ndjson_records, read_response
+from localllm_magics.engines.server.server_error import ErrorContext
 from localllm_magics.engines.stream import Stream
-from localllm_magics.engines.wire.ndjson import NDJSON
 from tests.engines.server.asking import JSON, OLLAMA, OPENAI, Wire, ending, outcome, sent
 from tests.engines.server.conftest import own_threads, sockets
 from tests.server.conftest import MakeFaultServer
@@ -116,17 +123,23 @@ def test_a_fault_ends_the_answer_with_its_error(
         pytest.param(after_the_first(Flood(chunk(b"x" * 4096))), id="without end"),
     ],
 )
-def test_a_line_that_is_too_long_ends_the_answer(
-    chat: Chat, wire: Wire, fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(response, "NDJSON", partial(NDJSON, MOST_BYTES))
-    monkeypatch.setattr(openai_engine, "RecordDecoder", partial(RecordDecoder, MOST_BYTES))
-    server = fault_server(wire.script(chat(wire)))
+def test_a_line_that_is_too_long_ends_the_answer(chat: Chat, wire: Wire, fault_server: MakeFaultServer) -> None:
+    address = Address.from_text(fault_server(wire.script(chat(wire))).address)
+    context = ErrorContext(address=address, model="m", to_get_model="")
+    generation = Generation(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
+    limited = {
+        OLLAMA: (partial(ndjson_records, limit=MOST_BYTES), OllamaResponseParser(context)),
+        OPENAI: (RecordDecoder(MOST_BYTES).records, OpenAIResponseParser(context)),
+    }
 
-    last = outcome(wire.model(server.address))
+    with Connection(address).post(wire.path, {}, Stop()) as exchange:
+        assert exchange.wait(PATIENCE)
+        events = read_response(exchange, *limited[wire], generation, context)
+        first = next(events)
+        with pytest.raises(StreamBroken, match=f"a line is longer than the size limit of {MOST_BYTES:,} bytes"):
+            next(events)
 
-    check_failed(last, server, StreamBroken, "a")
-    assert f"a line is longer than the size limit of {MOST_BYTES:,} bytes" in str(last)
+    assert first == TextDelta("a", estimated=True)
 
 
 def check_failed(last: Terminal, server: FaultServer, kind: type[LocalLLMError], text: str) -> None:
