@@ -33,7 +33,7 @@ HOMES = {
     "ipywidgets": FRONT,
     "traitlets": FRONT,
     "http.client": {"engines"},
-    "httpx": {"engines"},
+    "httpcore": {"engines"},
     "llama_cpp": {"engines"},
     "requests": {"engines"},
     "socket": {"engines"},

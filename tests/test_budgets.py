@@ -13,7 +13,6 @@ FILES = sorted((ROOT / "localllm_magics").rglob("*.py"))
 # The only files that may catch every exception.
 BOUNDARIES = {
     "engines/background.py",  # what is raised in a thread is raised again where its result is awaited
-    "engines/server/connection.py",  # what is raised in the thread that connects is raised again where it is awaited
     "engines/stream.py",  # whoever waits for a worker gets a terminal event
     "notebook/ask.py",  # a cell gets its answer
     "notebook/prompt/interpolate.py",  # what a user writes between braces may raise anything

@@ -6,7 +6,19 @@ import sys
 
 import pytest
 
-HEAVY = {"llama_cpp", "ipywidgets", "anywidget", "httpx", "requests", "numpy", "pandas", "polars", "jinja2", "ssl"}
+HEAVY = {
+    "llama_cpp",
+    "ipywidgets",
+    "anywidget",
+    "httpcore",
+    "httpx",
+    "requests",
+    "numpy",
+    "pandas",
+    "polars",
+    "jinja2",
+    "ssl",
+}
 PRINT_MODULES = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
 SHELL = """
 from IPython.core.interactiveshell import InteractiveShell

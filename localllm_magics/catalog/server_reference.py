@@ -7,8 +7,9 @@ from pathlib import Path
 from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.engines.server.address import Address, ollama_address
-from localllm_magics.engines.server.served_models import ollama_model, openai_model
+from localllm_magics.engines.ollama.address import ollama_address, parse_typed_host
+from localllm_magics.engines.served_models import ollama_model, openai_model
+from localllm_magics.engines.server.address import Address
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _LOCAL_OR_IP = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/v1)?/?", re.IGNORECASE)
@@ -36,18 +37,15 @@ def resolve_server_reference(text: str, folder: Path) -> ModelInfo:
     """
     if _is_address(text):
         address = Address.from_typed(text)
-        return openai_model(address.place, address, text)
+        return openai_model(address.netloc, address, text)
     scheme, _, rest = text.partition(":")
     return {"ollama": _ollama, "openai": _openai, "llamafile": _llamafile}[scheme.lower()](text, rest.strip(), folder)
 
 
 def _ollama(text: str, rest: str, _folder: Path) -> ModelInfo:
     name, host = _split_model(rest)
-    if _URL.match(host):
-        address = Address.from_text(host)
-    else:
-        # Ollama accepts every text as a host; from_text knows which are invalid.
-        address = Address.from_text(Address.from_ollama_host(host).url) if host else ollama_address()
+    parse = Address.from_text if _URL.match(host) else parse_typed_host
+    address = parse(host) if host else ollama_address()
     if not name:
         raise BadOption(f"{text!r} names no model.", f"Type: %llm connect {address.url} to see what it has.")
     if "@" in name:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.engines.server.address import Address, ollama_address
-from localllm_magics.engines.server.local_servers import LOCAL_SERVERS, LocalServer
-from localllm_magics.engines.server.served_models import openai_model
+from localllm_magics.engines.local_servers import LOCAL_SERVERS, LocalServer, how_to_start
+from localllm_magics.engines.ollama.address import ollama_address
+from localllm_magics.engines.served_models import openai_model
+from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -92,19 +93,18 @@ def inspect_server(address: Address, settings: ServerSettings, *, is_named: bool
         LocalLLMError: There is no server, or not one of language models.
     """
     from localllm_magics.engines.ollama import api as ollama
-    from localllm_magics.engines.openai.identity import Kind, identify
+    from localllm_magics.engines.openai.identity import ServerKind, identify
     from localllm_magics.engines.server.connection import Connection
 
-    connection = Connection.to(address, settings, is_named=is_named)
+    connection = Connection.to(address, settings, to_start=how_to_start(address), is_named=is_named)
     if address.port == ollama_address().port:
         version = ollama.version(connection, seconds=seconds)
-        connection = replace(connection, is_ollama=version is not None)
         if version is not None:
-            models = tuple(ollama.tags(connection, seconds))
+            models = tuple(ollama.list_models(connection, seconds))
             return ServerStatus(address=address, name=f"Ollama {version}", models=models, is_named=is_named)
     identity = identify(connection, seconds=seconds)
-    if identity.kind is Kind.OLLAMA:
-        models = tuple(ollama.tags(connection, seconds))
+    if identity.kind is ServerKind.OLLAMA:
+        models = tuple(ollama.list_models(connection, seconds))
     else:
         models = tuple(_to_info(served, address) for served in identity.models)
     return ServerStatus(

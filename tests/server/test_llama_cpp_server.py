@@ -7,9 +7,6 @@ import pytest
 
 from localllm_magics.core.errors import PromptTooLong, StreamBroken
 from localllm_magics.core.events import Failed, TextDelta
-from localllm_magics.core.messages import to_messages
-from localllm_magics.core.request import Request
-from localllm_magics.core.sampling import Sampling
 from localllm_magics.model import Model
 from tests.engines.openai.asking import ENDLESS, completion_of, error_of, model_at
 from tests.server.llama_server import LlamaCppServer
@@ -27,11 +24,6 @@ def server() -> Iterator[LlamaCppServer]:
 @pytest.fixture
 def model(server: LlamaCppServer) -> Model:
     return model_at(server.address)
-
-
-def endless() -> Request:
-    """A request whose answer does not end by itself soon."""
-    return Request(messages=to_messages("Go on."), sampling=Sampling(temperature=1.5, seed=1), schema=ENDLESS)
 
 
 def test_an_answer_is_counted_by_its_pieces(model: Model) -> None:
@@ -52,7 +44,7 @@ def test_a_prompt_that_is_too_long_is_told_although_the_server_says_nothing(mode
 
 
 def test_an_answer_that_another_question_kills_is_told(server: LlamaCppServer, model: Model) -> None:
-    with model.start(endless()) as stream:
+    with model.stream("Go on.", temperature=1.5, seed=1, schema=ENDLESS) as stream:
         next(event for event in stream if isinstance(event, TextDelta))
         second = completion_of(model_at(server.address), max_tokens=2)
         *_, last = stream
@@ -66,7 +58,7 @@ def test_an_answer_that_another_question_kills_is_told(server: LlamaCppServer, m
 
 
 def test_a_stopped_answer_makes_room_for_the_next(model: Model) -> None:
-    with model.start(endless()) as stream:
+    with model.stream("Go on.", temperature=1.5, seed=1, schema=ENDLESS) as stream:
         next(event for event in stream if isinstance(event, TextDelta))
         stream.stop()
         first = stream.completion()

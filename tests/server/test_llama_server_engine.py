@@ -11,7 +11,6 @@ from localllm_magics.core.errors import AccessDenied, BadOption, DaemonNotReacha
 from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, TextDelta
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.request import LoadOptions, Request
-from localllm_magics.core.sampling import Sampling
 from localllm_magics.model import Model
 from tests.engines.openai.asking import ENDLESS, completion_of, error_of, events_of, model_at
 from tests.server.llama_server import LlamaServer
@@ -25,11 +24,6 @@ KEY = "a-very-secret-key"
 @pytest.fixture
 def model(llama_server: LlamaServer) -> Model:
     return model_at(llama_server.address)
-
-
-def endless() -> Request:
-    """A request whose answer does not end by itself."""
-    return Request(messages=to_messages("Go on."), sampling=Sampling(temperature=1.5, seed=1), schema=ENDLESS)
 
 
 def test_an_answer_has_the_text_and_the_counts_of_the_server(model: Model) -> None:
@@ -87,7 +81,7 @@ def test_a_prompt_from_the_cache_is_told(model: Model) -> None:
 
 
 def test_a_stop_in_the_answer_keeps_the_text_and_frees_the_slot(model: Model, llama_server: LlamaServer) -> None:
-    with model.start(endless()) as stream:
+    with model.stream("Go on.", temperature=1.5, seed=1, schema=ENDLESS) as stream:
         for event in stream:
             if isinstance(event, TextDelta):
                 stream.stop()
@@ -205,8 +199,8 @@ def test_a_key_is_used_and_never_shown(
     *events, last = events_of(model, QUESTION, max_tokens=2)
 
     assert isinstance(last, Done if key == KEY else Failed)
-    shown = [repr((events, last)), repr(model), repr(model.engine), repr(vars(model.engine)), caplog.text]
-    shown += [json.dumps(last.completion.to_json()), repr(last.completion.to_bundle()), model.engine.look()]
+    shown = [repr((events, last)), repr(model), repr(vars(model)), caplog.text]
+    shown += [json.dumps(last.completion.to_json()), repr(last.completion.to_bundle()), repr(model.status())]
     assert key not in "".join(shown)
 
 
@@ -238,7 +232,7 @@ def test_a_server_that_came_back_between_two_questions_answers(demo_gguf: Path) 
 def test_a_server_that_dies_in_its_answer_leaves_the_text(demo_gguf: Path) -> None:
     with LlamaServer(demo_gguf, "-c", "1024", "-np", "1", "--context-shift") as server:
         model = model_at(server.address)
-        with model.start(endless()) as stream:
+        with model.stream("Go on.", temperature=1.5, seed=1, schema=ENDLESS) as stream:
             events = iter(stream)
             next(event for event in events if isinstance(event, TextDelta))
             server.kill()
@@ -250,7 +244,7 @@ def test_a_server_that_dies_in_its_answer_leaves_the_text(demo_gguf: Path) -> No
 
 
 def test_unloading_stops_an_answer_and_leaves_the_server(model: Model, llama_server: LlamaServer) -> None:
-    with model.start(endless()) as stream:
+    with model.stream("Go on.", temperature=1.5, seed=1, schema=ENDLESS) as stream:
         next(event for event in stream if isinstance(event, TextDelta))
         model.unload()
         completion = stream.completion()

@@ -104,7 +104,7 @@ def test_unloading_ends_the_process(llamafile: Path, opened: Open) -> None:
 def test_other_options_are_another_process_and_unloading_the_first_leaves_it(llamafile: Path, opened: Open) -> None:
     first = opened(llamafile)
     completion_of(first, max_tokens=2)
-    second = Model(first.engine.with_options(LoadOptions(ctx=256)), first.info)
+    second = opened(llamafile, LoadOptions(ctx=256))
     first.unload()
     completion_of(second, max_tokens=2)
     first.unload()
@@ -119,9 +119,9 @@ def test_it_is_started_again_after_it_died(llamafile: Path, opened: Open) -> Non
     completion_of(model, max_tokens=2)
     (server,) = servers()
     server.kill()
-    engine = model.engine
+    engine = model._engine  # noqa: SLF001 - only it knows that the supervisor has ended too
     assert isinstance(engine, OpenAIEngine)
-    wait_until(lambda: engine._server.has_ended, "seen as gone")  # noqa: SLF001 - nobody else tells
+    wait_until(lambda: engine._server.has_exited, "exited")  # noqa: SLF001 - same
 
     events = events_of(model, max_tokens=2)
 
@@ -153,7 +153,7 @@ def test_dying_in_an_answer_leaves_the_text(llamafile: Path, opened: Open) -> No
     assert last.completion.text != ""
 
 
-def test_weights_that_are_none_are_told(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_none_are_errors(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "bad.gguf").write_text("no model")
     file = make_llamafile(tmp_path / "x.llamafile", tmp_path / "bad.gguf", ARGS, llama_server_program())
@@ -161,7 +161,7 @@ def test_weights_that_are_none_are_told(tmp_path: Path, opened: Open, monkeypatc
     error = error_of(opened(file))
 
     assert isinstance(error, LoadFailed)
-    assert "x.llamafile ended with status 1 before it could answer: it could not load its model." in error.message
+    assert "x.llamafile exited with status 1 before it answered: it could not load its model." in error.message
 
 
 def test_a_key_for_other_servers_of_llama_cpp_does_not_lock_it(

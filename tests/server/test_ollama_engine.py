@@ -14,13 +14,11 @@ from localllm_magics.core.errors import (
     StreamBroken,
 )
 from localllm_magics.core.events import Done, Failed, Loading, TextDelta
-from localllm_magics.core.messages import to_messages
-from localllm_magics.core.request import GpuLayers, LoadOptions, Request
-from localllm_magics.core.stop import Stop
-from localllm_magics.engines.server import response
+from localllm_magics.core.request import GpuLayers, LoadOptions
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
-from tests.engines.ollama.asking import bodies, model_of
+from tests.engines.ollama.asking import bodies, engine_of, model_of
 from tests.server.ollama_stand_in import OllamaStandIn
 from tests.server.waiting import wait_until
 
@@ -74,17 +72,13 @@ def test_answers_of_all_kinds_load_the_model_once(model: Model, stand_in: Ollama
 
 def test_a_schema_is_followed(model: Model) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
-    with model.start(Request(messages=to_messages("Answer."), schema=schema)) as stream:
-        text = stream.completion().text
+    text = model.complete("Answer.", schema=schema).text
 
     assert text.replace(" ", "").replace("\n", "") in ('{"a":true}', '{"a":false}')
 
 
-def test_loading_is_told_until_the_model_is_there(
-    model: Model, stand_in: OllamaStandIn, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(response, "_FIRST_LOOK", 0.0)
-    stand_in.load_seconds = 1.0
+def test_loading_is_reported_until_the_model_is_there(model: Model, stand_in: OllamaStandIn) -> None:
+    stand_in.load_seconds = 1.5
 
     with model.stream("Why?", max_tokens=2) as stream:
         events = list(stream)
@@ -120,7 +114,7 @@ def test_the_place_is_told(
 
     model.load()
 
-    used = model.engine.used
+    used = model.status().model
     assert (used.device, used.gpu_layers) == (device, gpu_layers)
     assert (model.memory_bytes > 0) == (share > 0)  # without a GPU the server does not know
 
@@ -135,25 +129,27 @@ def test_layers_that_went_nowhere_are_noticed(asked: GpuLayers, words: str, stan
     assert "0 on a GPU" in completion.summary()
 
 
-def test_a_look_finds_what_has_changed(model: Model, stand_in: OllamaStandIn) -> None:
-    model.engine.look()
-    before = model.engine.used.device
+def test_a_refreshed_status_has_what_has_changed(model: Model, stand_in: OllamaStandIn) -> None:
+    before = model.status(refresh=True)
     other = model_of(stand_in)
     other.load()
-    model.engine.look()
-    between = model.engine.used.device
+    between = model.status(refresh=True)
     other.unload()
     wait_until(lambda: not _is_loaded(stand_in), "unloaded")
-    model.engine.look()
+    after = model.status(refresh=True)
 
-    assert (before, between, model.engine.used.device) == (None, "CPU", None)
+    assert [status.model.device for status in (before, between, after)] == [None, "CPU", None]
+    name = model.info.reference
+    assert before.detail == f"{name} is not in Ollama's memory now; it is loaded with the next question."
+    assert between.detail.startswith(f"{name} is on the CPU; Ollama keeps it in memory until ")
+    assert after.detail == before.detail
 
 
 def test_only_what_was_used_is_unloaded(model: Model, stand_in: OllamaStandIn) -> None:
     other = model_of(stand_in)
     other.load()
 
-    model.engine.look()
+    model.status(refresh=True)
     model.unload()
     after_first = unloads(stand_in)
     other.unload()
@@ -165,12 +161,12 @@ def test_only_what_was_used_is_unloaded(model: Model, stand_in: OllamaStandIn) -
 
 def test_other_options_load_the_model_anew(model: Model, stand_in: OllamaStandIn) -> None:
     model.complete("Why?", max_tokens=1)
-    other = Model(model.engine.with_options(LoadOptions(ctx=512, gpu_layers=0, threads=2)), model.info)
-    other.complete("Why?", max_tokens=1)
+    model.reload(LoadOptions(ctx=512, gpu_layers=0, threads=2))
+    model.complete("Why?", max_tokens=1)
 
     assert [(load.num_ctx, load.num_gpu, load.num_thread) for load in stand_in.loads] == [(1024, -1, 1), (512, 0, 2)]
-    assert (other.context, other.options.ctx) == (512, 512)
-    assert other.memory_bytes > 0
+    assert (model.context, model.options.ctx) == (512, 512)
+    assert model.memory_bytes > 0
 
 
 def test_a_stop_while_the_model_loads_is_quick(model: Model, stand_in: OllamaStandIn) -> None:
@@ -187,16 +183,22 @@ def test_a_stop_while_the_model_loads_is_quick(model: Model, stand_in: OllamaSta
     assert model.complete("Why?", max_tokens=1).stats.completion_tokens == 1
 
 
-def test_an_engine_says_what_it_runs(model: Model, stand_in: OllamaStandIn) -> None:
-    assert repr(model.engine) == f"<OllamaEngine demo at {stand_in.address}>"
+def test_an_engine_shows_what_it_runs(model: Model, stand_in: OllamaStandIn) -> None:
+    assert repr(engine_of(stand_in)) == f"<OllamaEngine demo at {stand_in.address}>"
     assert repr(model) == f"<Model ollama:demo@{stand_in.address}: not loaded, context None>"
 
 
-def test_a_load_that_is_stopped_ends(model: Model, stand_in: OllamaStandIn) -> None:
+def test_a_load_that_is_stopped_ends(stand_in: OllamaStandIn) -> None:
     stand_in.load_seconds = 60
     stop = Stop()
     events: list[object] = []
-    worker = threading.Thread(target=lambda: events.extend(model.engine.load(stop)))
+    engine = engine_of(stand_in)
+
+    def load() -> None:
+        with pytest.raises(Stopped):
+            events.extend(engine.load(stop))
+
+    worker = threading.Thread(target=load)
     worker.start()
     wait_until(lambda: bool(bodies(stand_in, GENERATE)), "asked")
     stop.set()
@@ -205,7 +207,7 @@ def test_a_load_that_is_stopped_ends(model: Model, stand_in: OllamaStandIn) -> N
     assert not worker.is_alive()
     assert Loading(1.0) not in events
     assert stand_in.client_left.wait(60)
-    model.unload()
+    engine.close()
     assert unloads(stand_in) == 1  # the server may have gone on loading
 
 
@@ -319,6 +321,4 @@ def test_a_model_that_does_not_load_is_told(
 
 
 def _is_loaded(stand_in: OllamaStandIn) -> bool:
-    probe = model_of(stand_in)
-    probe.engine.look()
-    return probe.engine.used.device is not None
+    return model_of(stand_in).status(refresh=True).model.device is not None

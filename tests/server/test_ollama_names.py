@@ -44,7 +44,7 @@ def test_a_named_model_answers(
     if "{port}" not in reference:
         monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{server.port}")
 
-    completion = Session().use(reference.format(port=server.port), ANY).complete("Why?")
+    completion = Session().use(reference.format(port=server.port), ANY).model.complete("Why?")
 
     assert (completion.text, completion.model.engine, completion.model.name) == ("So", "ollama", name)
     assert bodies(server)[0]["model"] == name
@@ -62,7 +62,7 @@ def test_an_ollama_that_is_named_alone_answers_through_its_own_api(
 ) -> None:
     server = ollama(fault_server, *stored, loaded=loaded)
 
-    completion = Session().use(server.address, ANY).complete("Why?")
+    completion = Session().use(server.address, ANY).model.complete("Why?")
 
     assert (completion.text, completion.model.engine) == ("So", "ollama")
     assert (completion.model.reference, bodies(server)[0]["model"]) == (server.address, name)
@@ -93,13 +93,13 @@ def test_a_missing_model_of_a_server_that_was_named_alone_can_be_pulled(fault_se
     server = fault_server({**answers, "/": [Send(http_response(200, {}, b"Ollama is running"))]})
 
     with pytest.raises(ModelNotInDaemon) as caught:
-        Session().use(server.address, ANY).complete("Why?")
+        Session().use(server.address, ANY).model.complete("Why?")
 
     assert caught.value.hint == f"Type: %llm pull ollama:demo@{server.address}"
 
 
 def test_a_server_that_loads_as_ollama_does_is_used_by_its_address_alone(stand_in: OllamaStandIn) -> None:
-    model = Session().use(stand_in.address, LoadOptions(threads=1))
+    model = Session().use(stand_in.address, LoadOptions(threads=1)).model
 
     completion = model.complete("What is a token?", temperature=0)
 

@@ -15,7 +15,7 @@ from localllm_magics.core.errors import (
     StreamBroken,
 )
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.ollama.pull import Pulling, pull
+from localllm_magics.engines.ollama.pull import PullProgress, pull
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from tests.server.conftest import MakeFaultServer, Recording
@@ -32,7 +32,7 @@ SUCCESS = {"status": "success"}
 NOT_THERE = {"error": "pull model manifest: file does not exist"}
 
 
-def pulled(to: HttpServer, name: str = "tiny", stop: Stop | None = None) -> Iterator[Pulling]:
+def pulled(to: HttpServer, name: str = "tiny", stop: Stop | None = None) -> Iterator[PullProgress]:
     return pull(Connection(Address.from_text(to.address)), name, stop or Stop())
 
 
@@ -52,8 +52,8 @@ def part(digest: str, total: int, completed: int | None = None) -> dict[str, Any
 def test_a_pull_ends_with_success(stand_in: OllamaStandIn) -> None:
     steps = list(pulled(stand_in))
 
-    assert steps[0] == Pulling(status="pulling manifest")
-    assert steps[-1] == Pulling(status="success", done=3_000_400, total=3_000_400)
+    assert steps[0] == PullProgress(status="pulling manifest")
+    assert steps[-1] == PullProgress(status="success", done=3_000_400, total=3_000_400)
     assert [step.done for step in steps] == sorted(step.done for step in steps)
     assert all(step.done <= step.total for step in steps)
 
@@ -145,7 +145,7 @@ def test_parts_without_end_are_not_all_kept(fault_server: MakeFaultServer) -> No
 
     *_, last = pulled(server)
 
-    assert last == Pulling(status="success", done=10_000, total=10_000)
+    assert last == PullProgress(status="success", done=10_000, total=10_000)
 
 
 def test_bytes_that_come_one_by_one_are_the_same_pull(fault_server: MakeFaultServer) -> None:
@@ -153,9 +153,9 @@ def test_bytes_that_come_one_by_one_are_the_same_pull(fault_server: MakeFaultSer
     server = fault_server({"/api/pull": [Drip(data)]})
 
     assert list(pulled(server)) == [
-        Pulling(status="pulling manifest"),
-        Pulling(status="pulling a", done=4, total=10),
-        Pulling(status="success", done=4, total=10),
+        PullProgress(status="pulling manifest"),
+        PullProgress(status="pulling a", done=4, total=10),
+        PullProgress(status="success", done=4, total=10),
     ]
 
 
@@ -188,7 +188,7 @@ def test_no_piece_of_a_key_is_in_what_cannot_be_read(before: int, fault_server: 
     assert "xs" not in str(caught.value)
 
 
-AGAIN = "Pull again, it goes on where it stopped: %llm pull ollama:tiny@"
+AGAIN = "Pull again, it resumes where it stopped: %llm pull ollama:tiny@"
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_line_without_end_is_given_up(fault_server: MakeFaultServer) -> None:
         list(pulled(server))
 
 
-def test_a_name_that_no_registry_has_is_told(stand_in: OllamaStandIn) -> None:
+def test_a_name_that_no_registry_has_is_an_error(stand_in: OllamaStandIn) -> None:
     with pytest.raises(ModelNotInDaemon) as caught:
         list(pulled(stand_in, "missing"))
 
@@ -238,14 +238,14 @@ HF_TAG = 'pull model manifest: 400: {"error":"The specified tag is not available
         pytest.param("hf.co/u/r:Q8_0", HF_TAG, ModelNotInDaemon, "at https://huggingface.co/u/r", id="no such tag"),
         pytest.param("hf.co/u/r", HF_GATED, ModelNotInDaemon, "at https://huggingface.co/u/r", id="no repository"),
         pytest.param("tiny", "write /x: no space left on device", DaemonError, "ollama rm", id="disk full"),
-        pytest.param("tiny", "412: requires a newer version of Ollama", DaemonError, "up to date", id="too old"),
+        pytest.param("tiny", "412: requires a newer version of Ollama", DaemonError, "Update Ollama", id="too old"),
         pytest.param("tiny", "max retries exceeded: EOF", DaemonError, "Pull again", id="network"),
         pytest.param("tiny", "digest mismatch, file must be downloaded again", DaemonError, "Pull again", id="digest"),
         pytest.param("tiny", {"message": "an object"}, DaemonError, "Pull again", id="object"),
         pytest.param("tiny", None, DaemonError, "Pull again", id="no reason"),
     ],
 )
-def test_an_error_after_the_first_line_is_told(
+def test_an_error_after_the_first_line_is_an_error(
     name: str, said: object, error: type[LocalLLMError], hint: str, fault_server: MakeFaultServer
 ) -> None:
     server = fault_server({"/api/pull": [telling(MANIFEST, {"error": said})]})
@@ -257,7 +257,7 @@ def test_an_error_after_the_first_line_is_told(
     assert name in caught.value.message
 
 
-def test_a_registry_that_cannot_be_reached_is_told(ollama_recording: Recording) -> None:
+def test_a_registry_that_cannot_be_reached_is_an_error(ollama_recording: Recording) -> None:
     name = load("ollama", "pull-fails")[0].request.json["model"]
 
     with pytest.raises(DaemonError, match="connection refused"):
@@ -265,7 +265,7 @@ def test_a_registry_that_cannot_be_reached_is_told(ollama_recording: Recording) 
 
 
 @pytest.mark.parametrize("name", ["", "a b c"])
-def test_an_impossible_name_is_told(name: str, ollama_recording: Recording) -> None:
+def test_an_impossible_name_is_an_error(name: str, ollama_recording: Recording) -> None:
     with pytest.raises(BadOption) as caught:
         list(pulled(ollama_recording("pull-fails"), name))
 
@@ -283,12 +283,12 @@ def test_an_impossible_name_is_told(name: str, ollama_recording: Recording) -> N
         pytest.param(http_response(302, {"Location": "/x"}), DaemonError, id="sent on"),
     ],
 )
-def test_a_refusal_is_told(answer: bytes, error: type[LocalLLMError], fault_server: MakeFaultServer) -> None:
+def test_a_refusal_is_an_error(answer: bytes, error: type[LocalLLMError], fault_server: MakeFaultServer) -> None:
     with pytest.raises(error):
         list(pulled(fault_server({"/api/pull": [Send(answer)]})))
 
 
-def test_a_pull_from_nobody_is_told(fault_server: MakeFaultServer) -> None:
+def test_a_pull_from_nobody_is_an_error(fault_server: MakeFaultServer) -> None:
     server = fault_server({})
     steps = pulled(server)
     server.__exit__()

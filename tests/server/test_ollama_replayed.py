@@ -21,6 +21,7 @@ from localllm_magics.core.errors import (
     UnsupportedArchitecture,
 )
 from localllm_magics.core.events import Done, Failed, Reading
+from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import Message
 from localllm_magics.core.request import Request
 from tests.engines.ollama.asking import END, HEAD, bodies, model_of, saying, script, telling
@@ -54,7 +55,7 @@ def to_request(exchange: Exchange) -> Request:
     messages = body.get("messages", [{"role": "user", "content": body.get("prompt")}])
     roles = {"robot": "user"}  # recorded, but none that can be asked for here
     return Request(
-        messages=tuple(Message(role=roles.get(m["role"], m["role"]), content=m["content"]) for m in messages),
+        messages=tuple(Message.from_text(roles.get(m["role"], m["role"]), m["content"]) for m in messages),
         raw=body.get("raw", False),
     )
 
@@ -62,7 +63,7 @@ def to_request(exchange: Exchange) -> Request:
 def answer(exchange: Exchange, cutting: Cutting, seed: int = 0) -> Completion:
     with ReplayServer([exchange], cutting, seed=seed) as server:
         model = model_of(server, exchange.request.json["model"])
-        with model.start(to_request(exchange)) as stream:
+        with model.start(Generation(to_request(exchange), model.status().model)) as stream:
             return stream.completion()
 
 
@@ -280,8 +281,15 @@ def test_a_server_that_has_gone_is_told(fault_server: MakeFaultServer) -> None:
         model.complete("Why?")
     with pytest.raises(DaemonError, match="Nothing listens"):
         model.load()
-    model.engine.look()
+    detail = model.status(refresh=True).detail
     model.unload()
+
+    url = model.info.address
+    assert url is not None
+    assert detail == (
+        f"{model.info.reference} cannot be reached: Nothing listens at {url}. "
+        f"To start Ollama, type in a terminal: OLLAMA_HOST={url.removeprefix('http://')} ollama serve"
+    )
 
 
 def test_the_device_and_memory_are_those_of_the_list(fault_server: MakeFaultServer) -> None:

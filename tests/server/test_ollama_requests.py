@@ -174,10 +174,8 @@ def test_a_server_that_does_not_describe_its_models_keeps_its_own_defaults(fault
 def test_whether_to_reason_is_sent(think: bool, fault_server: MakeFaultServer) -> None:
     answer = telling({"message": {"thinking": "Hm"}}, {"message": {"content": "So"}}, END)
     server = fault_server(script(chat=[answer]))
-    request = Request(messages=QUESTION.messages, think=think)
 
-    with model_of(server).start(request) as stream:
-        completion = stream.completion()
+    completion = model_of(server).complete("Why?", think=think)
 
     assert bodies(server)[0]["think"] is think
     assert (completion.reasoning, completion.text) == ("Hm", "So")
@@ -187,8 +185,7 @@ def test_a_schema_is_sent_as_the_format(fault_server: MakeFaultServer) -> None:
     server = fault_server(script())
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
-    with model_of(server).start(Request(messages=QUESTION.messages, schema=schema)) as stream:
-        stream.wait()
+    model_of(server).complete("Why?", schema=schema)
 
     assert bodies(server)[0]["format"] == schema
 

@@ -14,7 +14,18 @@ from tests.server.llama_server import LlamaServer
 
 ROOT = Path(__file__).parents[2]
 CONSTRAINTS = ROOT / "tools" / "setup" / "constraints.txt"
-HEAVY = ["IPython", "anywidget", "httpx", "ipywidgets", "jinja2", "llama_cpp", "numpy", "pandas", "traitlets"]
+HEAVY = [
+    "IPython",
+    "anywidget",
+    "httpcore",
+    "httpx",
+    "ipywidgets",
+    "jinja2",
+    "llama_cpp",
+    "numpy",
+    "pandas",
+    "traitlets",
+]
 
 pytestmark = pytest.mark.wheel
 

@@ -15,7 +15,7 @@ from tools.bench.kernel import LOAD_EXTENSION, Cell, CellFailed, Kernel
 from tools.bench.result import Row, Section, at_most, percentile
 from tools.bench.subject import Subject
 
-HEAVY = ("anywidget", "httpx", "ipywidgets", "llama_cpp", "matplotlib", "numpy", "pandas", "requests")
+HEAVY = ("anywidget", "httpcore", "httpx", "ipywidgets", "llama_cpp", "matplotlib", "numpy", "pandas", "requests")
 _LOAD_LIMIT, _FIRST_LIMIT = 150, 50  # milliseconds
 _SHOWN = {"display_data", "stream"}
 _MEASURED = f"""

@@ -1,1 +1,1 @@
-"""The engine that runs a llamafile as a process of its own, which ends with this one."""
+"""Runs a llamafile as a server in a child process that never outlives this one."""

@@ -1,4 +1,4 @@
-"""Why a server ended before it could answer, told from its log."""
+"""Why a server process exited before it answered: found in its log."""
 
 import re
 from collections.abc import Sequence
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from localllm_magics.core.errors import LoadFailed
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
 
-_SHOWN = 5
-_KILLED = -9
+_SHOWN_LINES = 5
+_SIGKILL_STATUS = -9
 
+_PORT_TAKEN = re.compile(r"couldn't bind|could not bind|address already in use", re.IGNORECASE)
 _MEMORY = (
     "there was not enough memory",
     "Load it with a smaller context, --ctx 2048 for one, or a smaller model.",
@@ -19,11 +20,7 @@ _REASONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
         "it does not know the architecture of its model",
         "Get a newer llamafile of the model, or load its GGUF file.",
     ),
-    (
-        re.compile(r"couldn't bind|could not bind|address already in use", re.IGNORECASE),
-        "its port was taken by another program",
-        "Load it again.",
-    ),
+    (_PORT_TAKEN, "its port was taken by another program", "Load it again."),
     (
         re.compile(r"out of memory|(failed|unable) to allocate|cannot allocate|bad_alloc", re.IGNORECASE),
         *_MEMORY,
@@ -58,21 +55,22 @@ _REASONS: tuple[tuple[re.Pattern[str], str, str], ...] = (
 
 def is_port_taken(lines: Sequence[str]) -> bool:
     """Whether the log says that another program had the port."""
-    return _REASONS[1][0].search("\n".join(lines)) is not None
+    return _PORT_TAKEN.search("\n".join(lines)) is not None
 
 
-def why_it_ended(name: str, status: int, lines: Sequence[str]) -> LoadFailed:
-    """The error for a server of that NAME and exit STATUS.
+def exit_error(name: str, status: int, lines: Sequence[str]) -> LoadFailed:
+    """The error for a server process that exited.
 
     Args:
         name: The file's.
-        status: As `Popen.returncode` has it.
+        status: As in `Popen.returncode`.
         lines: The last lines of its log.
     """
     text = "\n".join(lines)
     found = ((f": {reason}", hint) for pattern, reason, hint in _REASONS if pattern.search(text))
-    unknown = (f": {_MEMORY[0]}, perhaps", _MEMORY[1]) if status == _KILLED else ("", "`%llm doctor` shows the set-up.")
+    is_killed = status == _SIGKILL_STATUS
+    unknown = (f": {_MEMORY[0]}, perhaps", _MEMORY[1]) if is_killed else ("", "`%llm doctor` shows the set-up.")
     reason, hint = next(found, unknown)
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    shown = "".join(f"\n  {line}" for line in lines[-_SHOWN:])
-    return LoadFailed(f"{name} {how} before it could answer{reason}.{shown}", hint)
+    exited = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+    shown = "".join(f"\n  {line}" for line in lines[-_SHOWN_LINES:])
+    return LoadFailed(f"{name} {exited} before it answered{reason}.{shown}", hint)

@@ -1,4 +1,4 @@
-"""The llamafiles that this process runs, one for each file and settings, and their logs."""
+"""The server processes of llamafiles, one for each file and options, and their logs."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ from localllm_magics.engines.cache_folder import cache_folder
 from localllm_magics.engines.llamafile.process import ServerProcess
 from localllm_magics.engines.llamafile.program import arguments_for
 
-KEPT_LOGS = 20
+MAX_LOGS = 20
 
 
 @dataclass(slots=True)
-class _Shared:
+class _Pooled:
     process: ServerProcess
     users: int
 
 
-class Running:
-    """Counts who uses which process; all methods may be called from any thread.
+class ProcessPool:
+    """Counts the users of each process; all methods may be called from any thread.
 
     Args:
         logs: The folder of the logs; without it, the user's own.
@@ -32,48 +32,46 @@ class Running:
     def __init__(self, logs: Path | None = None) -> None:
         self._logs = logs
         self._lock = threading.Lock()
-        self._shared: dict[tuple[str, LoadOptions], _Shared] = {}
+        self._pooled: dict[tuple[str, LoadOptions], _Pooled] = {}
 
     def acquire(self, file: Path, options: LoadOptions) -> ServerProcess:
         """Return the process that runs FILE with OPTIONS, started now if there is none; `release` gives it back.
 
         Raises:
             ModelNotFound: Nothing is there.
-            LoadFailed: It is no llamafile, or it cannot be started.
+            LoadFailed: It is not a llamafile, or it cannot be started.
         """
         key = (os.path.realpath(file), options)
         with self._lock:
-            shared = self._shared.get(key)
-            if shared is None or not shared.process.is_running:
+            pooled = self._pooled.get(key)
+            if pooled is None or not pooled.process.is_running:
                 log = new_log(self._logs or default_logs(), file)
-                shared = _Shared(process=ServerProcess.start(file, arguments_for(options), log), users=0)
-                self._replace(key, shared)
-            shared.users += 1
-            return shared.process
+                pooled = _Pooled(process=ServerProcess(file, arguments_for(options), log), users=0)
+                self._replace(key, pooled)
+            pooled.users += 1
+            return pooled.process
 
     def release(self, process: ServerProcess) -> None:
         """Give PROCESS back; the last one to do so ends it."""
         with self._lock:
-            key, shared = next(
-                ((key, shared) for key, shared in self._shared.items() if shared.process is process), (None, None)
-            )
-            if key is not None and shared is not None:
-                shared.users -= 1
-                if shared.users > 0:
+            key = next((key for key, pooled in self._pooled.items() if pooled.process is process), None)
+            if key is not None:
+                self._pooled[key].users -= 1
+                if self._pooled[key].users:
                     return
-                del self._shared[key]
+                del self._pooled[key]
         process.stop()
 
-    def _replace(self, key: tuple[str, LoadOptions], shared: _Shared) -> None:
-        """Put SHARED in the place of a process that has ended."""
-        ended = self._shared.pop(key, None)
-        self._shared[key] = shared
-        if ended is not None:
-            ended.process.stop()
+    def _replace(self, key: tuple[str, LoadOptions], pooled: _Pooled) -> None:
+        """Put POOLED in the place of a process that has exited."""
+        exited = self._pooled.pop(key, None)
+        self._pooled[key] = pooled
+        if exited is not None:
+            exited.process.stop()
 
 
-running = Running()
-"""Those of this process."""
+shared_pool = ProcessPool()
+"""That of this Python process."""
 
 
 def default_logs() -> Path:
@@ -82,17 +80,17 @@ def default_logs() -> Path:
 
 
 def new_log(folder: Path, file: Path) -> Path:
-    """A name for the log of FILE in FOLDER, from which old logs are removed."""
+    """The path of a new log of FILE in FOLDER; old logs there are removed."""
     with contextlib.suppress(OSError):
         logs = sorted(folder.glob("*.log"), key=lambda log: log.lstat().st_mtime)
-        for log in logs[: max(0, len(logs) - KEPT_LOGS + 1)]:
+        for log in logs[: max(0, len(logs) - MAX_LOGS + 1)]:
             log.unlink()
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", file.stem)[:60]
     return folder / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 10**9}.log"
 
 
 def clean_logs(folder: Path | None = None) -> int:
-    """Remove all logs; the bytes that were freed."""
+    """Remove all logs; returns the freed bytes."""
     freed = 0
     with contextlib.suppress(OSError):
         for log in (folder or default_logs()).glob("*.log"):

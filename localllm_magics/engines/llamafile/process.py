@@ -1,4 +1,4 @@
-"""A llamafile that runs as a server, and ends with this process whatever happens to either."""
+"""A llamafile that runs as a server, and never outlives this process."""
 
 import contextlib
 import os
@@ -10,60 +10,75 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from localllm_magics.core.errors import LoadFailed
-from localllm_magics.engines.llamafile.exit_reason import is_port_taken, why_it_ended
-from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, is_of_old_generation
+from localllm_magics.engines.llamafile.exit_reason import exit_error, is_port_taken
+from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, is_before_0_10
+from localllm_magics.engines.server.address import Address
 
 HOST = "127.0.0.1"
 _KEY_VARIABLE = "LLAMA_API_KEY"
 _STARTED = re.compile(rb"^started (\d{1,9})\n")
 _EXITED = re.compile(rb"^exited (-?\d{1,9})\n", re.MULTILINE)
-_LISTENING = re.compile(rb"listening at (http://127\.0\.0\.1:\d{1,5})\b")
-_PATIENCE = 10.0  # the supervisor itself takes up to 4 seconds
-_MOMENT = 0.5  # for the system to collect those that were killed
-_START = 30.0
-_TAIL = 1 << 16
-_READ = 200
-_LONGEST_LINE = 300
+_LISTENING = re.compile(rb"listening at http://127\.0\.0\.1:(\d{1,5})\b")
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0  # the supervisor itself takes up to 4
+_REAP_SECONDS = 0.5  # until the system has reaped the killed processes
+_LOG_TAIL_BYTES = 1 << 16
+_SEARCHED_LINES = 200
+_MAX_LINE_LENGTH = 300
+
+
+def free_port() -> int:
+    """A port of this machine that no program listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class ServerProcess:
-    """A llamafile that was started; all methods may be called from any thread.
+    """A llamafile that was started as a server; all methods may be called from any thread.
 
-    It may take minutes until it answers. Whoever waits for that calls `require_running` and reads `address` again
-    each time, for a server whose port was taken is started once more. It answers only those who have `key`: pages in
-    a browser on this machine reach its port, too.
+    It may take minutes until it answers. Who waits for that calls `require_running` and reads `address` again each
+    time, for a server whose port was taken is started once more. It answers only requests with its `key`: web pages
+    in a browser on this machine reach its port, too.
+
+    Args:
+        file: The llamafile.
+        arguments: Follow those for host and port.
+        log: The file for its output.
+        find_port: Returns the port to listen on.
+        stop_seconds: How long the supervisor has to stop it.
+
+    Raises:
+        ModelNotFound: Nothing is there.
+        LoadFailed: It is not a llamafile, or it cannot be started.
     """
 
-    def __init__(self, file: Path, arguments: Sequence[str], log: Path) -> None:
+    def __init__(
+        self,
+        file: Path,
+        arguments: Sequence[str],
+        log: Path,
+        *,
+        find_port: Callable[[], int] = free_port,
+        stop_seconds: float = _STOP_SECONDS,
+    ) -> None:
         self.file = file
         self.log = log
         self.key = secrets.token_urlsafe(24)
         self._command = command_for(file)
         self._arguments = tuple(arguments)
+        self._find_port = find_port
+        self._stop_seconds = stop_seconds
         self._lock = threading.Lock()
-        self._may_retry = True
+        self._may_restart = True
         self._was_stopped = False
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._is_old = is_of_old_generation(self._command, log)
-        self._launch()
-
-    @classmethod
-    def start(cls, file: Path, arguments: Sequence[str], log: Path) -> "ServerProcess":
-        """Start FILE as a server on a free port of this machine; LOG gets what it writes.
-
-        Raises:
-            ModelNotFound: Nothing is there.
-            LoadFailed: It is no llamafile, or it cannot be started.
-        """
-        try:
-            return cls(file, arguments, log)
-        except OSError as exc:
-            raise LoadFailed(f"{file.name} cannot be started: {exc}.", "`%llm doctor` shows the set-up.") from exc
+        self._start()
 
     def __repr__(self) -> str:
         state = "running" if self.is_running else f"exited {self.exit_status}"
@@ -78,69 +93,77 @@ class ServerProcess:
         self.stop()
 
     @property
-    def address(self) -> str:
-        """Where it answers, or will; an old llamafile may choose another port and tell so."""
-        told = _LISTENING.search(self._read_log(0)) if self._is_old else None
-        return told[1].decode() if told else f"http://{HOST}:{self._port}"
+    def address(self) -> Address:
+        """Where it listens, or will; an old llamafile may choose another port, which its log names."""
+        found = _LISTENING.search(self._read_log(0)) if self._is_old else None
+        return Address("http", HOST, int(found[1]) if found else self._port)
 
     @property
     def pid(self) -> int:
-        """The server's own, not that of what watches over it."""
+        """The server's own, not its supervisor's."""
         return self._pid
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether it has not exited yet."""
         with self._lock:
-            return not self._has_ended(0)
+            return not self._wait_for_exit(0)
 
     @property
     def exit_status(self) -> int | None:
         """As `Popen.returncode`: None while it runs, and less than 0 for the signal that killed it."""
         with self._lock:
-            return self._status() if self._has_ended(0) else None
+            return self._status() if self._wait_for_exit(0) else None
 
     def last_lines(self, count: int) -> list[str]:
-        """The last lines of its log, made fit to be shown."""
-        start = max(0, self.log.stat().st_size - _TAIL) if self.log.exists() else 0
+        """The last lines of its log, without control characters."""
+        start = max(0, self.log.stat().st_size - _LOG_TAIL_BYTES) if self.log.exists() else 0
         lines = self._read_log(start).decode("utf-8", "replace").split("\n")
-        shown = ("".join(c if c.isprintable() else " " for c in line[:_LONGEST_LINE]).rstrip() for line in lines)
+        shown = ("".join(c if c.isprintable() else " " for c in line[:_MAX_LINE_LENGTH]).rstrip() for line in lines)
         return [line for line in shown if line][-count:]
 
     def require_running(self) -> None:
         """Start it again, once, if another program took its port first.
 
         Raises:
-            LoadFailed: It has ended; the message tells why, as far as its log does.
+            LoadFailed: It has exited; the message has the reason, as far as its log does.
         """
         with self._lock:
-            if not self._has_ended(0):
+            if not self._wait_for_exit(0):
                 return
             if self._was_stopped:
                 raise LoadFailed(f"{self.file.name} was stopped.", "Load it again.")
-            lines = self.last_lines(_READ)
-            if not (self._may_retry and is_port_taken(lines)):
-                raise why_it_ended(self.file.name, self._status(), lines)
-            self._may_retry = False
-            self._clean_up()
-            self._launch()
+            lines = self.last_lines(_SEARCHED_LINES)
+            if not (self._may_restart and is_port_taken(lines)):
+                raise exit_error(self.file.name, self._status(), lines)
+            self._may_restart = False
+            self._end()
+            self._start()
 
     def stop(self) -> None:
-        """End it and all that it started, and wait until that is done; again is no error."""
+        """End it and all processes that it started, and wait until that is done; again is no error."""
         with self._lock:
             self._was_stopped = True
-            self._clean_up()
+            self._end()
 
-    def _launch(self) -> None:
-        self._port = _free_port()
-        self._said = b""
-        self._is_over = False
+    def _start(self) -> None:
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self._is_old = is_before_0_10(self._command, self.log)
+            self._start_supervisor()
+        except OSError as exc:
+            raise LoadFailed(f"{self.file.name} cannot be started: {exc}.", "`%llm doctor` shows the set-up.") from exc
+
+    def _start_supervisor(self) -> None:
+        self._port = self._find_port()
+        self._output = b""
+        self._has_exited = False
         # Where it can be, the key is in the environment, which other users of this machine cannot read.
         only_old = ["--nobrowser", "--api-key", self.key] if self._is_old else []
-        place = ["--server", "--host", HOST, "--port", str(self._port), *only_old]
+        listen = ["--server", "--host", HOST, "--port", str(self._port), *only_old]
         with self.log.open("ab", buffering=0) as log:
             self._supervisor = subprocess.Popen(
-                [*SUPERVISED, *self._command, *place, *self._arguments],
+                [*SUPERVISED, *self._command, *listen, *self._arguments],
                 env={**os.environ, _KEY_VARIABLE: self.key},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -151,27 +174,27 @@ class ServerProcess:
         try:
             self._pid = self._wait_for_start()
         except BaseException:
-            self._clean_up()
+            self._end()
             raise
 
     def _wait_for_start(self) -> int:
-        until = time.monotonic() + _START
-        while b"\n" not in self._said and not self._is_over and time.monotonic() < until:
-            self._listen(until - time.monotonic())
-        started = _STARTED.match(self._said)
+        until = time.monotonic() + _START_SECONDS
+        while b"\n" not in self._output and not self._has_exited and time.monotonic() < until:
+            self._read_supervisor(until - time.monotonic())
+        started = _STARTED.match(self._output)
         if started is None:
-            raise why_it_ended(self.file.name, self._status(), self.last_lines(_READ))
+            raise exit_error(self.file.name, self._status(), self.last_lines(_SEARCHED_LINES))
         return int(started[1])
 
-    def _has_ended(self, seconds: float) -> bool:
-        """Whether it has, after at most SECONDS; what watches over it ends after it, and right away."""
+    def _wait_for_exit(self, seconds: float) -> bool:
+        """Whether it exits within SECONDS: its supervisor exits right after it."""
         until = time.monotonic() + seconds
-        while not self._is_over and self._listen(until - time.monotonic()):
+        while not self._has_exited and self._read_supervisor(until - time.monotonic()):
             pass
-        return self._is_over
+        return self._has_exited
 
-    def _listen(self, seconds: float) -> bool:
-        """Take in what the supervisor says; whether it said something, or ended, within SECONDS."""
+    def _read_supervisor(self, seconds: float) -> bool:
+        """Read what the supervisor writes; whether it wrote something, or exited, within SECONDS."""
         pipe = self._supervisor.stdout
         if pipe is None or pipe.closed:
             return False
@@ -180,36 +203,36 @@ class ServerProcess:
             if not selector.select(max(0.0, seconds)):
                 return False
         data = os.read(pipe.fileno(), 512)
-        self._said += data
+        self._output += data
         if not data:
-            self._is_over = True
-            self._kill_what_is_left()
+            self._has_exited = True
+            self._kill_orphans()
         return True
 
     def _status(self) -> int:
-        """How it ended; a supervisor that was killed took it along."""
-        exited = _EXITED.search(self._said)
+        """The exit status; a supervisor that was killed took the server with it."""
+        exited = _EXITED.search(self._output)
         return int(exited[1]) if exited else -signal.SIGKILL
 
-    def _clean_up(self) -> None:
-        """End it, and close what was open for it."""
+    def _end(self) -> None:
+        """End both processes and close their pipes."""
         supervisor = self._supervisor
         if supervisor.stdin is not None:
             with contextlib.suppress(OSError):
                 supervisor.stdin.close()
-        if not self._has_ended(_PATIENCE):
+        if not self._wait_for_exit(self._stop_seconds):
             supervisor.kill()
-            self._has_ended(_PATIENCE)
+            self._wait_for_exit(self._stop_seconds)
         supervisor.wait()
         if supervisor.stdout is not None:
             supervisor.stdout.close()
 
-    def _kill_what_is_left(self) -> None:
-        """Kill the server's group if its supervisor ended without a word: only Linux kills the server, not its kin."""
-        started = _STARTED.match(self._said)
-        if started is None or _EXITED.search(self._said):
+    def _kill_orphans(self) -> None:
+        """Kill the server's process group if its supervisor was killed: Linux kills the server, not its children."""
+        started = _STARTED.match(self._output)
+        if started is None or _EXITED.search(self._output):
             return
-        until = time.monotonic() + _MOMENT
+        until = time.monotonic() + _REAP_SECONDS
         with contextlib.suppress(ProcessLookupError, PermissionError):
             while time.monotonic() < until:
                 os.killpg(int(started[1]), signal.SIGKILL)
@@ -219,13 +242,6 @@ class ServerProcess:
         try:
             with self.log.open("rb") as log:
                 log.seek(start)
-                return log.read(_TAIL)
+                return log.read(_LOG_TAIL_BYTES)
         except OSError:
             return b""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port

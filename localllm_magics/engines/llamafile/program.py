@@ -12,36 +12,39 @@ from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.hints import LIST_MODELS
-from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.request import ALL_LAYERS, LoadOptions
 
-ALL_LAYERS = 999
 SUPERVISED = (sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")))
-"""What starts a command in such a way that nothing of it is left when this process ends, or closes the pipe to it."""
+"""Prefix of a command: all its processes end when this process ends or closes the pipe to the supervisor."""
 
 _SHELL = "/bin/sh"
-_SCRIPTS = (b"MZqFpD", b"jartsr")
-_PROGRAMS = (b"\x7fELF", b"#!")
-_SECONDS = 10.0
+_APE_MAGIC = (b"MZqFpD", b"jartsr")  # Actually Portable Executable, which a shell starts
+_NATIVE_MAGIC = (b"\x7fELF", b"#!")
+_VERSION_SECONDS = 10.0
 _VERSION = re.compile(rb"\bllamafile v(\d{1,4})\.(\d{1,4})")
 _FIRST_NEW = (0, 10)
 
 
-def command_for(file: Path) -> list[str]:
-    """What starts FILE: a shell, for the system itself does not know the format.
+def command_for(file: Path, system: str = os.name) -> list[str]:
+    """The command that starts FILE: through a shell where the system itself does not know the format.
+
+    Args:
+        file: The llamafile.
+        system: As in `os.name`.
 
     Raises:
         ModelNotFound: Nothing is there.
-        LoadFailed: It is no program, or must not be run.
+        LoadFailed: It is not a program, or may not be run.
     """
-    if os.name == "nt":
-        raise LoadFailed("On Windows a llamafile cannot be started from here.", _by_hand(file))
+    if system == "nt":
+        raise LoadFailed("On Windows a llamafile cannot be started from here.", _manual_start(file))
     start = _first_bytes(file)
     path = os.path.abspath(file)  # noqa: PTH100 - a link keeps its name, and a shell looks for bare names elsewhere
-    if start.startswith(_SCRIPTS):
+    if start.startswith(_APE_MAGIC):
         return [_SHELL, path]
-    if not start.startswith(_PROGRAMS):
+    if not start.startswith(_NATIVE_MAGIC):
         hint = f"%llm load {shlex.quote(str(file))}" if start.startswith(b"GGUF") else LIST_MODELS
-        raise LoadFailed(f"{file.name} is not a llamafile: it is no program.", hint)
+        raise LoadFailed(f"{file.name} is not a llamafile: it is not a program.", hint)
     if not os.access(path, os.X_OK):
         raise LoadFailed(f"{file.name} may not be run.", f"!chmod +x {shlex.quote(str(file))}")
     return [path]
@@ -55,25 +58,28 @@ def arguments_for(options: LoadOptions) -> list[str]:
     return arguments + ([] if options.threads is None else ["-t", str(options.threads)])
 
 
-def is_of_old_generation(command: Sequence[str], log: Path) -> bool:
-    """Whether the llamafile is one before 0.10; one that does not say is none.
+def is_before_0_10(command: Sequence[str], log: Path, seconds: float = _VERSION_SECONDS) -> bool:
+    """Whether the llamafile is older than 0.10; one that reports no version is not.
 
-    Its answer goes into LOG, which cannot fill up the memory of this process.
+    Args:
+        command: What starts the llamafile.
+        log: Gets its output, so that this process need not hold it in memory.
+        seconds: How long it may take.
     """
-    with log.open("w+b") as said:
+    with log.open("w+b") as output:
         with (
             subprocess.Popen(
                 [*SUPERVISED, *command, "--version"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=said,
+                stderr=output,
                 start_new_session=True,
             ) as probe,
             contextlib.suppress(subprocess.TimeoutExpired),
         ):
-            probe.wait(_SECONDS)
-        said.seek(0)
-        version = _VERSION.search(said.read(1 << 14))
+            probe.wait(seconds)
+        output.seek(0)
+        version = _VERSION.search(output.read(1 << 14))
     return version is not None and (int(version[1]), int(version[2])) < _FIRST_NEW
 
 
@@ -89,5 +95,5 @@ def _first_bytes(file: Path) -> bytes:
         raise LoadFailed(f"{file} cannot be read: {getattr(exc, 'strerror', None) or exc}.", LIST_MODELS) from exc
 
 
-def _by_hand(file: Path) -> str:
+def _manual_start(file: Path) -> str:
     return f"Start it in a terminal: {file.name} --server. Then type: %llm load http://127.0.0.1:8080"

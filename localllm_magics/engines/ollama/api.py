@@ -1,4 +1,4 @@
-"""What an Ollama server tells of itself and its models."""
+"""Ollama's API for its version and its models."""
 
 import json
 import re
@@ -11,28 +11,29 @@ from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama.name import parse_name
 from localllm_magics.engines.ollama.parameters import to_context, to_sampling
+from localllm_magics.engines.served_models import ollama_model
 from localllm_magics.engines.server.connection import Connection
-from localllm_magics.engines.server.served_models import ollama_model
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
-_MOST_LINES = 200
+_MAX_LINES = 200
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _PARAMETERS = re.compile(r"\s*([\d.]{1,12})\s*([KMBT])\s*", re.IGNORECASE)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,12})?(Z|[+-]\d\d:\d\d)")
-_FOR_EVER = timedelta(days=365)
-_LARGEST = 2**32
-_TO_BE_LET_IN = "Ollama does so to foreign host names: use 127.0.0.1, or set OLLAMA_HOST where it is started."
+_UNLIMITED = timedelta(days=365)
+_MAX_WHOLE = 2**32
+_TO_LOAD_LONGER = "Ask again, or give it more time where it is started: OLLAMA_LOAD_TIMEOUT=15m ollama serve"
+_TO_GET_ACCESS = "Ollama refuses other host names: use 127.0.0.1, or set OLLAMA_HOST where it is started."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ModelDescription:
     """A model as `/api/show` describes it; None is not known.
 
     Args:
-        sampling: The parameters that were stored with it.
-        ctx: The stored size of the context.
-        trained_context: The context it was trained with.
+        sampling: The parameters that are stored with it.
+        ctx: The stored size of the context window.
+        trained_context: The context window it was trained with.
     """
 
     architecture: str | None = None
@@ -45,8 +46,8 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InMemory:
-    """A model in memory, as `/api/ps` tells; `size` is 0 where the server does not know it."""
+class ModelInMemory:
+    """A model in memory, as `/api/ps` reports; `size` is 0 where the server does not know it."""
 
     name: str
     size: int = 0
@@ -55,18 +56,18 @@ class InMemory:
     expires_at: str = ""
 
     @property
-    def kept(self) -> str:
-        """How long it stays, in words."""
+    def expiry(self) -> str:
+        """How long it stays in memory, in words."""
         until = _to_time(self.expires_at)
         if until is None:
-            return "for a time that it does not tell"
-        if until - datetime.now(timezone.utc) > _FOR_EVER:
+            return "for a time that it does not report"
+        if until - datetime.now(timezone.utc) > _UNLIMITED:
             return "until it is unloaded"
         return f"until {until:%H:%M:%S}"
 
     @property
     def device(self) -> str:
-        """Where it is."""
+        """The device that has it."""
         if not self.size_vram:
             return "CPU"
         if self.size_vram >= self.size:
@@ -80,61 +81,64 @@ class InMemory:
         return wanted is not None and own is not None and wanted.key == own.key
 
 
-def asked(connection: Connection, model: str, to_get_model: str) -> ErrorContext:
-    """What was asked of Ollama, for the words of an error; see `ErrorContext`."""
+def error_context(connection: Connection, model: str, to_get_model: str) -> ErrorContext:
+    """The context of errors of Ollama; see `ErrorContext`."""
     return ErrorContext(
         address=connection.address,
         model=model,
         to_get_model=to_get_model,
-        to_be_let_in=_TO_BE_LET_IN,
+        to_load_longer=_TO_LOAD_LONGER,
+        to_get_access=_TO_GET_ACCESS,
         redact=connection.redact,
     )
 
 
 def version(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> str | None:
-    """The version of the server; None if it is no Ollama."""
+    """The version of the server; None if it is not Ollama."""
     return word(connection.ask("GET", "/api/version", stop=stop, seconds=seconds).to_dict(), "version")
 
 
 def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> bool:
     """Whether an Ollama answers."""
-    return version(connection, stop, seconds) is not None and greets(connection, stop, seconds)
+    return version(connection, stop, seconds) is not None and has_banner(connection, stop, seconds)
 
 
-def greets(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> bool:
-    """Whether the server greets as Ollama does, of whose API others imitate parts."""
+def has_banner(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> bool:
+    """Whether the root has Ollama's banner: other servers imitate only parts of its API."""
     return connection.ask("GET", "/", stop=stop, seconds=seconds).body.strip() == b"Ollama is running"
 
 
-def show(connection: Connection, name: str, stop: Stop) -> Shown | None:
-    """The description of a model; None if the server gives none."""
+def describe(connection: Connection, name: str, stop: Stop) -> ModelDescription | None:
+    """The description of a model; None if the server has none."""
     reply = connection.ask("POST", "/api/show", {"model": name}, stop=stop)
-    return to_shown(reply.to_dict()) if reply.status == 200 else None
+    return to_description(reply.to_dict()) if reply.status == 200 else None
 
 
-def running(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> list[InMemory]:
+def models_in_memory(
+    connection: Connection, stop: Stop | None = None, seconds: float | None = None
+) -> list[ModelInMemory]:
     """The models in memory."""
     reply = connection.ask("GET", "/api/ps", stop=stop, seconds=seconds)
-    return [_in_memory(entry, name) for name, entry in _named(reply.to_dict())]
+    return [_to_model_in_memory(entry, name) for name, entry in _named(reply.to_dict())]
 
 
-def tags(connection: Connection, seconds: float | None = None) -> list[ModelInfo]:
+def list_models(connection: Connection, seconds: float | None = None) -> list[ModelInfo]:
     """The models that the server has, with references that name it.
 
     Raises:
         LocalLLMError: The server does not answer, or refuses.
     """
     reply = connection.ask("GET", "/api/tags", seconds=seconds)
-    raise_for_status(reply.status, reply.headers, reply.body, asked(connection, "it", ""))
+    raise_for_status(reply, error_context(connection, "it", ""))
     return [_to_info(entry, name, connection) for name, entry in _named(reply.to_dict())]
 
 
-def to_shown(document: Json) -> Shown:
-    """What matters of an answer of `/api/show`."""
+def to_description(document: Json) -> ModelDescription:
+    """The description in an answer of `/api/show`."""
     details, facts = child(document, "details"), child(document, "model_info")
     architecture = word(facts, "general.architecture") or word(details, "family")
-    stored = _stored(text(document, "parameters") or "")
-    return Shown(
+    stored = _parse_parameters(text(document, "parameters") or "")
+    return ModelDescription(
         architecture=architecture,
         quantization=word(details, "quantization_level"),
         parameters=whole(facts, "general.parameter_count") or _to_count(text(details, "parameter_size")),
@@ -146,29 +150,29 @@ def to_shown(document: Json) -> Shown:
 
 
 def _named(document: Json) -> Iterator[tuple[str, Json]]:
-    """The models of a list, but for those whose name is none of Ollama's, so that nobody could type it."""
+    """The models of a list, without those whose name is not valid, so that nobody could type it."""
     for entry in children(document, "models"):
         name = word(entry, "name", "model")
         if name is not None and parse_name(name) is not None:
             yield name, entry
 
 
-def _stored(lines: str) -> dict[str, object]:
-    """Stored parameters, which are written one in a line; of all but stop texts the first counts."""
+def _parse_parameters(lines: str) -> dict[str, object]:
+    """Stored parameters, one in a line; the first value of each counts, but all stop strings do."""
     values: dict[str, object] = {}
     stops: list[object] = []
-    for line in lines.split("\n")[:_MOST_LINES]:
+    for line in lines.split("\n")[:_MAX_LINES]:
         name, _, rest = line.strip().partition(" ")
-        value = _unquoted(rest.strip())
+        value = _unquote(rest.strip())
         if name == "stop":
             stops.append(value)
         elif value:
-            values.setdefault(name, _number(value))
+            values.setdefault(name, _to_number(value))
     return {**values, "stop": stops}
 
 
-def _unquoted(written: str) -> str | None:
-    """What WRITTEN means: strings stand in quotes, with escapes for what cannot be seen."""
+def _unquote(written: str) -> str | None:
+    """The value of WRITTEN: strings are in quotes, with escapes for control characters."""
     if not written.startswith('"'):
         return written
     try:
@@ -177,17 +181,17 @@ def _unquoted(written: str) -> str | None:
         return None
 
 
-def _number(word: str) -> float | None:
-    """What WORD means; large whole numbers are written like 1e+06."""
+def _to_number(word: str) -> float | None:
+    """The value of WORD; large whole numbers are written like 1e+06."""
     try:
         number = float(word)
     except ValueError:
         return None
-    return int(number) if abs(number) < _LARGEST and number.is_integer() else number
+    return int(number) if abs(number) < _MAX_WHOLE and number.is_integer() else number
 
 
-def _in_memory(entry: Json, name: str) -> InMemory:
-    return InMemory(
+def _to_model_in_memory(entry: Json, name: str) -> ModelInMemory:
+    return ModelInMemory(
         name=name,
         size=whole(entry, "size") or 0,
         size_vram=whole(entry, "size_vram") or 0,
@@ -210,7 +214,7 @@ def _to_info(entry: Json, name: str, connection: Connection) -> ModelInfo:
 
 
 def _to_time(written: str) -> datetime | None:
-    """The local time of one in RFC 3339, whose fraction may have more digits than Python takes."""
+    """The local time of an RFC 3339 timestamp, whose fraction may have more digits than Python parses."""
     found = _TIME.fullmatch(written)
     if found is None:
         return None
@@ -221,7 +225,7 @@ def _to_time(written: str) -> datetime | None:
 
 
 def _to_count(written: str | None) -> int | None:
-    """A number of weights from what is written like `3.05M`."""
+    """A number of weights from a text like `3.05M`."""
     found = _PARAMETERS.fullmatch(written or "")
     try:
         return round(float(found[1]) * _SUFFIXES[found[2].upper()]) if found else None

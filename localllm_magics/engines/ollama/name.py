@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 
 _HOST, _NAMESPACE, _LATEST = "registry.ollama.ai", "library", "latest"
-# As Ollama's own check, types/model/name.go; so no name has signs that move a terminal's cursor.
-_IS_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
-_IS_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+# As Ollama's own check, types/model/name.go; so no name has control characters.
+_HOST_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
+_PART_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class OllamaName:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """The same for names that Ollama takes for the same."""
+        """Equal for names that Ollama treats as equal."""
         return self.host.casefold(), self.namespace.casefold(), self.model.casefold(), self.tag.casefold()
 
     @property
@@ -38,13 +38,13 @@ class OllamaName:
 
 
 def name_of_parts(host: str, namespace: str, model: str, tag: str) -> OllamaName | None:
-    """The name with these parts, None where Ollama would not have it."""
-    is_name = _IS_HOST.fullmatch(host) and all(map(_IS_PART.fullmatch, (namespace, model, tag)))
+    """The name with these parts, None where it is not valid."""
+    is_name = _HOST_PATTERN.fullmatch(host) and all(map(_PART_PATTERN.fullmatch, (namespace, model, tag)))
     return OllamaName(host=host, namespace=namespace, model=model, tag=tag) if is_name else None
 
 
 def parse_name(text: str) -> OllamaName | None:
-    """The name that TEXT is, with the defaults for what it leaves out; None where it cannot be one."""
+    """The name in TEXT, with the defaults for what it leaves out; None where it is not valid."""
     *before, last = text.split("/")
     if len(before) > 2:
         return None

@@ -1,12 +1,13 @@
-"""Understands the answers of Ollama's `/api/chat` and `/api/generate`."""
+"""Parses the streamed answers of Ollama's `/api/chat` and `/api/generate`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.events import ProgressEvent, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Counts
 from localllm_magics.engines.reasoning_parser import ReasoningParser
-from localllm_magics.engines.server.server_error import ErrorContext, broken_off
+from localllm_magics.engines.server.server_error import ErrorContext, error_from_record
 from localllm_magics.engines.wire.fields import child, number, text, whole
 from localllm_magics.engines.wire.ndjson import Record
 
@@ -14,61 +15,67 @@ _NANOSECONDS = 1e9
 
 
 class OllamaResponseParser:
-    """One answer; see `daemon.answer.Reading`.
+    """Parses one answer; see `engines.server.response.ResponseParser`.
 
     Args:
-        asked: For the words of errors.
-        is_cached: Whether the server may have kept a part of the prompt from before, which it does not always tell.
+        context: For the messages of errors.
+        is_cached: Whether the server may have cached a part of the prompt, which it does not always report.
         is_raw: Whether the model continues plain text.
     """
 
-    def __init__(self, asked: ErrorContext, *, is_cached: bool = False, is_raw: bool = False) -> None:
-        self.reason: FinishReason | None = None
-        self.counts = Counts()
-        self._asked = asked
+    def __init__(self, context: ErrorContext, *, is_cached: bool = False, is_raw: bool = False) -> None:
+        self.finish_reason: FinishReason | None = None
+        self._counts = Counts()
+        self._pieces = 0
+        self._context = context
         self._is_cached = is_cached
-        self._thinking = ReasoningParser(is_raw=is_raw)
+        self._reasoning = ReasoningParser(is_raw=is_raw)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last record was read."""
-        return self.reason is not None
+        """Whether the last record was fed."""
+        return self.finish_reason is not None
+
+    @property
+    def counts(self) -> Counts:
+        """Those of the last record; the clock starts with the first token, which is about a piece."""
+        tokens = self._counts.completion_tokens
+        return replace(self._counts, timed_tokens=max((self._pieces if tokens is None else tokens) - 1, 0))
 
     def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD; a piece is about one token."""
         if record.get("error"):
-            raise broken_off(record["error"], self._asked)
+            raise error_from_record(record["error"], self._context)
         holder = child(record, "message") or record
         events: list[ProgressEvent] = []
-        if (thought := text(holder, "thinking")) is not None:
-            events.append(ReasoningDelta(thought, 1, estimated=True))
+        if (reasoning := text(holder, "thinking")) is not None:
+            events.append(ReasoningDelta(reasoning, 1, estimated=True))
+            self._pieces += 1
         if (piece := text(holder, "content", "response")) is not None:
-            events += self._thinking.feed(TextDelta(piece, 1, estimated=True))
+            events += self._reasoning.feed(TextDelta(piece, 1, estimated=True))
+            self._pieces += 1
         if record.get("done") is True or text(record, "done_reason") is not None:
-            self.reason = "length" if record.get("done_reason") == "length" else "stop"
-            self.counts = self._counts(record)
-            events += self._thinking.end()
+            self.finish_reason = "length" if record.get("done_reason") == "length" else "stop"
+            self._counts = self._to_counts(record)
+            events += self._reasoning.end()
         return events
 
-    def _counts(self, record: Record) -> Counts:
+    def _to_counts(self, record: Record) -> Counts:
         prompt, cached = whole(record, "prompt_eval_count"), whole(record, "prompt_eval_cached_count")
-        produced = whole(record, "eval_count")
         seconds = _seconds(record, "prompt_eval_duration")
-        # All tokens of the prompt are counted, and only the new ones timed: without the number of
-        # cached tokens the quotient is no rate.
+        # All tokens of the prompt are counted, but only those not in the cache are timed: without the number of
+        # cached tokens there is no rate.
         is_rate_known = cached is not None or not self._is_cached
         return Counts(
             prompt_tokens=prompt,
             cached_tokens=min(cached or 0, prompt or 0),
-            completion_tokens=produced,
+            completion_tokens=whole(record, "eval_count"),
             load_seconds=_seconds(record, "load_duration"),
             prompt_seconds=seconds if is_rate_known else 0.0,
             decode_seconds=_seconds(record, "eval_duration") or None,
-            # The clock starts with the first token.
-            timed_tokens=None if produced is None else max(produced - 1, 0),
         )
 
 
 def _seconds(record: Record, name: str) -> float:
-    """A duration; what is 0 is left out by the server."""
+    """A duration; the server leaves out one of 0."""
     return (number(record, name) or 0.0) / _NANOSECONDS

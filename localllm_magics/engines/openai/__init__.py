@@ -1,1 +1,1 @@
-"""Models of a server that speaks as OpenAI does."""
+"""Models of a server that speaks the OpenAI API."""

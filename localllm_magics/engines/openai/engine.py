@@ -1,19 +1,13 @@
-"""One model of a server that speaks as OpenAI does."""
+"""One model of a server that speaks the OpenAI API."""
 
 import json
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.engine_status import EngineStatus
-from localllm_magics.core.errors import (
-    AccessDenied,
-    DaemonError,
-    DaemonNotReachable,
-    LocalLLMError,
-    ModelNotInDaemon,
-    StreamBroken,
-)
+from localllm_magics.core.errors import DaemonNotReachable, LocalLLMError, ModelNotInDaemon, StreamBroken
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
@@ -23,23 +17,20 @@ from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.openai import llama_server
-from localllm_magics.engines.openai.dialect import dialect, to_body
-from localllm_magics.engines.openai.identity import Identity, Kind, ServedModel, identify
-from localllm_magics.engines.openai.records import Body
+from localllm_magics.engines.openai.dialect import to_body
+from localllm_magics.engines.openai.endpoint import Endpoint, find_endpoint
+from localllm_magics.engines.openai.identity import ServerKind
+from localllm_magics.engines.openai.llama_server import PollBackoff
+from localllm_magics.engines.openai.records import RecordDecoder
 from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
-from localllm_magics.engines.openai.server import Server
-from localllm_magics.engines.server.connection import Connection, Exchange
-from localllm_magics.engines.server.response import (
-    ending_soon,
-    read_answer,
-    require_answer,
-    wait_for_head,
-)
+from localllm_magics.engines.openai.server_handle import ServerHandle
+from localllm_magics.engines.server.connection import Exchange
+from localllm_magics.engines.server.response import read_response, wait_for_head
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 
-_OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
-_MAY_BE_ANOTHER = (DaemonNotReachable, StreamBroken, ModelNotInDaemon)
+_NEEDS_NEW_ENDPOINT = (DaemonNotReachable, StreamBroken, ModelNotInDaemon)
 """After these errors, another server may be there next time, or another model."""
+_WHY_EMPTY_SECONDS = 60.0
 
 
 class OpenAIEngine:
@@ -47,57 +38,62 @@ class OpenAIEngine:
 
     Args:
         info: The reference, and the model's name on the server.
-        options: How the server is to be started, where it is not running yet.
-        server: Where the model is.
-        model: What the user called the model, empty for the one that the server has.
+        options: How the server is to be started, where it does not run yet.
+        server: The server that has the model.
+        model: The model's name as the user wrote it, empty for the one that the server has.
+        max_load_seconds: How long the server may load it.
     """
 
-    def __init__(self, info: ModelInfo, options: LoadOptions, server: Server, model: str = "") -> None:
-        self._options = options
+    def __init__(
+        self,
+        info: ModelInfo,
+        options: LoadOptions,
+        server: ServerHandle,
+        model: str = "",
+        *,
+        max_load_seconds: float = llama_server.MAX_LOAD_SECONDS,
+    ) -> None:
         self._info = info
+        self._options = options
         self._server = server
-        self._found: Connection | None = None
         self._model = model
-        self._identity: Identity | None = None
-        self._served: ServedModel | None = None
+        self._max_load_seconds = max_load_seconds
+        self._endpoint: Endpoint | None = None
+        self._is_current = False  # whether the endpoint still holds, as far as known
         self._takes_stream_options = True
-        self._answering = ""  # the model that answered in the place of the one served
+        self._noticed_model = ""  # what answered in the place of the model
         self._lifetime = Lifetime(info.reference)
 
     def __repr__(self) -> str:
         return f"<OpenAIEngine {self._info.reference}>"
 
-    def status(self, *, refresh: bool = False) -> EngineStatus:  # noqa: ARG002 - such servers do not tell where it is
-        """The model, as far as the server described it; the memory is the server's."""
-        served, identity = self._served, self._identity
-        model = ModelUsed(
-            reference=self._info.reference,
-            name=self._info.name if served is None else served.label,
-            engine=self._info.engine,
-            quantization=served.quantization if served else None,
-            size_bytes=served.size_bytes if served else None,
-            parameters=served.parameters if served else None,
-            context=(identity.context if identity else None) or (served.context if served else None),
-        )
+    def status(self, *, refresh: bool = False) -> EngineStatus:  # noqa: ARG002 - such servers do not report placement
+        """The model as far as the server has described it; the memory is the server's."""
+        info, endpoint = self._info, self._endpoint
+        model = ModelUsed(reference=info.reference, name=info.name, engine=info.engine)
+        if endpoint is None:
+            return EngineStatus(model=model, options=self._options)
+        if endpoint.served is not None:
+            served = endpoint.served
+            model = replace(
+                model,
+                name=served.label,
+                quantization=served.quantization,
+                size_bytes=served.size_bytes,
+                parameters=served.parameters,
+            )
         return EngineStatus(
-            model=model,
+            model=replace(model, context=endpoint.context),
             options=self._options,
-            notices=self._notices(),
-            detail="" if identity is None else f"{self._info.reference} is on {identity.name}.",
+            notices=endpoint.notices,
+            detail=f"{info.reference} is on {endpoint.identity.name}." if self._is_current else "",
         )
-
-    def _notices(self) -> tuple[str, ...]:
-        """Which model answers, if not the one that was asked for."""
-        served = self._served
-        if served is None or not self._model or served.is_called(self._model):
-            return ()
-        return (f"{self._model} was asked for; the server has {served.label}.",)
 
     def load(self, stop: Stop) -> Iterator[Loading]:
         """Wait until the server is ready, and has the model in memory; see `Engine.load`."""
-        self._identity = None  # a router may have given the memory to another model
+        self._is_current = False  # a router may have unloaded the model for another one
         with self._lifetime.using(stop):
-            yield from self._identified(stop)
+            yield from self._connect(stop)
             yield Loading(1.0)
 
     def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
@@ -105,190 +101,147 @@ class OpenAIEngine:
         with self._lifetime.using(stop):
             try:
                 return (yield from self._answer(generation, stop))
-            except _MAY_BE_ANOTHER:
-                self._identity = None
+            except _NEEDS_NEW_ENDPOINT:
+                self._is_current = False
                 raise
 
     def preview(self, request: Request, stop: Stop) -> Preview:
-        """What would be sent, and where the server can tell, the prompt and its tokens."""
+        """What would be sent, and where the server can render it, the prompt and its tokens."""
         with self._lifetime.using(stop):
-            for _ in self._identified(stop):
-                pass
-            identity = self._identity or Identity(kind=Kind.OTHER)
-            body = self._body(request, identity)
-            prompt, tokens = llama_server.render(self._connection, body, identity.kind, self._asked, stop)
+            endpoint = _result(self._connect(stop))
+            body = self._to_body(request, endpoint)
+            context = self._error_context(endpoint)
+            prompt, tokens = llama_server.render(endpoint.connection, body, endpoint.identity.kind, context, stop)
         return Preview(
             prompt=prompt,
             tokens=tokens,
-            context=self.status().model.context or 0,
-            sampling=self._sampling(request).or_else(identity.sampling),
+            context=endpoint.context or 0,
+            sampling=_sampling(request, endpoint).or_else(endpoint.identity.sampling),
             sent=json.dumps(body, indent=2, ensure_ascii=False),
         )
 
     def with_options(self, options: LoadOptions) -> "OpenAIEngine":
         """A new engine for the same model; see `Engine.with_options`."""
-        return OpenAIEngine(self._info, options, self._server.another(options), self._model)
+        return OpenAIEngine(self._info, options, self._server.with_options(options), self._model)
 
     def close(self) -> None:
-        """Stop what runs; end the server if it was started for this, and have a router give the memory back."""
+        """Stop what runs; end the server if it was started for this, and have a router unload the model."""
         self._lifetime.end()
-        if self._identity is not None and self._identity.kind is Kind.ROUTER and self._served is not None:
+        endpoint, is_current, self._is_current = self._endpoint, self._is_current, False
+        if endpoint is not None and is_current and endpoint.identity.kind is ServerKind.ROUTER:
             with suppress(LocalLLMError):
-                llama_server.unload(self._connection, self._served.name)
-        self._identity = None
+                llama_server.unload(endpoint.connection, endpoint.name)
         self._server.close()
 
-    @property
-    def _connection(self) -> Connection:
-        assert self._found is not None  # noqa: S101 - nothing is asked before the server was identified
-        return self._found
-
-    @property
-    def _asked(self) -> ErrorContext:
-        url, kind = self._connection.address.url, self._identity.kind if self._identity is not None else Kind.OTHER
-        return ErrorContext(
-            address=self._connection.address,
-            model=(self._served.label if self._served is not None else self._model) or "its model",
-            to_get_model=f"To see what it has, type: %llm connect {url}",
-            to_raise_context="--ctx" if self._info.engine == "llamafile" else dialect(kind).to_raise_context,
-            redact=self._connection.redact,
-        )
-
-    @property
-    def _name(self) -> str:
-        return self._served.name if self._served is not None and not self._notices() else self._model
+    def _connect(self, stop: Stop) -> Generator[Loading, None, Endpoint]:
+        """Identify the server once, waiting while it loads, and have a router load the model."""
+        if self._endpoint is not None and self._is_current and not self._server.has_exited:
+            return self._endpoint
+        connection = yield from self._server.connect(self._options, stop)
+        self._takes_stream_options = True
+        endpoint = find_endpoint(connection, self._model, stop)
+        backoff = PollBackoff(connection, stop, max_load_seconds=self._max_load_seconds)
+        while endpoint.identity.is_loading:
+            yield from backoff.wait()
+            endpoint = find_endpoint(connection, self._model, stop)
+        if endpoint.identity.kind is ServerKind.ROUTER and endpoint.name:
+            yield from llama_server.load(connection, endpoint.name, endpoint.error_context, stop)
+            endpoint = find_endpoint(connection, self._model, stop)  # with more facts of a loaded model
+        self._endpoint, self._is_current = endpoint, True
+        return endpoint
 
     def _answer(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
-        request, identity = generation.request, (yield from self._identified(stop))
-        generation.sampling = self._sampling(request).or_else(identity.sampling)
-        generation.engine_version = identity.name
+        request, endpoint = generation.request, (yield from self._connect(stop))
+        connection, kind = endpoint.connection, endpoint.identity.kind
+        generation.sampling = _sampling(request, endpoint).or_else(endpoint.identity.sampling)
+        generation.engine_version = endpoint.identity.name
         generation.model = self.status().model
-        path, body = self._path(request, identity), self._body(request, identity)
-        reading = OpenAIResponseParser(self._asked, is_raw=request.raw)
-        backoff = llama_server.PollBackoff(self._connection, stop)
-
-        def look() -> ProgressEvent | None:
-            return llama_server.look(self._connection, identity.kind, self._name, stop)
-
-        is_answered = False
-        while not is_answered:
-            with Exchange(self._connection, "POST", path, body) as exchange, stop.calling(exchange.cancel):
-                yield from wait_for_head(exchange, stop, look)
-                is_loading = identity.kind in _OWN and _is_loading(exchange)
-                is_answered = not is_loading and not self._drop_refused(body, exchange)
-                if is_answered:
-                    yield from self._read(exchange, reading, generation, stop)
-            if is_loading:  # the server was started again since it was last asked
+        generation.notices.extend(endpoint.notices)
+        body = self._to_body(request, endpoint)
+        backoff = PollBackoff(connection, stop, max_load_seconds=self._max_load_seconds)
+        while True:
+            with connection.post(_path(request, endpoint), body, stop) as exchange:
+                yield from wait_for_head(
+                    exchange, stop, lambda: llama_server.load_progress(connection, kind, endpoint.name, stop)
+                )
+                is_loading = kind.is_llama_server and exchange.is_loading
+                if not is_loading and not self._drop_stream_options(body, exchange):
+                    return (yield from self._read(exchange, endpoint, generation, stop))
+            if is_loading:  # the server was restarted since it was identified
                 yield from backoff.wait()
-        assert reading.reason is not None  # noqa: S101 - the answer was read to its end
-        generation.notices.extend(reading.notices)
-        self._notice_another(reading.model, generation)
-        return reading.reason
 
     def _read(
-        self, exchange: Exchange, reading: OpenAIResponseParser, generation: Generation, stop: Stop
-    ) -> Iterator[ProgressEvent]:
-        where, redact, body = self._connection.address.url, self._connection.redact, Body()
-        require_answer(exchange, self._asked)
+        self, exchange: Exchange, endpoint: Endpoint, generation: Generation, stop: Stop
+    ) -> Generator[ProgressEvent, None, FinishReason]:
+        context, decoder = self._error_context(endpoint), RecordDecoder()
+        parser = OpenAIResponseParser(context, is_raw=generation.request.raw)
         try:
-            with ending_soon(exchange, reading) as chunks:
-                yield from read_answer(body.records(chunks), reading, generation, where, redact)
+            reason = yield from read_response(exchange, decoder.records, parser, generation, context)
         except StreamBroken as exc:
-            if body.was_empty:
-                raise self._why_empty(generation.request, stop) from exc
-            if reading.is_complete and self._identity is not None and self._identity.kind is Kind.LLAMA_CPP_SERVER:
+            if decoder.was_empty:
+                raise self._why_empty(generation.request, endpoint, stop) from exc
+            if parser.is_complete and endpoint.identity.kind is ServerKind.LLAMA_CPP_SERVER:
                 raise StreamBroken(
-                    f"{where} dropped this answer, as it does when another request comes in.",
+                    f"{context.address.url} dropped this answer, as it does when another request comes in.",
                     "Ask one thing at a time, or start it with --interrupt_requests false.",
                 ) from exc
             raise
+        generation.notices.extend(parser.notices)
+        if parser.model is not None:
+            generation.notices.extend(self._notices_of_another(parser.model, endpoint))
+        return reason
 
-    def _notice_another(self, model: str | None, generation: Generation) -> None:
-        """Notice once that MODEL answered and not the one that is served here, and look anew next time."""
-        served = self._served
-        if served is None or model is None or model in (self._name, self._answering):
-            return
-        if not served.is_called(model) and not model.startswith(served.name):  # as a version does
-            generation.notices.append(f"{self._connection.redact(model)} answered, and not {served.label}.")
-            self._answering, self._identity = model, None
+    def _notices_of_another(self, model: str, endpoint: Endpoint) -> list[str]:
+        """A notice, once, that another MODEL answered; then the server is identified again next time."""
+        if endpoint.served is None or endpoint.is_served_as(model) or model == self._noticed_model:
+            return []
+        self._noticed_model, self._is_current = model, False
+        return [f"{endpoint.connection.redact(model)} answered, and not {endpoint.served.label}."]
 
-    def _why_empty(self, request: Request, stop: Stop) -> LocalLLMError:
-        """Ask again without streaming: some servers tell only then why there was no answer."""
-        identity = self._identity or Identity(kind=Kind.OTHER)
-        once = {**self._body(request, identity), "stream": False, "max_tokens": 1}
-        once.pop("stream_options", None)
+    def _why_empty(self, request: Request, endpoint: Endpoint, stop: Stop) -> LocalLLMError:
+        """Ask again without streaming: some servers report only then why there was no answer."""
+        connection, context = endpoint.connection, self._error_context(endpoint)
+        body = {**self._to_body(request, endpoint), "stream": False, "max_tokens": 1}
+        body.pop("stream_options", None)
         try:
-            reply = self._connection.ask("POST", self._path(request, identity), once, stop=stop, seconds=60)
-            raise_for_status(reply.status, reply.headers, reply.body, self._asked)
+            reply = connection.ask("POST", _path(request, endpoint), body, stop=stop, seconds=_WHY_EMPTY_SECONDS)
+            raise_for_status(reply, context)
         except LocalLLMError as exc:
             return exc
-        return StreamBroken(f"{self._connection.address.url} sent an empty answer.", "Its log may say why. Ask again.")
+        return StreamBroken(f"{connection.address.url} sent an empty answer.", "Its log may say why. Ask again.")
 
-    def _identified(self, stop: Stop) -> Generator[Loading, None, Identity]:
-        """Learn once what the server is, waiting while it loads, and have a router load the model."""
-        if self._identity is None or self._server.has_ended:
-            self._found = yield from self._server.connect(self._options, stop)
-            self._takes_stream_options = True
-            identity, patience = self._identify(stop), llama_server.PollBackoff(self._connection, stop)
-            while identity.is_loading:
-                yield from patience.wait()
-                identity = self._identify(stop)
-            self._served = self._choose(identity)
-            if identity.kind is Kind.ROUTER and self._name:
-                yield from llama_server.load(self._connection, self._name, self._asked, stop)
-                identity = identify(self._connection, stop)  # which tells more of a model that is loaded
-                self._served = self._choose(identity)
-            self._identity = identity
-        return self._identity
+    def _error_context(self, endpoint: Endpoint) -> ErrorContext:
+        is_ours = self._info.engine == "llamafile"
+        return replace(endpoint.error_context, to_raise_context="--ctx") if is_ours else endpoint.error_context
 
-    def _identify(self, stop: Stop) -> Identity:
-        """What the server is; one that answers, but not these questions, is asked all the same."""
-        try:
-            return identify(self._connection, stop)
-        except (AccessDenied, DaemonNotReachable):
-            raise
-        except DaemonError:
-            return Identity(kind=Kind.OTHER)
-
-    def _choose(self, identity: Identity) -> ServedModel | None:
-        """The model of the server that the user means."""
-        models, url = identity.models, self._connection.address.url
-        if self._model:
-            found = next((model for model in models if model.is_called(self._model)), None)
-            is_only = dialect(identity.kind).names_are_ignored and len(models) == 1
-            return found or (models[0] if is_only else None)
-        loaded = [model for model in models if model.status in ("loaded", "sleeping")]
-        if len(models) == 1 or len(loaded) == 1:
-            return (loaded or list(models))[0]
-        if not models:
-            return None
-        names = ", ".join(model.label for model in models[:5])
-        raise ModelNotInDaemon(
-            f"{url} has {len(models)} models, and none was named: {names}.",
-            f"Type: %llm load openai:{models[0].label}@{url}",
-        )
-
-    def _sampling(self, request: Request) -> Sampling:
-        is_own = self._identity is not None and self._identity.kind in _OWN
-        return request.sampling.seeded() if is_own else request.sampling
-
-    def _path(self, request: Request, identity: Identity) -> str:
-        return dialect(identity.kind).raw_path if request.raw else "/v1/chat/completions"
-
-    def _body(self, request: Request, identity: Identity) -> dict[str, object]:
-        body = to_body(request, identity.kind, self._name, self._sampling(request))
+    def _to_body(self, request: Request, endpoint: Endpoint) -> dict[str, object]:
+        body = to_body(request, endpoint.identity.kind, endpoint.name, _sampling(request, endpoint))
         if not self._takes_stream_options:
             del body["stream_options"]
         return body
 
-    def _drop_refused(self, body: dict[str, object], exchange: Exchange) -> bool:
-        """Take out of BODY the one field of ours that a server may refuse, for later too; whether it did."""
-        was_refused = exchange.response.status_code in (400, 422) and b"stream_options" in exchange.read_all().body
-        if not was_refused or body.pop("stream_options", None) is None:
+    def _drop_stream_options(self, body: dict[str, object], exchange: Exchange) -> bool:
+        """Remove from BODY, from now on, the one field of ours that a server may refuse; whether it did."""
+        is_refused = exchange.head.status in (400, 422) and b"stream_options" in exchange.read_all().body
+        if not is_refused or body.pop("stream_options", None) is None:
             return False
         self._takes_stream_options = False
         return True
 
 
-def _is_loading(exchange: Exchange) -> bool:
-    return exchange.response.status_code == 503 and b"oading" in exchange.read_all().body
+def _result(loading: Generator[Loading, None, Endpoint]) -> Endpoint:
+    """What LOADING returns."""
+    while True:
+        try:
+            next(loading)
+        except StopIteration as end:
+            endpoint: Endpoint = end.value
+            return endpoint
+
+
+def _sampling(request: Request, endpoint: Endpoint) -> Sampling:
+    return request.sampling.seeded() if endpoint.identity.kind.is_llama_server else request.sampling
+
+
+def _path(request: Request, endpoint: Endpoint) -> str:
+    return endpoint.dialect.raw_path if request.raw else "/v1/chat/completions"

@@ -1,20 +1,26 @@
-"""Which server it is that speaks as OpenAI does: found out by questions that differ between them."""
+"""Which server speaks the OpenAI API at an address: its answers to some requests differ."""
 
 import enum
 import re
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 from localllm_magics.core.errors import BadOption, DaemonError
-from localllm_magics.core.sampling import Sampling
+from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api as ollama
-from localllm_magics.engines.server.connection import Connection, Reply
+from localllm_magics.engines.server.connection import Connection
+from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
-from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
+from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
+
+_AskAll: TypeAlias = Callable[[Sequence[str]], dict[str, Reply]]
 
 
-class Kind(enum.Enum):
+class ServerKind(enum.Enum):
     """A kind of server; the value is its name for people."""
 
     LLAMA_SERVER = "llama-server"
@@ -27,6 +33,11 @@ class Kind(enum.Enum):
     OLLAMA = "Ollama"
     OTHER = "OpenAI-compatible server"
 
+    @property
+    def is_llama_server(self) -> bool:
+        """Whether it is llama.cpp's own server, as a router or not."""
+        return self in {ServerKind.LLAMA_SERVER, ServerKind.ROUTER}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
@@ -35,7 +46,7 @@ class ServedModel:
     Args:
         aliases: Its other names.
         context: Tokens of context that a request may use.
-        status: Whether it is loaded, in the server's word, where it loads and unloads models.
+        status: Whether it is loaded, in the words of a server that loads and unloads models.
     """
 
     name: str
@@ -60,14 +71,14 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a server is, and has.
+    """A server's kind, version and models.
 
     Args:
-        is_loading: It answers, but its model is still on its way into memory.
-        sampling: The defaults that it uses.
+        is_loading: It answers, but its model is not loaded yet.
+        sampling: Its default sampling.
     """
 
-    kind: Kind
+    kind: ServerKind
     version: str = ""
     is_loading: bool = False
     models: tuple[ServedModel, ...] = ()
@@ -81,32 +92,33 @@ class Identity:
 
 
 def identify(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> Identity:
-    """Ask the server at CONNECTION what it is.
+    """Find out which server is at CONNECTION.
 
     Raises:
-        LocalLLMError: It cannot be reached, wants a key, or is no model server.
+        LocalLLMError: It cannot be reached, wants a key, or is not a model server.
         Stopped: STOP was set.
     """
-    paths = ["/props", "/v1/models", *([] if connection.is_ollama is False else ["/api/version"])]
-    props, listed, *versions = connection.ask_all(paths, stop=stop, seconds=seconds).values()
-    if _is_loading(props) or _is_loading(listed):
-        return Identity(kind=Kind.LLAMA_SERVER, is_loading=True)
+    ask_all = partial(connection.ask_all, stop=stop, seconds=seconds)
+    props, listed = ask_all(["/props", "/v1/models"]).values()
+    if props.is_loading or listed.is_loading:
+        return Identity(kind=ServerKind.LLAMA_SERVER, is_loading=True)
     if props.status == 200 and _is_llama_cpp(props):
         return _llama_cpp(props.to_dict(), listed)
     _check(listed, connection)
-    own = word(versions[0].to_dict(), "version") if versions else None
-    if own is not None and ollama.greets(connection, stop, seconds):
-        return Identity(kind=Kind.OLLAMA, version=own, models=to_models(listed.to_dict()))
+    version = ollama.version(connection, stop, seconds)
+    if version is not None and ollama.has_banner(connection, stop, seconds):
+        return Identity(kind=ServerKind.OLLAMA, version=version, models=to_models(listed.to_dict()))
     if listed.status != 200 or not isinstance(listed.to_dict().get("data"), list):
+        url = connection.address.url
         raise DaemonError(
-            f"{connection.address.url} is no model server: /v1/models has no list of models (status {listed.status}).",
+            f"{url} is not a model server: /v1/models has no list of models (status {listed.status}).",
             "Is another program on that port? Type: %llm models",
         )
-    return _by_list(listed, connection, stop, seconds)
+    return _from_list(listed, ask_all)
 
 
 def to_models(document: Json) -> tuple[ServedModel, ...]:
-    """The models of an answer of `/v1/models`; one whose name cannot be shown is left out."""
+    """The models in an answer of `/v1/models`; one whose name is not printable is left out."""
     return tuple(_to_served(entry) for entry in children(document, "data") if word(entry, "id"))
 
 
@@ -125,15 +137,11 @@ def _to_served(entry: Json) -> ServedModel:
 
 
 def _check(listed: Reply, connection: Connection) -> None:
-    """Raise what a refusal of the list means, unless it says no more than that there is none."""
-    asked = ErrorContext(address=connection.address, model="it", to_get_model="", redact=connection.redact)
+    """Raise the error of a list that was refused, unless the server only has no list."""
+    context = ErrorContext(address=connection.address, model="it", to_get_model="", redact=connection.redact)
     if listed.status not in (404, 405):
         with suppress(BadOption):
-            raise_for_status(listed.status, listed.headers, listed.body, asked)
-
-
-def _is_loading(reply: Reply) -> bool:
-    return reply.status == 503 and b"oading" in reply.body[:1000]
+            raise_for_status(listed, context)
 
 
 def _is_llama_cpp(reply: Reply) -> bool:
@@ -144,12 +152,12 @@ def _is_llama_cpp(reply: Reply) -> bool:
 def _llama_cpp(props: Json, listed: Reply) -> Identity:
     models = to_models(listed.to_dict())
     if props.get("role") == "router":
-        return Identity(kind=Kind.ROUTER, version=word(props, "build_info") or "", models=models)
+        return Identity(kind=ServerKind.ROUTER, version=word(props, "build_info") or "", models=models)
     if "user_name" in props and "build_info" not in props:
-        return Identity(kind=Kind.LLAMAFILE, models=models)
+        return Identity(kind=ServerKind.LLAMAFILE, models=models)
     settings = child(props, "default_generation_settings")
     return Identity(
-        kind=Kind.LLAMA_SERVER,
+        kind=ServerKind.LLAMA_SERVER,
         version=word(props, "build_info") or "",
         models=models,
         sampling=_to_sampling(child(settings, "params")),
@@ -158,39 +166,40 @@ def _llama_cpp(props: Json, listed: Reply) -> Identity:
 
 
 def _to_sampling(params: Json) -> Sampling:
-    """The server's defaults, its floats of 32 bits rounded to what was meant; none if one is impossible."""
-    values = {name: number(params, name) for name in ("temperature", "top_p", "min_p", "repeat_penalty")}
-    rounded = {name: round(value, 6) for name, value in values.items() if value is not None}
-    try:
-        return Sampling(top_k=whole(params, "top_k"), **rounded)  # type: ignore[arg-type] # floats, by name
-    except BadOption:
-        return Sampling()
+    """The server's defaults, 32-bit floats rounded to their decimal values, without what is out of range."""
+    values: dict[str, object] = {}
+    for option in SAMPLING_OPTIONS:
+        if option.default is not None:
+            with suppress(BadOption):
+                values[option.name] = round(option.to_number(params.get(option.name)), 6)
+    return Sampling.from_options(values)
 
 
-def _by_list(listed: Reply, connection: Connection, stop: Stop | None, seconds: float | None) -> Identity:
-    """A server that is neither llama-server nor Ollama, by what it says of its models, and by what only it answers."""
-
-    def get(*paths: str) -> list[Json]:
-        replies = connection.ask_all(paths, stop=stop, seconds=seconds)
-        return [reply.to_dict() for reply in replies.values()]
-
+def _from_list(listed: Reply, ask_all: _AskAll) -> Identity:
+    """A server that is neither llama-server nor Ollama, by its list of models."""
     entries, models = children(listed.to_dict(), "data"), to_models(listed.to_dict())
     owners = {text(entry, "owned_by") for entry in entries}
     if "vllm" in owners or any("max_model_len" in entry for entry in entries):
-        (version,) = get("/version")
-        return Identity(kind=Kind.VLLM, version=word(version, "version") or "", models=models)
+        version = ask_all(["/version"])["/version"].to_dict()
+        return Identity(kind=ServerKind.VLLM, version=word(version, "version") or "", models=models)
     if "me" in owners and listed.headers.get("server", "") == "uvicorn":
-        return Identity(kind=Kind.LLAMA_CPP_SERVER, models=models)
+        return Identity(kind=ServerKind.LLAMA_CPP_SERVER, models=models)
     if "llamacpp" in owners:
-        return Identity(kind=Kind.LLAMA_SERVER, models=models)
-    # By the words of the answers: many servers, LM Studio for one, answer what they do not know with status 200.
-    flags, listed_by_studio = get("/flagz", "/api/v0/models")
+        return Identity(kind=ServerKind.LLAMA_SERVER, models=models)
+    return _from_endpoints(models, ask_all)
+
+
+def _from_endpoints(models: tuple[ServedModel, ...], ask_all: _AskAll) -> Identity:
+    """A server by endpoints that only its kind has; LM Studio, for one, answers unknown ones with status 200."""
+    flags, listed = (reply.to_dict() for reply in ask_all(["/flagz", "/api/v0/models"]).values())
     if "completion_mode" in flags:
-        return Identity(kind=Kind.LLAMAFILER, models=models)
-    own = to_models(listed_by_studio)
-    return Identity(kind=Kind.LM_STUDIO, models=own) if own else Identity(kind=Kind.OTHER, models=models)
+        return Identity(kind=ServerKind.LLAMAFILER, models=models)
+    studio_models = to_models(listed)
+    if studio_models:
+        return Identity(kind=ServerKind.LM_STUDIO, models=studio_models)
+    return Identity(kind=ServerKind.OTHER, models=models)
 
 
 def _file(path: str) -> str:
-    """The last part of a path, however its parts are separated."""
+    """The last part of a path of any system."""
     return re.split(r"[/\\]", path)[-1]

@@ -1,55 +1,64 @@
-"""What llama-server can do beside OpenAI's API: tell how it is, show a prompt, load and unload models."""
+"""What llama-server offers beside the OpenAI API: health, the rendered prompt, loading and unloading of models."""
 
 import time
 from collections.abc import Iterator, Mapping
 
 from localllm_magics.core.errors import DaemonBusy, LoadFailed, ModelNotInDaemon
 from localllm_magics.core.events import Loading
-from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.openai.identity import Kind
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.openai.identity import ServerKind
 from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, number, text
 
-_LOOK_SECONDS = 1.0
+_HEALTH_SECONDS = 1.0
 _POLL_SECONDS = 0.1
-_LONGEST_POLL_SECONDS = 2.0
-_MOST_LOAD_SECONDS = 600.0
-_OWN = (Kind.LLAMA_SERVER, Kind.ROUTER)
-_THERE = ("loaded", "sleeping")
-_ON_ITS_WAY = ("loading", "downloading")
+_MAX_POLL_SECONDS = 2.0
+MAX_LOAD_SECONDS = 600.0
+LOADED = ("loaded", "sleeping")
+"""The states of a router's model that is in memory."""
+_LOADING = ("loading", "downloading")
 
 
-def look(connection: Connection, kind: Kind, model: str, stop: Stop) -> Loading | None:
-    """Whether MODEL is still being loaded; nothing where the server does not tell."""
-    if kind is Kind.ROUTER:
+def load_progress(connection: Connection, kind: ServerKind, model: str, stop: Stop) -> Loading | None:
+    """How far MODEL is loaded; None where it is loaded, or the server does not report that."""
+    if kind is ServerKind.ROUTER:
         status = _status(connection, model, stop)
-        return _to_loading(status) if text(status, "value") in _ON_ITS_WAY else None
-    if kind is not Kind.LLAMA_SERVER:
+        return _to_loading(status) if text(status, "value") in _LOADING else None
+    if kind is not ServerKind.LLAMA_SERVER:
         return None
-    reply = connection.ask("GET", "/health", stop=stop, seconds=_LOOK_SECONDS)
+    reply = connection.ask("GET", "/health", stop=stop, seconds=_HEALTH_SECONDS)
     return Loading(0.0) if reply.status == 503 else None
 
 
 class PollBackoff:
-    """Waits for a server that loads its model: often for a short time at first, and not for ever.
+    """Polls a server that loads its model, with growing pauses, up to a deadline.
 
     Args:
         connection: The way to it.
-        stop: Ends the waiting.
+        stop: Ends the polling.
+        poll_seconds: The first pause.
+        max_load_seconds: How long the server may load.
     """
 
-    def __init__(self, connection: Connection, stop: Stop) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        stop: Stop,
+        *,
+        poll_seconds: float = _POLL_SECONDS,
+        max_load_seconds: float = MAX_LOAD_SECONDS,
+    ) -> None:
         self._connection = connection
         self._stop = stop
-        self._poll = _POLL_SECONDS
-        self._until = time.monotonic() + _MOST_LOAD_SECONDS
+        self._poll_seconds = poll_seconds
+        self._until = time.monotonic() + max_load_seconds
 
     def wait(self) -> Iterator[Loading]:
-        """Wait a while, and on while the server says that it is not ready; who says so may be one of several.
+        """Pause once, then until the server is healthy; behind a load balancer, another one may have answered before.
 
         Raises:
-            LocalLLMError: It went away, or takes too long.
+            LocalLLMError: It is not reachable any more, or takes too long.
             Stopped: The stop was set.
         """
         yield Loading(0.0)
@@ -60,12 +69,11 @@ class PollBackoff:
     def _pause(self) -> None:
         if time.monotonic() > self._until:
             raise DaemonBusy(f"{self._connection.address.url} still loads its model.", "Its log may say why.")
-        if self._stop.wait(self._poll):
-            raise Stopped
-        self._poll = min(1.5 * self._poll, _LONGEST_POLL_SECONDS)
+        self._stop.sleep(self._poll_seconds)
+        self._poll_seconds = min(1.5 * self._poll_seconds, _MAX_POLL_SECONDS)
 
 
-def load(connection: Connection, model: str, asked: ErrorContext, stop: Stop) -> Iterator[Loading]:
+def load(connection: Connection, model: str, context: ErrorContext, stop: Stop) -> Iterator[Loading]:
     """Have a router load MODEL, and wait for it.
 
     Raises:
@@ -74,17 +82,16 @@ def load(connection: Connection, model: str, asked: ErrorContext, stop: Stop) ->
     """
     status = _status(connection, model, stop)
     if not status:
-        raise ModelNotInDaemon(f"{connection.address.url} does not have {model}.", asked.to_get_model)
-    if text(status, "value") not in (*_THERE, *_ON_ITS_WAY):
+        raise ModelNotInDaemon(f"{connection.address.url} does not have {model}.", context.to_get_model)
+    if text(status, "value") not in (*LOADED, *_LOADING):
         reply = connection.ask("POST", "/models/load", {"model": model}, stop=stop)
-        raise_for_status(reply.status, reply.headers, reply.body, asked)
+        raise_for_status(reply, context)
         status = _status(connection, model, stop)
-    while text(status, "value") not in _THERE:
-        if text(status, "value") not in _ON_ITS_WAY:
+    while text(status, "value") not in LOADED:
+        if text(status, "value") not in _LOADING:
             raise LoadFailed(f"{connection.address.url} could not load {model}.", "Its log may say why.")
         yield _to_loading(status)
-        if stop.wait(_POLL_SECONDS):
-            raise Stopped
+        stop.sleep(_POLL_SECONDS)
         status = _status(connection, model, stop)
 
 
@@ -94,30 +101,30 @@ def unload(connection: Connection, model: str) -> None:
 
 
 def render(
-    connection: Connection, body: Mapping[str, object], kind: Kind, asked: ErrorContext, stop: Stop
+    connection: Connection, body: Mapping[str, object], kind: ServerKind, context: ErrorContext, stop: Stop
 ) -> tuple[str, tuple[tuple[int, str], ...]]:
-    """The prompt that BODY makes, and its tokens; of servers that do not tell, no tokens.
+    """The prompt that BODY makes, and its tokens; none of the latter from a server that does not tokenize.
 
     Raises:
-        LocalLLMError: The server cannot make it.
+        LocalLLMError: The server cannot render it.
         Stopped: STOP was set.
     """
     prompt = body.get("prompt")
-    if kind not in _OWN:
+    if not kind.is_llama_server:
         return (prompt if isinstance(prompt, str) else "(this server does not show the prompt)"), ()
     if not isinstance(prompt, str):
-        asking = {name: body[name] for name in ("model", "messages", "chat_template_kwargs") if name in body}
-        reply = connection.ask("POST", "/apply-template", asking, stop=stop)
-        raise_for_status(reply.status, reply.headers, reply.body, asked)
+        template = {name: body[name] for name in ("model", "messages", "chat_template_kwargs") if name in body}
+        reply = connection.ask("POST", "/apply-template", template, stop=stop)
+        raise_for_status(reply, context)
         prompt = text(reply.to_dict(), "prompt") or ""
-    asking = {"content": prompt, "with_pieces": True, "add_special": True, "parse_special": True}
-    asking |= {"model": body["model"]} if "model" in body else {}
-    reply = connection.ask("POST", "/tokenize", asking, stop=stop)
+    content = {"content": prompt, "with_pieces": True, "add_special": True, "parse_special": True}
+    content |= {"model": body["model"]} if "model" in body else {}
+    reply = connection.ask("POST", "/tokenize", content, stop=stop)
     return prompt, tuple(_to_token(entry) for entry in children(reply.to_dict(), "tokens"))
 
 
 def _status(connection: Connection, model: str, stop: Stop) -> Json:
-    """What a router tells of MODEL now."""
+    """What a router reports of MODEL now."""
     document = connection.ask("GET", "/models", stop=stop).to_dict()
     return next((child(entry, "status") for entry in children(document, "data") if entry.get("id") == model), {})
 
@@ -127,7 +134,7 @@ def _to_loading(status: Json) -> Loading:
 
 
 def _to_token(entry: Json) -> tuple[int, str]:
-    """A token with its text; a piece that is no whole character comes as its bytes."""
+    """A token with its text; a piece that is not a whole character is sent as bytes."""
     id_, piece = entry.get("id"), entry.get("piece")
     if isinstance(piece, list):
         piece = bytes(byte for byte in piece if isinstance(byte, int) and 0 <= byte < 256).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Understands the answers of servers that speak as OpenAI does."""
+"""Parses the streamed answers of servers that speak the OpenAI API."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -7,38 +7,38 @@ from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.events import ProgressEvent, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Counts
 from localllm_magics.engines.openai.arrival_rate import ArrivalRate
-from localllm_magics.engines.openai.records import END
+from localllm_magics.engines.openai.records import END_OF_STREAM
 from localllm_magics.engines.reasoning_parser import ReasoningParser
-from localllm_magics.engines.server.server_error import ErrorContext, broken_off
+from localllm_magics.engines.server.server_error import ErrorContext, error_from_record
 from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
 from localllm_magics.engines.wire.ndjson import Record
 
 _MILLISECONDS = 1e3
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _ERRORS = ("detail", "message", "msg")
-_FILTERED = "The server's content filter cut the answer off."
-_CALLS_TOOL = "The model wants to call a tool, and has none here."
+_FILTERED = "The server's content filter ended the answer."
+_CALLS_TOOL = "The model called a tool, and has none here."
 
 
 class OpenAIResponseParser:
-    """One answer; see `daemon.answer.Reading`.
+    """Parses one answer; see `engines.server.response.ResponseParser`.
 
     Args:
-        asked: For the words of errors.
+        context: For the messages of errors.
         is_raw: Whether the model continues plain text.
-        clock: Seconds on a clock that does not jump.
+        clock: Seconds on a monotonic clock.
     """
 
     def __init__(
-        self, asked: ErrorContext, *, is_raw: bool = False, clock: Callable[[], float] = time.perf_counter
+        self, context: ErrorContext, *, is_raw: bool = False, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self.reason: FinishReason | None = None
+        self.finish_reason: FinishReason | None = None
         self.is_complete = False
         self.model: str | None = None
-        """The model that answers, as the server says."""
-        self._asked = asked
-        self._thinking = ReasoningParser(is_raw=is_raw)
-        self._tempo = ArrivalRate(clock)
+        """The model that the server names in its answer."""
+        self._context = context
+        self._reasoning = ReasoningParser(is_raw=is_raw)
+        self._arrivals = ArrivalRate(clock)
         self._counted = 0
         self._timings: Json = {}
         self._usage: Json = {}
@@ -47,25 +47,27 @@ class OpenAIResponseParser:
 
     def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD."""
-        self._tempo.look()
-        if record is END:
+        self._arrivals.note_read()
+        if record is END_OF_STREAM:
             self.is_complete = True
-            return self._thinking.end()
-        self._refuse_error(record)
-        self._take_counts(record)
+            return self._reasoning.end()
+        self._raise_error(record)
+        self._store_counts(record)
         self.model = word(record, "model") or self.model
         progress, choice = child(record, "prompt_progress"), _choice(record)
         events: list[ProgressEvent] = [_to_reading(progress)] if progress else []
-        return events if choice is None else [*events, *self._events(choice)]
+        if choice is not None:
+            events += self._events(choice)
+        return events
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What became of an answer that is not whole."""
+        """Why an answer is not complete, in sentences."""
         return (_FILTERED,) * self._is_filtered + (_CALLS_TOOL,) * self._calls_tool
 
     @property
     def counts(self) -> Counts:
-        """Counts and times of the server; where it has no times, ours."""
+        """Counts and times of the server; where it sends no times, those of the arrivals."""
         times = self._timings
         produced = whole(times, "predicted_n")
         if produced is not None:
@@ -78,33 +80,33 @@ class OpenAIResponseParser:
                 decode_seconds=(number(times, "predicted_ms") or 0.0) / _MILLISECONDS,
                 timed_tokens=max(produced - 1, 0),
             )
-        produced, tempo = whole(self._usage, "completion_tokens"), self._tempo
-        per_piece = 1.0 if produced is None else produced / max(tempo.pieces, 1)
+        produced, arrivals = whole(self._usage, "completion_tokens"), self._arrivals
+        per_piece = 1.0 if produced is None else produced / max(arrivals.pieces, 1)
         return Counts(
             prompt_tokens=whole(self._usage, "prompt_tokens"),
             cached_tokens=whole(child(self._usage, "prompt_tokens_details"), "cached_tokens"),
             completion_tokens=produced,
-            prompt_seconds=None if tempo.timed else 0.0,  # in an answer that comes at once, nobody sees where it begins
-            decode_seconds=tempo.seconds,
-            timed_tokens=round(tempo.timed * per_piece),
+            prompt_seconds=None if arrivals.timed_pieces else 0.0,  # not measurable in an answer that comes in one read
+            decode_seconds=arrivals.seconds,
+            timed_tokens=round(arrivals.timed_pieces * per_piece),
         )
 
-    def _refuse_error(self, record: Record) -> None:
+    def _raise_error(self, record: Record) -> None:
         error = record.get("error") or record.get("errors")
         if error:
-            raise broken_off(error, self._asked)
+            raise error_from_record(error, self._context)
         is_answer = "choices" in record or "content" in record
         if record.get("object") == "error" or (not is_answer and any(name in record for name in _ERRORS)):
-            raise broken_off(record, self._asked)
+            raise error_from_record(record, self._context)
 
-    def _take_counts(self, record: Record) -> None:
+    def _store_counts(self, record: Record) -> None:
         self._timings = child(record, "timings") or self._timings
         usage = child(record, "usage")
         if not (whole(usage, "prompt_tokens") or whole(usage, "completion_tokens")):
-            return  # some send zeros for what they did not count
+            return  # some servers send zeros for what they did not count
         self._usage = usage
-        # Counts without text are the last that a server has to say.
-        self.is_complete = self.reason is not None and not record.get("choices")
+        # Counts without text are a server's last record.
+        self.is_complete = self.finish_reason is not None and not record.get("choices")
 
     def _events(self, choice: Json) -> Iterator[ProgressEvent]:
         yield from self._deltas(choice)
@@ -112,28 +114,28 @@ class OpenAIResponseParser:
         if reason is None:
             return
         if reason == "error":
-            raise broken_off(choice.get("error"), self._asked)
+            raise error_from_record(choice.get("error"), self._context)
         self._is_filtered = reason == "content_filter"
-        self.reason = "length" if reason == "length" else "stop"
-        yield from self._thinking.end()
+        self.finish_reason = "length" if reason == "length" else "stop"
+        yield from self._reasoning.end()
 
     def _deltas(self, choice: Json) -> Iterator[ProgressEvent]:
         holder = child(choice, "delta") or child(choice, "message") or choice
         if holder.get("tool_calls") or holder.get("function_call"):
             self._calls_tool = True
-        thought, piece = _reasoning(holder), _content(holder)
-        if thought is None and piece is None:
+        reasoning, piece = _reasoning(holder), _content(holder)
+        if reasoning is None and piece is None:
             return
         tokens, is_estimate = self._new_tokens()
-        if thought is not None:
-            yield ReasoningDelta(thought, tokens, estimated=is_estimate)
-            tokens = 0  # those of the text in the same record too
+        if reasoning is not None:
+            yield ReasoningDelta(reasoning, tokens, estimated=is_estimate)
+            tokens = 0  # they include those of the text in the same record
         if piece is not None:
-            yield from self._thinking.feed(TextDelta(piece, tokens, estimated=is_estimate))
+            yield from self._reasoning.feed(TextDelta(piece, tokens, estimated=is_estimate))
 
     def _new_tokens(self) -> tuple[int, bool]:
-        """How many tokens the piece at hand has, and whether that is a guess."""
-        self._tempo.add()
+        """How many tokens the current piece has, and whether that is an estimate."""
+        self._arrivals.count_piece()
         total = whole(self._timings, "predicted_n")
         if total is None:
             total = whole(self._usage, "completion_tokens")
@@ -144,11 +146,11 @@ class OpenAIResponseParser:
 
 
 def _choice(record: Record) -> Json | None:
-    """The first of several answers, as nobody asked for more."""
+    """The first of several choices, as only one was asked for."""
     for choice in children(record, "choices"):
         if str(choice.get("index") or 0) == "0":
             return choice
-    return _completion_choice(record) if "content" in record else None  # of llama.cpp's own /completion
+    return _completion_choice(record) if "content" in record else None  # from llama.cpp's own /completion
 
 
 def _to_reading(progress: Json) -> ProgressEvent:
@@ -158,17 +160,17 @@ def _to_reading(progress: Json) -> ProgressEvent:
 def _completion_choice(record: Record) -> Json:
     if record.get("stop") is not True:
         return {"content": record["content"]}
-    is_cut = record.get("stop_type") == "limit" or record.get("stopped_limit") is True
-    return {"content": record["content"], "finish_reason": "length" if is_cut else "stop"}
+    is_length = record.get("stop_type") == "limit" or record.get("stopped_limit") is True
+    return {"content": record["content"], "finish_reason": "length" if is_length else "stop"}
 
 
 def _reasoning(holder: Json) -> str | None:
-    """The reasoning of a piece: a text, or parts that some send beside the text, or among its parts."""
-    thought = text(holder, *_REASONING)
-    if thought is not None:
-        return thought
-    among = [inner for part in children(holder, "content") for inner in children(part, "thinking")]
-    return _joined(children(holder, "reasoning_details") or among)
+    """The reasoning of a piece: a text, or parts that some servers send beside the text, or among its parts."""
+    reasoning = text(holder, *_REASONING)
+    if reasoning is not None:
+        return reasoning
+    nested = [inner for part in children(holder, "content") for inner in children(part, "thinking")]
+    return _joined(children(holder, "reasoning_details") or nested)
 
 
 def _content(holder: Json) -> str | None:

@@ -1,24 +1,23 @@
-"""One request to a server and its answer, which any thread can break off at any moment.
+"""One request to a server and its response, which any thread can cancel at any moment.
 
-A blocked read cannot be ended by closing its socket from another thread, only by shutting the
-connection down, and httpx shows its socket once it has connected. So each exchange has a
-connection of its own, keeps a second handle on it, and does the part that nothing can end, the
-look-up of a name and the connecting, in a thread that may be left behind.
+Each exchange has a connection of its own. The part that nothing can end, looking up a name and connecting, runs in a
+thread that may be left behind. httpcore is used directly: each client of httpx takes a millisecond more to the first
+token.
 """
 
-import contextlib
 import json
-import socket
 import ssl
-import threading
 import time
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import NoReturn
+from urllib.parse import quote
 
-import httpx
+import httpcore
 
 from localllm_magics.core.errors import (
     BadOption,
@@ -28,46 +27,37 @@ from localllm_magics.core.errors import (
     SetupError,
     StreamBroken,
 )
-from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.core.version import __version__
-from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.keys import find_key
-from localllm_magics.engines.server.local_servers import how_to_start
+from localllm_magics.engines.background import in_background
+from localllm_magics.engines.server.address import PORTS, Address
+from localllm_magics.engines.server.content_encoding import decompress
+from localllm_magics.engines.server.network import Network
+from localllm_magics.engines.server.proxy import find_proxy
 from localllm_magics.engines.server.read_throttle import ReadThrottle
+from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.settings import ServerSettings
-from localllm_magics.engines.server.transport_errors import BYPASS_PROXY, translated
+from localllm_magics.engines.server.transport_errors import TRANSPORT_ERRORS, causes, from_transport
 
-CONNECT_SECONDS = 3.0
-ANSWER_SECONDS = 10.0
-"""Within this time a server answers what needs no model."""
 SILENT_SECONDS = 600.0
 """So long a server may be busy with a request, or with the next token, without a byte."""
-_MOST_BYTES = 64 * 2**20
-_MOST_REFUSAL_BYTES = 64 * 2**10
-_TICK = 0.05
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_WRITE_SECONDS = 30.0
+_ERROR_BYTES = 64 * 2**10
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is waited for and read at most.
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    Args:
+        connect_seconds: Until there is a connection.
+        answer_seconds: For a response that needs no model.
+        body_bytes: Of a body that is read whole.
+    """
 
-    def to_json(self) -> object:
-        """The body as JSON, or None if it is none."""
-        try:
-            value: object = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
-        return value
-
-    def to_dict(self) -> dict[str, object]:
-        """The body as a JSON object; empty if it is none."""
-        value = self.to_json()
-        return value if isinstance(value, dict) else {}
+    connect_seconds: float = 3.0
+    answer_seconds: float = 10.0
+    body_bytes: int = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,23 +66,23 @@ class Connection:
 
     Args:
         address: Where it is.
-        key: What goes into the header `Authorization`; kept out of every message.
+        key: What goes into the header `Authorization`; no message contains it.
         ca_file: A file of certificates to trust on top of the system's.
-        is_ollama: Whether an Ollama is there, as the user says or as it has answered; None is not known.
+        to_start: How to start a server there.
+        limits: For every exchange.
     """
 
     address: Address
     key: str | None = None
     ca_file: str | None = None
-    is_ollama: bool | None = None
+    to_start: str = "Is the server running?"
+    limits: Limits = Limits()
 
     @classmethod
-    def to(
-        cls, address: Address, settings: ServerSettings, *, is_named: bool = True, is_ollama: bool | None = None
-    ) -> "Connection":
-        """The way to ADDRESS; a server that the user has not named gets no key."""
-        key = find_key(address, settings.key_variables) if is_named else None
-        return cls(address, key, settings.ca_file or None, is_ollama)
+    def to(cls, address: Address, settings: ServerSettings, *, to_start: str, is_named: bool = True) -> "Connection":
+        """The connection to ADDRESS; a server that the user has not named gets no key."""
+        key = settings.find_key(address) if is_named else None
+        return cls(address, key, settings.ca_file or None, to_start)
 
     def __repr__(self) -> str:
         return f"<Connection to {self.address.url}>"
@@ -100,282 +90,260 @@ class Connection:
     def ask(
         self, method: str, path: str, body: object = None, *, stop: Stop | None = None, seconds: float | None = None
     ) -> Reply:
-        """Send a request and wait for the whole answer, at most SECONDS once connected; `ANSWER_SECONDS` by default.
+        """Send a request and wait for the whole response, at most SECONDS once connected.
 
         Raises:
-            LocalLLMError: There is no answer.
+            LocalLLMError: There is no response.
             Stopped: STOP was set.
         """
-        seconds = ANSWER_SECONDS if seconds is None else seconds
+        seconds = self.limits.answer_seconds if seconds is None else seconds
         (reply,) = self._replies([Exchange(self, method, path, body, seconds=seconds)], stop or Stop(), seconds)
         return reply
 
     def ask_all(
         self, paths: Sequence[str], *, stop: Stop | None = None, seconds: float | None = None
     ) -> dict[str, Reply]:
-        """The answers to GET requests for PATHS, sent at once; otherwise as `ask`."""
-        seconds = ANSWER_SECONDS if seconds is None else seconds
+        """The responses to GET requests for PATHS, sent at the same time; otherwise as `ask`."""
+        seconds = self.limits.answer_seconds if seconds is None else seconds
         exchanges = [Exchange(self, "GET", path, seconds=seconds) for path in paths]
         return dict(zip(paths, self._replies(exchanges, stop or Stop(), seconds), strict=True))
+
+    def post(self, path: str, body: object, stop: Stop) -> AbstractContextManager["Exchange"]:
+        """Send a POST request, which STOP cancels in the block, and whose end cancels what is left of it."""
+        return _sending(Exchange(self, "POST", path, body), stop)
 
     def redact(self, text: str) -> str:
         """TEXT of a server without our key in it."""
         return text.replace(self.key, "…") if self.key else text
 
     def _replies(self, exchanges: Sequence["Exchange"], stop: Stop, seconds: float) -> list[Reply]:
-        until = time.monotonic() + CONNECT_SECONDS + seconds
-        with contextlib.ExitStack() as stack:
+        until = time.monotonic() + self.limits.connect_seconds + seconds
+        waiting = list(exchanges)
+        with ExitStack() as stack:
             for exchange in exchanges:
-                stack.enter_context(exchange)
-                stack.enter_context(stop.calling(exchange.cancel))
-            waiting = list(exchanges)
+                stack.enter_context(_sending(exchange, stop))
             while waiting:
-                is_there = waiting[0].wait(_TICK)
-                if stop.is_set():
-                    raise Stopped
-                if not is_there and time.monotonic() > until:
-                    raise translated(httpx.ReadTimeout("no answer"), self.address, answered=False)
+                self._wait_for_any(waiting, until, stop)
                 for exchange in [exchange for exchange in waiting if exchange.wait(0)]:
                     exchange.read_all(until)
                     exchange.cancel()  # some servers take one connection at a time
                     waiting.remove(exchange)
             return [exchange.read_all() for exchange in exchanges]
 
+    def _wait_for_any(self, exchanges: Sequence["Exchange"], until: float, stop: Stop) -> None:
+        def has_head(seconds: float) -> bool:
+            return exchanges[0].wait(seconds) or any(exchange.wait(0) for exchange in exchanges)
+
+        for _ in poll(has_head, stop):
+            if time.monotonic() > until:
+                raise from_transport(httpcore.ReadTimeout(), self.address, is_answered=False)
+
 
 class Exchange:
-    """A request that was sent, and the answer as it comes; a context manager.
+    """A request that is sent, and the response as it comes; a context manager.
 
     Args:
-        connection: Where to.
+        connection: To the server.
         method: Of HTTP.
         path: What follows the base URL.
         body: Sent as JSON unless None.
-        seconds: How long the server may say nothing.
+        seconds: How long the server may send nothing.
     """
 
     def __init__(
         self, connection: Connection, method: str, path: str, body: object = None, *, seconds: float = SILENT_SECONDS
     ) -> None:
         self._connection = connection
-        self._what = (method, path, body)
+        self._method = method
+        self._path = path
+        self._body = body
         self._seconds = seconds
-        self._opened = threading.Event()
-        self._lock = threading.Lock()
-        self._is_cancelled = False
-        self._is_over = False
-        self._pace = ReadThrottle()
-        self._handle: socket.socket | None = None
-        self._transport: httpx.HTTPTransport | None = None
-        self._response: httpx.Response | None = None
+        self._throttle = ReadThrottle()
+        self._network = Network(self._throttle, connection.address.other_hosts)
+        self._pool: httpcore.ConnectionPool | None = None
+        self._opening: Future[httpcore.Response] = Future()
         self._reply: Reply | None = None
-        self._error: BaseException | None = None
 
     def __enter__(self) -> "Exchange":
-        threading.Thread(target=self._open, name="localllm-connect", daemon=True).start()
+        self._opening = in_background(self._open, "localllm-connect")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.cancel()
-        with self._lock:
-            self._is_over = True
-            if not self._opened.is_set():
-                return  # the thread that opens it will find nobody waiting
-        self._close()
+        self._opening.add_done_callback(self._close)  # in the thread that still connects, if it does
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the head of the answer, or an error; whether it came."""
-        return self._opened.wait(seconds)
+        """Wait for the head of the response, or an error; whether it came."""
+        return bool(wait_for([self._opening], seconds).done)
 
     def cancel(self) -> None:
-        """Break the connection; whoever waits for it gets `Stopped`, at once where the connection stands."""
-        with self._lock:
-            self._is_cancelled = True
-            self._pace.end()
-            if self._handle is not None:
-                with contextlib.suppress(OSError):
-                    self._handle.shutdown(socket.SHUT_RDWR)
+        """Break the connection; whoever waits for it gets `Stopped`, immediately where the connection was made."""
+        self._network.cancel()
 
     @property
-    def response(self) -> httpx.Response:
-        """The answer's head; its body is not read yet.
+    def head(self) -> Reply:
+        """The response, whose body is not read yet.
 
         Raises:
-            LocalLLMError: There is no answer.
-            Stopped: The exchange was broken off.
+            LocalLLMError: There is none.
+            Stopped: The exchange was cancelled.
         """
-        if self._response is None:
-            self._raise(self._error)
-        assert self._response is not None  # noqa: S101 - else an error was raised
-        return self._response
+        response = self._response
+        return Reply(response.status, _to_headers(response.headers))
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the response is that the server's model is still being loaded; raises as `head` does."""
+        return self.head.status != 200 and self.read_all().is_loading
 
     def chunks(self) -> Iterator[bytes]:
-        """The body in pieces, unpacked if it was compressed, at the pace of `ReadThrottle`.
+        """The body in pieces, decompressed, at the pace of `ReadThrottle`.
 
         Raises:
             LocalLLMError: The body broke off.
-            Stopped: The exchange was broken off.
+            Stopped: The exchange was cancelled.
         """
-        self._pace.begin()
+        self._throttle.begin()
         yield from self._pieces()
 
     def read_all(self, until: float = float("inf")) -> Reply:
-        """The whole answer, the second time too; of a refusal so much as can matter.
+        """The whole response, the second time too; of an error only the start.
 
         Args:
             until: When `time.monotonic` is past it, a server that still sends is given up.
 
         Raises:
             LocalLLMError: There is none, it broke off, or it is too large.
-            Stopped: The exchange was broken off.
+            Stopped: The exchange was cancelled.
         """
         if self._reply is None:
-            response = self.response
-            body = self._whole(until) if response.status_code == 200 else self._start(until)
-            self._reply = Reply(response.status_code, response.headers, body)
+            head = self.head
+            self._reply = replace(head, body=self._whole(until) if head.status == 200 else self._start(until))
         return self._reply
 
+    @property
+    def _response(self) -> httpcore.Response:
+        error = self._opening.exception()
+        if error is not None:
+            self._fail(error, is_answered=False)
+        return self._opening.result()
+
     def _pieces(self) -> Iterator[bytes]:
+        response = self._response
         try:
-            yield from self.response.iter_bytes()
-        except (httpx.HTTPError, OSError, ValueError) as exc:
-            self._raise(exc)
-        if self._is_cancelled:
+            yield from decompress(response.iter_stream(), self.head.headers)
+        except TRANSPORT_ERRORS as exc:
+            self._fail(exc, is_answered=True)
+        if self._network.is_cancelled:
             raise Stopped
 
     def _whole(self, until: float) -> bytes:
-        body, url = bytearray(), self._connection.address.url
+        body, url, most = bytearray(), self._connection.address.url, self._connection.limits.body_bytes
         for chunk in self._pieces():
             body += chunk
-            if len(body) > _MOST_BYTES:
-                raise DaemonError(f"{url} sends more than {_MOST_BYTES >> 20} MB at once.", "Is it a model server?")
+            if len(body) > most:
+                raise DaemonError(f"{url} sends more than {most >> 20} MB in one answer.", "Is it a model server?")
             if time.monotonic() > until:
                 raise DaemonNotReachable(f"{url} answers too slowly.", "It may be busy: look into its log.")
         return bytes(body)
 
     def _start(self, until: float) -> bytes:
-        """The start of the body, as far as it comes: the status says the most."""
+        """The start of the body, as far as it comes: the status is enough."""
         body = bytearray()
-        with contextlib.suppress(StreamBroken):
+        with suppress(StreamBroken):
             for chunk in self._pieces():
                 body += chunk
-                if len(body) >= _MOST_REFUSAL_BYTES or time.monotonic() > until:
+                if len(body) >= _ERROR_BYTES or time.monotonic() > until:
                     break
         return bytes(body)
 
-    def _raise(self, error: BaseException | None) -> None:
-        if self._is_cancelled:
-            raise Stopped from error
-        assert error is not None  # noqa: S101 - opened without an answer
+    def _fail(self, error: BaseException, *, is_answered: bool) -> NoReturn:
+        connection = self._connection
+        if self._network.is_cancelled:
+            raise Stopped from None
         if isinstance(error, LocalLLMError):
             raise error
-        connection = self._connection
-        ours = translated(
+        for cause in causes(error):
+            cause.__traceback__ = None  # its frames hold the key in their local variables
+        ours = from_transport(
             error,
             connection.address,
-            answered=self._response is not None,
-            to_start=how_to_start(connection.address, is_ollama=bool(connection.is_ollama)),
+            is_answered=is_answered,
+            to_start=connection.to_start,
             redact=connection.redact,
         )
-        # A server's words may be in it, and our key in those.
-        raise ours from (error if connection.redact(str(error)) == str(error) else None)
+        is_safe = connection.redact(str(error)) == str(error)  # it may quote the server, which may quote the key
+        raise ours from (error if is_safe else None)
 
-    def _open(self) -> None:
+    def _open(self) -> httpcore.Response:
+        proxy = find_proxy(self._connection.address)
+        # A proxy is given here only: this machine's own servers are reached without that of the environment.
+        self._pool = httpcore.ConnectionPool(_tls_context(self._connection), proxy, network_backend=self._network)
         try:
-            self._response = self._send()
-        except BaseException as exc:  # noqa: BLE001 - it is raised again in the thread that waits
-            self._error = exc
-        finally:
-            with self._lock:
-                self._opened.set()
-                is_left_behind = self._is_over
-            if is_left_behind:
-                self._close()
-
-    def _send(self) -> httpx.Response:
-        first, *others = self._connection.address.alternatives
-        try:
-            return self._send_to(first)
-        except httpx.ConnectError:
-            for address in others:
-                self._close()
-                with contextlib.suppress(httpx.ConnectError):
-                    return self._send_to(address)
-            raise  # what the address said that the user knows
-
-    def _send_to(self, address: Address) -> httpx.Response:
-        method, path, body = self._what
-        proxy = _proxy(address)
-        # Not a client of httpx: each makes a context for TLS, and takes a millisecond more to the first token.
-        self._transport = _transport(self._connection, proxy)
-        # Not httpx's own JSON, which stops at half a character.
-        content = None if body is None else json.dumps(body).encode()
-        headers = _headers(self._connection.key) | ({} if content is None else {"Content-Type": "application/json"})
-        if address != self._connection.address:
-            # The name that was asked for, as servers check it, with the place that answers to it.
-            headers["Host"] = self._connection.address.place
-        timeout = httpx.Timeout(self._seconds, connect=CONNECT_SECONDS, write=30.0)
-        extensions = {"trace": self._trace, "timeout": timeout.as_dict()}
-        url = f"{address.url}{path}"
-        request = httpx.Request(method, url, content=content, headers=headers, extensions=extensions)
-        try:
-            return self._transport.handle_request(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-            if proxy is None or self._handle is not None:
+            return self._pool.handle_request(self._to_request())
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
+            if proxy is None or self._network.is_connected:
                 raise
-            raise httpx.ProxyError(str(exc)) from exc
+            raise httpcore.ProxyError(str(exc)) from exc
 
-    def _trace(self, event: str, info: Mapping[str, object]) -> None:
-        """Take a handle on the connection when it stands, and slow it down; httpcore calls this at each step."""
-        stream: Any = info.get("return_value")  # httpcore.NetworkStream
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            stream.read = self._pace.spaced(stream.read)
-        if not event.endswith(".connect_tcp.complete"):
-            return
-        found = stream.get_extra_info("socket")
-        with self._lock:
-            self._handle = found.dup()
-            if self._is_cancelled:
-                self._handle.shutdown(socket.SHUT_RDWR)
+    def _to_request(self) -> httpcore.Request:
+        connection, address = self._connection, self._connection.address
+        # In ASCII, so that a lone surrogate does not keep a text from being sent.
+        content = None if self._body is None else json.dumps(self._body).encode()
+        timeout = {"connect": connection.limits.connect_seconds, "write": _WRITE_SECONDS, "read": self._seconds}
+        url = httpcore.URL(
+            scheme=address.scheme,
+            host=address.host.encode("idna"),
+            port=address.port,
+            target=quote(f"{address.path}{self._path}", safe="/%?=&:@!$'()*+,;~"),
+        )
+        headers = _headers(connection, content)
+        return httpcore.Request(self._method, url, headers=headers, content=content, extensions={"timeout": timeout})
 
-    def _close(self) -> None:
-        if self._response is not None:
-            self._response.close()
-        if self._transport is not None:
-            self._transport.close()
-        with self._lock:
-            if self._handle is not None:
-                self._handle.close()
-                self._handle = None
+    def _close(self, _opening: "Future[httpcore.Response]") -> None:
+        if self._pool is not None:
+            self._pool.close()
+        self._network.close()
 
 
-def _transport(connection: Connection, proxy: str | None) -> httpx.HTTPTransport:
-    verify = _tls(connection)
-    try:
-        # Nothing of the environment: a proxy would be used for this machine's own servers too.
-        return httpx.HTTPTransport(verify=verify, proxy=proxy, trust_env=False)
-    except (ImportError, ValueError, httpx.InvalidURL) as exc:
-        raise SetupError(f"The proxy of the environment cannot be used: {exc}", BYPASS_PROXY) from exc
+@contextmanager
+def _sending(exchange: Exchange, stop: Stop) -> Iterator[Exchange]:
+    with exchange, stop.calling(exchange.cancel):
+        yield exchange
 
 
-def _headers(key: str | None) -> dict[str, str]:
-    headers = {
+def _headers(connection: Connection, content: bytes | None) -> dict[bytes | str, bytes | str]:
+    address = connection.address
+    headers: dict[bytes | str, bytes | str] = {
+        # The name that was written, as servers check it, and not the address that it stands for.
+        "Host": address.netloc.removesuffix(f":{PORTS[address.scheme]}").encode("idna").decode(),
         "User-Agent": f"localllm-magics/{__version__}",
         "Accept": "*/*",
         "Accept-Encoding": "identity",
         "Connection": "keep-alive",
     }
-    if key is None:
+    if content is not None:
+        headers |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
+    if connection.key is None:
         return headers
-    if not (key.isascii() and key.isprintable()):
+    if not (connection.key.isascii() and connection.key.isprintable()):
         raise BadOption("The API key has characters that no key can have.", "Set its variable again.")
-    return headers | {"Authorization": f"Bearer {key}"}
+    return headers | {"Authorization": f"Bearer {connection.key}"}
 
 
-def _tls(connection: Connection) -> ssl.SSLContext:
+def _to_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for name, value in pairs:
+        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "replace")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
+
+
+def _tls_context(connection: Connection) -> ssl.SSLContext | None:
     if connection.address.scheme != "https":
-        return _NO_TLS
+        return None
     # The system's certificates, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
     context = ssl.create_default_context()
     if connection.ca_file:
@@ -386,11 +354,3 @@ def _tls(connection: Connection) -> ssl.SSLContext:
                 f"The certificates in {connection.ca_file} cannot be read: {exc}", "Type: %config LocalLLM.ca_file = ''"
             ) from exc
     return context
-
-
-def _proxy(address: Address) -> str | None:
-    if address.is_loopback or urllib.request.proxy_bypass(address.host):
-        return None
-    proxies = urllib.request.getproxies()
-    found = proxies.get(address.scheme) or proxies.get("all")
-    return found if found is None or "://" in found else f"http://{found}"

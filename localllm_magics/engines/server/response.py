@@ -1,44 +1,44 @@
-"""From the bytes of a server's answer to the events of a generation."""
+"""From the bytes of a server's response to the events of a generation."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Protocol, TypeAlias, TypeVar
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, StreamBroken
-from localllm_magics.core.events import Loading, ProgressEvent
+from localllm_magics.core.events import Loading, ProgressEvent, Reading
 from localllm_magics.core.generation import Counts, Generation
 from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.engines.server.connection import Exchange
+from localllm_magics.engines.server.content_encoding import SUPPORTED, content_encodings
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
-_FIRST_LOOK = 0.5  # seconds before anybody asks what takes so long
-_SILENT_LOOK = 1.0  # seconds between looks at a server that does not answer them
-_MOST_SILENT_SECONDS = 30.0
-_LAST_SECONDS = 2.0  # for counts and the mark at the end, once an answer has ended
-_LONGEST_WORD = 40
+_PROBE_SECONDS = 0.5  # before the first probe; later ones are less frequent
+_RETRY_SECONDS = 1.0  # between probes that get no answer
+_MAX_SILENT_SECONDS = 30.0
+_DRAIN_SECONDS = 2.0  # for counts and the end of the stream, once the answer has a finish reason
+_MAX_ENCODING_LENGTH = 40
 _Event = TypeVar("_Event", bound=ProgressEvent)
-_PACKINGS = {"", "identity", "gzip", "x-gzip", "deflate"}
+Records: TypeAlias = Generator[Record | Malformed, None, None]
 
 
-class Reading(Protocol):
-    """Understands the records of one answer; pure."""
+class ResponseParser(Protocol):
+    """Parses the records of one answer; pure."""
 
     @property
-    def reason(self) -> FinishReason | None:
+    def finish_reason(self) -> FinishReason | None:
         """Why the answer ended, once it has."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing worth waiting for can follow."""
+        """Whether no record of interest can follow."""
 
     @property
     def counts(self) -> Counts:
-        """What the server counted, once the answer has ended."""
+        """What the server has counted so far."""
 
     def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD.
@@ -48,148 +48,142 @@ class Reading(Protocol):
         """
 
 
-def ndjson_records(chunks: Iterator[bytes]) -> Iterator[Record | Malformed]:
-    """The records in CHUNKS, as they become whole."""
+def ndjson_records(chunks: Iterable[bytes]) -> Records:
+    """The records in CHUNKS, each as soon as it is complete."""
     decoder = NDJSON()
     for chunk in chunks:
         yield from decoder.feed(chunk)
     yield from decoder.close()
 
 
-def wait_for_head(exchange: Exchange, stop: Stop, look: Callable[[], _Event | None]) -> Iterator[_Event]:
-    """Wait until the answer begins, asking LOOK now and then what takes so long.
+def wait_for_head(
+    exchange: Exchange,
+    stop: Stop,
+    probe: Callable[[], _Event | None],
+    *,
+    probe_seconds: float = _PROBE_SECONDS,
+    max_silent_seconds: float = _MAX_SILENT_SECONDS,
+) -> Iterator[_Event]:
+    """Wait for the head of the response, and yield what PROBE finds out meanwhile.
 
-    A server that loads or reads is silent, and so is one that hangs; the first still answers other questions.
+    A server that loads or prefills is silent, and so is one that hangs; the first still answers other requests.
+
+    Args:
+        exchange: Was sent.
+        stop: Ends the wait.
+        probe: Asks the server for its progress.
+        probe_seconds: Before the first probe.
+        max_silent_seconds: How long no probe may get an answer.
 
     Raises:
-        DaemonNotReachable: LOOK has got no answer for half a minute.
+        DaemonNotReachable: The server does not answer any more.
         Stopped: STOP was set.
     """
-    watch = _Watch(look)
-    next_look = _FIRST_LOOK
+    next_probe, silent_since = probe_seconds, float("inf")
     last: _Event | None = None
     for waited in poll(exchange.wait, stop):
-        if waited < next_look:
+        if waited < next_probe:
             continue
-        event = watch.look()
-        next_look = waited + (_SILENT_LOOK if watch.is_silent else max(_FIRST_LOOK, waited / 4))
-        has_gone_back = isinstance(event, Loading) and not isinstance(last, Loading | None)  # which no generation does
-        if event is not None and event != last and not has_gone_back:
+        start = time.monotonic()
+        try:
+            event = probe()
+        except DaemonError as exc:
+            silent_since = min(silent_since, start)
+            if time.monotonic() - silent_since > max_silent_seconds:
+                hint = "Start it again, or look into its log."
+                raise DaemonNotReachable(f"The server has stopped answering: {exc.message}", hint) from exc
+            next_probe = waited + min(_RETRY_SECONDS, probe_seconds)
+            continue
+        next_probe, silent_since = waited + max(probe_seconds, waited / 4), float("inf")
+        goes_back = isinstance(last, Reading) and isinstance(event, Loading)  # which no generation may
+        if event is not None and event != last and not goes_back:
             yield event
             last = event
 
 
-class _Watch(Generic[_Event]):
-    """Asks LOOK, and loses its patience with a server that does not answer."""
-
-    def __init__(self, look: Callable[[], _Event | None]) -> None:
-        self._look = look
-        self._silent_since: float | None = None
-
-    @property
-    def is_silent(self) -> bool:
-        return self._silent_since is not None
-
-    def look(self) -> _Event | None:
-        asked = time.monotonic()
-        try:
-            event = self._look()
-        except DaemonError as exc:
-            self._silent_since = asked if self._silent_since is None else self._silent_since
-            if time.monotonic() - self._silent_since > _MOST_SILENT_SECONDS:
-                hint = "Start it again, or look into its log."
-                raise DaemonNotReachable(f"The server has stopped answering: {exc.message}", hint) from exc
-            return None
-        self._silent_since = None
-        return event
-
-
-def read_answer(
-    records: Iterator[Record | Malformed],
-    reading: Reading,
+def read_response(
+    exchange: Exchange,
+    decode: Callable[[Iterator[bytes]], Records],
+    parser: ResponseParser,
     generation: Generation,
-    where: str,
-    redact: Callable[[str], str] = str,
-) -> Iterator[ProgressEvent]:
-    """The events of an answer whose head is there, without the terminal one; what broke it off is raised.
-
-    Args:
-        records: The answer.
-        reading: Understands it.
-        generation: Gets the counts.
-        where: The server.
-        redact: Takes secrets out of a text.
+    context: ErrorContext,
+) -> Generator[ProgressEvent, None, FinishReason]:
+    """The events of a response whose head has arrived, and its finish reason; GENERATION gets its counts.
 
     Raises:
-        LocalLLMError: It broke off.
-        Stopped: Somebody stopped it.
+        LocalLLMError: The server refused, or the answer broke off.
+        Stopped: The exchange was cancelled.
     """
+    require_stream(exchange, context)
     try:
-        for record in _until_end(records, reading):
-            if isinstance(record, Malformed):
-                what = f"{record.reason}: {record.excerpt(redact)!r}"
-                raise StreamBroken(f"{where} sent what cannot be read: {what}", "Is it a model server?")
-            yield from reading.feed(record)
-            if reading.is_complete:
-                break
+        with drain_timeout(exchange, parser) as chunks, closing(decode(chunks)) as records:
+            yield from parse(records, parser, context)
     finally:
-        _take_counts(reading.counts, generation)
-    if reading.reason is None:
-        raise StreamBroken(f"{where} ended its answer too early.", "The text so far is kept. Ask again.")
+        generation.counts = parser.counts
+    if parser.finish_reason is None:
+        raise StreamBroken(f"{context.address.url} ended its answer too early.", "The text so far is kept. Ask again.")
+    return parser.finish_reason
 
 
-def require_answer(exchange: Exchange, asked: ErrorContext) -> None:
-    """Raise what the head of an answer means, unless an answer follows.
+def require_stream(exchange: Exchange, context: ErrorContext) -> None:
+    """Raise the error that the head of a response stands for, unless an answer follows.
 
     Raises:
-        LocalLLMError: The server refused, or is none.
-        Stopped: Somebody stopped it.
+        LocalLLMError: The server refused, or is not a model server.
+        Stopped: The exchange was cancelled.
     """
-    response = exchange.response
-    is_answer = response.is_success and response.status_code != 204  # which has no body
-    if not is_answer or "html" in response.headers.get("content-type", "").lower():
-        raise_for_status(response.status_code, response.headers, exchange.read_all().body, asked)
-    packings = {word.strip() for word in response.headers.get("content-encoding", "").lower().split(",")}
-    if packings - _PACKINGS:
-        what = asked.redact(min(packings - _PACKINGS))[:_LONGEST_WORD]
+    head = exchange.head
+    has_body = 200 <= head.status < 300 and head.status != 204
+    if not has_body or head.is_html:
+        raise_for_status(exchange.read_all(), context)
+    unsupported = set(content_encodings(head.headers)) - SUPPORTED
+    if unsupported:
+        name = context.redact(min(unsupported))[:_MAX_ENCODING_LENGTH]
         raise StreamBroken(
-            f"{asked.address.url} packed its answer as {what!r}, which was not asked for.",
+            f"{context.address.url} sent its answer with the content encoding {name!r}, which was not asked for.",
             "Is a proxy in between? It has to leave answers as they are.",
         )
 
 
+def parse(
+    records: Iterator[Record | Malformed], parser: ResponseParser, context: ErrorContext
+) -> Iterator[ProgressEvent]:
+    """The events of RECORDS; what breaks after the finish reason does not matter.
+
+    Raises:
+        LocalLLMError: The answer broke off, or a record is an error.
+        Stopped: The exchange was cancelled.
+    """
+    while not parser.is_complete:
+        try:
+            record = next(records, None)
+        except (StreamBroken, Stopped):
+            if parser.finish_reason is None:
+                raise
+            return
+        if record is None or (isinstance(record, Malformed) and parser.finish_reason is not None):
+            return
+        if isinstance(record, Malformed):
+            excerpt = f"{record.reason}: {record.excerpt(context.redact)!r}"
+            raise StreamBroken(f"{context.address.url} sent what cannot be parsed: {excerpt}", "Is it a model server?")
+        yield from parser.feed(record)
+
+
 @contextmanager
-def ending_soon(exchange: Exchange, reading: Reading) -> Iterator[Iterator[bytes]]:
-    """The chunks of an answer; once READING has its end, what may follow is waited for only a short time."""
-    timer = threading.Timer(_LAST_SECONDS, exchange.cancel)
+def drain_timeout(
+    exchange: Exchange, parser: ResponseParser, seconds: float = _DRAIN_SECONDS
+) -> Iterator[Iterator[bytes]]:
+    """The chunks of a response; SECONDS after PARSER has the finish reason, EXCHANGE is cancelled."""
+    timer = threading.Timer(seconds, exchange.cancel)
     timer.daemon = True
 
     def chunks() -> Iterator[bytes]:
         for chunk in exchange.chunks():
             yield chunk
-            if reading.reason is not None and timer.ident is None:
+            if parser.finish_reason is not None and timer.ident is None:
                 timer.start()
 
     try:
         yield chunks()
     finally:
         timer.cancel()
-
-
-def _until_end(records: Iterator[Record | Malformed], reading: Reading) -> Iterator[Record | Malformed]:
-    """RECORDS; how a connection breaks after the end of the answer does not matter."""
-    try:
-        for record in records:
-            if isinstance(record, Malformed) and reading.reason is not None:
-                return
-            yield record
-    except (StreamBroken, Stopped):
-        if reading.reason is None:
-            raise
-
-
-def _take_counts(counts: Counts, generation: Generation) -> None:
-    """Prefer the server's COUNTS, as far as they go, to our own."""
-    if counts.timed_tokens is None:
-        counts = replace(counts, timed_tokens=max(generation.tokens - 1, 0))  # our clock starts at the first
-    generation.counts = counts

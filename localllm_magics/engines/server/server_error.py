@@ -1,10 +1,11 @@
-"""Why a server refused: from a status and a body, or an error record, to one of our errors."""
+"""A server's error, from its response or from a record in a stream, as one of ours."""
 
 import html
 import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from localllm_magics.core.errors import (
     AccessDenied,
@@ -23,102 +24,118 @@ from localllm_magics.core.errors import (
 )
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.keys import TO_SET_KEY
+from localllm_magics.engines.server.reply import Reply
+from localllm_magics.engines.server.settings import TO_SET_KEY
 
-_MOST_WORDS = 300
+_LONGEST_MESSAGE = 300
 _MOST_WRAPPINGS = 6
+_BODY_BYTES = 64 * 2**10
+_SPARE_TOKENS = 512
+_MOST_DIGITS = 5
+_MOST_TOKENS = 10**12
 _NO_REASON = "no reason given"
 _TITLE = re.compile(r"<title[^>]{0,100}>(.{0,300}?)</title", re.IGNORECASE | re.DOTALL)
 _TOO_LONG = re.compile(
     r"exceeds? the available context|context length|context_length_exceeded|prompt is too long|longer than the context",
     re.IGNORECASE,
 )
-# What servers write, in the order in which it is looked for; an empty hint says how to get the model.
-_CAUSES: tuple[tuple[re.Pattern[str], type[LocalLLMError], str, str], ...] = (
-    (
-        re.compile(r"model.{0,200}(not found|does not exist|not exist|is not loaded)|no such model", re.IGNORECASE),
+
+
+class _Known(NamedTuple):
+    """What a server's message means; SUMMARY and HINT are filled in from the context."""
+
+    pattern: str
+    kind: type[LocalLLMError]
+    summary: str
+    hint: str
+
+
+# In the order in which they are searched for.
+_KNOWN: tuple[_Known, ...] = (
+    _Known(
+        r"model.{0,200}(not found|does not exist|not exist|is not loaded)|no such model",
         ModelNotInDaemon,
         "does not have {model}",
-        "",
+        "{to_get_model}",
     ),
-    (
-        re.compile(r"HTTP request.{0,20} to (an )?HTTPS", re.IGNORECASE),
+    _Known(
+        r"HTTP request.{0,20} to (an )?HTTPS",
         DaemonNotReachable,
         "wants TLS",
         "Write its address with https://.",
     ),
-    (
-        re.compile(r"not support thinking", re.IGNORECASE),
+    _Known(
+        r"not support thinking",
         BadOption,
         "has no reasoning for {model}",
         "Leave --think out.",
     ),
-    (
-        re.compile(r"not support (chat|generate|completion)", re.IGNORECASE),
+    _Known(
+        r"not support (chat|generate|completion)",
         BadOption,
         "makes no text with {model}",
-        "Take a chat model instead. To see what it has, type: %llm models",
+        "Use a chat model instead. To see what it has, type: %llm models",
     ),
-    (
-        re.compile(r"system memory|out of memory|(unable|failed) to allocate|OutOfMemory", re.IGNORECASE),
+    _Known(
+        r"system memory|out of memory|(unable|failed) to allocate|OutOfMemory",
         NotEnoughMemory,
         "has too little memory for {model}",
         "Try --ctx 2048, fewer --gpu-layers, or a smaller model.",
     ),
-    (
-        re.compile(r"unknown model architecture", re.IGNORECASE),
+    _Known(
+        r"unknown model architecture",
         UnsupportedArchitecture,
         "does not know the architecture of {model}",
-        "Bring the server up to date, or take another model.",
+        "Bring the server up to date, or use another model.",
     ),
-    (
-        re.compile(r"signal: |segmentation fault|illegal instruction|has unexpectedly stopped", re.IGNORECASE),
+    _Known(
+        r"signal: |segmentation fault|illegal instruction|has unexpectedly stopped",
         EngineCrashed,
         "lost the process that ran {model}",
         "The server's log may say why.",
     ),
-    (
-        re.compile(r"timed out waiting for llama", re.IGNORECASE),
+    _Known(
+        r"timed out waiting for llama",
         LoadFailed,
         "could not load {model} in time",
-        "Ask again, or give it more time where it is started: OLLAMA_LOAD_TIMEOUT=15m ollama serve",
+        "{to_load_longer}",
     ),
-    (
-        re.compile(
-            r"error loading model|failed to load|process has terminated|exceeds file size|invalid file magic",
-            re.IGNORECASE,
-        ),
+    _Known(
+        r"error loading model|failed to load|process has terminated|exceeds file size|invalid file magic",
         LoadFailed,
         "cannot load {model}",
-        "",
+        "{to_get_model}",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorContext:
-    """What was asked of whom, for the words of an error.
+    """What a request was about, for the messages of its errors.
 
     Args:
         address: The server.
         model: The model's name there.
         to_get_model: What to type so that the server has the model.
-        to_raise_context: How to have a larger context: an option that takes the number of tokens, or where to set it.
-        to_be_let_in: What to do where the server forbids something without a reason.
-        redact: Takes secrets out of a text.
+        to_raise_context: How to have a larger context window: an option that takes the number of tokens, or where it
+            is set.
+        to_load_longer: What to do where the server gives up loading a model.
+        to_get_access: What to do where the server forbids something without a reason.
+        redact: Removes secrets from a text.
     """
 
     address: Address
     model: str
     to_get_model: str
     to_raise_context: str = "--ctx"
-    to_be_let_in: str = TO_SET_KEY
+    to_load_longer: str = "Ask again, or give it more time where it is started."
+    to_get_access: str = TO_SET_KEY
     redact: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
-    """What a server says of an error."""
+class ServerError:
+    """An error as a server describes it."""
 
     message: str
     kind: str = ""
@@ -126,88 +143,82 @@ class Words:
     context: int | None = None
 
     @classmethod
-    def from_value(cls, value: object, redact: Callable[[str], str] = str) -> "Words":
+    def from_value(cls, value: object, redact: Callable[[str], str] = str) -> "ServerError":
         """The error in VALUE: a text, an object, a list of them, or JSON once more inside a text.
 
         Args:
-            value: What the server said.
-            redact: Takes secrets out of a text.
+            value: What the server sent.
+            redact: Removes secrets from a text.
         """
         for _ in range(_MOST_WRAPPINGS):
-            value = _unwrapped(value)
+            value = _unwrap(value)
         if not isinstance(value, dict):
-            return cls(message="" if value is None else _bounded(redact(_written(value))))
+            return cls(message="" if value is None else _shorten(redact(_to_text(value))))
         code = value.get("code")
         kind = code if isinstance(code, str) else value.get("type")
         return cls(
-            message=_bounded(redact(_written(_first(value, "message", "msg") or value))),
-            kind=_bounded(redact(kind)) if isinstance(kind, str) else "",
-            prompt_tokens=_count(value.get("n_prompt_tokens")),
-            context=_count(value.get("n_ctx")),
+            message=_shorten(redact(_to_text(_first(value, "message", "msg") or value))),
+            kind=_shorten(redact(kind)) if isinstance(kind, str) else "",
+            prompt_tokens=_to_count(value.get("n_prompt_tokens")),
+            context=_to_count(value.get("n_ctx")),
         )
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes, asked: ErrorContext) -> LocalLLMError:
-    """The error that an answer with STATUS, which is not 200, stands for."""
-    text = body[: 64 * 1024].decode("utf-8", "replace")
-    is_page = "html" in headers.get("content-type", "").lower() or text.lstrip()[:1] == "<"
-    words = Words(message=_title(text, asked)) if is_page else Words.from_value(text, asked.redact)
-    if 300 <= status < 400:
-        target = _bounded(asked.redact(headers.get("location", "nowhere")))
-        what = f"{asked.address.url} redirects to {target}, which was not followed."
-        return DaemonError(what, "If you trust it, use that address.")
-    if status in (401, 407) or (status == 403 and not is_page):
-        return _denied(status, words.message, asked)
-    if status == 429 or (status == 503 and not is_page and "loading" not in words.message.lower()):
-        return _busy(status, headers, words.message, asked)
-    known = _by_words(words, asked)
-    if known is not None:
-        return known
-    return web_page(status, text, asked) if is_page else _by_status(status, words.message or _NO_REASON, asked)
-
-
-def raise_for_status(status: int, headers: Mapping[str, str], body: bytes, asked: ErrorContext) -> None:
-    """Raise the error that a whole answer stands for, unless it is none."""
-    if status != 200:
-        raise refusal(status, headers, body, asked)
-    if "html" in headers.get("content-type", "").lower():
-        raise web_page(status, body[: 64 * 1024].decode("utf-8", "replace"), asked)
-
-
-def broken_off(value: object, asked: ErrorContext) -> LocalLLMError:
-    """The error of an error record in the middle of an answer."""
-    words = Words.from_value(value, asked.redact)
-    known = _by_words(words, asked)
-    if known is not None:
-        return known
-    return StreamBroken(
-        f"{asked.address.url} broke off: {words.message or _NO_REASON}", "The text so far is kept. Ask again."
+def error_from_reply(reply: Reply, context: ErrorContext) -> LocalLLMError:
+    """The error that a reply whose status is not 200 means."""
+    text = reply.body[:_BODY_BYTES].decode("utf-8", "replace")
+    error = (
+        ServerError(message=_title(text, context)) if reply.is_html else ServerError.from_value(text, context.redact)
+    )
+    return (
+        _by_access(reply, error.message, context)
+        or _by_message(error, context)
+        or (_web_page(reply.status, text, context) if reply.is_html else _by_status(reply.status, error, context))
     )
 
 
-def web_page(status: int, text: str, asked: ErrorContext) -> LocalLLMError:
-    """The error of an answer that is a page for people: of a proxy, a login, or another program."""
-    title = _title(text, asked)
-    named = f" ({title!r})" if title else ""
-    return DaemonError(
-        f"{asked.address.url} answered with a web page{named}, status {status}, and not as a model server.",
-        "Is a proxy or a login in between, or another program on that port?",
-    )
+def raise_for_status(reply: Reply, context: ErrorContext) -> None:
+    """Raise the error that a whole reply means, unless it means none."""
+    if reply.status != 200:
+        raise error_from_reply(reply, context)
+    if reply.is_html:
+        raise _web_page(reply.status, reply.body[:_BODY_BYTES].decode("utf-8", "replace"), context)
 
 
-def _by_words(words: Words, asked: ErrorContext) -> LocalLLMError | None:
-    text = f"{words.message} {words.kind}"
-    if words.prompt_tokens is not None or _TOO_LONG.search(text):
-        return _too_long(words, asked)
-    for pattern, error, sentence, hint in _CAUSES:
-        if pattern.search(text):
-            message = f"{asked.address.url} {sentence.format(model=asked.model)}: {words.message or words.kind}"
-            return error(message, hint or asked.to_get_model)
+def error_from_record(value: object, context: ErrorContext) -> LocalLLMError:
+    """The error in an error record in the middle of a stream."""
+    error = ServerError.from_value(value, context.redact)
+    message = f"{context.address.url} broke off: {error.message or _NO_REASON}"
+    return _by_message(error, context) or StreamBroken(message, "The text so far is kept. Ask again.")
+
+
+def _by_access(reply: Reply, message: str, context: ErrorContext) -> LocalLLMError | None:
+    """The error of a status that is enough by itself."""
+    if 300 <= reply.status < 400:
+        target = _shorten(context.redact(reply.headers.get("location", "nowhere")))
+        redirected = f"{context.address.url} redirects to {target}, which was not followed."
+        return DaemonError(redirected, "If you trust it, use that address.")
+    if reply.status in (401, 407) or (reply.status == 403 and not reply.is_html):
+        return _denied(reply.status, message, context)
+    if reply.status == 429 or (reply.status == 503 and not reply.is_html and not reply.is_loading):
+        return _busy(reply, message, context)
     return None
 
 
-def _by_status(status: int, message: str, asked: ErrorContext) -> LocalLLMError:
-    url = asked.address.url
+def _by_message(error: ServerError, context: ErrorContext) -> LocalLLMError | None:
+    text = f"{error.message} {error.kind}"
+    if error.prompt_tokens is not None or _TOO_LONG.search(text):
+        return _too_long(error, context)
+    known = next((known for known in _KNOWN if re.search(known.pattern, text, re.IGNORECASE)), None)
+    if known is None:
+        return None
+    summary = known.summary.format(model=context.model)
+    hint = known.hint.format(to_get_model=context.to_get_model, to_load_longer=context.to_load_longer)
+    return known.kind(f"{context.address.url} {summary}: {error.message or error.kind}", hint)
+
+
+def _by_status(status: int, error: ServerError, context: ErrorContext) -> LocalLLMError:
+    url, message = context.address.url, error.message or _NO_REASON
     if status in (404, 405):
         return DaemonError(
             f"{url} has no such service (status {status}): {message}",
@@ -218,43 +229,53 @@ def _by_status(status: int, message: str, asked: ErrorContext) -> LocalLLMError:
     return DaemonError(f"{url} failed (status {status}): {message}", "Its log may say why.")
 
 
-def _busy(status: int, headers: Mapping[str, str], message: str, asked: ErrorContext) -> DaemonBusy:
-    after = headers.get("retry-after", "")
-    is_told = after.isdigit() and len(after) < 6
-    hint = f"Try again after {after} seconds." if is_told else "Try again in a moment."
-    return DaemonBusy(f"{asked.address.url} is busy (status {status}): {message or _NO_REASON}", hint)
-
-
-def _too_long(words: Words, asked: ErrorContext) -> PromptTooLong:
-    if words.prompt_tokens is None or words.context is None:
-        return PromptTooLong(
-            f"The prompt does not fit into the context: {words.message}",
-            f"Shorten it, or raise the context with {asked.to_raise_context}.",
-        )
-    enough = words.prompt_tokens + 512
-    is_option = asked.to_raise_context.rpartition(" ")[2].startswith("-")
-    to_raise = f": {asked.to_raise_context} {enough}" if is_option else f" to {enough} with {asked.to_raise_context}."
-    return PromptTooLong(
-        f"The prompt has {words.prompt_tokens:,} tokens, and the context of {asked.model} holds {words.context:,}.",
-        f"Shorten it, or raise the context{to_raise}",
+def _web_page(status: int, text: str, context: ErrorContext) -> LocalLLMError:
+    """The error of a page for people: of a proxy, a login, or another program."""
+    title = _title(text, context)
+    named = f" ({title!r})" if title else ""
+    return DaemonError(
+        f"{context.address.url} answered with a web page{named}, status {status}, and not as a model server.",
+        "Is a proxy or a login in between, or another program on that port?",
     )
 
 
-def _denied(status: int, message: str, asked: ErrorContext) -> AccessDenied:
-    url = asked.address.url
+def _busy(reply: Reply, message: str, context: ErrorContext) -> DaemonBusy:
+    after = reply.headers.get("retry-after", "")
+    is_seconds = after.isdigit() and len(after) <= _MOST_DIGITS
+    hint = f"Try again after {after} seconds." if is_seconds else "Try again in a moment."
+    return DaemonBusy(f"{context.address.url} is busy (status {reply.status}): {message or _NO_REASON}", hint)
+
+
+def _too_long(error: ServerError, context: ErrorContext) -> PromptTooLong:
+    if error.prompt_tokens is None or error.context is None:
+        return PromptTooLong(
+            f"The prompt does not fit into the context: {error.message}",
+            f"Shorten it, or raise the context with {context.to_raise_context}.",
+        )
+    needed = error.prompt_tokens + _SPARE_TOKENS
+    is_option = context.to_raise_context.rpartition(" ")[2].startswith("-")
+    how = f": {context.to_raise_context} {needed}" if is_option else f" to {needed} with {context.to_raise_context}."
+    return PromptTooLong(
+        f"The prompt has {error.prompt_tokens:,} tokens, and the context of {context.model} holds {error.context:,}.",
+        f"Shorten it, or raise the context{how}",
+    )
+
+
+def _denied(status: int, message: str, context: ErrorContext) -> AccessDenied:
+    url = context.address.url
     if status == 403 and not message:
-        return AccessDenied(f"{url} forbids this, without a reason (status 403).", asked.to_be_let_in)
-    what = "forbids this" if status == 403 else "wants a key, or another one"
-    return AccessDenied(f"{url} {what} (status {status}): {message or _NO_REASON}", TO_SET_KEY)
+        return AccessDenied(f"{url} forbids this, without a reason (status 403).", context.to_get_access)
+    denial = "forbids this" if status == 403 else "wants a key, or another one"
+    return AccessDenied(f"{url} {denial} (status {status}): {message or _NO_REASON}", TO_SET_KEY)
 
 
-def _title(text: str, asked: ErrorContext) -> str:
+def _title(text: str, context: ErrorContext) -> str:
     found = _TITLE.search(text)
-    return _bounded(asked.redact(html.unescape(found[1]))) if found else ""
+    return _shorten(context.redact(html.unescape(found[1]))) if found else ""
 
 
-def _unwrapped(value: object) -> object:
-    """What VALUE holds if it is only a wrapping, else VALUE."""
+def _unwrap(value: object) -> object:
+    """What is in VALUE if it only wraps another value, else VALUE."""
     if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
         try:
             parsed: object = json.loads(value)
@@ -266,8 +287,8 @@ def _unwrapped(value: object) -> object:
     return _first(value, "error", "detail") or value if isinstance(value, dict) else value
 
 
-def _written(value: object) -> str:
-    """VALUE as text; one without an end in sight has none."""
+def _to_text(value: object) -> str:
+    """VALUE as text; none if it is nested too deeply."""
     if isinstance(value, str):
         return value
     try:
@@ -280,12 +301,11 @@ def _first(value: Mapping[object, object], *names: str) -> object:
     return next((value[name] for name in names if value.get(name) not in (None, "")), None)
 
 
-def _count(value: object) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
-    return value if is_count else None  # type: ignore[return-value] # a whole number
+def _to_count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
-def _bounded(text: str) -> str:
+def _shorten(text: str) -> str:
     """TEXT in one line that cannot flood or steer a terminal."""
-    line = " ".join(strip_control(text[: 10 * _MOST_WORDS]).split())
-    return line if len(line) <= _MOST_WORDS else f"{line[:_MOST_WORDS]}…"
+    line = " ".join(strip_control(text[: 10 * _LONGEST_MESSAGE]).split())
+    return line if len(line) <= _LONGEST_MESSAGE else f"{line[:_LONGEST_MESSAGE]}…"

@@ -1,1 +1,1 @@
-"""What servers stream, decoded from bytes that may be cut anywhere."""
+"""The formats that servers stream, decoded from bytes that may be split anywhere."""

@@ -1,4 +1,4 @@
-"""Values out of JSON that nobody vouches for: what has another type is not there."""
+"""Values out of untrusted JSON: one of another type counts as missing."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -9,7 +9,7 @@ _LONGEST_WORD = 200
 
 
 def text(document: Json, *names: str) -> str | None:
-    """The first of NAMES that is a text with something in it; halves of characters become U+FFFD."""
+    """The first of NAMES that is a text and not empty; lone surrogates become U+FFFD."""
     for name in names:
         found = document.get(name)
         if found and isinstance(found, str):
@@ -18,7 +18,7 @@ def text(document: Json, *names: str) -> str | None:
 
 
 def word(document: Json, *names: str) -> str | None:
-    """A text that can be shown as it is: none that is too long for that, or would steer a terminal."""
+    """A text that can be shown as it is: a short one without control characters."""
     found = text(document, *names)
     return found if found is not None and found.isprintable() and len(found) <= _LONGEST_WORD else None
 

@@ -1,4 +1,4 @@
-"""Lines out of bytes: LF ends one, and nothing else does, for JSON strings may hold every other line end of Unicode."""
+"""Lines out of bytes: only LF ends one, for JSON strings may hold every other line end of Unicode."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ _LONGEST_START = 1024
 
 
 class LineTooLong(ValueError):
-    """A line has more bytes than LIMIT; it begins with START, and the lines BEFORE it came whole with it."""
+    """A line has more bytes than LIMIT; it begins with START; the lines BEFORE it were whole."""
 
     def __init__(self, limit: int, start: bytes, before: list[bytes]) -> None:
         super().__init__(f"a line is longer than the size limit of {limit:,} bytes")
@@ -16,7 +16,7 @@ class LineTooLong(ValueError):
 
 
 class Lines:
-    """Cuts bytes into lines; a CR before the LF is no part of a line, but counts as one of its LIMIT bytes."""
+    """Splits bytes into lines; a CR before the LF is no part of a line, but counts as one of its LIMIT bytes."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit

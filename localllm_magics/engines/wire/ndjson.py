@@ -6,17 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-import orjson
-
 from localllm_magics.engines.wire.lines import LIMIT, Lines, LineTooLong
 
 Record: TypeAlias = dict[str, object]
 
-_CUT_OFF: Final = "the last record is cut off"
-_NO_OBJECT: Final = "a record is JSON, but not an object"
+_TRUNCATED: Final = "the last record is truncated"
 _LONGEST_EXCERPT = 80
-_LONGEST_START = 1024  # far more than is shown, so that no secret is cut at the end of an excerpt
-_SPACE = b" \t\r\n"
+_LONGEST_START = 1024  # far more than is shown, so that no secret is split at the end of an excerpt
+_SPACE = " \t\r\n"
 _DECODER = json.JSONDecoder()
 
 
@@ -29,15 +26,15 @@ class Malformed:
 
     @classmethod
     def of(cls, reason: str, data: str | bytes | bytearray) -> "Malformed":
-        """One that DATA is."""
+        """The error that DATA is."""
         start = data[:_LONGEST_START]
         return cls(reason, start if isinstance(start, str) else decode(start))
 
     def excerpt(self, redact: Callable[[str], str] = str) -> str:
-        """The start of the text, fit for a terminal; REDACT takes secrets out of it, before a cut could part one."""
+        """The start of the text, fit for a terminal; REDACT removes secrets before it is shortened."""
         text = redact(self.start)
         short = text if len(text) <= _LONGEST_EXCERPT else text[: _LONGEST_EXCERPT - 1] + "…"
-        return "".join(sign if sign.isprintable() else " " for sign in short)
+        return "".join(character if character.isprintable() else " " for character in short)
 
 
 class NDJSON:
@@ -57,7 +54,8 @@ class NDJSON:
     def close(self) -> list[Record | Malformed]:
         """The record whose line end is missing, if there is one."""
         (last,) = self._without_bom([self._lines.close()])
-        return [parse_last(decode(last))] if last.strip(_SPACE) else []
+        text = decode(last).strip(_SPACE)
+        return [parse_last(text)] if text else []
 
     def _parse(self, lines: list[bytes]) -> list[Record | Malformed]:
         return [parse(line) for line in self._without_bom(lines) if line and not line.isspace()]
@@ -75,17 +73,8 @@ def decode(data: bytes | bytearray) -> str:
 
 
 def parse(data: bytes | str) -> Record | Malformed:
-    """The JSON object in DATA; NaN and Infinity are numbers, and whole numbers past 64 bits become floats."""
-    try:
-        value = orjson.loads(data)
-    except ValueError:
-        # Much slower, and takes more: bytes that are no UTF-8, halves of characters, large numbers, NaN.
-        return _parse_loosely(data if isinstance(data, str) else decode(data))
-    return value if isinstance(value, dict) else Malformed.of(_NO_OBJECT, data)
-
-
-def _parse_loosely(text: str) -> Record | Malformed:
-    text = text.strip(" \t\r\n")
+    """The JSON object in DATA; NaN and Infinity are numbers."""
+    text = (data if isinstance(data, str) else decode(data)).strip(_SPACE)
     try:
         value, end = _DECODER.raw_decode(text)
     except json.JSONDecodeError:
@@ -96,10 +85,10 @@ def _parse_loosely(text: str) -> Record | Malformed:
         return Malformed.of("a record is nested too deeply", text)
     if end < len(text):
         return Malformed.of("a record has more text after its JSON", text)
-    return value if isinstance(value, dict) else Malformed.of(_NO_OBJECT, text)
+    return value if isinstance(value, dict) else Malformed.of("a record is JSON, but not an object", text)
 
 
 def parse_last(text: str) -> Record | Malformed:
-    """The JSON object in TEXT, which may have lost its end."""
+    """The JSON object in TEXT, which may be truncated."""
     record = parse(text)
-    return replace(record, reason=_CUT_OFF) if isinstance(record, Malformed) else record
+    return replace(record, reason=_TRUNCATED) if isinstance(record, Malformed) else record

@@ -1,8 +1,8 @@
 """Events out of a `text/event-stream`, as the servers that speak OpenAI's API stream them.
 
 The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html, but for these: a lone CR ends no
-line; `id` and `retry` mean nothing; `error` lines, of old llama.cpp servers, are data of an event of that name; and the
-last event may lack its blank line.
+line; `id` and `retry` mean nothing; `error` lines, of old llama.cpp servers, are data of an event of that name; the
+last event may lack its blank line; and an event whose data is blank, with which gateways keep a stream alive, is none.
 """
 
 import codecs
@@ -15,7 +15,7 @@ from localllm_magics.engines.wire.ndjson import Malformed, Record, decode, parse
 
 
 class Event(NamedTuple):
-    """A thing that a server told: NAME is `message` unless it said another."""
+    """An event; NAME is `message` unless the server gave another."""
 
     name: str
     data: str
@@ -42,16 +42,13 @@ class SSE:
             return events if self._is_broken else [*events, self._break(str(error), error.start)]
 
     def close(self) -> list[Event | Malformed]:
-        """The event whose blank line is missing, if there is one; not if its last line was cut, unless it is whole."""
+        """The event whose blank line is missing; where its last line may be truncated, only if its data is whole."""
         rest = self._lines.close()
         events = self._read([rest]) if rest else []
-        if not self._data:
-            return events
-        event = self._dispatch()
-        if rest and not _is_done(event):
-            last = parse_last(event.data)
-            return [last if isinstance(last, Malformed) else event]
-        return [event]
+        for event in self._dispatch():
+            record = parse_last(event.data) if rest and not _is_done(event) else None
+            events.append(record if isinstance(record, Malformed) else event)
+        return events
 
     def _read(self, lines: list[bytes]) -> list[Event | Malformed]:
         if self._is_at_start and lines:
@@ -60,17 +57,15 @@ class SSE:
         events: list[Event | Malformed] = []
         for line in lines if not self._is_broken else ():
             if line:
-                self._take(line)
-            elif self._data:
-                events.append(self._dispatch())
+                self._parse_field(line)
             else:
-                self._name = b""
+                events += self._dispatch()
             if self._size > self._limit:
                 reason = f"an event is longer than the size limit of {self._limit:,} bytes"
                 return [*events, self._break(reason, b"\n".join(self._data)[: self._limit])]
         return events
 
-    def _take(self, line: bytes) -> None:
+    def _parse_field(self, line: bytes) -> None:
         if line.startswith(b"data: "):  # almost every line
             self._add(line[6:])
             return
@@ -88,11 +83,13 @@ class SSE:
         self._data.append(value)
         self._size += len(value) + 1  # with its line end: there may be many empty ones
 
-    def _dispatch(self) -> Event:
-        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        event = Event(decode(self._name) if self._name else "message", decode(data))
+    def _dispatch(self) -> list[Event]:
+        """The event that a blank line ends, unless it has no data."""
+        name, data = self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._clear()
-        return event
+        if not data or data.isspace():
+            return []
+        return [Event(decode(name) if name else "message", decode(data))]
 
     def _break(self, reason: str, start: bytes) -> Malformed:
         self._is_broken = True
@@ -104,7 +101,7 @@ class SSE:
 
 
 def to_record(event: Event) -> Record | Malformed | None:
-    """What EVENT says, or None for the `[DONE]` at the end; what an error says is under the key `error`."""
+    """The record in EVENT, or None for the `[DONE]` at the end; that of an error is under the key `error`."""
     if _is_done(event):
         return None
     if event.name == "error":
@@ -117,7 +114,7 @@ def _is_done(event: Event) -> bool:
 
 
 def _to_error(text: str) -> Record:
-    said: object = text
+    error: object = text
     with suppress(ValueError, RecursionError):
-        said = json.loads(text)
-    return said if isinstance(said, dict) and "error" in said else {"error": said}
+        error = json.loads(text)
+    return error if isinstance(error, dict) and "error" in error else {"error": error}

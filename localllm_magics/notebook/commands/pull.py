@@ -9,6 +9,7 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import to_size
+from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.notebook.card.surface import LineDisplay
@@ -16,7 +17,7 @@ from localllm_magics.notebook.commands.command import Command, Notebook
 from localllm_magics.notebook.parser import Parsed
 
 if TYPE_CHECKING:
-    from localllm_magics.engines.ollama.pull import Pulling
+    from localllm_magics.engines.ollama.pull import PullProgress
 
 _WIDTH = 30
 
@@ -33,11 +34,12 @@ def pull_model(reference: str, settings: ServerSettings, display: LineDisplay) -
         LocalLLMError: The server or the registry refuses.
         KeyboardInterrupt: It was interrupted; Ollama keeps what it has downloaded.
     """
-    from localllm_magics.engines.ollama.pull import pull  # it imports httpx
+    from localllm_magics.engines.ollama.pull import pull  # it imports httpcore
     from localllm_magics.engines.server.connection import Connection
 
     info = _to_ollama(reference)
-    connection = Connection.to(Address.from_text(info.address or ""), settings, is_ollama=True)
+    address = Address.from_text(info.address or "")
+    connection = Connection.to(address, settings, to_start=how_to_start(address, is_ollama=True))
     stop = Stop()
     try:
         for step in pull(connection, info.name, stop):
@@ -57,7 +59,7 @@ def _to_ollama(reference: str) -> ModelInfo:
     return info
 
 
-def _line(name: str, step: "Pulling") -> str:
+def _line(name: str, step: "PullProgress") -> str:
     share = min(step.done / step.total, 1.0) if step.total else 0.0
     bar = "█" * round(share * _WIDTH)
     sizes = f" {bar:░<{_WIDTH}} {share:.0%} · {to_size(step.done)} of {to_size(step.total)}" if step.total else ""

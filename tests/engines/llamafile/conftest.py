@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
-from localllm_magics.engines.llamafile.pool import Running
+from localllm_magics.engines.llamafile.pool import ProcessPool
 from tests.server.llamafile_stand_in import make_llamafile
 
 ARGS = "-m\n/zip/model.gguf\n-c\n256\n...\n"
@@ -27,8 +27,8 @@ def llamafile(tmp_path: Path, server: Path) -> Path:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Running]:
-    registry = Running(tmp_path / "logs")
-    yield registry
-    for shared in list(registry._shared.values()):  # noqa: SLF001 - what a failed test left behind
+def pool(tmp_path: Path) -> Iterator[ProcessPool]:
+    pool = ProcessPool(tmp_path / "logs")
+    yield pool
+    for shared in list(pool._pooled.values()):  # noqa: SLF001 - what a failed test left behind
         shared.process.stop()

@@ -1,6 +1,6 @@
 import pytest
 
-from localllm_magics.engines.llamafile.exit_reason import is_port_taken, why_it_ended
+from localllm_magics.engines.llamafile.exit_reason import exit_error, is_port_taken
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,8 @@ from localllm_magics.engines.llamafile.exit_reason import is_port_taken, why_it_
         pytest.param(1, "llama_model_load_from_file_impl: failed to load model", "not load its model", id="damaged"),
     ],
 )
-def test_the_log_tells_why_a_server_ended(status: int, line: str, reason: str) -> None:
-    error = why_it_ended("x.llamafile", status, ["first", line])
+def test_the_log_shows_why_a_server_ended(status: int, line: str, reason: str) -> None:
+    error = exit_error("x.llamafile", status, ["first", line])
 
     assert reason in error.message.split("\n")[0]
     assert error.message.split("\n")[1:] == ["  first", f"  {line}"]
@@ -29,16 +29,16 @@ def test_the_log_tells_why_a_server_ended(status: int, line: str, reason: str) -
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        pytest.param(3, "x ended with status 3 before it could answer.", id="exit"),
-        pytest.param(-11, "x was killed by signal 11 before it could answer.", id="signal"),
+        pytest.param(3, "x exited with status 3 before it answered.", id="exit"),
+        pytest.param(-11, "x was killed by signal 11 before it answered.", id="signal"),
     ],
 )
 def test_a_log_without_words_leaves_the_status(status: int, message: str) -> None:
-    assert why_it_ended("x", status, []).message == message
+    assert exit_error("x", status, []).message == message
 
 
 def test_the_last_lines_are_shown() -> None:
-    error = why_it_ended("x", 1, [str(number) for number in range(9)])
+    error = exit_error("x", 1, [str(number) for number in range(9)])
 
     assert error.message.split("\n")[1:] == ["  4", "  5", "  6", "  7", "  8"]
 

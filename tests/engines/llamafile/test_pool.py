@@ -7,7 +7,7 @@ import pytest
 
 from localllm_magics.core.errors import LoadFailed
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.engines.llamafile.pool import Running, default_logs, new_log, running
+from localllm_magics.engines.llamafile.pool import ProcessPool, default_logs, new_log, shared_pool
 from localllm_magics.engines.llamafile.process import ServerProcess
 from tests.engines.llamafile.programs import wait_until, write_program
 from tests.processes import is_gone
@@ -20,90 +20,90 @@ def program(tmp_path: Path) -> Path:
     return write_program(tmp_path / "x.llamafile", 'echo "$@"; exec sleep 1000')
 
 
-def test_two_users_of_a_file_share_a_process(registry: Running, program: Path) -> None:
-    first, second = registry.acquire(program, DEFAULT), registry.acquire(program, DEFAULT)
-    registry.release(first)
+def test_two_users_of_a_file_share_a_process(pool: ProcessPool, program: Path) -> None:
+    first, second = pool.acquire(program, DEFAULT), pool.acquire(program, DEFAULT)
+    pool.release(first)
     is_kept = second.is_running
-    registry.release(second)
+    pool.release(second)
 
     assert first is second
     assert is_kept
     assert is_gone(second.pid)
 
 
-def test_a_link_to_a_file_is_the_file(registry: Running, program: Path) -> None:
+def test_a_link_to_a_file_is_the_file(pool: ProcessPool, program: Path) -> None:
     link = program.with_name("link")
     link.symlink_to(program)
 
-    first, second = registry.acquire(program, DEFAULT), registry.acquire(link, DEFAULT)
+    first, second = pool.acquire(program, DEFAULT), pool.acquire(link, DEFAULT)
 
     assert first is second
     first.stop()
 
 
-def test_other_settings_are_another_process(registry: Running, program: Path) -> None:
-    first = registry.acquire(program, DEFAULT)
-    second = registry.acquire(program, LoadOptions(ctx=512))
+def test_other_settings_are_another_process(pool: ProcessPool, program: Path) -> None:
+    first = pool.acquire(program, DEFAULT)
+    second = pool.acquire(program, LoadOptions(ctx=512))
     wait_until(lambda: second.last_lines(1) != [])
     line = second.last_lines(1)[0]
     for process in (first, second):
-        registry.release(process)
+        pool.release(process)
 
     assert first is not second
     assert line.endswith(" -c 512")
 
 
-def test_a_process_that_has_ended_is_replaced(registry: Running, program: Path) -> None:
-    dead = registry.acquire(program, DEFAULT)
+def test_a_process_that_has_ended_is_replaced(pool: ProcessPool, program: Path) -> None:
+    dead = pool.acquire(program, DEFAULT)
     os.kill(dead.pid, signal.SIGKILL)
     wait_until(lambda: not dead.is_running)
 
-    alive = registry.acquire(program, DEFAULT)
-    registry.release(dead)
+    alive = pool.acquire(program, DEFAULT)
+    pool.release(dead)
     is_kept = alive.is_running
-    registry.release(alive)
+    pool.release(alive)
 
     assert alive is not dead
     assert is_kept
     assert is_gone(alive.pid)
 
 
-def test_threads_that_start_at_once_share_a_process(registry: Running, program: Path) -> None:
+def test_threads_that_start_at_once_share_a_process(pool: ProcessPool, program: Path) -> None:
     processes: list[ServerProcess] = []
-    threads = [threading.Thread(target=lambda: processes.append(registry.acquire(program, DEFAULT))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: processes.append(pool.acquire(program, DEFAULT))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
     for process in processes:
-        registry.release(process)
+        pool.release(process)
 
     assert len(set(map(id, processes))) == 1
     assert is_gone(processes[0].pid)
 
 
-def test_a_failed_start_leaves_nothing(registry: Running, tmp_path: Path) -> None:
+def test_a_failed_start_leaves_nothing(pool: ProcessPool, tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_text("hello")
 
     with pytest.raises(LoadFailed):
-        registry.acquire(file, DEFAULT)
+        pool.acquire(file, DEFAULT)
     assert not (tmp_path / "logs").exists()
 
 
 def test_logs_lie_where_caches_do(program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
 
-    process = running.acquire(program, DEFAULT)
-    running.release(process)
+    process = shared_pool.acquire(program, DEFAULT)
+    shared_pool.release(process)
 
     assert process.log.parent == default_logs()
     assert process.log.is_relative_to(tmp_path)
     assert process.log.exists()
 
 
-def test_the_last_twenty_logs_are_kept(tmp_path: Path) -> None:
+def test_the_last_twenty_logs_are_stored(tmp_path: Path) -> None:
     old = [tmp_path / f"{number}.log" for number in range(25)]
     for number, log in enumerate(old):
         log.touch()

@@ -5,8 +5,7 @@ import pytest
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.engines.llamafile import program as program_module
-from localllm_magics.engines.llamafile.program import arguments_for, command_for, is_of_old_generation
+from localllm_magics.engines.llamafile.program import arguments_for, command_for, is_before_0_10
 from tests.engines.llamafile.programs import write_program
 from tests.processes import is_gone
 
@@ -28,7 +27,7 @@ def test_a_shell_starts_what_the_system_does_not_know(tmp_path: Path, start: byt
     assert command_for(file) == [*shell, str(file)]
 
 
-def test_a_name_is_no_option_and_not_looked_for_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_no_option_and_not_searched_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("-c").write_bytes(b"MZqFpD='\n")
 
@@ -51,11 +50,11 @@ def test_what_is_no_program_is_not_started(tmp_path: Path, content: bytes, hint:
 
     with pytest.raises(LoadFailed) as caught:
         command_for(file)
-    assert caught.value.message == "x is not a llamafile: it is no program."
+    assert caught.value.message == "x is not a llamafile: it is not a program."
     assert caught.value.hint.startswith(hint)
 
 
-def test_a_program_that_may_not_be_run_is_told(tmp_path: Path) -> None:
+def test_a_program_that_may_not_be_run_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "my x"
     file.write_bytes(b"\x7fELF")
 
@@ -65,17 +64,13 @@ def test_a_program_that_may_not_be_run_is_told(tmp_path: Path) -> None:
     assert caught.value.hint == f"!chmod +x '{file}'"
 
 
-def test_windows_is_told_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "x.exe"
-    monkeypatch.setattr(os, "name", "nt")
-
+def test_on_windows_the_hint_is_how_to_start_it_by_hand(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed) as caught:
-        command_for(file)
-    monkeypatch.undo()
+        command_for(tmp_path / "x.exe", system="nt")
     assert "x.exe --server" in caught.value.hint
 
 
-def test_what_is_not_there_or_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_what_is_not_there_or_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     pipe = tmp_path / "pipe"
@@ -114,41 +109,38 @@ def test_options_become_arguments(options: LoadOptions, arguments: str) -> None:
         pytest.param("echo llamafile", False, id="no number"),
     ],
 )
-def test_the_generation_is_told_by_the_version(tmp_path: Path, answer: str, is_old: bool) -> None:
+def test_the_age_is_found_by_the_version(tmp_path: Path, answer: str, is_old: bool) -> None:
     program = tmp_path / "x"
     program.write_text(f"#!/bin/sh\n{answer}\n")
     program.chmod(0o755)
 
-    assert is_of_old_generation([str(program)], tmp_path / "log") is is_old
+    assert is_before_0_10([str(program)], tmp_path / "log") is is_old
 
 
-def test_a_program_that_does_not_tell_its_version_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(program_module, "_SECONDS", 0.1)
+def test_a_program_that_does_not_report_its_version_is_not_waited_for(tmp_path: Path) -> None:
     program = tmp_path / "x"
     program.write_text("#!/bin/sh\nexec sleep 1000\n")
     program.chmod(0o755)
 
-    assert not is_of_old_generation([str(program)], tmp_path / "log")
+    assert not is_before_0_10([str(program)], tmp_path / "log", seconds=0.1)
 
 
-def test_what_a_program_started_to_tell_its_version_does_not_stay(tmp_path: Path) -> None:
+def test_what_a_program_started_to_report_its_version_does_not_stay(tmp_path: Path) -> None:
     program, log = tmp_path / "x", tmp_path / "log"
     program.write_text("#!/bin/sh\nsleep 1000 &\necho $!\n")
     program.chmod(0o755)
 
-    is_of_old_generation([str(program)], log)
+    is_before_0_10([str(program)], log)
 
     assert is_gone(int(log.read_text()))
 
 
 def test_a_program_that_cannot_be_run_is_not_old(tmp_path: Path) -> None:
-    assert not is_of_old_generation([str(tmp_path / "missing")], tmp_path / "log")
+    assert not is_before_0_10([str(tmp_path / "missing")], tmp_path / "log")
 
 
-def test_a_version_after_much_else_is_not_looked_for(tmp_path: Path) -> None:
+def test_a_version_after_much_output_is_not_found(tmp_path: Path) -> None:
     program = write_program(tmp_path / "x", "")
     program.write_text("#!/bin/sh\nhead -c 1000000 /dev/zero\necho llamafile v0.9.3\n")
 
-    assert not is_of_old_generation([str(program)], tmp_path / "log")
+    assert not is_before_0_10([str(program)], tmp_path / "log")

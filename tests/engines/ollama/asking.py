@@ -6,6 +6,7 @@ from typing import Any
 
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.ollama.engine import OllamaEngine
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
@@ -26,20 +27,27 @@ SHOW = {
 
 def model_of(server: HttpServer, name: str = "demo", options: LoadOptions | None = None, keep_alive: str = "") -> Model:
     """The model NAME of SERVER."""
+    return Model(engine_of(server, name, options, keep_alive), info_of(server, name))
+
+
+def engine_of(
+    server: HttpServer, name: str = "demo", options: LoadOptions | None = None, keep_alive: str = ""
+) -> OllamaEngine:
+    """The engine of the model NAME of SERVER."""
     address = Address.from_text(server.address)
-    info = ModelInfo(
-        reference=f"ollama:{name}@{address.url}",
-        name=name,
-        source="daemon",
-        kind="chat",
-        engine="ollama",
-        address=address.url,
-    )
-    return Model(OllamaEngine(info, options or LoadOptions(), Connection(address), keep_alive), info)
+    connection = Connection(address, to_start=how_to_start(address, is_ollama=True))
+    return OllamaEngine(info_of(server, name), options or LoadOptions(), connection, keep_alive)
+
+
+def info_of(server: HttpServer, name: str) -> ModelInfo:
+    """What is known of the model NAME of SERVER."""
+    url = server.address
+    reference = f"ollama:{name}@{url}"
+    return ModelInfo(reference=reference, name=name, source="daemon", kind="chat", engine="ollama", address=url)
 
 
 def telling(*records: Mapping[str, Any], ends: bool = True) -> Send:
-    """RECORDS as a stream, which the client waits to go on unless it ENDS."""
+    """RECORDS as a stream, which goes on unless it ENDS."""
     return Send(HEAD + chunked(b"".join(json.dumps(record).encode() + b"\n" for record in records), ends=ends))
 
 

@@ -11,7 +11,7 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api
-from localllm_magics.engines.ollama.api import InMemory, Shown, to_shown
+from localllm_magics.engines.ollama.api import ModelDescription, ModelInMemory, to_description
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from tests.server.faults import FaultServer, Send
@@ -33,15 +33,15 @@ def saying(body: bytes, status: int = 200, headers: Mapping[str, str] = JSON) ->
     return FaultServer({"*": [Send(http_response(status, headers, body))]})
 
 
-def stored(*lines: str) -> Shown:
-    return to_shown({"parameters": "\n".join(lines)})
+def stored(*lines: str) -> ModelDescription:
+    return to_description({"parameters": "\n".join(lines)})
 
 
 def test_a_recorded_model_is_described() -> None:
     with ReplayServer(load("ollama", "show")) as replay:
-        shown = api.show(connection(replay), "demo", Stop())
+        shown = api.describe(connection(replay), "demo", Stop())
 
-    assert shown == Shown(
+    assert shown == ModelDescription(
         architecture="llama",
         quantization="Q8_0",
         parameters=3_049_920,
@@ -53,7 +53,7 @@ def test_a_recorded_model_is_described() -> None:
 
 def test_a_model_that_is_not_there_has_no_description() -> None:
     with ReplayServer(load("ollama", "show")) as replay:
-        shown = api.show(connection(replay), "nothing", Stop())
+        shown = api.describe(connection(replay), "nothing", Stop())
 
     assert shown is None
 
@@ -61,7 +61,7 @@ def test_a_model_that_is_not_there_has_no_description() -> None:
 def test_recorded_stored_parameters_are_read() -> None:
     show = next(e for e in load("ollama", "create") if e.request.path == "/api/show")
 
-    shown = to_shown(json.loads(show.response.body))
+    shown = to_description(json.loads(show.response.body))
 
     assert (shown.ctx, shown.sampling) == (512, Sampling(temperature=0.0, stop=("END",)))
 
@@ -97,7 +97,7 @@ def test_stored_parameters_are_read(line: str, sampling: Sampling) -> None:
     assert stored(line).sampling == sampling
 
 
-def test_several_stop_texts_are_kept_in_order() -> None:
+def test_several_stop_texts_are_stored_in_order() -> None:
     assert stored('stop "b"', "top_k 1", 'stop "a"').sampling == Sampling(top_k=1, stop=("b", "a"))
 
 
@@ -121,13 +121,13 @@ def test_the_stored_context_is_read(line: str, ctx: int | None) -> None:
     ],
 )
 def test_the_number_of_weights_is_read(document: dict[str, Any], parameters: int | None) -> None:
-    assert to_shown(document).parameters == parameters
+    assert to_description(document).parameters == parameters
 
 
 @pytest.mark.parametrize("name", ["tags", "tags-namespaces"])
 def test_recorded_lists_of_models_are_read(name: str) -> None:
     with ReplayServer(load("ollama", name)) as replay:
-        infos = api.tags(connection(replay))
+        infos = api.list_models(connection(replay))
         url = replay.address
 
     entries = json.loads(load("ollama", name)[0].response.body)["models"]
@@ -152,7 +152,7 @@ def test_recorded_lists_of_models_are_read(name: str) -> None:
 def test_a_model_that_only_embeds_is_no_chat_model() -> None:
     body = b'{"models":[{"name":"e","capabilities":["embedding"]},{"name":"c","capabilities":["completion"]}]}'
     with saying(body) as there:
-        kinds = [info.kind for info in api.tags(connection(there))]
+        kinds = [info.kind for info in api.list_models(connection(there))]
 
     assert kinds == ["embedding", "chat"]
 
@@ -161,8 +161,8 @@ def test_names_that_nobody_could_type_are_left_out() -> None:
     names = ["good", "a@b", "http://h:1/m", "x//y", "", "\x1b[2J", "a\nb", "x" * 300, None, 7, {"a": 1}]
     body = json.dumps({"models": [{"name": name} for name in names]}).encode()
     with saying(body) as there:
-        found = [info.name for info in api.tags(connection(there))]
-        running = [model.name for model in api.running(connection(there))]
+        found = [info.name for info in api.list_models(connection(there))]
+        running = [model.name for model in api.models_in_memory(connection(there))]
 
     assert found == running == ["good"]
 
@@ -170,7 +170,7 @@ def test_names_that_nobody_could_type_are_left_out() -> None:
 def test_a_recorded_list_of_running_models_is_read() -> None:
     ps = [exchange for exchange in load("ollama", "num-gpu") if exchange.request.path == "/api/ps"]
     with ReplayServer(ps[:1]) as replay:
-        running = {model.name: model for model in api.running(connection(replay))}
+        running = {model.name: model for model in api.models_in_memory(connection(replay))}
 
     entries = {entry["name"]: entry for entry in json.loads(ps[0].response.body)["models"]}
     assert {name: (model.size, model.size_vram, model.context) for name, model in running.items()} == {
@@ -192,37 +192,37 @@ def test_a_recorded_list_of_running_models_is_read() -> None:
         pytest.param(10**400, 10**399, "90% CPU, 10% GPU", id="absurd"),
     ],
 )
-def test_the_device_is_told_in_words(size: int, size_vram: int, device: str) -> None:
-    assert InMemory(name="demo", size=size, size_vram=size_vram).device == device
+def test_the_device_is_written_in_words(size: int, size_vram: int, device: str) -> None:
+    assert ModelInMemory(name="demo", size=size, size_vram=size_vram).device == device
 
 
 @pytest.mark.parametrize(
     ("written", "kept"),
     [
         pytest.param("2319-03-04T12:14:39.576272481Z", "until it is unloaded", id="for ever"),
-        pytest.param("", "for a time that it does not tell", id="nothing"),
-        pytest.param("soon", "for a time that it does not tell", id="no time"),
-        pytest.param("2026-13-45T99:99:99Z", "for a time that it does not tell", id="impossible"),
-        pytest.param("2026-11-22", "for a time that it does not tell", id="a day alone"),
-        pytest.param("٢٠٢٦-11-22T12:00:00Z", "for a time that it does not tell", id="other digits"),
+        pytest.param("", "for a time that it does not report", id="nothing"),
+        pytest.param("soon", "for a time that it does not report", id="no time"),
+        pytest.param("2026-13-45T99:99:99Z", "for a time that it does not report", id="impossible"),
+        pytest.param("2026-11-22", "for a time that it does not report", id="a day alone"),
+        pytest.param("٢٠٢٦-11-22T12:00:00Z", "for a time that it does not report", id="other digits"),
     ],
 )
-def test_how_long_a_model_stays_is_told_in_words(written: str, kept: str) -> None:
-    assert InMemory(name="demo", expires_at=written).kept == kept
+def test_how_long_a_model_stays_is_written_in_words(written: str, kept: str) -> None:
+    assert ModelInMemory(name="demo", expires_at=written).expiry == kept
 
 
 @pytest.mark.parametrize("zone", ["Z", "+00:00", "+05:30", "-11:00"])
 @pytest.mark.parametrize("fraction", ["", ".5", ".326846903"])
 @pytest.mark.parametrize("day", ["2026-11-22", "0001-01-01", "1969-12-31"])
-def test_when_a_model_leaves_is_told_in_local_time(day: str, fraction: str, zone: str) -> None:
-    kept = InMemory(name="demo", expires_at=f"{day}T12:32:25{fraction}{zone}").kept
+def test_when_a_model_leaves_is_written_in_local_time(day: str, fraction: str, zone: str) -> None:
+    kept = ModelInMemory(name="demo", expires_at=f"{day}T12:32:25{fraction}{zone}").expiry
 
     assert re.fullmatch(r"until \d\d:\d\d:\d\d", kept)
 
 
 @pytest.mark.parametrize("written", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
 def test_times_at_the_ends_of_the_calendar_are_no_crash(written: str) -> None:
-    assert InMemory(name="demo", expires_at=written).kept
+    assert ModelInMemory(name="demo", expires_at=written).expiry
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_times_at_the_ends_of_the_calendar_are_no_crash(written: str) -> None:
     ],
 )
 def test_names_that_mean_the_same_are_known(listed: str, name: str, is_it: bool) -> None:
-    assert InMemory(name=listed).is_called(name) == is_it
+    assert ModelInMemory(name=listed).is_called(name) == is_it
 
 
 def test_a_recorded_ollama_is_known() -> None:
@@ -278,13 +278,13 @@ def test_the_version_of_nobody_is_an_error() -> None:
 )
 def test_a_list_that_is_refused_is_an_error(status: int, body: bytes, error: type[LocalLLMError]) -> None:
     with saying(body, status, {}) as there, pytest.raises(error):
-        api.tags(connection(there))
+        api.list_models(connection(there))
 
 
 def test_a_web_page_is_no_list() -> None:
     page = b"<html><title>Log in</title></html>"
     with saying(page, 200, {"Content-Type": "text/html"}) as there, pytest.raises(DaemonError, match="Log in"):
-        api.tags(connection(there))
+        api.list_models(connection(there))
 
 
 HOSTILE: list[object] = [None, True, 0, -1, 1.5, 10**400, 1e308, [], [[]], {}, {"a": {}}, [None]]
@@ -324,7 +324,7 @@ def test_a_spoilt_description_is_read_as_far_as_it_goes(seed: int) -> None:
     for _ in range(50):
         document = spoilt(SHOWN, chance)
         if isinstance(document, dict):
-            shown = to_shown(document)
+            shown = to_description(document)
             assert all(word is None or word.isprintable() for word in (shown.architecture, shown.quantization))
 
 
@@ -349,8 +349,8 @@ BODIES = [
 def test_nothing_that_a_server_says_is_a_crash(body: bytes) -> None:
     with saying(body) as there:
         to = connection(there)
-        shown = api.show(to, "demo", Stop())
-        running, tags = api.running(to), api.tags(to)
+        shown = api.describe(to, "demo", Stop())
+        running, tags = api.models_in_memory(to), api.list_models(to)
         is_it = api.is_ollama(to)
 
     assert shown is not None

@@ -29,14 +29,14 @@ def records(exchange: Exchange) -> list[dict[str, Any]]:
 
 
 def read(records: Iterable[dict[str, Any]], *, is_cached: bool = False) -> tuple[OllamaResponseParser, list[Event]]:
-    reading = OllamaResponseParser(ASKED, is_cached=is_cached)
-    return reading, [event for record in records for event in reading.feed(record)]
+    parser = OllamaResponseParser(ASKED, is_cached=is_cached)
+    return parser, [event for record in records for event in parser.feed(record)]
 
 
 def stats(record: dict[str, Any], *, is_cached: bool = False) -> Stats:
     """What a completion says where RECORD ended the answer."""
-    reading, _ = read([{"response": "", "done": True, "done_reason": "stop", **record}], is_cached=is_cached)
-    counts = reading.counts
+    parser, _ = read([{"response": "", "done": True, "done_reason": "stop", **record}], is_cached=is_cached)
+    counts = parser.counts
     return Stats(
         prompt_tokens=counts.prompt_tokens or 0,
         cached_tokens=counts.cached_tokens or 0,
@@ -53,16 +53,16 @@ def test_a_recorded_answer_is_read(exchange: Exchange) -> None:
     *_, last = said = records(exchange)
     pieces = [record["message"]["content"] if "message" in record else record["response"] for record in said]
 
-    reading, events = read(said)
+    parser, events = read(said)
 
     assert events == [TextDelta(piece, 1, estimated=True) for piece in pieces if piece]
-    assert reading.is_complete
-    assert reading.reason == ("length" if last["done_reason"] == "length" else "stop")
-    assert (reading.counts.prompt_tokens, reading.counts.completion_tokens) == (
+    assert parser.is_complete
+    assert parser.finish_reason == ("length" if last["done_reason"] == "length" else "stop")
+    assert (parser.counts.prompt_tokens, parser.counts.completion_tokens) == (
         last.get("prompt_eval_count"),
         last.get("eval_count"),
     )
-    assert reading.counts.load_seconds == last.get("load_duration", 0) / 1e9
+    assert parser.counts.load_seconds == last.get("load_duration", 0) / 1e9
 
 
 def test_many_answers_were_recorded() -> None:
@@ -90,7 +90,7 @@ def test_one_token_gives_no_rate() -> None:
 def test_what_is_zero_and_so_left_out_is_zero() -> None:
     found = stats({})
 
-    assert found == Stats(timed_tokens=None)
+    assert found == Stats(timed_tokens=0)
     assert (found.tokens_per_second, found.prompt_tokens_per_second) == (0.0, 0.0)
 
 
@@ -108,7 +108,7 @@ def test_more_cached_tokens_than_tokens_are_all_of_them() -> None:
     assert (found.cached_tokens, found.prompt_tokens_per_second) == (10, 0.0)
 
 
-def test_a_repeated_prompt_has_no_rate_where_cached_tokens_are_not_told() -> None:
+def test_a_repeated_prompt_has_no_rate_where_cached_tokens_are_not_reported() -> None:
     first, second = (records(exchange)[-1] for exchange in load("ollama", "long-prefill")[:2])
 
     found = stats(second, is_cached=True)
@@ -140,11 +140,11 @@ def test_a_counter_that_is_no_number_is_not_there(counter: str, value: object) -
         pytest.param({}, [], id="empty"),
     ],
 )
-def test_thoughts_and_text_are_told_apart(record: dict[str, Any], events: list[Event]) -> None:
-    reading, found = read([record])
+def test_reasoning_and_text_are_separated(record: dict[str, Any], events: list[Event]) -> None:
+    parser, found = read([record])
 
     assert found == events
-    assert not reading.is_complete
+    assert not parser.is_complete
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,9 @@ def test_thoughts_and_text_are_told_apart(record: dict[str, Any], events: list[E
     ],
 )
 def test_the_end_has_a_reason(record: dict[str, Any], reason: str | None) -> None:
-    reading, _ = read([record])
+    parser, _ = read([record])
 
-    assert (reading.reason, reading.is_complete) == (reason, reason is not None)
+    assert (parser.finish_reason, parser.is_complete) == (reason, reason is not None)
 
 
 def test_text_in_the_last_record_counts() -> None:
@@ -200,10 +200,10 @@ def test_an_error_record_is_an_error(value: object, error: type[LocalLLMError], 
 
 @pytest.mark.parametrize("nothing", [None, "", False])
 def test_an_error_that_is_none_is_no_error(nothing: object) -> None:
-    reading, events = read([{"response": "So", "error": nothing}, {"done": True, "error": nothing}])
+    parser, events = read([{"response": "So", "error": nothing}, {"done": True, "error": nothing}])
 
     assert events == [TextDelta("So", 1, estimated=True)]
-    assert reading.is_complete
+    assert parser.is_complete
 
 
 def test_reasoning_in_tags_is_no_part_of_the_text() -> None:
@@ -224,6 +224,6 @@ def test_what_could_have_been_a_tag_is_not_lost() -> None:
 
 
 def test_tags_in_plain_text_are_text() -> None:
-    reading = OllamaResponseParser(ASKED, is_raw=True)
+    parser = OllamaResponseParser(ASKED, is_raw=True)
 
-    assert reading.feed({"response": "<think>a"}) == [TextDelta("<think>a", 1, estimated=True)]
+    assert parser.feed({"response": "<think>a"}) == [TextDelta("<think>a", 1, estimated=True)]

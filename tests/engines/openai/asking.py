@@ -10,6 +10,11 @@ from localllm_magics.core.events import Done, Event, Failed
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.factory import new_engine
+from localllm_magics.engines.openai.engine import OpenAIEngine
+from localllm_magics.engines.openai.llama_server import MAX_LOAD_SECONDS
+from localllm_magics.engines.openai.server_handle import ExternalServer
+from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 from tests.server.faults import Close, FaultServer, InTurn, Send, Steps
@@ -45,10 +50,23 @@ def model_on(server: FaultServer, name: str = "", options: LoadOptions | None = 
 
 def model_at(address: str, name: str = "", options: LoadOptions | None = None) -> Model:
     """The model that a user gets who names ADDRESS."""
-    info = ModelInfo(
-        reference=f"openai:{name}@{address}", name=name, source="daemon", kind="chat", engine="openai", address=address
-    )
+    info = info_at(address, name)
     return Model(new_engine(info, options or LoadOptions(), ServerSettings()), info)
+
+
+def engine_on(
+    server: FaultServer, name: str = "", *, max_load_seconds: float = MAX_LOAD_SECONDS, key: str | None = None
+) -> OpenAIEngine:
+    """The engine of the model that SERVER has."""
+    connection = Connection(Address.from_text(server.address), key)
+    info, handle = info_at(server.address, name), ExternalServer(connection)
+    return OpenAIEngine(info, LoadOptions(), handle, name, max_load_seconds=max_load_seconds)
+
+
+def info_at(address: str, name: str) -> ModelInfo:
+    """What is known of the model NAME at ADDRESS."""
+    reference = f"openai:{name}@{address}"
+    return ModelInfo(reference=reference, name=name, source="daemon", kind="chat", engine="openai", address=address)
 
 
 def events_of(model: Model, prompt: str = "Hi", **options: Any) -> list[Event]:  # noqa: ANN401 - of Model.stream

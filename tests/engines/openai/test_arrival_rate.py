@@ -13,17 +13,17 @@ class Clock:
         return self.now
 
 
-def tempo_of(*reads: tuple[float, int]) -> tuple[float, int, int]:
+def rate_of(*reads: tuple[float, int]) -> tuple[float, int, int]:
     """Seconds, timed pieces and all pieces of READS: when, and how many pieces."""
     clock = Clock()
-    tempo = ArrivalRate(clock)
+    rate = ArrivalRate(clock)
     for when, pieces in reads:
         for number in range(max(pieces, 1)):
             clock.now = 100.0 + when + number * 1e-6
-            tempo.look()
+            rate.note_read()
             if pieces:
-                tempo.add()
-    return tempo.seconds, tempo.timed, tempo.pieces
+                rate.count_piece()
+    return rate.seconds, rate.timed_pieces, rate.pieces
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ def tempo_of(*reads: tuple[float, int]) -> tuple[float, int, int]:
 def test_pieces_are_timed_from_the_first_read_to_the_last_but_one(
     reads: list[tuple[float, int]], expected: tuple[float, int, int]
 ) -> None:
-    assert tempo_of(*reads) == pytest.approx(expected)
+    assert rate_of(*reads) == pytest.approx(expected)
 
 
 def test_a_last_read_that_waited_takes_nothing_from_the_rate() -> None:
     steady = [(number * 0.06, 3) for number in range(1, 8)]
 
-    seconds, timed, _ = tempo_of(*steady, (8 * 0.06, 1))
+    seconds, timed, _ = rate_of(*steady, (8 * 0.06, 1))
 
     assert timed / seconds == pytest.approx(50.0)

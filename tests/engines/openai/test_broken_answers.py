@@ -47,7 +47,7 @@ def answered(body: bytes, name: str, value: str) -> Steps:
         pytest.param(sse(delta("x"), "[DONE]"), StreamBroken, "ended its answer too early", id="no reason"),
         pytest.param(sse(delta("x"), ends=False), StreamBroken, "broke the connection", id="cut"),
         pytest.param(sse(delta("x"), {"error": "lost"}), StreamBroken, "broke off: lost", id="error"),
-        pytest.param(sse(delta("x"), "{no"), StreamBroken, "cannot be read", id="no JSON"),
+        pytest.param(sse(delta("x"), "{no"), StreamBroken, "cannot be parsed", id="no JSON"),
         pytest.param(said({"error": {"message": "lost"}}), StreamBroken, "broke off: lost", id="error in one piece"),
         pytest.param(said([]), StreamBroken, "ended its answer too early", id="a list in one piece"),
         pytest.param(they.text("<title>Login</title>", 200, "text/html"), LocalLLMError, "web page", id="a page"),
@@ -55,7 +55,7 @@ def answered(body: bytes, name: str, value: str) -> Steps:
         pytest.param([Close()], StreamBroken, "closed the connection before it answered", id="closed"),
     ],
 )
-def test_what_breaks_off_is_told(serve: Serve, answer: Steps, error: type[LocalLLMError], words: str) -> None:
+def test_what_breaks_off_is_an_error(serve: Serve, answer: Steps, error: type[LocalLLMError], words: str) -> None:
     found = error_of(model_on(serve({**they.OTHER, CHAT: answer})))
 
     assert isinstance(found, error)
@@ -108,11 +108,15 @@ def test_an_empty_answer_is_asked_for_once_more_to_learn_why(serve: Serve) -> No
     ("steps", "words"),
     [
         pytest.param([Send(chunked_head("text/event-stream")), Reset()], "broke the connection", id="reset"),
-        pytest.param(answered(b"\x8b\x02\x80abc\x03", "Content-Encoding", "br"), "packed its answer as 'br'", id="br"),
-        pytest.param(answered(STREAM, "Content-Encoding", "gzip"), "packed wrongly", id="no gzip"),
+        pytest.param(
+            answered(b"\x8b\x02\x80abc\x03", "Content-Encoding", "br"), "with the content encoding 'br'", id="br"
+        ),
+        pytest.param(answered(STREAM, "Content-Encoding", "gzip"), "compressed wrongly", id="no gzip"),
         pytest.param(answered(b"<!doctype html><title>Login</title>", "Content-Type", "text/plain"), "page", id="page"),
         pytest.param(
-            answered(STREAM.replace(b"\n", b"\r"), "Content-Type", "text/event-stream"), "cannot be read", id="bare CR"
+            answered(STREAM.replace(b"\n", b"\r"), "Content-Type", "text/event-stream"),
+            "cannot be parsed",
+            id="bare CR",
         ),
         pytest.param(sse("[DONE]"), "ended its answer too early", id="the end only"),
         pytest.param(answered(b": ping\n\n", "Content-Type", "text/event-stream"), "ended its answer", id="pings only"),
@@ -128,7 +132,7 @@ def test_nothing_is_asked_twice_where_a_single_byte_came(serve: Serve, steps: St
     assert asked(server).count(f"POST {CHAT}") == 1
 
 
-def test_an_empty_answer_without_a_reason_is_told(serve: Serve) -> None:
+def test_an_empty_answer_without_a_reason_is_an_error(serve: Serve) -> None:
     found = error_of(model_on(serve({**they.OTHER, CHAT: InTurn([sse(), said({"choices": []})])})))
 
     assert "sent an empty answer" in found.message

@@ -4,17 +4,17 @@ import pytest
 
 from localllm_magics.core.events import TextDelta
 from localllm_magics.core.generation import Counts
-from localllm_magics.engines.openai.records import END
+from localllm_magics.engines.openai.records import END_OF_STREAM
 from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
 from localllm_magics.engines.wire.ndjson import Record
 from tests.engines.openai.test_response_parser import ASKED, delta, end, read, recorded
 
 
 def test_the_times_are_those_of_the_server() -> None:
-    reading = OpenAIResponseParser(ASKED)
-    read(reading, *recorded("llama-server", "chat", 0))
+    parser = OpenAIResponseParser(ASKED)
+    read(parser, *recorded("llama-server", "chat", 0))
 
-    assert reading.counts == Counts(
+    assert parser.counts == Counts(
         prompt_tokens=16,
         cached_tokens=0,
         completion_tokens=25,
@@ -25,9 +25,9 @@ def test_the_times_are_those_of_the_server() -> None:
 
 
 def test_timings_count_tokens_exactly_while_they_come() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, *recorded("llama-server", "chat", 3))
+    events = read(parser, *recorded("llama-server", "chat", 3))
 
     deltas = [event for event in events if isinstance(event, TextDelta)]
     assert [event.tokens for event in deltas] == [1] * len(deltas)
@@ -35,7 +35,7 @@ def test_timings_count_tokens_exactly_while_they_come() -> None:
 
 
 def test_a_long_answer_counts_as_many_tokens_live_as_the_server_does_at_the_end() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
     chunks = [
         {**delta(content="ab"), "timings": {"predicted_n": 0}},
         {**delta(content="cd"), "timings": {"predicted_n": 3}},
@@ -43,12 +43,12 @@ def test_a_long_answer_counts_as_many_tokens_live_as_the_server_does_at_the_end(
         {**end(), "timings": {"predicted_n": 5, "prompt_n": 2}},
     ]
 
-    assert read(reading, *chunks) == [TextDelta("ab", 0), TextDelta("cd", 3), TextDelta("e", 1)]
-    assert reading.counts.completion_tokens == 5
+    assert read(parser, *chunks) == [TextDelta("ab", 0), TextDelta("cd", 3), TextDelta("e", 1)]
+    assert parser.counts.completion_tokens == 5
 
 
 def test_usage_on_each_chunk_counts_exactly_too() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
     chunks = [
         {**delta(role="assistant", content=""), "usage": {"prompt_tokens": 9, "completion_tokens": 0}},
         {**delta(content="Two at"), "usage": {"prompt_tokens": 9, "completion_tokens": 2}},
@@ -56,15 +56,15 @@ def test_usage_on_each_chunk_counts_exactly_too() -> None:
         {**end(), "usage": {"prompt_tokens": 9, "completion_tokens": 3}},
     ]
 
-    assert read(reading, *chunks) == [TextDelta("Two at", 2), TextDelta(" once", 1)]
-    assert reading.counts.completion_tokens == 3
+    assert read(parser, *chunks) == [TextDelta("Two at", 2), TextDelta(" once", 1)]
+    assert parser.counts.completion_tokens == 3
 
 
 def test_a_count_that_goes_back_takes_nothing_away() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
     chunks = [{**delta(content="a"), "timings": {"predicted_n": number}} for number in (5, 2, 6)]
 
-    events = read(reading, *chunks)
+    events = read(parser, *chunks)
 
     assert [event.tokens for event in events if isinstance(event, TextDelta)] == [5, 0, 1]
 
@@ -82,11 +82,11 @@ class Clock:
 def read_at(usage: object, *records: tuple[float, Record]) -> Counts:
     """The counts of RECORDS that came at their seconds, and USAGE with the end."""
     clock = Clock()
-    reading = OpenAIResponseParser(ASKED, clock=clock)
+    parser = OpenAIResponseParser(ASKED, clock=clock)
     for clock.now, record in records:
-        read(reading, record)
-    read(reading, end(), {"choices": [], "usage": usage}, END)
-    return reading.counts
+        read(parser, record)
+    read(parser, end(), {"choices": [], "usage": usage}, END_OF_STREAM)
+    return parser.counts
 
 
 def test_a_server_without_times_is_timed_by_its_pieces() -> None:
@@ -125,8 +125,8 @@ def test_usage_of_zeros_is_none() -> None:
     ],
 )
 def test_nothing_is_waited_for_after_the_counts(chunks: list[Record], is_complete: bool) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    read(reading, *chunks)
+    read(parser, *chunks)
 
-    assert reading.is_complete == is_complete
+    assert parser.is_complete == is_complete

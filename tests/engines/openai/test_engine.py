@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -14,7 +13,6 @@ from localllm_magics.core.errors import (
 from localllm_magics.core.events import Failed, Pending, TextDelta
 from localllm_magics.core.messages import to_messages
 from localllm_magics.core.request import LoadOptions, Request
-from localllm_magics.engines.server import response
 from localllm_magics.model import Model
 from tests.engines.openai import imitations as they
 from tests.engines.openai.asking import (
@@ -27,6 +25,7 @@ from tests.engines.openai.asking import (
     asked,
     completion_of,
     delta,
+    engine_on,
     error_of,
     events_of,
     model_on,
@@ -55,8 +54,7 @@ def test_an_answer_has_text_counts_and_the_servers_name(serve: Serve) -> None:
 @pytest.mark.parametrize(
     "script", [they.LLAMA_SERVER, they.VLLM, they.LM_STUDIO, they.LLAMAFILE, they.OTHER], ids=KINDS
 )
-def test_the_second_question_is_one_request(serve: Serve, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response, "_FIRST_LOOK", 60.0)  # nobody asks what takes so long
+def test_the_second_question_is_one_request(serve: Serve, script: Script) -> None:
     server = serve({**script, CHAT: HELLO})
     model = model_on(server)
     completion_of(model)
@@ -64,7 +62,7 @@ def test_the_second_question_is_one_request(serve: Serve, script: Script, monkey
 
     events = events_of(model)
 
-    assert asked(server)[before:] == [f"POST {CHAT}"]
+    assert [one for one in asked(server)[before:] if one != "GET /health"] == [f"POST {CHAT}"]
     assert events[:2] == [Pending(), TextDelta("Hel", 1, estimated=True)]
 
 
@@ -130,10 +128,7 @@ def test_an_answer_is_read_whatever_its_server_calls_it(serve: Serve, body: byte
     assert asked(server).count(f"POST {CHAT}") == 1
 
 
-def test_an_answer_that_has_ended_ends_although_its_server_says_no_more(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(response, "_LAST_SECONDS", 0.0)
+def test_an_answer_that_has_ended_ends_although_its_server_sends_no_more(serve: Serve) -> None:
     stream: Steps = [Send(chunked_head("text/event-stream") + chunked(STREAM.removesuffix(DONE), ends=False)), Hold()]
 
     completion = completion_of(model_on(serve({**they.OTHER, CHAT: stream})))
@@ -256,7 +251,7 @@ def test_a_key_is_in_nothing_that_is_shown(
 
     assert server.requests[-1].headers["authorization"] == "Bearer secret-key"
     assert isinstance(events[-1], Failed)
-    shown = [repr(events), repr(model), repr(model.engine), str(events[-1].error), caplog.text]
+    shown = [repr(events), repr(model), repr(engine_on(server)), str(events[-1].error), caplog.text]
     shown += [json.dumps(events[-1].completion.to_json()), str(events[-1].completion.to_bundle())]
     assert "secret-key" not in "".join(shown)
 
@@ -278,13 +273,13 @@ def test_plain_text_goes_to_llamafiles_own_path(serve: Serve) -> None:
     assert server.requests[-1].json["n_predict"] == 1
 
 
-def test_what_a_server_is_can_be_told_once_it_was_asked(serve: Serve) -> None:
+def test_the_status_has_the_server_once_it_was_identified(serve: Serve) -> None:
     model = model_on(serve({**they.VLLM, CHAT: HELLO}), "org/big")
-    before = model.engine.look()
+    before = model.status(refresh=True)
     model.load()
 
-    assert before == ""
-    assert model.engine.look() == f"{model.info.reference} is on vLLM 0.11.0."
+    assert before.detail == ""
+    assert model.status(refresh=True).detail == f"{model.info.reference} is on vLLM 0.11.0."
 
 
 def test_closing_stops_what_runs(serve: Serve) -> None:
@@ -317,9 +312,9 @@ def test_a_model_that_was_unloaded_is_not_asked(serve: Serve, use: Callable[[Mod
     assert server.requests == []
 
 
-def test_an_engine_with_other_options_is_another(serve: Serve) -> None:
-    engine = model_on(serve(they.OTHER)).engine
+def test_an_engine_of_a_server_that_runs_takes_no_other_options(serve: Serve) -> None:
+    engine = engine_on(serve(they.OTHER))
 
-    other = engine.with_options(replace(engine.options, ctx=512))
-
-    assert (other.options.ctx, engine.options.ctx, other.used) == (512, None, engine.used)
+    with pytest.raises(BadOption, match="was started with its own context"):
+        engine.with_options(LoadOptions(ctx=512))
+    assert engine.with_options(LoadOptions()).status() == engine.status()

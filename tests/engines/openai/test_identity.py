@@ -9,7 +9,7 @@ import pytest
 from localllm_magics.core.errors import AccessDenied, DaemonBusy, DaemonError, DaemonNotReachable
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.openai.identity import Identity, Kind, ServedModel, identify, to_models
+from localllm_magics.engines.openai.identity import Identity, ServedModel, ServerKind, identify, to_models
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from tests.engines.openai import imitations as they
@@ -44,7 +44,7 @@ def test_each_kind_of_server_is_known(connect: Connect, script: Script, name: st
     assert not identity.is_loading
 
 
-def test_llama_server_tells_its_window_its_defaults_and_its_model(connect: Connect) -> None:
+def test_llama_server_reports_its_window_its_defaults_and_its_model(connect: Connect) -> None:
     identity = identify(connect(they.LLAMA_SERVER))
 
     assert identity.context == 512
@@ -61,13 +61,13 @@ def test_llama_server_tells_its_window_its_defaults_and_its_model(connect: Conne
     )
 
 
-def test_a_router_tells_what_is_loaded(connect: Connect) -> None:
+def test_a_router_reports_what_is_loaded(connect: Connect) -> None:
     identity = identify(connect(they.ROUTER))
 
     assert [(model.status, model.context) for model in identity.models] == [("unloaded", None), ("loaded", 512)]
 
 
-def test_lm_studio_tells_more_in_its_own_list(connect: Connect) -> None:
+def test_lm_studio_reports_more_in_its_own_list(connect: Connect) -> None:
     identity = identify(connect(they.LM_STUDIO))
 
     assert identity.models == (
@@ -76,7 +76,7 @@ def test_lm_studio_tells_more_in_its_own_list(connect: Connect) -> None:
     )
 
 
-def test_vllm_tells_its_window(connect: Connect) -> None:
+def test_vllm_reports_its_window(connect: Connect) -> None:
     assert [model.context for model in identify(connect(they.VLLM)).models] == [4096]
 
 
@@ -84,24 +84,24 @@ def test_vllm_tells_its_window(connect: Connect) -> None:
 def test_a_server_that_loads_is_known_as_loading(connect: Connect, path: str) -> None:
     script = {**they.NOTHING, path: they.LOADING[FALLBACK]}
 
-    assert identify(connect(script)) == Identity(kind=Kind.LLAMA_SERVER, is_loading=True)
+    assert identify(connect(script)) == Identity(kind=ServerKind.LLAMA_SERVER, is_loading=True)
 
 
 def test_llama_server_is_known_without_its_properties(connect: Connect) -> None:
     script = {**they.WANTS_KEY, "/v1/models": they.LLAMA_SERVER["/v1/models"]}
 
-    assert identify(connect(script)).kind is Kind.LLAMA_SERVER
+    assert identify(connect(script)).kind is ServerKind.LLAMA_SERVER
 
 
 @pytest.mark.parametrize("script", [they.WANTS_KEY, they.VLLM_WANTS_KEY], ids=["llama-server", "vLLM"])
-def test_a_server_that_wants_a_key_says_so(connect: Connect, script: Script) -> None:
+def test_a_server_that_wants_a_key_is_an_error(connect: Connect, script: Script) -> None:
     with pytest.raises(AccessDenied, match=r"wants a key, or another one \(status 401\): .*\n.*LOCALLLM_API_KEY"):
         identify(connect(script))
 
 
 @pytest.mark.parametrize("script", [they.NOTHING, {"/v1/models": said({}, 400)}], ids=["nothing", "another API"])
-def test_a_server_of_something_else_is_told(connect: Connect, script: Script) -> None:
-    with pytest.raises(DaemonError, match="is no model server: /v1/models has no list of models"):
+def test_a_server_of_something_else_is_an_error(connect: Connect, script: Script) -> None:
+    with pytest.raises(DaemonError, match="is not a model server: /v1/models has no list of models"):
         identify(connect(script))
 
 
@@ -147,10 +147,10 @@ def test_the_words_of_ollama_alone_do_not_make_one(connect: Connect) -> None:
         "/": text("<title>Proxy</title>", 200, "text/html"),
     }
 
-    assert identify(connect(script)).kind is Kind.OTHER
+    assert identify(connect(script)).kind is ServerKind.OTHER
 
 
-def test_nobody_there_is_told() -> None:
+def test_nobody_there_is_an_error() -> None:
     with pytest.raises(DaemonNotReachable, match="Nothing listens"):
         identify(Connection(Address("http", "127.0.0.1", free_port())))
 
@@ -176,7 +176,7 @@ def test_asking_can_be_stopped(connect: Connect) -> None:
     ],
 )
 def test_hostile_lists_are_no_list(connect: Connect, body: bytes) -> None:
-    with pytest.raises(DaemonError, match="is no model server"):
+    with pytest.raises(DaemonError, match="is not a model server"):
         identify(connect({**they.NOTHING, "/v1/models": said(body)}))
 
 
@@ -193,7 +193,7 @@ def test_hostile_lists_are_no_list(connect: Connect, body: bytes) -> None:
 def test_hostile_props_say_nothing(connect: Connect, props: object) -> None:
     script = {**they.NOTHING, "/props": said(props), "/v1/models": said(b"{")}
 
-    assert identify(connect(script)) == Identity(kind=Kind.LLAMA_SERVER)
+    assert identify(connect(script)) == Identity(kind=ServerKind.LLAMA_SERVER)
 
 
 @pytest.mark.parametrize(
@@ -239,21 +239,18 @@ def test_a_model_answers_to_its_name_its_file_and_its_aliases(name: str, is_mean
 
 
 @pytest.mark.parametrize(
-    ("script", "is_ollama", "more"),
+    ("script", "more"),
     [
-        pytest.param(they.LLAMA_SERVER, None, ["/api/version"], id="llama-server"),
-        pytest.param(they.VLLM, None, ["/api/version", "/version"], id="vLLM"),
-        pytest.param(they.OLLAMA, None, ["/", "/api/version"], id="Ollama"),
-        pytest.param(they.OTHER, None, ["/api/v0/models", "/api/version", "/flagz"], id="other"),
-        pytest.param(they.OTHER, False, ["/api/v0/models", "/flagz"], id="known to be no Ollama"),
+        pytest.param(they.LLAMA_SERVER, [], id="llama-server"),
+        pytest.param(they.VLLM, ["/api/version", "/version"], id="vLLM"),
+        pytest.param(they.OLLAMA, ["/", "/api/version"], id="Ollama"),
+        pytest.param(they.OTHER, ["/api/v0/models", "/api/version", "/flagz"], id="other"),
     ],
 )
-def test_no_question_is_asked_twice(
-    serve: Callable[[Script], FaultServer], script: Script, is_ollama: bool | None, more: list[str]
-) -> None:
+def test_no_question_is_asked_twice(serve: Callable[[Script], FaultServer], script: Script, more: list[str]) -> None:
     server = serve(script)
 
-    identify(Connection(Address.from_text(server.address), is_ollama=is_ollama))
+    identify(Connection(Address.from_text(server.address)))
 
     assert sorted(request.path for request in server.requests) == sorted(["/props", "/v1/models", *more])
 
@@ -265,10 +262,10 @@ def test_the_first_questions_are_asked_at_once(serve: Callable[[Script], FaultSe
 
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(identify, Connection(Address.from_text(server.address)), None, PATIENCE)
-        server.wait_for_requests(3)
+        server.wait_for_requests(2)
         all_came.set()
 
-        assert asked.result(PATIENCE).kind is Kind.OTHER
+        assert asked.result(PATIENCE).kind is ServerKind.OTHER
 
 
 def test_aliases_that_cannot_be_shown_do_no_harm() -> None:

@@ -10,8 +10,8 @@ from localllm_magics.core.errors import BadOption, DaemonBusy
 from localllm_magics.core.events import Done, Failed, Loading, Pending, TextDelta
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.request import Request
-from localllm_magics.core.stop import Stop
-from localllm_magics.engines.openai import llama_server
+from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.model import Model
 from tests.engines.openai import imitations as they
 from tests.engines.openai.asking import (
     CHAT,
@@ -20,7 +20,10 @@ from tests.engines.openai.asking import (
     Serve,
     asked,
     completion_of,
+    engine_on,
+    error_of,
     events_of,
+    info_at,
     model_on,
 )
 from tests.engines.openai.imitations import said
@@ -51,25 +54,16 @@ def test_a_server_that_was_started_again_is_waited_for(serve: Serve) -> None:
     assert isinstance(events[-1], Done)
 
 
-@pytest.fixture
-def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llama_server, "_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(llama_server, "_LONGEST_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(llama_server, "_MOST_LOAD_SECONDS", 0.2)
-
-
-@pytest.mark.usefixtures("_little_patience")
 @pytest.mark.parametrize("path", [CHAT, "/props", "/health"])
 def test_a_server_that_loads_for_ever_is_given_up(serve: Serve, path: str) -> None:
     health = {"/health": said({"status": "ok"})}
     script: Script = {**they.LLAMA_SERVER, **health, CHAT: they.LOADING["*"], path: they.LOADING["*"]}
     server = serve(script)
 
-    *_, last = events_of(model_on(server))
+    error = error_of(Model(engine_on(server, max_load_seconds=0.2), info_at(server.address, "")))
 
-    assert isinstance(last, Failed)
-    assert isinstance(last.error, DaemonBusy)
-    assert last.error.message == f"{server.address} still loads its model."
+    assert isinstance(error, DaemonBusy)
+    assert error.message == f"{server.address} still loads its model."
 
 
 def test_the_health_of_one_of_several_servers_does_not_make_the_wait_shorter(serve: Serve) -> None:
@@ -103,7 +97,7 @@ def test_a_preview_shows_what_would_be_sent_where_the_server_shows_no_prompt(ser
     assert json.loads(preview.sent)["messages"] == [{"role": "user", "content": "Hi"}]
 
 
-def test_a_preview_tells_why_there_is_no_prompt(serve: Serve) -> None:
+def test_a_preview_shows_why_there_is_no_prompt(serve: Serve) -> None:
     refused = said({"error": {"message": "no template", "code": 400}}, 400)
     model = model_on(serve({**they.LLAMA_SERVER, "/apply-template": refused}))
 
@@ -111,7 +105,7 @@ def test_a_preview_tells_why_there_is_no_prompt(serve: Serve) -> None:
         model.preview(Request(messages=(Message.from_text("user", "Hi"),)))
 
 
-def test_a_router_that_fails_to_load_says_so(serve: Serve) -> None:
+def test_a_router_that_fails_to_load_is_an_error(serve: Serve) -> None:
     def listed(value: str) -> Steps:
         return said({"data": [{"id": "a", "status": {"value": value, "failed": value == "unloaded", "exit_code": 1}}]})
 
@@ -125,7 +119,7 @@ def test_a_router_that_fails_to_load_says_so(serve: Serve) -> None:
     assert last.error.message == f"{server.address} could not load a."
 
 
-def test_a_router_tells_how_far_it_is(serve: Serve) -> None:
+def test_a_router_reports_how_far_it_is(serve: Serve) -> None:
     def listed(value: str, **more: object) -> Steps:
         return said({"data": [{"id": "a", "status": {"value": value, **more}}]})
 
@@ -144,10 +138,11 @@ def test_a_load_that_is_stopped_ends_early(serve: Serve) -> None:
     stop = Stop()
     stop.set()
 
-    assert list(model_on(server).engine.load(stop)) == []
+    with pytest.raises(Stopped):
+        list(engine_on(server).load(stop))
 
 
-def test_a_silent_server_that_loads_says_so(serve: Serve) -> None:
+def test_a_silent_server_that_loads_is_an_event(serve: Serve) -> None:
     went_on = threading.Event()
     loading = {"/health": they.LOADING["*"], CHAT: [Wait(went_on), *HELLO]}
     server = serve({**they.LLAMA_SERVER, **loading})

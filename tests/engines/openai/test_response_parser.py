@@ -7,7 +7,7 @@ import pytest
 
 from localllm_magics.core.errors import LocalLLMError, PromptTooLong, StreamBroken
 from localllm_magics.core.events import Event, Reading, ReasoningDelta, TextDelta
-from localllm_magics.engines.openai.records import END, Body
+from localllm_magics.engines.openai.records import END_OF_STREAM, RecordDecoder
 from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.server_error import ErrorContext
@@ -20,9 +20,9 @@ ASKED = ErrorContext(
 SENTENCE = "A token is a word or a piece of a word. A model reads and writes text as a row of tokens."
 
 
-def read(reading: OpenAIResponseParser, *records: object) -> list[Event]:
+def read(parser: OpenAIResponseParser, *records: object) -> list[Event]:
     """The events in RECORDS, the end mark included."""
-    return [event for record in records for event in reading.feed(record)]  # type: ignore[arg-type] # any JSON
+    return [event for record in records for event in parser.feed(record)]  # type: ignore[arg-type] # any JSON
 
 
 def delta(**fields: object) -> Record:
@@ -44,7 +44,7 @@ def recorded(server: Server, name: str, number: int, size: int | None = None) ->
     pieces = [frame.data for frame in response.frames]
     if size is not None:
         pieces = [body[start : start + size] for start in range(0, len(body), size)]
-    for record in Body().records(iter(pieces)):
+    for record in RecordDecoder().records(iter(pieces)):
         assert not isinstance(record, Malformed)
         yield record
 
@@ -72,13 +72,13 @@ def test_a_recorded_stream_gives_text_end_and_counts(  # noqa: PLR0913 - a table
     counts: tuple[int | None, int | None, int | None],
     size: int | None,
 ) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, *recorded(server, name, number, size))
+    events = read(parser, *recorded(server, name, number, size))
 
     assert texts(events) == text
-    assert reading.reason == reason
-    found = reading.counts
+    assert parser.finish_reason == reason
+    found = parser.counts
     assert (found.prompt_tokens, found.cached_tokens, found.completion_tokens) == counts
 
 
@@ -94,75 +94,77 @@ def test_a_recorded_stream_gives_text_end_and_counts(  # noqa: PLR0913 - a table
 def test_an_answer_that_was_not_streamed_is_read_too(
     server: Server, name: str, number: int, text: str, reason: str, tokens: int
 ) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, json.loads(load(server, name)[number].response.body))
+    events = read(parser, json.loads(load(server, name)[number].response.body))
 
     assert texts(events) == text
-    assert (reading.reason, reading.counts.completion_tokens) == (reason, tokens)
+    assert (parser.finish_reason, parser.counts.completion_tokens) == (reason, tokens)
 
 
 def test_without_counts_each_piece_is_about_a_token() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, delta(content="Hel"), delta(content="lo"), end(), END)
+    events = read(parser, delta(content="Hel"), delta(content="lo"), end(), END_OF_STREAM)
 
     assert events == [TextDelta("Hel", 1, estimated=True), TextDelta("lo", 1, estimated=True)]
-    assert reading.counts.completion_tokens is None
+    assert parser.counts.completion_tokens is None
 
 
-def test_progress_in_the_prompt_is_told() -> None:
-    reading = OpenAIResponseParser(ASKED)
+def test_progress_in_the_prompt_is_an_event() -> None:
+    parser = OpenAIResponseParser(ASKED)
     chunk = {**delta(role="assistant", content=None), "prompt_progress": {"total": 90, "cache": 20, "processed": 60}}
 
-    assert read(reading, chunk) == [Reading(60, 90, 20)]
+    assert read(parser, chunk) == [Reading(60, 90, 20)]
 
 
 @pytest.mark.parametrize(
     ("chunks", "notices"),
     [
-        pytest.param([end("content_filter")], ("The server's content filter cut the answer off.",), id="filter"),
+        pytest.param([end("content_filter")], ("The server's content filter ended the answer.",), id="filter"),
         pytest.param(
             [delta(content=None, tool_calls=[{"id": "c"}]), end("tool_calls")],
-            ("The model wants to call a tool, and has none here.",),
+            ("The model called a tool, and has none here.",),
             id="tool",
         ),
         pytest.param(
             [delta(function_call={"name": "f"}), end("function_call")],
-            ("The model wants to call a tool, and has none here.",),
+            ("The model called a tool, and has none here.",),
             id="function",
         ),
         pytest.param([delta(content="x", tool_calls=[]), end()], (), id="neither"),
     ],
 )
 def test_an_answer_that_is_not_whole_is_noticed(chunks: list[Record], notices: tuple[str, ...]) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    read(reading, *chunks)
+    read(parser, *chunks)
 
-    assert (reading.notices, reading.reason) == (notices, "stop")
+    assert (parser.notices, parser.finish_reason) == (notices, "stop")
 
 
 def test_reasoning_between_tags_is_no_part_of_the_answer() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, delta(content="<think>Hm"), delta(content=".</th"), delta(content="ink>Yes"), end(), END)
+    events = read(
+        parser, delta(content="<think>Hm"), delta(content=".</th"), delta(content="ink>Yes"), end(), END_OF_STREAM
+    )
 
     assert texts(events) == "Yes"
     assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "Hm."
 
 
-@pytest.mark.parametrize("last", [end(), END])
+@pytest.mark.parametrize("last", [end(), END_OF_STREAM])
 def test_half_a_tag_at_the_end_is_text(last: Record) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    assert texts(read(reading, delta(content="<thi"), last)) == "<thi"
+    assert texts(read(parser, delta(content="<thi"), last)) == "<thi"
 
 
 def test_plain_text_keeps_its_tags() -> None:
-    reading = OpenAIResponseParser(ASKED, is_raw=True)
+    parser = OpenAIResponseParser(ASKED, is_raw=True)
 
-    assert texts(read(reading, {"choices": [{"text": "<think>x"}]}, end())) == "<think>x"
+    assert texts(read(parser, {"choices": [{"text": "<think>x"}]}, end())) == "<think>x"
 
 
 @pytest.mark.parametrize(
@@ -174,25 +176,25 @@ def test_plain_text_keeps_its_tags() -> None:
     ],
 )
 def test_reasoning_comes_in_parts_too(fields: dict[str, object]) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    assert read(reading, delta(**fields)) == [ReasoningDelta("Hm.", 1, estimated=True)]
+    assert read(parser, delta(**fields)) == [ReasoningDelta("Hm.", 1, estimated=True)]
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
 def test_reasoning_comes_under_several_names(field: str) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, delta(**{field: "Hm.", "content": None}), delta(content="Yes"), end())
+    events = read(parser, delta(**{field: "Hm.", "content": None}), delta(content="Yes"), end())
 
     assert events == [ReasoningDelta("Hm.", 1, estimated=True), TextDelta("Yes", 1, estimated=True)]
 
 
 def test_the_tokens_of_a_chunk_with_reasoning_and_text_are_counted_once() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
     chunk = {**delta(reasoning="Hm.", content="Yes"), "usage": {"completion_tokens": 4}}
 
-    assert read(reading, chunk) == [ReasoningDelta("Hm.", 4), TextDelta("Yes", 0)]
+    assert read(parser, chunk) == [ReasoningDelta("Hm.", 4), TextDelta("Yes", 0)]
 
 
 @pytest.mark.parametrize(
@@ -220,12 +222,12 @@ def test_the_tokens_of_a_chunk_with_reasoning_and_text_are_counted_once() -> Non
     ],
 )
 def test_odd_records_are_no_trouble(record: Record, text: str) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, record)
+    events = read(parser, record)
 
     assert texts(events) == text
-    assert reading.reason is None
+    assert parser.finish_reason is None
 
 
 @pytest.mark.parametrize(
@@ -233,12 +235,12 @@ def test_odd_records_are_no_trouble(record: Record, text: str) -> None:
     [("stop", "stop"), ("length", "length"), ("tool_calls", "stop"), ("content_filter", "stop")],
 )
 def test_an_end_may_come_with_the_last_text(given: str, reason: str) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, end(given, content="last"))
+    events = read(parser, end(given, content="last"))
 
     assert texts(events) == "last"
-    assert (reading.reason, reading.is_complete) == (reason, False)
+    assert (parser.finish_reason, parser.is_complete) == (reason, False)
 
 
 @pytest.mark.parametrize(
@@ -251,29 +253,29 @@ def test_an_end_may_come_with_the_last_text(given: str, reason: str) -> None:
     ],
 )
 def test_the_own_shape_of_llama_cpp_ends(last: Record, reason: str) -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, {"content": "fox", "stop": False}, last)
+    events = read(parser, {"content": "fox", "stop": False}, last)
 
     assert events == [TextDelta("fox", 1, estimated=True)]
-    assert reading.reason == reason
+    assert parser.finish_reason == reason
 
 
 def test_a_mark_at_the_end_is_not_yet_a_reason() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    read(reading, delta(content="x"), END)
+    read(parser, delta(content="x"), END_OF_STREAM)
 
-    assert (reading.is_complete, reading.reason) == (True, None)
+    assert (parser.is_complete, parser.finish_reason) == (True, None)
 
 
 def test_an_error_that_ollama_swallows_leaves_no_reason() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
-    events = read(reading, *recorded("ollama", "runner-dies-v1", 0))
+    events = read(parser, *recorded("ollama", "runner-dies-v1", 0))
 
     assert texts(events) != ""
-    assert (reading.is_complete, reading.reason) == (False, None)
+    assert (parser.is_complete, parser.finish_reason) == (False, None)
 
 
 @pytest.mark.parametrize(
@@ -304,15 +306,15 @@ def test_an_error_that_ollama_swallows_leaves_no_reason() -> None:
     ],
 )
 def test_an_error_in_the_stream_is_raised(record: Record, error: type[LocalLLMError], words: str) -> None:
-    reading = OpenAIResponseParser(ASKED)
-    read(reading, delta(content="so far"))
+    parser = OpenAIResponseParser(ASKED)
+    read(parser, delta(content="so far"))
 
     with pytest.raises(error, match=words):
-        read(reading, record, END)
+        read(parser, record, END_OF_STREAM)
 
 
 def test_an_error_line_of_old_llama_cpp_is_raised() -> None:
-    reading = OpenAIResponseParser(ASKED)
+    parser = OpenAIResponseParser(ASKED)
 
     with pytest.raises(StreamBroken, match="slot unavailable"):
-        read(reading, *Body().records(iter([b'error: {"message": "slot unavailable"}\n\n'])))
+        read(parser, *RecordDecoder().records(iter([b'error: {"message": "slot unavailable"}\n\n'])))

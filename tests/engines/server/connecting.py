@@ -9,18 +9,22 @@ from localllm_magics.core.errors import (
     LocalLLMError,
 )
 from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.connection import Connection
+from localllm_magics.engines.server.connection import Connection, Limits
 from tests.server.faults import FaultServer, Send
 from tests.server.http_bytes import chunked_head, http_response
 from tests.server.waiting import PATIENCE
 
+LIMITS = Limits()
 KEY = "sk-very-secret"
 FINE = Send(http_response(200, {"Content-Type": "application/json"}, b'{"is": "fine"}'))
 TEXT = chunked_head("text/plain")
 
 
-def to(server: FaultServer | str, key: str | None = None, ca_file: str | None = None) -> Connection:
-    return Connection(Address.from_text(server if isinstance(server, str) else server.address), key, ca_file)
+def to(
+    server: FaultServer | str, key: str | None = None, ca_file: str | None = None, limits: Limits = LIMITS
+) -> Connection:
+    address = Address.from_text(server if isinstance(server, str) else server.address)
+    return Connection(address, key, ca_file, limits=limits)
 
 
 def failure(connection: Connection, *, seconds: float = PATIENCE) -> LocalLLMError:

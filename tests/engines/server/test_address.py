@@ -1,7 +1,7 @@
 import pytest
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.engines.server.address import Address, ollama_address
+from localllm_magics.engines.server.address import Address
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,10 @@ from localllm_magics.engines.server.address import Address, ollama_address
         pytest.param("http://[FE80::1%Eth0]:1", "http://[fe80::1%Eth0]:1", id="IPv6 with a zone"),
         pytest.param("http://h:1/v1", "http://h:1", id="v1"),
         pytest.param("http://h:1/v1/", "http://h:1", id="v1 and a slash"),
+        pytest.param("http://h:1/v1/chat/completions", "http://h:1", id="an endpoint"),
+        pytest.param("http://h:1/base/v1/models/", "http://h:1/base", id="an endpoint below a path"),
+        pytest.param("http://h:1/v1/other", "http://h:1/v1/other", id="no endpoint of v1"),
+        pytest.param("http://h:1/a/models", "http://h:1/a/models", id="no endpoint"),
         pytest.param("http://h:1/api/v1", "http://h:1/api", id="a path and v1"),
         pytest.param("http://h:1/my/v1x", "http://h:1/my/v1x", id="a path"),
         pytest.param("http://bücher.example:1", "http://bücher.example:1", id="not ASCII"),
@@ -85,57 +89,6 @@ def test_a_password_is_refused_and_never_shown(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "url"),
-    # Those of TestHost in envconfig/config_test.go of Ollama, where a client can connect to the result.
-    [
-        pytest.param("", "http://127.0.0.1:11434", id="empty"),
-        pytest.param("1.2.3.4", "http://1.2.3.4:11434", id="only address"),
-        pytest.param(":1234", "http://127.0.0.1:1234", id="only port"),
-        pytest.param("1.2.3.4:1234", "http://1.2.3.4:1234", id="address and port"),
-        pytest.param("example.com", "http://example.com:11434", id="hostname"),
-        pytest.param("example.com:1234", "http://example.com:1234", id="hostname and port"),
-        pytest.param(":0", "http://127.0.0.1:11434", id="zero port"),
-        pytest.param(":66000", "http://127.0.0.1:11434", id="too large port"),
-        pytest.param(":-1", "http://127.0.0.1:11434", id="too small port"),
-        pytest.param("h:²", "http://h:11434", id="a port that is no number"),
-        pytest.param("[::1]", "http://[::1]:11434", id="ipv6 localhost"),
-        pytest.param("[::]", "http://[::1]:11434", id="ipv6 world open"),
-        pytest.param("[::]:1234", "http://[::1]:1234", id="ipv6 world open and port"),
-        pytest.param("0.0.0.0", "http://127.0.0.1:11434", id="world open"),  # noqa: S104 - nothing is bound
-        pytest.param("0.0.0.0:1234", "http://127.0.0.1:1234", id="world open and port"),
-        pytest.param("localhost:1234", "http://localhost:1234", id="localhost"),
-        pytest.param("::1", "http://[::1]:11434", id="ipv6 no brackets"),
-        pytest.param("[::1]:1337", "http://[::1]:1337", id="ipv6 + port"),
-        pytest.param("fe80::1%eth0", "http://[fe80::1%eth0]:11434", id="ipv6 with a zone"),
-        pytest.param("[fe80::1%eth0]:5", "http://[fe80::1%eth0]:5", id="ipv6 with a zone + port"),
-        pytest.param("[fe80::1%eth0]", "http://[fe80::1%eth0]:11434", id="ipv6 with a zone in brackets"),
-        pytest.param(" 1.2.3.4 ", "http://1.2.3.4:11434", id="extra space"),
-        pytest.param('"1.2.3.4"', "http://1.2.3.4:11434", id="extra quotes"),
-        pytest.param(' " 1.2.3.4 " ', "http://1.2.3.4:11434", id="extra space+quotes"),
-        pytest.param("'1.2.3.4'", "http://1.2.3.4:11434", id="extra single quotes"),
-        pytest.param("http://1.2.3.4", "http://1.2.3.4:80", id="http"),
-        pytest.param("http://1.2.3.4:4321", "http://1.2.3.4:4321", id="http port"),
-        pytest.param("https://1.2.3.4", "https://1.2.3.4:443", id="https"),
-        pytest.param("https://1.2.3.4:4321", "https://1.2.3.4:4321", id="https port"),
-        pytest.param("https://example.com/ollama", "https://example.com:443/ollama", id="proxy path"),
-        pytest.param("https://example.com/", "https://example.com:443", id="a slash"),
-        pytest.param("ollama.com", "https://ollama.com:443", id="ollama.com"),
-        pytest.param("tcp://1.2.3.4", "http://1.2.3.4:11434", id="another scheme"),
-        pytest.param("http://me:hunter2@1.2.3.4:5", "http://1.2.3.4:5", id="a password, which is not sent"),
-    ],
-)
-def test_the_environment_is_read_as_ollama_reads_it(value: str, url: str) -> None:
-    address = ollama_address({"OLLAMA_HOST": value})
-
-    assert address.url == url
-    assert Address.from_text(url) == address
-
-
-def test_without_the_variable_ollama_is_at_its_usual_place() -> None:
-    assert ollama_address({}).url == "http://127.0.0.1:11434"
-
-
-@pytest.mark.parametrize(
     ("url", "is_loopback"),
     [
         pytest.param("http://127.0.0.1", True, id="IPv4"),
@@ -151,22 +104,24 @@ def test_without_the_variable_ollama_is_at_its_usual_place() -> None:
         pytest.param("http://[fe80::1%eth0]", False, id="a neighbour, IPv6"),
     ],
 )
-def test_this_machine_is_told_from_others(url: str, is_loopback: bool) -> None:
+def test_this_machine_is_distinguished_from_others(url: str, is_loopback: bool) -> None:
     assert Address.from_text(url).is_loopback == is_loopback
 
 
 @pytest.mark.parametrize(
-    ("url", "tried"),
+    ("url", "hosts"),
     [
-        pytest.param("http://localhost:1", ["http://127.0.0.1:1", "http://[::1]:1"], id="localhost"),
-        pytest.param("http://127.0.0.1:1", ["http://127.0.0.1:1"], id="IPv4, which nobody else is meant by"),
-        pytest.param("http://0.0.0.0:1", ["http://127.0.0.1:1"], id="every interface"),
-        pytest.param("http://[::1]:1", ["http://[::1]:1"], id="IPv6"),
-        pytest.param("http://h:1", ["http://h:1"], id="another machine"),
+        pytest.param("http://localhost:1", ("127.0.0.1", "::1"), id="localhost"),
+        pytest.param("http://127.0.0.1:1", ("127.0.0.1",), id="IPv4, which nobody else is meant by"),
+        pytest.param("http://0.0.0.0:1", ("127.0.0.1",), id="every interface"),
+        pytest.param("http://[::1]:1", ("::1",), id="IPv6"),
+        pytest.param("http://h:1", ("h",), id="another machine"),
     ],
 )
-def test_localhost_is_tried_at_both_its_addresses(url: str, tried: list[str]) -> None:
-    assert [address.url for address in Address.from_text(url).alternatives] == tried
+def test_localhost_is_tried_at_both_its_addresses(url: str, hosts: tuple[str, ...]) -> None:
+    address = Address.from_text(url)
+
+    assert (address.host, *address.other_hosts) == hosts
 
 
 def test_localhost_is_the_same_server_as_its_usual_address() -> None:

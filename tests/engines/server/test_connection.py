@@ -1,12 +1,10 @@
 import gzip
 import json
-import math
 import socket
 import threading
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,13 +14,15 @@ from localllm_magics.core.errors import (
     LocalLLMError,
     StreamBroken,
 )
-from localllm_magics.engines.server import connection as module
-from localllm_magics.engines.server.connection import Exchange
+from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.server.connection import Exchange, Limits
 from tests.engines.server.connecting import FINE, KEY, TEXT, IPv6Server, failure, to
 from tests.server.conftest import MakeFaultServer
 from tests.server.faults import Close, Drip, Flood, Hold, Reset, Send, Steps, Wait
 from tests.server.http_bytes import chunk, chunked, chunked_head, head, http_response
 from tests.server.waiting import PATIENCE
+
+BOMB = gzip.compress(gzip.compress(bytes(2**23)))
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -61,14 +61,7 @@ def test_a_question_without_a_body_sends_none(fault_server: MakeFaultServer) -> 
     assert not {"content-type", "authorization"} & set(server.requests[0].headers)
 
 
-@pytest.mark.parametrize("body", [b"", b"no", b"\xff", b'{"a":' * 20000, b"[1]", b"null", b"1" * 5000])
-def test_an_answer_that_is_no_object_is_empty(body: bytes, fault_server: MakeFaultServer) -> None:
-    server = fault_server({"/a": [Send(http_response(200, {}, body))]})
-
-    assert to(server).ask("GET", "/a").to_dict() == {}
-
-
-def test_an_answer_is_read_once_and_kept(fault_server: MakeFaultServer) -> None:
+def test_an_answer_is_read_once(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [FINE]})
 
     with Exchange(to(server), "GET", "/a") as exchange:
@@ -77,7 +70,7 @@ def test_an_answer_is_read_once_and_kept(fault_server: MakeFaultServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("packing", "data"),
+    ("encoding", "data"),
     [
         pytest.param("gzip", gzip.compress(b'{"is": "fine"}'), id="gzip"),
         pytest.param("deflate", zlib.compress(b'{"is": "fine"}'), id="deflate"),
@@ -85,37 +78,40 @@ def test_an_answer_is_read_once_and_kept(fault_server: MakeFaultServer) -> None:
         pytest.param("x-unknown", b'{"is": "fine"}', id="unknown"),
     ],
 )
-def test_a_packed_answer_is_unpacked(packing: str, data: bytes, fault_server: MakeFaultServer) -> None:
-    server = fault_server({"/a": [Send(http_response(200, {"Content-Encoding": packing}, data))]})
+def test_a_compressed_answer_is_decompressed(encoding: str, data: bytes, fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/a": [Send(http_response(200, {"Content-Encoding": encoding}, data))]})
 
     assert to(server).ask("GET", "/a").to_dict() == {"is": "fine"}
 
 
-def test_an_answer_that_is_packed_wrongly_is_broken(fault_server: MakeFaultServer) -> None:
+def test_an_answer_that_is_compressed_wrongly_is_broken(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(http_response(200, {"Content-Encoding": "gzip"}, b"no gzip"))]})
 
     error = failure(to(server))
 
-    assert (type(error), "packed wrongly" in error.message) == (StreamBroken, True)
+    assert (type(error), "compressed wrongly" in error.message) == (StreamBroken, True)
 
 
-def test_a_packed_answer_of_any_size_is_bounded(fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_BYTES", 2**20)
-    bomb = gzip.compress(bytes(8 * 2**20))
-    server = fault_server({"/a": [Send(http_response(200, {"Content-Encoding": "gzip"}, bomb))]})
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(
+            [Send(http_response(200, {"Content-Encoding": "gzip, gzip"}, BOMB)), Hold()],
+            id="compressed",
+        ),
+        pytest.param([Send(TEXT), Flood(chunk(b"x" * 65536))], id="without end"),
+    ],
+)
+def test_an_answer_of_any_size_is_limited(steps: Steps, fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/a": steps})
 
-    assert failure(to(server)).message == f"{server.address} sends more than 1 MB at once."
+    error = failure(to(server, limits=Limits(body_bytes=2**20)))
 
-
-def test_an_answer_without_end_is_bounded(fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_BYTES", 2**20)
-    server = fault_server({"/a": [Send(TEXT), Flood(chunk(b"x" * 65536))]})
-
-    assert failure(to(server)).message == f"{server.address} sends more than 1 MB at once."
+    assert error.message == f"{server.address} sends more than 1 MB in one answer."
     assert server.client_left.wait(PATIENCE)
 
 
-def test_of_a_refusal_without_end_the_start_is_read(fault_server: MakeFaultServer) -> None:
+def test_of_an_error_without_end_the_start_is_read(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(chunked_head("text/plain", 500)), Flood(chunk(b"x" * 65536))]})
 
     reply = to(server).ask("GET", "/a")
@@ -126,7 +122,7 @@ def test_of_a_refusal_without_end_the_start_is_read(fault_server: MakeFaultServe
 
 
 @pytest.mark.parametrize("end", [Reset(), Close()])
-def test_of_a_refusal_that_breaks_the_start_is_kept(end: Reset | Close, fault_server: MakeFaultServer) -> None:
+def test_of_an_error_that_breaks_off_the_start_is_read(end: Reset | Close, fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(chunked_head("text/plain", 500) + chunk(b"why")), end]})
 
     assert to(server).ask("GET", "/a").status == 500
@@ -143,7 +139,7 @@ def test_no_redirect_is_followed(status: int, fault_server: MakeFaultServer) -> 
     assert other.requests == []
 
 
-def test_cookies_are_not_kept(fault_server: MakeFaultServer) -> None:
+def test_cookies_are_not_stored(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(http_response(200, {"Set-Cookie": "a=b"}))]})
     connection = to(server)
 
@@ -189,7 +185,7 @@ def test_cookies_are_not_kept(fault_server: MakeFaultServer) -> None:
         ),
     ],
 )
-def test_what_a_server_does_to_a_question_is_told(
+def test_what_a_server_does_to_a_request_is_reported(
     steps: Steps, kind: type[LocalLLMError], words: str, fault_server: MakeFaultServer
 ) -> None:
     server = fault_server({"/a": steps})
@@ -201,7 +197,7 @@ def test_what_a_server_does_to_a_question_is_told(
     assert server.address in error.message
 
 
-def test_a_reset_before_the_request_is_told(fault_server: MakeFaultServer) -> None:
+def test_a_reset_before_the_request_is_reported(fault_server: MakeFaultServer) -> None:
     server = fault_server({}, on_connect=[Reset()])
 
     assert isinstance(failure(to(server)), DaemonError)
@@ -210,34 +206,37 @@ def test_a_reset_before_the_request_is_told(fault_server: MakeFaultServer) -> No
 def test_a_silent_server_is_given_up(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Hold()]})
 
-    assert failure(to(server), seconds=0.1).message == f"{server.address} takes connections but does not answer."
+    assert failure(to(server), seconds=0.1).message == f"{server.address} accepts connections but does not answer."
 
 
-@pytest.fixture
-def _time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever looks at the clock a second time has waited too long."""
-    clock = iter([0.0])
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock, math.inf)))
-
-
-@pytest.mark.usefixtures("_time_is_up")
 def test_a_server_that_drips_its_head_is_given_up(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Drip(b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 9999, 0.02)]})
 
-    assert failure(to(server), seconds=PATIENCE).message == f"{server.address} takes connections but does not answer."
+    error = failure(to(server, limits=Limits(connect_seconds=0.3)), seconds=0.3)
+
+    assert error.message == f"{server.address} accepts connections but does not answer."
 
 
-@pytest.mark.usefixtures("_time_is_up")
-def test_a_server_that_drips_its_answer_is_given_up(
-    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_TICK", PATIENCE)  # the head is waited for without a look at the clock
+def test_a_server_that_drips_its_answer_is_given_up(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(TEXT), Drip(chunk(b"x") * 9999, 0.01)]})
 
-    assert failure(to(server), seconds=PATIENCE).message == f"{server.address} answers too slowly."
+    with Exchange(to(server), "GET", "/a") as exchange:
+        assert exchange.wait(PATIENCE)
+        with pytest.raises(DaemonNotReachable) as caught:
+            exchange.read_all(until=0.0)
+
+    assert caught.value.message == f"{server.address} answers too slowly."
 
 
-def test_a_dripped_answer_is_taken(fault_server: MakeFaultServer) -> None:
+@pytest.mark.parametrize("status", [200, 500])
+def test_headers_that_are_repeated_count_together(status: int, fault_server: MakeFaultServer) -> None:
+    response = b"HTTP/1.1 %d X\r\nX-A: one\r\nx-a: tw\xc3\xb6\r\nContent-Length: 0\r\n\r\n" % status
+    server = fault_server({"/a": [Send(response)]})
+
+    assert to(server).ask("GET", "/a").headers["x-a"] == "one, twö"
+
+
+def test_a_dripped_answer_is_read(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Drip(FINE.data, 0.001)]})
 
     assert to(server).ask("GET", "/a").to_dict() == {"is": "fine"}
@@ -259,10 +258,10 @@ def test_a_name_that_is_not_found(host: str) -> None:
     assert (type(error), error.message) == (DaemonNotReachable, f"There is no host {host}.")
 
 
-def test_a_black_hole_is_given_up(black_hole: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
+def test_a_black_hole_is_given_up(black_hole: int) -> None:
+    connection = to(f"http://127.0.0.1:{black_hole}", limits=Limits(connect_seconds=0.2))
 
-    assert "no connection in time" in failure(to(f"http://127.0.0.1:{black_hole}")).message
+    assert "no connection in time" in failure(connection).message
 
 
 def test_ipv6_is_spoken(ipv6_server: IPv6Server) -> None:
@@ -326,3 +325,31 @@ def test_a_stream_comes_as_it_is_sent(fault_server: MakeFaultServer) -> None:
     with Exchange(to(server), "POST", "/a", {}) as exchange:
         assert exchange.wait(PATIENCE)
         assert b"".join(exchange.chunks()) == b"".join(lines)
+
+
+def test_a_post_is_cancelled_by_its_stop(fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/a": [Send(TEXT), Hold()]})
+    stop = Stop()
+
+    with to(server).post("/a", {"is": "asked"}, stop) as exchange:
+        assert exchange.wait(PATIENCE)
+        assert (exchange.head.status, exchange.head.body) == (200, b"")
+        stop.set()
+        with pytest.raises(Stopped):
+            list(exchange.chunks())
+
+    assert (server.requests[0].method, server.requests[0].json) == ("POST", {"is": "asked"})
+    assert server.client_left.wait(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_loading"),
+    [
+        pytest.param([Send(http_response(503, {}, b'{"error":{"message":"Loading model"}}'))], True, id="loading"),
+        pytest.param([Send(http_response(503, {}, b"busy"))], False, id="busy"),
+        pytest.param([Send(TEXT), Hold()], False, id="an answer, which is not read"),
+    ],
+)
+def test_a_server_that_loads_is_recognized(steps: Steps, is_loading: bool, fault_server: MakeFaultServer) -> None:
+    with Exchange(to(fault_server({"/a": steps})), "POST", "/a", {}) as exchange:
+        assert exchange.is_loading is is_loading

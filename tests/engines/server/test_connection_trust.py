@@ -121,7 +121,7 @@ def test_the_environment_may_exempt_a_host_from_the_proxy(monkeypatch: pytest.Mo
         pytest.param("http://me:hunter2@[::1", id="no URL"),
     ],
 )
-def test_a_broken_proxy_is_told_without_its_password(url: str, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_proxy_is_reported_without_its_password(url: str, proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
 
     error = failure(to(url))
@@ -140,7 +140,7 @@ def test_a_broken_proxy_is_told_without_its_password(url: str, proxy: str, monke
         pytest.param([Send(b"nonsense\r\n\r\n"), Close()], DaemonError, id="is none"),
     ],
 )
-def test_a_proxy_that_makes_no_tunnel_is_told(
+def test_a_proxy_that_makes_no_tunnel_is_reported(
     steps: Steps, kind: type[DaemonError], fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = fault_server({"*": steps})

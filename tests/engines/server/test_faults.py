@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import httpx
+import httpcore
 import psutil
 import pytest
 
@@ -385,4 +385,8 @@ def test_many_questions_leave_nothing_behind(wire: Wire, fault_server: MakeFault
 
 def kept() -> list[object]:
     """What lives of earlier answers."""
-    return [thing for thing in gc.get_objects() if isinstance(thing, Exchange | Stream | httpx.Client | socket.socket)]
+    return [
+        thing
+        for thing in gc.get_objects()
+        if isinstance(thing, Exchange | Stream | httpcore.ConnectionPool | socket.socket)
+    ]

@@ -6,21 +6,19 @@ import pytest
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
-from localllm_magics.core.events import Done, Event, Failed, Loading, Reading, ReasoningDelta, TextDelta
-from localllm_magics.core.generation import Counts
+from localllm_magics.core.events import Loading, ProgressEvent, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.generation import Counts, Generation
 from localllm_magics.core.messages import to_messages
-from localllm_magics.core.recorder import Recorder
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.server import response
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
-    ending_soon,
-    ending_well,
+    drain_timeout,
     ndjson_records,
-    read_answer,
-    require_answer,
+    parse,
+    read_response,
+    require_stream,
     wait_for_head,
 )
 from localllm_magics.engines.server.server_error import ErrorContext
@@ -32,28 +30,35 @@ from tests.server.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
+CONTEXT = ErrorContext(
+    address=Address.from_text("http://127.0.0.1:9"),
+    model="m",
+    to_get_model="",
+    redact=lambda text: text.replace("key", "…"),
+)
 
-class Understood:
-    """Reads `step`, `text`, `thought`, `reason` and `complete` of a record, and counts nothing unless told."""
+
+class SimpleParser:
+    """Parses `step`, `text`, `reasoning`, `reason` and `complete` of a record; COUNTS are those of the server."""
 
     def __init__(self, counts: Counts | None = None) -> None:
-        self.reason: FinishReason | None = None
+        self.finish_reason: FinishReason | None = None
         self.is_complete = False
         self.counts = counts or Counts()
 
-    def feed(self, record: Record) -> Sequence[Event]:
+    def feed(self, record: Record) -> Sequence[ProgressEvent]:
         if "error" in record:
             raise StreamBroken("It broke.", "Mend it.")
-        self.reason = "stop" if "reason" in record else self.reason
+        self.finish_reason = "stop" if "reason" in record else self.finish_reason
         self.is_complete = "complete" in record
         if "step" in record:
             return [Reading(1, 2)]
-        events: list[Event] = [ReasoningDelta(str(record["thought"]))] if "thought" in record else []
+        events: list[ProgressEvent] = [ReasoningDelta(str(record["reasoning"]))] if "reasoning" in record else []
         return [*events, TextDelta(str(record["text"]))] if "text" in record else events
 
 
-def recorder() -> Recorder:
-    return Recorder(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
+def connection(server: str) -> Connection:
+    return Connection(Address.from_text(server))
 
 
 def broken(*records: Record | Malformed, error: Exception | None = None) -> Iterator[Record | Malformed]:
@@ -61,34 +66,32 @@ def broken(*records: Record | Malformed, error: Exception | None = None) -> Iter
     raise error or StreamBroken("The line went dead.", "Ask again.")
 
 
-def waiting(server: str, look: Sequence[Event | LocalLLMError | None], release: threading.Event) -> list[Event]:
-    """The events while one waits for SERVER, which RELEASE lets answer after the last LOOK."""
-    looks = iter(look)
+def events_while_waiting(
+    server: str,
+    probes: Sequence[ProgressEvent | LocalLLMError | None],
+    release: threading.Event,
+    max_silent_seconds: float = PATIENCE,
+) -> list[ProgressEvent]:
+    """The events while SERVER is waited for, which RELEASE lets answer after the last of PROBES."""
+    results = iter(probes)
 
-    def next_look() -> Event | None:
-        seen = next(looks, None)
-        if seen is None:
+    def probe() -> ProgressEvent | None:
+        result = next(results, None)
+        if result is None:
             release.set()
-        if isinstance(seen, LocalLLMError):
-            raise seen
-        return seen
+        if isinstance(result, LocalLLMError):
+            raise result
+        return result
 
-    with Exchange(Connection(Address.from_text(server)), "GET", "/a") as exchange:
-        return list(wait_for_head(exchange, Stop(), next_look))
-
-
-@pytest.fixture
-def _without_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(response, "_FIRST_LOOK", 0.0)
-    monkeypatch.setattr(response, "_TICK", 0.001)
-    monkeypatch.setattr(response, "_SILENT_LOOK", 0.0)
+    with Exchange(connection(server), "GET", "/a") as exchange:
+        waiting = wait_for_head(exchange, Stop(), probe, probe_seconds=0.0, max_silent_seconds=max_silent_seconds)
+        return list(waiting)
 
 
-@pytest.mark.usefixtures("_without_patience")
 @pytest.mark.parametrize(
-    ("looks", "events"),
+    ("probes", "events"),
     [
-        pytest.param([], [], id="nothing seen"),
+        pytest.param([], [], id="no event"),
         pytest.param([Loading(0.0), Loading(0.0), Loading(1.0)], [Loading(0.0), Loading(1.0)], id="once each"),
         pytest.param([Loading(0.0), Reading(0, 0), Reading(0, 0)], [Loading(0.0), Reading(0, 0)], id="forwards"),
         pytest.param([Reading(0, 0), Loading(0.0), Reading(1, 1)], [Reading(0, 0), Reading(1, 1)], id="never back"),
@@ -99,46 +102,41 @@ def _without_patience(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_who_waits_is_told_what_takes_so_long(
-    looks: list[Event | LocalLLMError], events: list[Event], fault_server: MakeFaultServer
+def test_the_progress_of_a_silent_server_is_reported(
+    probes: list[ProgressEvent | LocalLLMError], events: list[ProgressEvent], fault_server: MakeFaultServer
 ) -> None:
     release = threading.Event()
     server = fault_server({"/a": [Wait(release), Send(http_response())]})
 
-    assert waiting(server.address, looks, release) == events
+    assert events_while_waiting(server.address, probes, release) == events
 
 
 class SetInTime(Stop):
-    """Is not set at the first look, and is at the second."""
+    """Is not set at the first check, and is at the second."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._looks = iter([False])
+        self._checks = iter([None])
 
-    def is_set(self) -> bool:
-        return next(self._looks, True)
+    def check(self) -> None:
+        if next(self._checks, 1):
+            raise Stopped
 
 
-@pytest.mark.usefixtures("_without_patience")
-def test_at_first_nobody_asks_what_takes_so_long(
-    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(response, "_FIRST_LOOK", PATIENCE)
+def test_a_fast_server_is_not_probed(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Hold()]})
 
-    with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange, pytest.raises(Stopped):
-        list(wait_for_head(exchange, SetInTime(), lambda: pytest.fail("it was asked")))
+    with Exchange(connection(server.address), "GET", "/a") as exchange, pytest.raises(Stopped):
+        list(wait_for_head(exchange, SetInTime(), lambda: pytest.fail("it was probed"), probe_seconds=PATIENCE))
 
 
-@pytest.mark.usefixtures("_without_patience")
-def test_a_server_that_answers_nothing_any_more_is_given_up(
-    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(response, "_MOST_SILENT_SECONDS", 0.0)
+def test_a_server_that_answers_nothing_any_more_is_given_up(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Hold()]})
 
     with pytest.raises(DaemonNotReachable, match="has stopped answering: No word") as caught:
-        waiting(server.address, [DaemonNotReachable("No word.")] * 10_000, threading.Event())
+        events_while_waiting(
+            server.address, [DaemonNotReachable("No word.")] * 10_000, threading.Event(), max_silent_seconds=0.0
+        )
     assert caught.value.hint
 
 
@@ -148,75 +146,89 @@ def test_a_server_that_answers_nothing_any_more_is_given_up(
         pytest.param(200, {}, None, id="plain"),
         pytest.param(201, {}, None, id="created"),
         pytest.param(206, {}, None, id="a part"),
-        pytest.param(200, {"Content-Encoding": "Identity"}, None, id="unpacked"),
-        pytest.param(200, {"Content-Encoding": "gzip, deflate"}, None, id="packed as all know it"),
-        pytest.param(200, {"Content-Encoding": "br"}, "packed its answer as 'br', which was not", id="packed"),
-        pytest.param(200, {"Content-Encoding": "key"}, "packed its answer as '…'", id="packed as our key"),
+        pytest.param(200, {"Content-Encoding": "Identity"}, None, id="not compressed"),
+        pytest.param(200, {"Content-Encoding": "gzip, deflate"}, None, id="compressed as all know it"),
+        pytest.param(200, {"Content-Encoding": "br"}, "with the content encoding 'br', which was not", id="brotli"),
+        pytest.param(200, {"Content-Encoding": "key"}, "with the content encoding '…'", id="named as our key"),
         pytest.param(204, {}, "failed \\(status 204\\)", id="no body"),
         pytest.param(500, {}, "failed \\(status 500\\)", id="refused"),
         pytest.param(201, {"Content-Type": "text/html"}, "answered with a web page", id="a page"),
     ],
 )
-def test_a_head_promises_an_answer_or_tells_why_not(
+def test_a_head_promises_an_answer_or_is_an_error(
     status: int, headers: dict[str, str], words: str | None, fault_server: MakeFaultServer
 ) -> None:
     server = fault_server({"/a": [Send(http_response(status, headers))]})
-    address = Address.from_text(server.address)
-    asked = ErrorContext(address=address, model="m", to_get_model="", redact=lambda text: text.replace("key", "…"))
 
-    with Exchange(Connection(address), "GET", "/a") as exchange:
+    with Exchange(connection(server.address), "GET", "/a") as exchange:
         assert exchange.wait(PATIENCE)
         with pytest.raises(DaemonError, match=words) if words else nullcontext():
-            require_answer(exchange, asked)
+            require_stream(exchange, CONTEXT)
 
 
-def test_after_the_end_of_an_answer_little_is_waited_for(
-    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(response, "_LAST_SECONDS", 0.0)
+def test_after_the_end_of_an_answer_the_connection_is_drained_only_briefly(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(chunked_head("") + chunk(b'{"text":"a","reason":1}\n')), Hold()]})
-    reading, taken = Understood(), recorder()
+    parser = SimpleParser()
 
-    with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange:
+    with Exchange(connection(server.address), "GET", "/a") as exchange:
         assert exchange.wait(PATIENCE)
-        with ending_soon(exchange, reading) as chunks:
-            events = list(read_answer(ndjson_records(chunks), reading, taken, "It"))
+        with drain_timeout(exchange, parser, seconds=0.0) as chunks:
+            events = list(parse(ndjson_records(chunks), parser, CONTEXT))
 
     assert events == [TextDelta("a")]
 
 
-def test_a_stop_ends_the_waiting(fault_server: MakeFaultServer) -> None:
+def test_a_stop_ends_the_wait(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Hold()]})
     stop = Stop()
 
-    with Exchange(Connection(Address.from_text(server.address)), "GET", "/a") as exchange:
+    with Exchange(connection(server.address), "GET", "/a") as exchange:
         server.wait_for_requests(1)
         stop.set()
         with pytest.raises(Stopped):
             list(wait_for_head(exchange, stop, lambda: None))
 
 
-def test_an_answer_is_read_to_its_end_and_no_further() -> None:
-    reading, taken = Understood(Counts(completion_tokens=7)), recorder()
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        pytest.param(b'{"text":"a","reason":1}\n', None, id="whole"),
+        pytest.param(b'{"text":"a"}\n', "ended its answer too early", id="without an end"),
+        pytest.param(b'{"text":"a"}\n{"error":1}\n', "It broke", id="with an error"),
+    ],
+)
+def test_a_response_has_events_and_counts_and_a_finish_reason(
+    body: bytes, words: str | None, fault_server: MakeFaultServer
+) -> None:
+    server = fault_server({"/a": [Send(http_response(200, {}, body))]})
+    generation = Generation(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
+    counts = Counts(completion_tokens=7)
+    events: list[ProgressEvent] = []
+    reasons: list[FinishReason] = []
+
+    def read(exchange: Exchange) -> Iterator[ProgressEvent]:
+        reasons.append((yield from read_response(exchange, ndjson_records, SimpleParser(counts), generation, CONTEXT)))
+
+    with Exchange(connection(server.address), "GET", "/a") as exchange:
+        assert exchange.wait(PATIENCE)
+        with pytest.raises(StreamBroken, match=words) if words else nullcontext():
+            for event in read(exchange):
+                events.append(event)  # noqa: PERF402 - those before an error count too
+
+    assert events[0] == TextDelta("a")
+    assert generation.counts == counts
+    assert reasons == ([] if words else ["stop"])
+
+
+def test_an_answer_is_parsed_to_its_end_and_no_further() -> None:
     records: Iterator[Record | Malformed] = iter(
-        [{"step": 1}, {"thought": "Hm"}, {"text": "a"}, {"reason": 1, "complete": 1}, {"text": "b"}]
+        [{"step": 1}, {"reasoning": "Hm"}, {"text": "a"}, {"reason": 1, "complete": 1}, {"text": "b"}]
     )
 
-    events = list(read_answer(records, reading, taken, "It"))
+    events = list(parse(records, SimpleParser(), CONTEXT))
 
     assert events == [Reading(1, 2), ReasoningDelta("Hm"), TextDelta("a")]
-    completion = taken.completion("stop")
-    assert (completion.text, completion.reasoning) == ("a", "Hm")
-    assert (completion.stats.completion_tokens, completion.stats.estimated) == (7, False)
     assert next(records) == {"text": "b"}
-
-
-def test_tokens_that_the_server_does_not_count_are_estimated() -> None:
-    taken = recorder()
-
-    list(read_answer(iter([{"text": "a", "reason": 1}]), Understood(), taken, "It"))
-
-    assert taken.completion("stop").stats.estimated
 
 
 @pytest.mark.parametrize(
@@ -228,15 +240,12 @@ def test_tokens_that_the_server_does_not_count_are_estimated() -> None:
     ],
 )
 def test_what_breaks_after_the_end_does_not_matter(after: Callable[[], Iterator[Record | Malformed]]) -> None:
-    taken = recorder()
-
-    assert list(read_answer(after(), Understood(), taken, "It")) == [TextDelta("a")]
+    assert list(parse(after(), SimpleParser(), CONTEXT)) == [TextDelta("a")]
 
 
 @pytest.mark.parametrize(
     ("records", "words"),
     [
-        pytest.param(lambda: iter([{"text": "a"}]), "It ended its answer too early.", id="no end"),
         pytest.param(lambda: broken({"text": "a"}), "The line went dead.", id="a broken connection"),
         pytest.param(lambda: iter([{"text": "a"}, {"error": 1}]), "It broke.", id="an error"),
         pytest.param(
@@ -244,48 +253,29 @@ def test_what_breaks_after_the_end_does_not_matter(after: Callable[[], Iterator[
         ),
         pytest.param(
             lambda: iter([{"text": "a"}, Malformed("no JSON", "x key y")]),
-            "It sent what cannot be read: no JSON: 'x … y'",
+            "http://127.0.0.1:9 sent what cannot be parsed: no JSON: 'x … y'",
             id="half a record",
         ),
     ],
 )
-def test_what_breaks_before_the_end_is_raised_with_the_text_kept(
+def test_what_breaks_before_the_end_is_raised_after_the_text(
     records: Callable[[], Iterator[Record | Malformed]], words: str
 ) -> None:
-    taken = recorder()
+    events = parse(records(), SimpleParser(), CONTEXT)
 
-    events = list(
-        ending_well(
-            read_answer(records(), Understood(), taken, "It", lambda text: text.replace("key", "…")), taken, Stop()
-        )
-    )
-
-    last = events[-1]
-    assert events[:-1] == [TextDelta("a")]
-    assert isinstance(last, Failed)
-    assert (last.error.message, last.completion.text, last.completion.finish_reason) == (words, "a", "error")
-    assert last.error.hint
-    assert last.completion.error is not None
-    assert last.completion.stats.estimated
+    assert next(events) == TextDelta("a")
+    with pytest.raises(StreamBroken) as caught:
+        next(events)
+    assert caught.value.message == words
+    assert caught.value.hint
 
 
-@pytest.mark.parametrize("error", [Stopped(), StreamBroken("The line went dead.")])
-def test_what_a_stop_breaks_is_stopped_and_no_failure(error: Exception) -> None:
-    stop, taken = Stop(), recorder()
-
-    def events() -> Iterator[Event]:
-        taken.add("a", 1)
-        yield TextDelta("a")
-        stop.set()
-        raise error
-
-    *_, last = ending_well(events(), taken, stop)
-
-    assert isinstance(last, Done)
-    assert (last.completion.finish_reason, last.completion.text) == ("stopped", "a")
+def test_a_stop_before_the_end_is_raised() -> None:
+    with pytest.raises(Stopped):
+        list(parse(broken({"text": "a"}, error=Stopped()), SimpleParser(), CONTEXT))
 
 
-def test_records_come_as_they_become_whole() -> None:
+def test_records_come_as_they_become_complete() -> None:
     records = ndjson_records(iter([b'{"a":1}\n{"b"', b':2}\n{"c":3}']))
 
     assert list(records) == [{"a": 1}, {"b": 2}, {"c": 3}]

@@ -22,15 +22,23 @@ from localllm_magics.core.errors import (
 )
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
-from localllm_magics.engines.server.server_error import ErrorContext, Words, broken_off, raise_for_status, refusal
+from localllm_magics.engines.server.reply import Reply
+from localllm_magics.engines.server.server_error import (
+    ErrorContext,
+    ServerError,
+    error_from_record,
+    error_from_reply,
+    raise_for_status,
+)
 from tests.server.recordings import Server, load, names
 
 KEY = "sk-very-secret"
 URL = "http://127.0.0.1:8080"
-ASKED = ErrorContext(
+CONTEXT = ErrorContext(
     address=Address.from_text(URL),
     model="demo",
     to_get_model="Type: %llm pull ollama:demo",
+    to_load_longer="Give it longer.",
     redact=Connection(Address.from_text(URL), KEY).redact,
 )
 # Of each recording with refusals, what they are, in their order.
@@ -67,13 +75,14 @@ RECORDED: Mapping[str, list[type[LocalLLMError]]] = {
 
 def refused(status: int, body: bytes | str = b"", **headers: str) -> LocalLLMError:
     data = body if isinstance(body, bytes) else body.encode()
-    return refusal(status, {name.replace("_", "-"): value for name, value in headers.items()}, data, ASKED)
+    by_name = {name.replace("_", "-"): value for name, value in headers.items()}
+    return error_from_reply(Reply(status, by_name, data), CONTEXT)
 
 
 def recorded(server: Server, name: str) -> list[LocalLLMError]:
     responses = (exchange.response for exchange in load(server, name))
     return [
-        refusal(response.status, {key.lower(): value for key, value in response.headers}, response.body, ASKED)
+        error_from_reply(Reply(response.status, {k.lower(): v for k, v in response.headers}, response.body), CONTEXT)
         for response in responses
         if response.status != 200
     ]
@@ -90,7 +99,7 @@ def test_every_recorded_refusal_is_understood(server: Server) -> None:
         assert '{"' not in error.message
 
 
-def test_the_numbers_of_a_recorded_refusal_are_told() -> None:
+def test_the_numbers_of_a_recorded_error_are_reported() -> None:
     errors = recorded("ollama", "overlong")
 
     assert errors[0].message == "The prompt has 3,014 tokens, and the context of demo holds 512."
@@ -126,29 +135,29 @@ def test_the_numbers_of_a_recorded_refusal_are_told() -> None:
         pytest.param(json.dumps({"error": "x" * 9999}), "x" * 300 + "…", id="long"),
     ],
 )
-def test_the_words_are_found_in_every_wrapping(body: str, message: str) -> None:
-    assert Words.from_value(body).message == message
+def test_the_message_is_found_in_every_wrapping(body: str, message: str) -> None:
+    assert ServerError.from_value(body).message == message
 
 
 @pytest.mark.parametrize(
     "body", ['{"error":' * 3000 + "1" + "}" * 3000, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900]
 )
 def test_no_depth_of_wrappings_does_harm(body: str) -> None:
-    assert len(Words.from_value(body).message) <= 301
+    assert len(ServerError.from_value(body).message) <= 301
     assert refused(500, body).hint
 
 
-def test_a_value_too_deep_to_be_written_has_no_words() -> None:
+def test_a_value_nested_too_deeply_has_no_message() -> None:
     value: object = 1
     for _ in range(200_000):
         value = {"a": value}
 
-    assert Words.from_value(value).message == ""
-    assert "no reason given" in broken_off(value, ASKED).message
+    assert ServerError.from_value(value).message == ""
+    assert "no reason given" in error_from_record(value, CONTEXT).message
 
 
 @pytest.mark.parametrize("numbers", ['"n_prompt_tokens":-1,"n_ctx":5', f'"n_prompt_tokens":{10**60},"n_ctx":true'])
-def test_numbers_that_cannot_be_are_not_told(numbers: str) -> None:
+def test_impossible_numbers_are_not_reported(numbers: str) -> None:
     error = refused(400, f'{{"error":{{"message":"the prompt is too long",{numbers}}}}}')
 
     assert (type(error), error.message) == (
@@ -232,12 +241,12 @@ def test_a_page_for_people_is_named_by_its_title(status: int, kind: type[LocalLL
 
 def test_a_page_with_status_200_is_an_error_too() -> None:
     with pytest.raises(DaemonError, match=r"web page \('Log in'\), status 200"):
-        raise_for_status(200, {"content-type": "text/html"}, b"<title>Log in</title>", ASKED)
-    raise_for_status(200, {"content-type": "application/json"}, b"{}", ASKED)
+        raise_for_status(Reply(200, {"content-type": "text/html"}, b"<title>Log in</title>"), CONTEXT)
+    raise_for_status(Reply(200, {"content-type": "application/json"}, b"{}"), CONTEXT)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><title>301 Moved</title>", b'{"error":"moved"}'])
-def test_a_redirect_is_told_and_not_followed(body: bytes) -> None:
+def test_a_redirect_is_reported_and_not_followed(body: bytes) -> None:
     error = refused(301, body, location="https://elsewhere.example/", content_type="text/html")
 
     assert error.message == f"{URL} redirects to https://elsewhere.example/, which was not followed."
@@ -259,14 +268,14 @@ def test_a_busy_server_says_when_to_come_back(value: str, hint: str) -> None:
 
 def test_an_empty_403_hints_at_what_the_kind_of_server_does() -> None:
     assert "LOCALLLM_API_KEY" in refused(403).hint
-    assert refusal(403, {}, b"", replace(ASKED, to_be_let_in="Use 127.0.0.1.")).hint == "Use 127.0.0.1."
+    assert error_from_reply(Reply(403, {}), replace(CONTEXT, to_get_access="Use 127.0.0.1.")).hint == "Use 127.0.0.1."
 
 
 @pytest.mark.parametrize(
     ("message", "hint"),
     [
-        ("timed out waiting for llama-server to start", "OLLAMA_LOAD_TIMEOUT=15m ollama serve"),
-        ('"m" does not support chat', "Take a chat model instead. To see what it has, type: %llm models"),
+        ("timed out waiting for llama-server to start", "Give it longer."),
+        ('"m" does not support chat', "Use a chat model instead. To see what it has, type: %llm models"),
     ],
 )
 def test_a_hint_fits_what_ollama_writes(message: str, hint: str) -> None:
@@ -284,7 +293,7 @@ def test_a_hint_fits_what_ollama_writes(message: str, hint: str) -> None:
 def test_a_larger_context_is_asked_for_as_the_server_takes_it(to_raise: str, hint: str) -> None:
     value = {"message": "too long", "n_prompt_tokens": 9, "n_ctx": 5}
 
-    assert broken_off(value, replace(ASKED, to_raise_context=to_raise)).hint == hint
+    assert error_from_record(value, replace(CONTEXT, to_raise_context=to_raise)).hint == hint
 
 
 def test_a_page_that_asks_for_tls_is_understood() -> None:
@@ -308,7 +317,7 @@ def test_a_page_that_asks_for_tls_is_understood() -> None:
     ],
 )
 def test_an_error_in_an_answer_breaks_it_off(value: object, kind: type[LocalLLMError]) -> None:
-    error = broken_off(value, ASKED)
+    error = error_from_record(value, CONTEXT)
 
     assert type(error) is kind
     assert error.message
@@ -326,14 +335,14 @@ def test_our_key_is_in_no_message(status: int, before: int) -> None:
         refused(status, f"<title>{words[-200:]}</title>", location=words),
         refused(status, f"prompt is too long {words}", location=words),
         refused(status, f"model not found {words}", location=words),
-        broken_off(words, ASKED),
-        broken_off({"message": words}, ASKED),
-        broken_off({"message": "", "code": f"model not found {words}"}, ASKED),
+        error_from_record(words, CONTEXT),
+        error_from_record({"message": words}, CONTEXT),
+        error_from_record({"message": "", "code": f"model not found {words}"}, CONTEXT),
     ]
 
     for error in errors:
         assert "sk-" not in str(error)
-    assert KEY not in repr(ASKED)
+    assert KEY not in repr(CONTEXT)
 
 
 def test_a_hostile_page_costs_no_time() -> None:
@@ -341,7 +350,7 @@ def test_a_hostile_page_costs_no_time() -> None:
         assert "web page, status 500" in refused(500, page).message
 
 
-def test_hostile_words_cost_no_time() -> None:
+def test_a_hostile_message_costs_no_time() -> None:
     words = json.dumps({"error": {"message": "model " * 20_000, "type": "model " * 20_000}})
 
     assert type(refused(500, words)) is DaemonError

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localllm_magics.engines.wire.lines import LIMIT, Lines, LineTooLong
-from tests.engines.wire.transcripts import CUTS, cut, halves, one_by_one
+from tests.engines.wire.transcripts import POSITIONS, halves, one_by_one, split
 
 TRANSCRIPTS = [
     pytest.param(b"", [], b"", id="nothing"),
@@ -42,7 +42,7 @@ def test_lines_end_at_lf_or_crlf_only(body: bytes, lines: list[bytes], rest: byt
 
 
 @pytest.mark.parametrize(("body", "lines", "rest"), TRANSCRIPTS)
-def test_a_cut_changes_nothing(body: bytes, lines: list[bytes], rest: bytes) -> None:
+def test_a_split_changes_nothing(body: bytes, lines: list[bytes], rest: bytes) -> None:
     results = [read(one_by_one(body)), *(read(list(pieces)) for pieces in halves(body))]
 
     assert results == [(lines, "", rest)] * len(results)
@@ -66,7 +66,7 @@ def test_a_line_that_is_too_long_is_the_last(body: bytes, expected: tuple[list[b
     assert results == [expected] * len(results)
 
 
-def test_a_line_that_is_too_long_is_told_with_its_limit() -> None:
+def test_a_line_that_is_too_long_is_reported_with_its_limit() -> None:
     with pytest.raises(LineTooLong, match=r"^a line is longer than the size limit of 16,777,216 bytes$") as caught:
         Lines().feed(b"x" * (LIMIT + 1))
 
@@ -77,7 +77,7 @@ def test_a_line_may_be_as_long_as_the_limit() -> None:
     assert [len(line) for line in Lines().feed(b"x" * LIMIT + b"\n")] == [LIMIT]
 
 
-def test_what_follows_a_line_that_is_too_long_is_not_kept() -> None:
+def test_what_follows_a_line_that_is_too_long_is_ignored() -> None:
     lines = Lines(limit=1000)
     piece = b"x" * 2**20
     with pytest.raises(LineTooLong):
@@ -104,9 +104,11 @@ def test_a_long_line_may_come_byte_by_byte() -> None:
 
 
 @settings(max_examples=100)
-@given(body=st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"a", b"bcd", b"\xc3"])).map(b"".join), cuts=CUTS)
-def test_any_cut_changes_nothing(body: bytes, cuts: list[int]) -> None:
+@given(
+    body=st.lists(st.sampled_from([b"\n", b"\r", b"\r\n", b"a", b"bcd", b"\xc3"])).map(b"".join), positions=POSITIONS
+)
+def test_any_split_changes_nothing(body: bytes, positions: list[int]) -> None:
     *lines, rest = body.split(b"\n")
 
-    assert read(cut(body, cuts)) == ([line.removesuffix(b"\r") for line in lines], "", rest.removesuffix(b"\r"))
-    assert read(cut(body, cuts), limit=5) == read([body], limit=5)
+    assert read(split(body, positions)) == ([line.removesuffix(b"\r") for line in lines], "", rest.removesuffix(b"\r"))
+    assert read(split(body, positions), limit=5) == read([body], limit=5)

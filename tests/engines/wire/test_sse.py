@@ -8,17 +8,17 @@ from localllm_magics.engines.wire.lines import LIMIT
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 from localllm_magics.engines.wire.sse import SSE, Event, to_record
 from tests.engines.wire.transcripts import (
-    CUTS,
+    POSITIONS,
     WHOLE,
-    cut,
     decode,
     halves,
     one_by_one,
     recordings,
+    split,
     without_last_malformed,
 )
 
-CUT_OFF = "the last record is cut off"
+TRUNCATED = "the last record is truncated"
 RECORDINGS = recordings("text/event-stream")
 
 A = Event("message", '{"a":1}')
@@ -42,15 +42,17 @@ TRANSCRIPTS = [
     pytest.param(b'error: {"code":500}\n\n', [Event("error", '{"code":500}')], id="error line"),
     pytest.param(b'data: {"a":1}\n\nerror:boom\n\n', [A, Event("error", "boom")], id="error line later"),
     pytest.param(b'id: 7\nretry: 9\ndate: x\n data: x\ndata: {"a":1}\n\n', [A], id="other fields"),
-    pytest.param(b"data\n\n", [Event("message", "")], id="empty data"),
+    pytest.param(b'data\n\ndata:\n\ndata:  \n\ndata\ndata:\n\ndata: {"a":1}\n\n', [A], id="blank data"),
+    pytest.param(b'event: ping\ndata:\n\ndata: {"a":1}\n\n', [A], id="blank data with a name"),
+    pytest.param(b'data: {"a":1}\n\ndata:', [A], id="blank data at the end"),
     pytest.param(b'data: {"a":1}\n', [A], id="no blank line at the end"),
     pytest.param(b'data: {"a":1}', [A], id="no line end at the end"),
     pytest.param(b"data: [DONE]", [DONE], id="done without line end"),
     pytest.param(b"data: [DONE]\r", [DONE], id="done without LF"),
     pytest.param(b"error: boom\n", [Event("error", "boom")], id="error without blank line"),
-    pytest.param(b"error: boom", [Malformed(CUT_OFF, "boom")], id="error without line end"),
-    pytest.param(b'data: {"a":1}\n\ndata: {"b":', [A, Malformed(CUT_OFF, '{"b":')], id="cut off"),
-    pytest.param(b'data: {"a":1}\n: pi', [A], id="cut off in a ping"),
+    pytest.param(b"error: boom", [Malformed(TRUNCATED, "boom")], id="error without line end"),
+    pytest.param(b'data: {"a":1}\n\ndata: {"b":', [A, Malformed(TRUNCATED, '{"b":')], id="truncated"),
+    pytest.param(b'data: {"a":1}\n: pi', [A], id="truncated in a ping"),
     pytest.param('data: {"a":"é€😀"}\n\n'.encode(), [Event("message", '{"a":"é€😀"}')], id="UTF-8"),
     pytest.param(b'data: {"a":"\xff\xc3"}\n\n', [Event("message", '{"a":"\ufffd\ufffd"}')], id="no UTF-8"),
     pytest.param(
@@ -73,7 +75,7 @@ def test_each_blank_line_ends_an_event(body: bytes, events: list[Event | Malform
 
 
 @pytest.mark.parametrize(("body", "events"), TRANSCRIPTS)
-def test_a_cut_changes_nothing(body: bytes, events: list[Event | Malformed]) -> None:
+def test_a_split_changes_nothing(body: bytes, events: list[Event | Malformed]) -> None:
     results = [decode(SSE(), *one_by_one(body)), *(decode(SSE(), *pieces) for pieces in halves(body))]
 
     assert results == [events] * len(results)
@@ -101,7 +103,7 @@ def test_a_recorded_stream_has_its_records(frames: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("frames", RECORDINGS.values(), ids=RECORDINGS)
-def test_a_recorded_frame_may_be_cut_or_truncated_anywhere(frames: list[bytes]) -> None:
+def test_a_recorded_frame_may_be_split_or_truncated_anywhere(frames: list[bytes]) -> None:
     for frame in [*frames[:12], *frames[12:][-4:]]:
         events = decode(SSE(), frame)
         whole = records(events)
@@ -155,10 +157,10 @@ def test_data_of_50_mb_is_malformed() -> None:
     assert events == [
         Malformed("a line is longer than the size limit of 16,777,216 bytes", "data: " + "x" * 1018),
     ]
-    assert decode(SSE(), *cut(body, list(range(0, len(body), 2**16)))) == events
+    assert decode(SSE(), *split(body, list(range(0, len(body), 2**16)))) == events
 
 
-def test_an_event_that_never_ends_is_told_once() -> None:
+def test_an_event_that_never_ends_is_reported_once() -> None:
     decoder = SSE()
 
     results = [decoder.feed(b"data:" + b"x" * (2**20 - 1) + b"\n") for _ in range(2 * LIMIT // 2**20)]
@@ -204,15 +206,15 @@ def test_an_event_is_a_record(event: Event, record: Record | Malformed | None) -
     ),
     indent=st.none() | st.just(1),
     end=st.sampled_from(["\n", "\r\n"]),
-    cuts=CUTS,
+    positions=POSITIONS,
 )
-def test_any_records_arrive_however_they_are_cut(
-    objects: list[Record], indent: int | None, end: str, cuts: list[int]
+def test_any_records_arrive_however_they_are_split(
+    objects: list[Record], indent: int | None, end: str, positions: list[int]
 ) -> None:
     texts = [json.dumps(value, ensure_ascii=False, indent=indent) for value in objects]
     body = "".join("".join(f"data: {line}{end}" for line in text.split("\n")) + end for text in texts).encode()
 
-    assert records(decode(SSE(), *cut(body, cuts))) == objects
+    assert records(decode(SSE(), *split(body, positions))) == objects
 
 
 @settings(max_examples=100)
@@ -222,11 +224,11 @@ def test_any_records_arrive_however_they_are_cut(
         st.sampled_from('data error event : \n \r\n \r {} {"a":1} [DONE] x \ufeff é \n\n data:'.split(" ")),
         max_size=30,
     ).map(lambda words: "".join(words).encode()),
-    cuts=CUTS,
+    positions=POSITIONS,
     limit=st.sampled_from([8, 20, LIMIT]),
 )
-def test_any_bytes_give_the_same_however_they_are_cut(body: bytes, cuts: list[int], limit: int) -> None:
+def test_any_bytes_give_the_same_however_they_are_split(body: bytes, positions: list[int], limit: int) -> None:
     events = decode(SSE(limit), body)
 
-    assert decode(SSE(limit), *cut(body, cuts)) == events
+    assert decode(SSE(limit), *split(body, positions)) == events
     assert len(records(events)) <= len(events)

@@ -1,4 +1,4 @@
-"""Streams to decode: recorded ones, and ways to cut any."""
+"""Streams to decode: recorded ones, and ways to split any."""
 
 import base64
 import json
@@ -15,8 +15,8 @@ EXCHANGES = Path(__file__).parents[2] / "data" / "exchanges"
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
-CUTS = st.lists(st.integers(0, 2000), max_size=8)
-WHOLE = st.integers(-(2**63), 2**64 - 1)  # larger ones become fractions
+POSITIONS = st.lists(st.integers(0, 2000), max_size=8)
+WHOLE = st.integers(-(2**70), 2**70)
 
 
 class Decoder(Protocol[T_co]):
@@ -39,7 +39,7 @@ def halves(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     return ((body[:at], body[at:]) for at in range(0, len(body) + 1, 1 + len(body) // 2048))
 
 
-def cut(body: bytes, positions: list[int]) -> list[bytes]:
+def split(body: bytes, positions: list[int]) -> list[bytes]:
     """BODY in pieces that end at POSITIONS, which may lie behind its end or be the same."""
     bounds = [0, *sorted(positions), max(len(body), *positions, 0)]
     return [body[start:end] for start, end in pairwise(bounds)]

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from localllm_magics.engines.server.address import OLLAMA_PORT, Address, ollama_address
+from localllm_magics.engines.ollama.address import DEFAULT_PORT, ollama_address
+from localllm_magics.engines.server.address import Address
 
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """Servers that listen on PORTS where nobody says otherwise; COMMAND starts one on `{port}`."""
+    """Servers that listen on PORTS by default; COMMAND starts one on `{port}`."""
 
     name: str
     ports: tuple[int, ...]
@@ -25,8 +26,8 @@ def how_to_start(address: Address, *, is_ollama: bool = False) -> str:
     """What to type so that a server, perhaps an Ollama, runs at ADDRESS."""
     if not address.is_loopback:
         return f"Is the address right, and the server running? Type: %llm connect {address.url}"
-    if is_ollama or address == ollama_address() or address.port == OLLAMA_PORT:
-        place = "" if address.place == f"127.0.0.1:{OLLAMA_PORT}" else f"OLLAMA_HOST={address.place} "
-        return f"To start Ollama, type in a terminal: {place}ollama serve"
-    server = next((usual for usual in LOCAL_SERVERS if address.port in usual.ports), LOCAL_SERVERS[0])
+    if is_ollama or address == ollama_address() or address.port == DEFAULT_PORT:
+        host = "" if address.netloc == f"127.0.0.1:{DEFAULT_PORT}" else f"OLLAMA_HOST={address.netloc} "
+        return f"To start Ollama, type in a terminal: {host}ollama serve"
+    server = next((server for server in LOCAL_SERVERS if address.port in server.ports), LOCAL_SERVERS[0])
     return f"Start the server, for example: {server.command.format(port=address.port)}"

@@ -1,7 +1,8 @@
 """Descriptions of models on servers, of which only the name is known."""
 
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.engines.server.address import Address, ollama_address
+from localllm_magics.engines.ollama.address import ollama_address
+from localllm_magics.engines.server.address import Address
 
 
 def ollama_model(name: str, address: Address, reference: str = "") -> ModelInfo:

@@ -3,12 +3,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.server import connection as module
-from localllm_magics.engines.server.connection import Connection, Exchange
+from localllm_magics.engines.server.connection import Exchange, Limits
 from tests.engines.server.conftest import own_threads
 from tests.engines.server.connecting import FINE, TEXT, to
 from tests.server.conftest import MakeFaultServer
@@ -19,12 +17,12 @@ from tests.server.waiting import PATIENCE, wait_until
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
-def test_a_stop_ends_a_connecting(monkeypatch: pytest.MonkeyPatch, black_hole: int) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", PATIENCE)
+def test_a_stop_ends_a_connecting(black_hole: int) -> None:
+    connection = to(f"http://127.0.0.1:{black_hole}", limits=Limits(connect_seconds=PATIENCE))
     stop = Stop()
 
     with ThreadPoolExecutor() as pool:
-        asked = pool.submit(to(f"http://127.0.0.1:{black_hole}").ask, "GET", "/a", stop=stop)
+        asked = pool.submit(connection.ask, "GET", "/a", stop=stop)
         wait_until(lambda: bool(own_threads()), "connecting")
         stop.set()
         error = asked.exception(PATIENCE)
@@ -33,23 +31,12 @@ def test_a_stop_ends_a_connecting(monkeypatch: pytest.MonkeyPatch, black_hole: i
     assert own_threads()  # it did not wait for the thread that still connects
 
 
-def test_a_stop_before_the_connection_stands_breaks_it_then(
-    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    was_cut, make = threading.Event(), module._transport  # noqa: SLF001 - the order cannot be decided otherwise
-
-    def make_late(connection: Connection, proxy: str | None) -> httpx.HTTPTransport:
-        assert was_cut.wait(PATIENCE)
-        return make(connection, proxy)
-
-    monkeypatch.setattr(module, "_transport", make_late)
-    monkeypatch.setattr(module, "CONNECT_SECONDS", PATIENCE)
+def test_a_stop_before_the_connection_stands_breaks_it_then(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Hold()]})
+    exchange = Exchange(to(server), "GET", "/a")
+    exchange.cancel()
 
-    with Exchange(to(server), "GET", "/a") as exchange:
-        exchange.cancel()
-        was_cut.set()
-
+    with exchange:
         assert exchange.wait(PATIENCE)
         with pytest.raises(Stopped):
             exchange.read_all()
@@ -87,16 +74,13 @@ def test_a_stop_ends_a_body_that_has_begun(start: bytes, fault_server: MakeFault
         pytest.param("http", [Send(chunked_head("text/plain", 500) + chunk(b"x")), Hold()], id="in a refusal"),
     ],
 )
-def test_a_stop_ends_a_question(
-    scheme: str, steps: Steps, fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 600.0)
+def test_a_stop_ends_a_question(scheme: str, steps: Steps, fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": steps}, on_connect=[Hold()] if scheme == "https" else [])
     stop = Stop()
 
     with ThreadPoolExecutor() as pool:
-        address = f"{scheme}://127.0.0.1:{server.port}"
-        asked = pool.submit(to(address).ask, "GET", "/a", stop=stop, seconds=600.0)
+        connection = to(f"{scheme}://127.0.0.1:{server.port}", limits=Limits(connect_seconds=600.0))
+        asked = pool.submit(connection.ask, "GET", "/a", stop=stop, seconds=600.0)
         if scheme == "https":
             wait_until(lambda: any("answers" in thread.name for thread in threading.enumerate()), "a visitor")
         else:
@@ -147,7 +131,7 @@ def test_a_stop_that_came_before_is_heeded(fault_server: MakeFaultServer) -> Non
         to(server).ask("GET", "/a", stop=stop)
 
 
-def test_cutting_twice_or_after_the_end_does_nothing(fault_server: MakeFaultServer) -> None:
+def test_cancelling_twice_or_after_the_end_does_nothing(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [FINE]})
 
     with Exchange(to(server), "GET", "/a") as exchange:

@@ -5,7 +5,6 @@ import pytest
 from localllm_magics.core.errors import BadOption
 from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
-from localllm_magics.engines.server.keys import find_key
 from localllm_magics.engines.server.settings import ServerSettings
 
 HERE, THERE = "http://127.0.0.1:8080", "https://gpu.example.com"
@@ -26,7 +25,7 @@ HERE, THERE = "http://127.0.0.1:8080", "https://gpu.example.com"
     ],
 )
 def test_a_key_goes_only_where_it_is_meant_for(url: str, environment: Mapping[str, str], key: str | None) -> None:
-    assert find_key(Address.from_text(url), environment=environment) == key
+    assert ServerSettings().find_key(Address.from_text(url), environment) == key
 
 
 @pytest.mark.parametrize(
@@ -42,26 +41,28 @@ def test_a_key_goes_only_where_it_is_meant_for(url: str, environment: Mapping[st
 )
 def test_a_server_may_have_a_key_of_its_own(url: str, key: str) -> None:
     environment = {"MY_KEY": "mine", "LOCALLLM_API_KEY": "ours"}
+    settings = ServerSettings(key_variables={THERE: "MY_KEY"})
 
-    assert find_key(Address.from_text(url), {THERE: "MY_KEY"}, environment) == key
+    assert settings.find_key(Address.from_text(url), environment) == key
 
 
 def test_the_key_of_a_service_goes_where_the_user_has_sent_it() -> None:
     environment = {"OPENAI_API_KEY": "paid"}
+    settings = ServerSettings(key_variables={THERE: "OPENAI_API_KEY"})
 
-    assert find_key(Address.from_text(THERE), {THERE: "OPENAI_API_KEY"}, environment) == "paid"
-    assert find_key(Address.from_text(HERE), {THERE: "OPENAI_API_KEY"}, environment) is None
+    assert settings.find_key(Address.from_text(THERE), environment) == "paid"
+    assert settings.find_key(Address.from_text(HERE), environment) is None
 
 
 def test_where_the_own_key_is_not_set_the_common_one_is_used() -> None:
-    environment = {"LOCALLLM_API_KEY": "ours"}
+    settings = ServerSettings(key_variables={THERE: "MY_KEY"})
 
-    assert find_key(Address.from_text(THERE), {THERE: "MY_KEY"}, environment) == "ours"
+    assert settings.find_key(Address.from_text(THERE), {"LOCALLLM_API_KEY": "ours"}) == "ours"
 
 
 def test_a_server_of_a_key_must_be_a_url() -> None:
     with pytest.raises(BadOption):
-        find_key(Address.from_text(THERE), {"gpu": "MY_KEY"}, {})
+        ServerSettings(key_variables={"gpu": "MY_KEY"}).find_key(Address.from_text(THERE), {})
 
 
 def test_a_server_that_nobody_named_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,6 +70,6 @@ def test_a_server_that_nobody_named_gets_no_key(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OPENAI_API_KEY", "theirs")
     address, settings = Address.from_text(HERE), ServerSettings(key_variables={HERE: "OPENAI_API_KEY"})
 
-    assert Connection.to(address, settings, is_named=False).key is None
-    assert Connection.to(address, settings).key == "theirs"
-    assert Connection.to(address, ServerSettings()).key == "ours"
+    assert Connection.to(address, settings, to_start="", is_named=False).key is None
+    assert Connection.to(address, settings, to_start="").key == "theirs"
+    assert Connection.to(address, ServerSettings(), to_start="").key == "ours"

@@ -1,4 +1,4 @@
-"""Where the server of an engine comes from."""
+"""A handle on the server of an engine: one that runs, or one to be started."""
 
 from collections.abc import Generator
 from typing import Protocol
@@ -10,11 +10,11 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.server.connection import Connection
 
 
-class Server(Protocol):
+class ServerHandle(Protocol):
     """A server, running or to be started."""
 
     def connect(self, options: LoadOptions, stop: Stop) -> Generator[Loading, None, Connection]:
-        """Have it run with OPTIONS, and return the way to it.
+        """Have it run with OPTIONS, and return a connection to it.
 
         Yields:
             `Loading` events while it starts.
@@ -25,21 +25,21 @@ class Server(Protocol):
         """
 
     @property
-    def has_ended(self) -> bool:
-        """Whether it was started here and has ended since."""
+    def has_exited(self) -> bool:
+        """Whether it was started through this handle and has exited since."""
 
-    def another(self, options: LoadOptions) -> "Server":
-        """The same for another engine with OPTIONS, which starts and closes by itself.
+    def with_options(self, options: LoadOptions) -> "ServerHandle":
+        """A handle for another engine with OPTIONS, which starts and closes by itself.
 
         Raises:
-            BadOption: It cannot be started with them.
+            BadOption: The server cannot be started with them.
         """
 
     def close(self) -> None:
-        """Give back what was started; again is no error."""
+        """End it if it was started for this; again is no error."""
 
 
-class RunningServer:
+class ExternalServer:
     """A server that somebody else has started.
 
     Args:
@@ -50,18 +50,18 @@ class RunningServer:
         self._connection = connection
 
     def connect(self, options: LoadOptions, stop: Stop) -> Generator[Loading, None, Connection]:  # noqa: ARG002 - the seam's
-        """Return the way to it; there is nothing to start."""
+        """Return the connection; there is nothing to start."""
         yield from ()
-        self.another(options)
+        self.with_options(options)
         return self._connection
 
     @property
-    def has_ended(self) -> bool:
-        """Not known before it is asked."""
+    def has_exited(self) -> bool:
+        """Not known before a request fails."""
         return False
 
-    def another(self, options: LoadOptions) -> "RunningServer":
-        """This one: nothing is started, and nothing closed."""
+    def with_options(self, options: LoadOptions) -> "ExternalServer":
+        """This handle: there is nothing to start or close."""
         if options != LoadOptions():
             raise BadOption(
                 f"{self._connection.address.url} was started with its own context and layers.",

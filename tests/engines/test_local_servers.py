@@ -1,7 +1,7 @@
 import pytest
 
+from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.address import Address
-from localllm_magics.engines.server.local_servers import how_to_start
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from localllm_magics.engines.server.local_servers import how_to_start
         pytest.param("http://models.example:8080", "%llm connect http://models.example:8080", id="another machine"),
     ],
 )
-def test_how_to_start_a_server_depends_on_the_place(url: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_to_start_a_server_depends_on_its_address(url: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
 
     assert words in how_to_start(Address.from_text(url))

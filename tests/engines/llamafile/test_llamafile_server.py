@@ -12,8 +12,8 @@ from localllm_magics.core.errors import LoadFailed
 from localllm_magics.core.events import Event, Loading
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.llamafile.pool import Running
-from localllm_magics.engines.llamafile.server import LlamafileServer
+from localllm_magics.engines.llamafile.llamafile_server import LlamafileServer
+from localllm_magics.engines.llamafile.pool import ProcessPool
 from localllm_magics.engines.server.connection import Connection
 from tests.engines.llamafile.programs import wait_until, write_program
 from tests.processes import is_gone
@@ -38,7 +38,7 @@ def program(tmp_path: Path) -> Path:
 
 
 def connect(server: LlamafileServer, options: LoadOptions = DEFAULT, stop: Stop | None = None) -> Connection:
-    """The way to SERVER once it runs."""
+    """The connection to SERVER once it runs."""
     steps = server.connect(options, stop or Stop())
     try:
         while True:
@@ -55,19 +55,19 @@ def pid_of(server: LlamafileServer) -> int:
     return process.pid
 
 
-def test_a_server_is_started_with_the_first_question(program: Path, registry: Running) -> None:
-    server = LlamafileServer(program, registry)
+def test_a_server_is_started_with_the_first_question(program: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(program, pool)
     events: list[Event] = []
 
     events.extend(server.connect(DEFAULT, Stop()))
 
     assert events == [Loading(0.0), Loading(1.0)]
-    assert not server.has_ended
+    assert not server.has_exited
     server.close()
 
 
-def test_closing_ends_the_process_and_again_is_no_error(program: Path, registry: Running) -> None:
-    server = LlamafileServer(program, registry)
+def test_closing_ends_the_process_and_again_is_no_error(program: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(program, pool)
     connect(server)
     pid = pid_of(server)
 
@@ -77,12 +77,12 @@ def test_closing_ends_the_process_and_again_is_no_error(program: Path, registry:
     assert is_gone(pid)
 
 
-def test_a_process_that_has_ended_is_started_again(program: Path, registry: Running) -> None:
-    server = LlamafileServer(program, registry)
+def test_a_process_that_has_ended_is_started_again(program: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(program, pool)
     connect(server)
     first = pid_of(server)
     os.kill(first, 9)
-    wait_until(lambda: server.has_ended)
+    wait_until(lambda: server.has_exited)
 
     connection = connect(server)
 
@@ -91,9 +91,9 @@ def test_a_process_that_has_ended_is_started_again(program: Path, registry: Runn
     server.close()
 
 
-def test_another_of_the_same_file_shares_the_process_and_outlives_the_first(program: Path, registry: Running) -> None:
-    first = LlamafileServer(program, registry)
-    second = first.another()
+def test_another_of_the_same_file_shares_the_process_and_outlives_the_first(program: Path, pool: ProcessPool) -> None:
+    first = LlamafileServer(program, pool)
+    second = first.with_options(DEFAULT)
     connect(first)
     connect(second)
     pid = pid_of(first)
@@ -105,8 +105,8 @@ def test_another_of_the_same_file_shares_the_process_and_outlives_the_first(prog
     assert is_gone(pid)
 
 
-def test_two_threads_that_start_it_at_once_hold_one_process(program: Path, registry: Running) -> None:
-    server = LlamafileServer(program, registry)
+def test_two_threads_that_start_it_at_once_hold_one_process(program: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(program, pool)
     threads = [threading.Thread(target=connect, args=(server,)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -119,8 +119,8 @@ def test_two_threads_that_start_it_at_once_hold_one_process(program: Path, regis
     assert is_gone(pid)
 
 
-def test_a_stop_while_it_loads_is_seen(tmp_path: Path, registry: Running) -> None:
-    server = LlamafileServer(write_program(tmp_path / "x.llamafile", HANGS), registry)
+def test_a_stop_while_it_loads_is_seen(tmp_path: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(write_program(tmp_path / "x.llamafile", HANGS), pool)
     stop = Stop()
     steps = server.connect(DEFAULT, stop)
     next(steps)
@@ -131,35 +131,35 @@ def test_a_stop_while_it_loads_is_seen(tmp_path: Path, registry: Running) -> Non
     server.close()
 
 
-def test_a_stop_before_it_was_started_gives_the_process_back(program: Path, registry: Running) -> None:
-    server = LlamafileServer(program, registry)
+def test_a_stop_before_it_was_started_gives_the_process_back(program: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(program, pool)
     stop = Stop()
     stop.set()
 
     with pytest.raises(Stopped):
         connect(server, stop=stop)
-    wait_until(lambda: not registry._shared)  # noqa: SLF001 - nobody else tells
+    wait_until(lambda: not pool._pooled)  # noqa: SLF001 - nobody else tells
 
-    assert not server.has_ended
+    assert not server.has_exited
 
 
-def test_what_ends_before_it_answers_is_told_with_its_reason(tmp_path: Path, registry: Running) -> None:
+def test_what_ends_before_it_answers_is_an_error_with_its_reason(tmp_path: Path, pool: ProcessPool) -> None:
     program = write_program(tmp_path / "x.llamafile", "echo 'error loading model: no tensors'; exit 1")
 
-    with pytest.raises(LoadFailed, match=r"x\.llamafile ended with status 1 .*it could not load its model"):
-        connect(LlamafileServer(program, registry))
+    with pytest.raises(LoadFailed, match=r"x\.llamafile exited with status 1 .*it could not load its model"):
+        connect(LlamafileServer(program, pool))
 
 
-def test_what_is_no_program_is_told(tmp_path: Path, registry: Running) -> None:
+def test_what_is_no_program_is_an_error(tmp_path: Path, pool: ProcessPool) -> None:
     file = tmp_path / "x.llamafile"
     file.write_text("hello")
 
     with pytest.raises(LoadFailed, match="is not a llamafile"):
-        connect(LlamafileServer(file, registry))
+        connect(LlamafileServer(file, pool))
 
 
-def test_the_key_of_the_process_is_used_and_kept_out_of_sight(program: Path, registry: Running) -> None:
-    server = LlamafileServer(program, registry)
+def test_the_key_of_the_process_is_used_and_kept_out_of_sight(program: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(program, pool)
 
     connection = connect(server)
 

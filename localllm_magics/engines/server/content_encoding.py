@@ -1,0 +1,47 @@
+"""Decompresses a body that a server compressed although it was asked not to."""
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+
+SUPPORTED = frozenset({"gzip", "x-gzip", "deflate"})
+_MOST_ENCODINGS = 4
+_STEP_BYTES = 64 * 2**10
+_ZLIB_OR_GZIP = zlib.MAX_WBITS + 32
+_RAW = -zlib.MAX_WBITS  # what some servers send as deflate; the standard means zlib
+_ZLIB_METHOD = 8  # the low half of the first byte of zlib
+
+
+def content_encodings(headers: Mapping[str, str]) -> list[str]:
+    """The encodings of a body, in the order in which they were applied."""
+    names = (name.strip().lower() for name in headers.get("content-encoding", "").split(","))
+    return [name for name in names if name not in ("", "identity")]
+
+
+def decompress(chunks: Iterable[bytes], headers: Mapping[str, str]) -> Iterator[bytes]:
+    """The body in CHUNKS, decompressed in small steps, so that a few bytes cannot fill the memory.
+
+    An encoding that is not supported leaves it as it is.
+
+    Raises:
+        zlib.error: It is not compressed as HEADERS say, or too many times.
+    """
+    encodings = [name for name in content_encodings(headers) if name in SUPPORTED]
+    if len(encodings) > _MOST_ENCODINGS:
+        raise zlib.error(f"{len(encodings)} times")
+    for name in reversed(encodings):
+        chunks = _inflate(iter(chunks), may_be_raw=name == "deflate")
+    return iter(chunks)
+
+
+def _inflate(chunks: Iterator[bytes], *, may_be_raw: bool) -> Iterator[bytes]:
+    start = next(chunks, b"")
+    is_raw = may_be_raw and start[:1] != b"" and start[0] & 0x0F != _ZLIB_METHOD
+    inflater = zlib.decompressobj(_RAW if is_raw else _ZLIB_OR_GZIP)
+    for chunk in chain([start], chunks):
+        data, rest = b"", chunk
+        while rest or len(data) == _STEP_BYTES:
+            data = inflater.decompress(rest, _STEP_BYTES)
+            rest = inflater.unconsumed_tail
+            if data:
+                yield data
