@@ -121,28 +121,17 @@ class Session:
         surroundings = self._surroundings()
         typed = self._current_reference(default) if reference is None else reference
         known = self._find_current(surroundings) if reference is None else self._find(reference, surroundings)
-        found = known or self._resolved(typed, surroundings)
-        with self._lock:  # another thread may have resolved the same meanwhile
-            entry = self._state.same(found, surroundings) or Entry(found, typed, surroundings)
-            is_new = self._state.of(entry.model) is None
-            entry = replace(entry, reference=typed, surroundings=surroundings, uses=entry.uses + 1)
-            self._state = self._state.put(entry)
-        model, notices = entry.model, []
-        changed = [e.model for e in self._state.entries if has_same_file(e.model, model) and has_changed(e.model.info)]
-        for old in changed:
-            old.unload()
-            notices.append(f"The file of {typed} has changed, so it was loaded anew.")
+        model, is_new = self._claim(known or self._resolved(typed, surroundings), typed, surroundings)
+        notices = self._unload_changed(model, typed)
         before, wanted = model.options, _changed(options, model).or_else(model.options)
         if wanted == before:
-            return Use(model, self, tuple(notices))
+            return Use(model, self, notices)
         try:
             model.reload(wanted)
         except BaseException:
             self.give_up(model)
             raise
-        if is_new:
-            return Use(model, self, tuple(notices))
-        return Use(model, self, (*notices, f"Reloaded with {wanted}."), before)
+        return Use(model, self, notices) if is_new else Use(model, self, (*notices, f"Reloaded with {wanted}."), before)
 
     def prove(self, model: Model, *, is_proven: bool = True) -> None:
         """End a use of MODEL that was loaded or has answered: it is the current one."""
@@ -215,6 +204,22 @@ class Session:
         for model in models:
             if _is_ours(model):
                 model.unload()
+
+    def _claim(self, model: Model, typed: str, surroundings: Surroundings) -> tuple[Model, bool]:
+        """Begin a use of MODEL, or of the one that another thread has made of the same; whether it is the first."""
+        with self._lock:
+            entry = self._state.same(model, surroundings) or Entry(model, typed, surroundings)
+            is_new = self._state.of(entry.model) is None
+            entry = replace(entry, reference=typed, surroundings=surroundings, uses=entry.uses + 1)
+            self._state = self._state.put(entry)
+        return entry.model, is_new
+
+    def _unload_changed(self, model: Model, typed: str) -> tuple[str, ...]:
+        """Unload what was made of MODEL's file before that changed; what to tell the user of it."""
+        changed = [e.model for e in self._state.entries if has_same_file(e.model, model) and has_changed(e.model.info)]
+        for old in changed:
+            old.unload()
+        return (f"The file of {typed} has changed, so it was loaded anew.",) if changed else ()
 
     def _update(self, change: Callable[[SessionState], SessionState]) -> None:
         with self._lock:

@@ -21,22 +21,17 @@ _INFINITY = float("inf")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingOption:
-    """One sampling option.
+    """One sampling option; its name is the field of `Sampling`, the key in the document, and the name in requests.
 
     Args:
-        name: The field of `Sampling`, and the key in the completion's document.
         type: What its value is; a text can be given several times.
-        allowed: Its values in words.
-        low: The least number.
-        high: The largest number.
-        flags: How it is typed, the long flag last.
+        allowed: Its values in words, from `low` to `high` where they are numbers.
+        short: A flag beside the long one, which is its name.
         metavar: The name of its value in the help.
-        help: What it does, in a few words.
         example: A value that works, as it is typed.
         default: llama.cpp's own (common/common.h, common_params_sampling); None where that is no fixed value.
         gguf_key: What follows `general.sampling.` in a GGUF header, empty where that has none.
-        ollama: The name among Ollama's options.
-        openai: The name in a request to an OpenAI-compatible server; some kinds of server have their own.
+        ollama: The name among Ollama's options, where it is another one.
     """
 
     name: str
@@ -44,14 +39,18 @@ class SamplingOption:
     allowed: str
     low: float = 0
     high: float = _INFINITY
-    flags: tuple[str, ...]
+    short: str = ""
     metavar: str
     help: str
     example: str
     default: float | None = None
     gguf_key: str = ""
-    ollama: str
-    openai: str
+    ollama: str = ""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """How it is typed, the long flag last."""
+        return tuple(flag for flag in (self.short, "--" + self.name.replace("_", "-")) if flag)
 
     def to_number(self, value: object) -> int | float:
         """VALUE as a number of this option.
@@ -65,114 +64,27 @@ class SamplingOption:
         return number
 
 
+_Option = SamplingOption
+# fmt: off
 SAMPLING_OPTIONS = (
-    SamplingOption(
-        name="max_tokens",
-        type=int,
-        allowed="a whole number, 1 or more",
-        low=1,
-        flags=("-n", "--max-tokens"),
-        metavar="N",
-        help="at most this many tokens",
-        example="64",
-        ollama="num_predict",
-        openai="max_tokens",
-    ),
-    SamplingOption(
-        name="temperature",
-        type=float,
-        allowed="0 or more",
-        high=_LARGEST_FLOAT,
-        flags=("-t", "--temperature"),
-        metavar="X",
-        help="randomness; 0 for none",
-        example="0.8",
-        default=0.8,
-        gguf_key="temp",
-        ollama="temperature",
-        openai="temperature",
-    ),
-    SamplingOption(
-        name="top_k",
-        type=int,
-        allowed="a whole number, 0 or more",
-        high=2**31 - 1,
-        flags=("--top-k",),
-        metavar="N",
-        help="sample from the N likeliest tokens; 0 for all",
-        example="40",
-        default=40,
-        gguf_key="top_k",
-        ollama="top_k",
-        openai="top_k",
-    ),
-    SamplingOption(
-        name="top_p",
-        type=float,
-        allowed="from 0 to 1",
-        high=1,
-        flags=("--top-p",),
-        metavar="X",
-        help="sample from this share of the probability, 0 to 1",
-        example="0.95",
-        default=0.95,
-        gguf_key="top_p",
-        ollama="top_p",
-        openai="top_p",
-    ),
-    SamplingOption(
-        name="min_p",
-        type=float,
-        allowed="from 0 to 1",
-        high=1,
-        flags=("--min-p",),
-        metavar="X",
-        help="least probability, relative to the best token's",
-        example="0.05",
-        default=0.05,
-        gguf_key="min_p",
-        ollama="min_p",
-        openai="min_p",
-    ),
-    SamplingOption(
-        name="repeat_penalty",
-        type=float,
-        allowed="more than 0",
-        low=1e-6,
-        high=_LARGEST_FLOAT,
-        flags=("--repeat-penalty",),
-        metavar="X",
-        help="above 1 to repeat less",
-        example="1.1",
-        default=1.0,
-        gguf_key="penalty_repeat",
-        ollama="repeat_penalty",
-        openai="repeat_penalty",
-    ),
-    SamplingOption(
-        name="seed",
-        type=int,
-        allowed=f"a whole number from 0 to {MAX_SEED}",
-        high=MAX_SEED,
-        flags=("--seed",),
-        metavar="N",
-        help="the same seed gives the same answer",
-        example="1",
-        ollama="seed",
-        openai="seed",
-    ),
-    SamplingOption(
-        name="stop",
-        type=str,
-        allowed="a text that is not empty",
-        flags=("--stop",),
-        metavar="TEXT",
-        help=r'end before this text; "\n" is a line break; repeatable',
-        example='"END"',
-        ollama="stop",
-        openai="stop",
-    ),
+    _Option(name="max_tokens", type=int, allowed="a whole number, 1 or more", low=1, short="-n", metavar="N",
+            help="at most this many tokens", example="64", ollama="num_predict"),
+    _Option(name="temperature", type=float, allowed="0 or more", high=_LARGEST_FLOAT, short="-t", metavar="X",
+            help="randomness; 0 for none", example="0.8", default=0.8, gguf_key="temp"),
+    _Option(name="top_k", type=int, allowed="a whole number, 0 or more", high=2**31 - 1, metavar="N",
+            help="sample from the N likeliest tokens; 0 for all", example="40", default=40, gguf_key="top_k"),
+    _Option(name="top_p", type=float, allowed="from 0 to 1", high=1, metavar="X", gguf_key="top_p",
+            help="sample from this share of the probability, 0 to 1", example="0.95", default=0.95),
+    _Option(name="min_p", type=float, allowed="from 0 to 1", high=1, metavar="X", gguf_key="min_p",
+            help="least probability, relative to the best token's", example="0.05", default=0.05),
+    _Option(name="repeat_penalty", type=float, allowed="more than 0", low=1e-6, high=_LARGEST_FLOAT, metavar="X",
+            help="above 1 to repeat less", example="1.1", default=1.0, gguf_key="penalty_repeat"),
+    _Option(name="seed", type=int, allowed=f"a whole number from 0 to {MAX_SEED}", high=MAX_SEED, metavar="N",
+            help="the same seed gives the same answer", example="1"),
+    _Option(name="stop", type=str, allowed="a text that is not empty", metavar="TEXT", example='"END"',
+            help=r'end before this text; "\n" is a line break; repeatable'),
 )
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,13 +16,13 @@ def to_sampling(params: Mapping[str, object]) -> Sampling:
     for option in SAMPLING_OPTIONS:
         if option.type is not str:
             with suppress(BadOption):
-                values[option.name] = option.to_number(params.get(option.ollama))
+                values[option.name] = option.to_number(params.get(option.ollama or option.name))
     return Sampling.from_options(values)
 
 
 def to_options(sampling: Sampling) -> dict[str, object]:
     """The options of a request with SAMPLING."""
-    return {option.ollama: value for option, value in sampling.items()}
+    return {(option.ollama or option.name): value for option, value in sampling.items()}
 
 
 def to_context(params: Mapping[str, object]) -> int | None:

@@ -90,7 +90,7 @@ def to_body(request: Request, kind: ServerKind, model: str, sampling: Sampling) 
 def _sampling(sampling: Sampling, form: Dialect, *, is_raw: bool) -> dict[str, object]:
     """What the user has set: some of the options are not in OpenAI's API."""
     own_names = {"repeat_penalty": form.repeat_penalty} | ({"max_tokens": form.raw_max_tokens} if is_raw else {})
-    return {own_names.get(option.name, option.openai): value for option, value in sampling.items()}
+    return {own_names.get(option.name, option.name): value for option, value in sampling.items()}
 
 
 def _think(form: Dialect, *, is_wanted: bool) -> dict[str, object]:

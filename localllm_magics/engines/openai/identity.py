@@ -171,7 +171,7 @@ def _to_sampling(params: Json) -> Sampling:
     for option in SAMPLING_OPTIONS:
         if option.default is not None:
             with suppress(BadOption):
-                values[option.name] = round(option.to_number(params.get(option.openai)), 6)
+                values[option.name] = round(option.to_number(params.get(option.name)), 6)
     return Sampling.from_options(values)
 
 

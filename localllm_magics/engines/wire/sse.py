@@ -42,7 +42,7 @@ class SSE:
             return events if self._is_broken else [*events, self._break(str(error), error.start)]
 
     def close(self) -> list[Event | Malformed]:
-        """The event whose blank line is missing, if there is one; where its last line may be truncated, only if its data is whole."""
+        """The event whose blank line is missing; where its last line may be truncated, only if its data is whole."""
         rest = self._lines.close()
         events = self._read([rest]) if rest else []
         for event in self._dispatch():

@@ -128,13 +128,13 @@ def test_a_line_that_is_too_long_ends_the_answer(chat: Chat, wire: Wire, fault_s
     context = ErrorContext(address=address, model="m", to_get_model="")
     generation = Generation(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
     limited = {
-        OLLAMA: (partial(ndjson_records, limit=MOST_BYTES), OllamaResponseParser(context)),
-        OPENAI: (RecordDecoder(MOST_BYTES).records, OpenAIResponseParser(context)),
+        "ollama": (partial(ndjson_records, limit=MOST_BYTES), OllamaResponseParser(context)),
+        "openai": (RecordDecoder(MOST_BYTES).records, OpenAIResponseParser(context)),
     }
 
     with Connection(address).post(wire.path, {}, Stop()) as exchange:
         assert exchange.wait(PATIENCE)
-        events = read_response(exchange, *limited[wire], generation, context)
+        events = read_response(exchange, *limited[wire.engine], generation, context)
         first = next(events)
         with pytest.raises(StreamBroken, match=f"a line is longer than the size limit of {MOST_BYTES:,} bytes"):
             next(events)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localllm_magics.engines.wire.lines import LIMIT, Lines, LineTooLong
-from tests.engines.wire.transcripts import POSITIONS, halves, one_by_one
+from tests.engines.wire.transcripts import POSITIONS, halves, one_by_one, split
 
 TRANSCRIPTS = [
     pytest.param(b"", [], b"", id="nothing"),
