@@ -130,6 +130,8 @@ def test_the_document_holds_everything() -> None:
             "stop": ["END"],
         },
         "versions": {"localllm_magics": "0.1.0", "engine": "llama-cpp-python 0.3.36"},
+        "notices": [],
+        "value": None,
         "error": None,
     }
 

@@ -114,9 +114,9 @@ def test_whatever_ends_the_cell_ends_the_card(shell: InteractiveShell, says: Say
     assert default_session().running == ()
 
 
-def test_what_nobody_foresaw_ends_the_card(shell: InteractiveShell, says: Says, config: LocalLLM) -> None:
-    says("Hi.")
-    config.stream = False
+@pytest.fixture
+def broken(shell: InteractiveShell, config: LocalLLM) -> list[object]:
+    """What the shell displays, of which the first output fails."""
     outputs: list[object] = []
 
     def publish(data: object, **_: object) -> None:
@@ -124,15 +124,43 @@ def test_what_nobody_foresaw_ends_the_card(shell: InteractiveShell, says: Says, 
         if len(outputs) == 1:
             raise OSError("the pipe is broken")
 
+    config.stream = False
     shell.display_pub = SimpleNamespace(publish=publish)  # type: ignore[assignment] # all that is used of it
+    return outputs
+
+
+def test_what_nobody_foresaw_ends_the_card(shell: InteractiveShell, says: Says, broken: list[object]) -> None:
+    says("Hi.")
 
     with pytest.raises(InternalError, match="the pipe is broken") as caught:
         run(shell, "")
 
     assert isinstance(caught.value.__cause__, OSError)
-    assert "failed" in str(outputs[-1])
+    assert "failed" in str(broken[-1])
     assert shell.user_ns["_llm"].error.kind == "internal_error"
     assert default_session().running == ()
+
+
+def test_and_in_the_background_too(shell: InteractiveShell, says: Says, broken: list[object]) -> None:
+    says("Hi.")
+
+    assert run(shell, "-b") is None
+    wait_until(lambda: "_llm" in shell.user_ns, "an answer")
+
+    assert "the pipe is broken" in str(broken[-1])
+    assert shell.user_ns["_llm"].error.kind == "internal_error"
+
+
+def test_the_first_code_block_goes_into_the_next_cell(
+    shell: InteractiveShell, says: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says("So:\n~~~python\nx = 1\n\n~~~\n```\ny = 2\n```", "Hi.")
+
+    run(shell, "--code")
+    run(shell, "--code")
+
+    assert shell.rl_next_input == "x = 1"
+    assert capsys.readouterr().out.endswith("The answer has no code block, so no cell was made.\n")
 
 
 def test_a_wrong_option_that_is_forgiven_leaves_a_failed_card(

@@ -71,6 +71,25 @@ def test_load_ext_twice_and_reload_keep_one_of_each(bare_shell: InteractiveShell
     assert state(bare_shell) == before
 
 
+def test_a_shell_without_a_completer_is_extended(bare_shell: InteractiveShell) -> None:
+    bare_shell.Completer = None  # type: ignore[assignment] # so it is before `init_completer`
+
+    load_ipython_extension(bare_shell)
+    loaded = "llm" in bare_shell.magics_manager.magics["cell"]
+    unload_ipython_extension(bare_shell)
+
+    assert loaded
+    assert "llm" not in bare_shell.magics_manager.magics["cell"]
+
+
+def test_what_somebody_else_took_away_is_not_missed(shell: InteractiveShell) -> None:
+    shell.input_transformers_cleanup.clear()
+
+    unload_ipython_extension(shell)
+
+    assert shell.input_transformers_cleanup == []
+
+
 def test_unload_without_load_changes_nothing(bare_shell: InteractiveShell) -> None:
     before = state(bare_shell)
 

@@ -43,6 +43,7 @@ def call(text: str, name: str = "llm") -> str:
             "s = '''\n%llm ask A?\n'''\n" + call("ask It's B?") + " and None\n",
             id="only outside of a string",
         ),
+        pytest.param("%llm ask A?\nf(\n", f"{call('ask A?')} and None\nf(\n", id="in an unfinished cell"),
         pytest.param(
             "%llm ask It's A\nf = f'''\n%llm ask {b}\n'''\n%time 'c\n%llm ask D\n",
             call("ask It's A") + " and None\nf = f'''\n%llm ask {b}\n'''\n%time 'c\n" + call("ask D") + " and None\n",

@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,15 +129,30 @@ def library() -> Library:
         EngineNotInstalled: llama-cpp-python is missing or does not load.
     """
     with _lock:
-        return _import_library()
+        return _library()
 
 
 @functools.cache
-def _import_library() -> Library:
+def _library() -> Library:
+    return open_library(_import_llama_cpp)
+
+
+def _import_llama_cpp() -> ModuleType:
     # ggml would start a debugger for a backtrace before it aborts: seconds of noise.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    import llama_cpp
+
+    return llama_cpp
+
+
+def open_library(load: Callable[[], ModuleType]) -> Library:
+    """The build that LOAD imports.
+
+    Raises:
+        EngineNotInstalled: It is missing, does not load, or is too old.
+    """
     try:
-        import llama_cpp
+        llama_cpp = load()
     except (ImportError, OSError, RuntimeError) as exc:
         if getattr(exc, "name", None) == "llama_cpp":
             message = "llama-cpp-python is not installed; the kernel engine needs it."

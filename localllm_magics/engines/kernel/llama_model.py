@@ -65,11 +65,6 @@ class LlamaModel:
         return int(self._api.llama_model_size(self.pointer))
 
     @property
-    def parameters(self) -> int:
-        """How many weights there are."""
-        return int(self._api.llama_model_n_params(self.pointer))
-
-    @property
     def layers(self) -> int:
         """Repeating layers."""
         return int(self._api.llama_model_n_layer(self.pointer))

@@ -4,7 +4,7 @@ import ctypes
 import threading
 from concurrent.futures import wait as wait_for
 
-from localllm_magics.core.errors import LoadFailed, NotEnoughMemory
+from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.kernel.library import Library
 
@@ -64,14 +64,12 @@ class Tokenizer:
 
     def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
-        size = len(data) + 16
+        size = len(data) // 2 + 16  # more than most texts need
         while True:
             array = (self._api.llama_token * size)()
             count = self._api.llama_tokenize(self.pointer, data, len(data), array, size, add_special, parse_special)
             if count >= 0:
                 return list(array[:count])
-            if -count <= size:
-                raise LoadFailed("The model's tokenizer failed.", "Try another file of the model.")
             size = -count
 
     def token_to_piece(self, token: int, *, special: bool = False) -> bytes:

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from traceback import walk_tb
 
 from localllm_magics.core.errors import BadExpression
 from localllm_magics.notebook.prompt.describe import describe
@@ -158,11 +159,7 @@ def _hint(problem: BaseException) -> str:
 
 def _defined_names(problem: NameError) -> list[str]:
     """The user's names that were defined where the exception was raised."""
-    traceback = problem.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is None:
-        return []
+    *_, (frame, _) = walk_tb(problem.__traceback__)
     # A namespace can have keys that are no names.
-    names: Iterable[object] = (*traceback.tb_frame.f_locals, *traceback.tb_frame.f_globals)
+    names: Iterable[object] = (*frame.f_locals, *frame.f_globals)
     return [name for name in names if isinstance(name, str) and name[:1] != "_" and name not in _IPYTHON_NAMES]

@@ -16,7 +16,7 @@ Metadata = Mapping[str, str | int | bool | None]
 
 LONG_WORD = 300
 """The number of a word that is longer than any in the field."""
-_LAYERS, _WIDTH, _INNER, _HEADS, _CONTEXT = 8, 512, 1536, 8, 8192
+_WIDTH, _INNER, _HEADS, _CONTEXT = 512, 1536, 8, 8192
 _KINDS: dict[type, gguf.GGUFValueType] = {
     bool: gguf.GGUFValueType.BOOL,
     int: gguf.GGUFValueType.UINT32,
@@ -25,7 +25,9 @@ _KINDS: dict[type, gguf.GGUFValueType] = {
 _TYPE = gguf.GGMLQuantizationType.Q8_0
 
 
-def write_random_model(path: Path, metadata: Metadata | None = None, *, architecture: str = "llama") -> Path:
+def write_random_model(
+    path: Path, metadata: Metadata | None = None, *, architecture: str = "llama", layers: int = 8
+) -> Path:
     """Write a model to PATH, with the tokenizer of the bundled one, and METADATA on top; None leaves a key out."""
     writer = gguf.GGUFWriter(path, architecture)
     words = _copy_vocabulary(writer, metadata or {})
@@ -33,14 +35,14 @@ def write_random_model(path: Path, metadata: Metadata | None = None, *, architec
     if f"{architecture}.context_length" not in (metadata or {}):
         writer.add_context_length(_CONTEXT)
     writer.add_embedding_length(_WIDTH)
-    writer.add_block_count(_LAYERS)
+    writer.add_block_count(layers)
     writer.add_feed_forward_length(_INNER)
     writer.add_head_count(_HEADS)
     writer.add_head_count_kv(_HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(_WIDTH // _HEADS)
     writer.add_file_type(7)
-    _add_tensors(writer, words)
+    _add_tensors(writer, words, layers)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -64,7 +66,7 @@ def _copy_vocabulary(writer: gguf.GGUFWriter, metadata: Metadata) -> int:
     return len(words)
 
 
-def _add_tensors(writer: gguf.GGUFWriter, words: int) -> None:
+def _add_tensors(writer: gguf.GGUFWriter, words: int, layers: int) -> None:
     random = np.random.default_rng(0)
 
     def matrix(name: str, rows: int, columns: int) -> None:
@@ -79,7 +81,7 @@ def _add_tensors(writer: gguf.GGUFWriter, words: int) -> None:
 
     matrix("token_embd", words, _WIDTH)
     ones("output_norm")
-    for layer in range(_LAYERS):
+    for layer in range(layers):
         block = f"blk.{layer}"
         ones(f"{block}.attn_norm")
         ones(f"{block}.ffn_norm")

@@ -198,6 +198,13 @@ def test_a_prompt_must_leave_room_for_a_token(lib: Library, loaded: LoadedModel,
     assert (completion.finish_reason, completion.stats.completion_tokens) == (reason, room)
 
 
+def test_a_schema_is_refused(lib: Library, loaded: LoadedModel) -> None:
+    completion = answered(lib, loaded, replace(ask(SHORT), schema={"type": "object"}), Stop())
+
+    assert completion.error is not None
+    assert "cannot be bound to a schema" in completion.error.message
+
+
 @pytest.mark.parametrize("start", ["<think>\n", "<think>"], ids=repr)
 def test_a_prompt_may_begin_the_reasoning(lib: Library, tmp_path: Path, start: str) -> None:
     loaded = load(lib, tmp_path / "x.gguf", {"tokenizer.chat_template": "{{ messages[0].content }}" + start})

@@ -14,6 +14,7 @@ from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import LoadFailed, UsageError
 from localllm_magics.core.events import Done, Loading, Pending, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.engine import KernelEngine
@@ -253,6 +254,16 @@ def test_a_file_that_is_truncated_under_an_answer_changes_nothing(
     assert (first.text, second.text) == (fresh[SHORT, GREEDY], fresh[LONG, GREEDY])
 
 
+def test_an_engine_with_other_options_is_a_new_one(engine: KernelEngine) -> None:
+    options = LoadOptions(threads=1, ctx=256)
+
+    other = engine.with_options(options)
+
+    assert other is not engine
+    assert other.status().options == options
+    assert other.status().model == engine.status().model
+
+
 EXIT = """
 import atexit, threading
 
@@ -324,9 +335,11 @@ print(*sizes)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process does not know its size")
-def test_unloading_gives_the_memory_back(random_model: Path) -> None:
+def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
+    # glibc keeps buffers of up to 32 MB for later, once it has seen one.
+    path = write_random_model(tmp_path / "random.gguf", layers=24)
     result = subprocess.run(
-        [sys.executable, "-c", UNLOAD, str(random_model)],
+        [sys.executable, "-c", UNLOAD, str(path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -335,7 +348,7 @@ def test_unloading_gives_the_memory_back(random_model: Path) -> None:
 
     sizes = [int(size) for size in result.stdout.split()]
     loaded, unloaded = sizes[::2], sizes[1::2]
-    # LlamaModel of 30 MB; the first time, libraries come into memory too.
-    assert all(before - after > 25e6 for before, after in zip(loaded, unloaded, strict=True))
+    # Weights of 80 MB; the first time, libraries come into memory too.
+    assert all(before - after > 70e6 for before, after in zip(loaded, unloaded, strict=True))
     # What is lost is lost in each round; what the system takes its time with is not.
     assert min(unloaded[1:]) - unloaded[0] < 10e6

@@ -1,16 +1,26 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel import library as library_module
-from localllm_magics.engines.kernel.library import Library, install_hint, library, rebuild_command, rebuild_hint
+from localllm_magics.engines.kernel.library import (
+    Library,
+    install_hint,
+    library,
+    open_library,
+    rebuild_command,
+    rebuild_hint,
+)
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 
 ROOT = Path(__file__).parents[3]
@@ -80,22 +90,46 @@ def test_a_missing_library_says_what_to_install(tmp_path: Path) -> None:
     ]
 
 
+def failing(error: Exception) -> Callable[[], ModuleType]:
+    def load() -> ModuleType:
+        raise error
+
+    return load
+
+
 @pytest.mark.parametrize(
-    ("source", "reason"),
+    ("error", "message"),
     [
-        pytest.param("raise OSError('libllama.so: no such file')", "libllama.so: no such file", id="no library"),
-        pytest.param("raise RuntimeError('Failed to load')", "Failed to load", id="cannot be loaded"),
-        pytest.param("import diskcache", "No module named 'diskcache'", id="something it needs"),
+        pytest.param(
+            ModuleNotFoundError("No module named 'llama_cpp'", name="llama_cpp"),
+            "llama-cpp-python is not installed; the kernel engine needs it.",
+            id="nothing",
+        ),
+        pytest.param(OSError("no such file"), "llama-cpp-python does not load: no such file", id="no library"),
+        pytest.param(RuntimeError("Failed"), "llama-cpp-python does not load: Failed", id="cannot be loaded"),
+        pytest.param(
+            ModuleNotFoundError("No module named 'diskcache'", name="diskcache"),
+            "llama-cpp-python does not load: No module named 'diskcache'",
+            id="something it needs",
+        ),
     ],
 )
-def test_a_library_that_does_not_load_says_why(tmp_path: Path, source: str, reason: str) -> None:
-    (tmp_path / "llama_cpp.py").write_text(source)
+def test_a_library_that_does_not_load_says_why(error: Exception, message: str) -> None:
+    with pytest.raises(EngineNotInstalled) as caught:
+        open_library(failing(error))
 
-    assert run_with(tmp_path) == [
-        "engine_not_installed",
-        f"llama-cpp-python does not load: {reason}",
-        install_hint(),
-    ]
+    assert (caught.value.message, caught.value.hint) == (message, install_hint())
+
+
+def test_an_old_library_says_which_is_needed() -> None:
+    module = ModuleType("llama_cpp")
+    vars(module)["__version__"] = "0.3.35"
+
+    with pytest.raises(EngineNotInstalled) as caught:
+        open_library(lambda: module)
+
+    assert caught.value.message == "llama-cpp-python 0.3.35 is too old; 0.3.36 or later is needed."
+    assert "pip install --upgrade llama-cpp-python" in caught.value.hint
 
 
 def test_the_hint_is_a_command() -> None:
@@ -136,6 +170,14 @@ def test_a_machine_without_a_gpu_is_told_how_to_compile_for_one(
     monkeypatch.setattr(platform, "system", lambda: "Linux")
 
     assert f'CMAKE_ARGS="-DGGML_CUDA=ON {AMX}" pip' in rebuild_hint()
+
+
+def test_a_mac_gets_metal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library_module, "cpu_name", lambda: "")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+
+    assert 'CMAKE_ARGS="-DGGML_METAL=ON" pip' in install_hint()
 
 
 def test_a_machine_that_needs_nothing_gets_a_plain_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

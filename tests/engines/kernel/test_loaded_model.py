@@ -261,6 +261,7 @@ def test_one_load_waits_for_another_and_can_be_stopped(lib: Library, demo: Model
         if not begun.is_set():
             waiter.start()
             begun.wait()
+            waiter.join(0.2)  # it waits
             stop.set()
             waiter.join()
 

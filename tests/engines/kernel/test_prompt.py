@@ -72,6 +72,15 @@ def test_a_message_that_the_template_left_out_changes_nothing(loaded: LoadedMode
     assert (text, special_tokens(loaded, tokens)) == (TURN.format("Hi"), ["<|im_start|>", "<|im_end|>"])
 
 
+def test_an_injected_message_that_the_template_left_out_is_not_found(loaded: LoadedModel) -> None:
+    def fixed(_: Sequence[str]) -> str:
+        return TURN.format("Hi")
+
+    tokens = prompt_tokens(loaded.tokenizer, fixed, [INJECTED])
+
+    assert tokens == loaded.tokenizer.tokenize(TURN.format("Hi"), add_special=True, parse_special=True)
+
+
 def test_placeholders_in_the_data_are_data(loaded: LoadedModel) -> None:
     contents = ["\ue0001\ue001", f"\ue0000\ue001{INJECTED}"]
 

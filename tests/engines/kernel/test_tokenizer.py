@@ -33,6 +33,7 @@ def to_text(tokenizer: Tokenizer, tokens: list[int], *, special: bool = False) -
         pytest.param("a\n\n  b\tc", id="white space"),
         pytest.param("x" * 5000, id="long word"),
         pytest.param("a\x00b", id="zero"),
+        pytest.param("".join(map(chr, range(1, 127))), id="more tokens than half the bytes"),
     ],
 )
 def test_tokens_hold_the_text(tokenizer: Tokenizer, text: str) -> None:

@@ -127,14 +127,13 @@ def test_a_line_that_is_too_long_ends_the_answer(chat: Chat, wire: Wire, fault_s
     address = Address.from_text(fault_server(wire.script(chat(wire))).address)
     context = ErrorContext(address=address, model="m", to_get_model="")
     generation = Generation(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
-    limited = {
-        "ollama": (partial(ndjson_records, limit=MOST_BYTES), OllamaResponseParser(context)),
-        "openai": (RecordDecoder(MOST_BYTES).records, OpenAIResponseParser(context)),
-    }
+    is_ollama = wire is OLLAMA
+    records = partial(ndjson_records, limit=MOST_BYTES) if is_ollama else RecordDecoder(MOST_BYTES).records
+    parser = OllamaResponseParser(context) if is_ollama else OpenAIResponseParser(context)
 
     with Connection(address).post(wire.path, {}, Stop()) as exchange:
         assert exchange.wait(PATIENCE)
-        events = read_response(exchange, *limited[wire.engine], generation, context)
+        events = read_response(exchange, records, parser, generation, context)
         first = next(events)
         with pytest.raises(StreamBroken, match=f"a line is longer than the size limit of {MOST_BYTES:,} bytes"):
             next(events)

@@ -52,6 +52,9 @@ class Watched:
             id="reading after a cache",
         ),
         pytest.param(
+            [TextDelta("a", 2)], "demo · generating · 2 tokens · first token 2.00 s", id="generating, no rate"
+        ),
+        pytest.param(
             [TextDelta("a", 1), TextDelta("b", 1999)],
             "demo · generating · 2,000 tokens · 1000.0 tok/s · first token 2.00 s",
             id="generating",

@@ -149,12 +149,12 @@ def run_in_subprocess(command: Sequence[str], stop: Stop, limits: Limits = Limit
 
 def begin_worker() -> None:
     """Make this process one that may crash: without a core dump of gigabytes, and ended when its parent is gone."""
-    if sys.platform != "win32":
+    if sys.platform != "win32":  # pragma: no branch - Windows has no core dumps
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    def end_with_parent() -> None:
+    def end_with_parent() -> None:  # pragma: no cover - it ends with the process, and so does its measuring
         while os.read(0, 1):  # and not sys.stdin, whose lock would be held when this process ends
             pass
         os._exit(1)

@@ -100,6 +100,16 @@ def test_a_file_that_is_refused_is_refused_by_the_load(tmp_path: Path, monkeypat
         list(engine.load(Stop()))
 
 
+def test_a_file_that_cannot_generate_passes_and_is_refused_by_the_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = write_random_model(tmp_path / "x.gguf", {"llama.attention.causal": False})
+
+    with fresh_engine(describe(path)) as engine, pytest.raises(LoadFailed, match="cannot write text"):
+        list(engine.load(Stop()))
+
+
 def touched(info: ModelInfo) -> ModelInfo:
     """INFO, whose file has another time."""
     assert info.path is not None
