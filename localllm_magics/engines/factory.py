@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.completion import EngineName
 from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.base import Engine
 from localllm_magics.engines.local_servers import how_to_start
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _ollama_model(connection: "Connection") -> str | None:
 
 def _address(info: ModelInfo) -> Address:
     assert info.address is not None  # noqa: S101 - such a reference is an address
-    return Address.from_text(info.address)
+    return info.address
 
 
 _NEW: Mapping[EngineName, Callable[[ModelInfo, LoadOptions, ServerSettings], Engine]] = {

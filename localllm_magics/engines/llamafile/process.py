@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LoadFailed
 from localllm_magics.engines.llamafile.exit_reason import exit_error, is_port_taken
 from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, is_before_0_10
-from localllm_magics.engines.server.address import Address
 
 HOST = "127.0.0.1"
 _KEY_VARIABLE = "LLAMA_API_KEY"

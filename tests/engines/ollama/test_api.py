@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import AccessDenied, DaemonError, DaemonNotReachable, LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.api import ModelDescription, ModelInMemory, to_description
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from tests.server.faults import FaultServer, Send
 from tests.server.http_bytes import http_response
@@ -145,7 +145,7 @@ def test_recorded_lists_of_models_are_read(name: str) -> None:
         context=1024,
         kind="chat",
         engine="ollama",
-        address=url,
+        address=Address.from_text(url),
     )
 
 
