@@ -26,7 +26,7 @@ from localllm_magics.engines.server.response import ndjson_records, read_respons
 from localllm_magics.engines.server.server_error import raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, text
 
-_MEMORY_SECONDS = 1.0  # for a look into the server's memory
+_MEMORY_SECONDS = 1.0  # for the list of models in memory
 _UNLOAD_SECONDS = 5.0
 _PREVIEW_SECONDS = 60.0
 _RELOAD_SECONDS = 0.5  # a longer load moved the model

@@ -50,8 +50,7 @@ def pull(connection: Connection, name: str, stop: Stop) -> Iterator[PullProgress
     """
     to_resume = f"Pull again, it resumes where it stopped: {pull_command(name, connection.address)}"
     with connection.post("/api/pull", {"model": name, "stream": True}, stop) as exchange:
-        for _ in poll(exchange.wait, stop):
-            pass
+        list(poll(exchange.wait, stop))
         _require_stream(exchange, connection, name)
         try:
             yield from _read_progress(exchange.chunks(), connection, name, to_resume)
