@@ -97,6 +97,10 @@ def test_stored_parameters_are_read(line: str, sampling: Sampling) -> None:
     assert stored(line).sampling == sampling
 
 
+def test_stored_parameters_that_are_no_numbers_are_ignored() -> None:
+    assert to_description({"parameters": "temperature hot\ntop_k 7"}).sampling == Sampling(top_k=7)
+
+
 def test_several_stop_texts_are_stored_in_order() -> None:
     assert stored('stop "b"', "top_k 1", 'stop "a"').sampling == Sampling(top_k=1, stop=("b", "a"))
 
