@@ -86,12 +86,11 @@ class KernelEngine:
                 pass
             loaded = self._require_loaded()
             prompt = loaded.prompt(request, stop)
-            pieces = [loaded.tokenizer.token_to_piece(token, special=True) for token in prompt.tokens]
             return Preview(
                 prompt=prompt.text,
-                tokens=tuple(zip(prompt.tokens, (piece.decode("utf-8", "replace") for piece in pieces), strict=True)),
+                tokens=tuple((token, loaded.tokenizer.to_text(token)) for token in prompt.tokens),
                 context=loaded.context.size,
-                sampling=loaded.resolve_sampling(request.sampling),
+                sampling=request.sampling.or_else(loaded.sampling),
             )
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":
