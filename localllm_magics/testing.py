@@ -50,9 +50,8 @@ class ScriptedEngine:
 
     def status(self, *, refresh: bool = False) -> EngineStatus:  # noqa: ARG002 - nothing changes by itself
         """A model with a name and a context."""
-        model = ModelUsed(
-            reference=self._reference, name=self._reference, engine="scripted", device="script", context=1024
-        )
+        name = self._reference
+        model = ModelUsed(reference=name, name=name, engine="scripted", device="script", context=1024)
         return EngineStatus(model=model, options=self._options)
 
     def load(self, stop: Stop) -> Iterator[Loading]:
@@ -87,20 +86,14 @@ class ScriptedEngine:
                 return "stop"
             if count + 1 == limit:
                 break
-        held = detokenizer.close()
-        if held:
+        if held := detokenizer.close():
             yield TextDelta(held, 0)
         return "length" if limit is not None and limit < len(words) else "stop"
 
     def preview(self, request: Request, stop: Stop) -> Preview:  # noqa: ARG002 - the seam's signature
         """The last message, one word a token."""
-        prompt = request.messages[-1].text
-        return Preview(
-            prompt=prompt,
-            tokens=tuple(enumerate(_words(prompt))),
-            context=1024,
-            sampling=request.sampling.or_else(LLAMA_CPP_SAMPLING),
-        )
+        prompt, sampling = request.messages[-1].text, request.sampling.or_else(LLAMA_CPP_SAMPLING)
+        return Preview(prompt=prompt, tokens=tuple(enumerate(_words(prompt))), context=1024, sampling=sampling)
 
     def with_options(self, options: LoadOptions) -> "ScriptedEngine":
         """The same script from the start; nothing depends on OPTIONS."""

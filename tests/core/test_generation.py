@@ -288,6 +288,7 @@ def test_what_a_server_does_not_report_stays_ours() -> None:
         decode_seconds=3,
         total_seconds=5,
         estimated=True,
+        timed_tokens=1,
     )
 
 
