@@ -78,11 +78,7 @@ class Session:
         return running_streams()
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have CALLBACK called, in any thread, when `models` or `current` have changed.
-
-        Returns:
-            What ends that.
-        """
+        """Call CALLBACK, in any thread, when `models` or `current` have changed, until what this returns is called."""
         key = object()
         self._subscribers[key] = callback
 
@@ -249,15 +245,11 @@ class Session:
 
     def _find(self, typed: str, surroundings: Surroundings) -> Model | None:
         """The model that TYPED has named before, if it would name the same one again."""
-        found = (
-            entry.model
-            for entry in reversed(self._state.entries)
-            if typed in (entry.reference, entry.model.info.reference)
-            and entry.surroundings == surroundings
-            and not entry.model.is_unloaded
-            and not has_changed(entry.model.info)
-        )
-        return next(found, None)
+        for entry in reversed(self._state.entries):
+            info, is_same = entry.model.info, entry.surroundings == surroundings and not entry.model.is_unloaded
+            if is_same and typed in (entry.reference, info.reference) and not has_changed(info):
+                return entry.model
+        return None
 
     def _resolved(self, typed: str, surroundings: Surroundings) -> Model:
         """The model that TYPED names now: one that is in use, or a new one."""

@@ -12,15 +12,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.events import Loading, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.detokenizer import Detokenizer
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.model import Model

@@ -60,7 +60,9 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
         LocalLLMError: Why it cannot be loaded.
     """
     stamps = _stamp_parts(path)
-    headers = _read_parts(path)
+    headers = [read_header(part) for part in _parts(path)]
+    for header, part in zip(headers, _parts(path), strict=True):
+        require_complete(header, part)
     first = headers[0]
     tensors = [tensor for header in headers for tensor in header.tensors]
     architecture = _text(first, "general.architecture")
@@ -116,15 +118,6 @@ def _stamp_parts(path: Path) -> tuple[FileStamp, ...]:
         names += ", …" if len(missing) > _MAX_NAMES_SHOWN else ""
         raise TruncatedFile(f"{len(missing)} of the {len(parts)} parts of the model are missing: {names}.", _ADD_PARTS)
     return tuple(stamp for stamp in stamps.values() if stamp is not None)
-
-
-def _read_parts(path: Path) -> list[Header]:
-    headers = []
-    for part in _parts(path):
-        header = read_header(part)
-        require_complete(header, part)
-        headers.append(header)
-    return headers
 
 
 def _stem(path: Path) -> str:

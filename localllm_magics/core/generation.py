@@ -20,11 +20,11 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import NoReturn
 
 from localllm_magics.core.completion import Completion, ErrorRecord, FinishReason, ModelUsed, Stats, Versions
 from localllm_magics.core.errors import IllegalTransition, LocalLLMError
 from localllm_magics.core.events import Delta, Done, Event, Failed, Loading, Pending, Reading, ReasoningDelta, TextDelta
-from localllm_magics.core.exhaustive import assert_never
 from localllm_magics.core.request import Request
 from localllm_magics.core.version import __version__
 
@@ -241,7 +241,7 @@ class Generation:
             case Failed(error, completion):
                 self.error, self.completion = error, completion
             case _:
-                assert_never(event)
+                _assert_never(event)
 
     def _read(self, reading: Reading, now: float) -> None:
         self.reading = reading
@@ -263,6 +263,11 @@ class Generation:
         self.is_estimated |= delta.estimated
 
 
+def _assert_never(value: NoReturn) -> NoReturn:
+    """`typing.assert_never`, which Python 3.10 lacks: the type checker finds an event without a case."""
+    raise AssertionError(f"{value!r} was not expected here")
+
+
 def _between(start: float | None, end: float | None) -> float:
     return 0.0 if start is None or end is None else end - start
 
@@ -270,6 +275,6 @@ def _between(start: float | None, end: float | None) -> float:
 def _parsed(text: str) -> object:
     """The JSON in TEXT, or None; a server may not know of schemas."""
     try:
-        return json.loads(text)  # type: ignore[no-any-return] # only a JSON document, whatever its kind
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None

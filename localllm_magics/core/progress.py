@@ -11,7 +11,6 @@ class Progress:
     """A generation at one moment; None is not known.
 
     Args:
-        id: The generation's.
         seconds: How long it has been in its state.
         loaded: The loaded part of the model, from 0 to 1, and 0 where nobody reports it.
         prompt_done: Prompt tokens processed, those from a cache included.
@@ -24,7 +23,6 @@ class Progress:
         is_reasoning: Whether all text so far is reasoning.
         ttft_seconds: From the start to the first token.
         context_used: Tokens in the context window.
-        notices: What the user should know, in sentences.
     """
 
     id: str

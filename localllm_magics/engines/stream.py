@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
 
 from localllm_magics.core.completion import Completion, FinishReason
 from localllm_magics.core.errors import GenerationFailed, LocalLLMError
@@ -61,9 +60,7 @@ class Stream:
     def __enter__(self) -> "Stream":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[Event]:
