@@ -1,23 +1,23 @@
 """One request to a server and its response, which any thread can cancel at any moment.
 
 Each exchange has a connection of its own. The part that nothing can end, looking up a name and connecting, runs in a
-thread that may be left behind. httpcore is used directly: each client of httpx takes a millisecond more to the first
-token.
+thread that may be left behind. httpx writes the request, and httpcore sends it through a network of ours: a client of
+httpx has no place for one.
 """
 
 import json
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NoReturn
-from urllib.parse import quote
 
 import httpcore
+import httpx
 
 from localllm_magics.core.errors import (
     BadOption,
@@ -30,7 +30,7 @@ from localllm_magics.core.errors import (
 from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.background import in_background
-from localllm_magics.engines.server.address import PORTS, Address
+from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.content_encoding import decompress
 from localllm_magics.engines.server.network import Network
 from localllm_magics.engines.server.proxy import find_proxy
@@ -191,7 +191,7 @@ class Exchange:
             Stopped: The exchange was cancelled.
         """
         response = self._response
-        return Reply(response.status, _to_headers(response.headers))
+        return Reply(response.status, httpx.Headers(response.headers))
 
     @property
     def is_loading(self) -> bool:
@@ -292,15 +292,20 @@ class Exchange:
         connection, address = self._connection, self._connection.address
         # In ASCII, so that a lone surrogate does not keep a text from being sent.
         content = None if self._body is None else json.dumps(self._body).encode()
-        timeout = {"connect": connection.limits.connect_seconds, "write": _WRITE_SECONDS, "read": self._seconds}
+        request = httpx.Request(
+            self._method, f"{address.url}{self._path}", headers=_headers(connection, content), content=content
+        )
         url = httpcore.URL(
             scheme=address.scheme,
-            host=address.host.encode("idna"),
+            # Where `localhost` is, of which servers check the name.
+            host=address.host.encode() if address.is_localhost else request.url.raw_host,
             port=address.port,
-            target=quote(f"{address.path}{self._path}", safe="/%?=&:@!$'()*+,;~"),
+            target=request.url.raw_path,
         )
-        headers = _headers(connection, content)
-        return httpcore.Request(self._method, url, headers=headers, content=content, extensions={"timeout": timeout})
+        timeout = {"connect": connection.limits.connect_seconds, "write": _WRITE_SECONDS, "read": self._seconds}
+        return httpcore.Request(
+            self._method, url, headers=request.headers.raw, content=content, extensions={"timeout": timeout}
+        )
 
     def _close(self, _opening: "Future[httpcore.Response]") -> None:
         if self._pool is not None:
@@ -314,31 +319,20 @@ def _sending(exchange: Exchange, stop: Stop) -> Iterator[Exchange]:
         yield exchange
 
 
-def _headers(connection: Connection, content: bytes | None) -> dict[bytes | str, bytes | str]:
-    address = connection.address
-    headers: dict[bytes | str, bytes | str] = {
-        # The name that was written, as servers check it, and not the address that it stands for.
-        "Host": address.netloc.removesuffix(f":{PORTS[address.scheme]}").encode("idna").decode(),
+def _headers(connection: Connection, content: bytes | None) -> dict[str, str]:
+    headers = {
         "User-Agent": f"localllm-magics/{__version__}",
         "Accept": "*/*",
         "Accept-Encoding": "identity",
         "Connection": "keep-alive",
     }
     if content is not None:
-        headers |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        headers["Content-Type"] = "application/json"
     if connection.key is None:
         return headers
     if not (connection.key.isascii() and connection.key.isprintable()):
         raise BadOption("The API key has characters that no key can have.", "Set its variable again.")
     return headers | {"Authorization": f"Bearer {connection.key}"}
-
-
-def _to_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in pairs:
-        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "replace")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
 
 
 def _tls_context(connection: Connection) -> ssl.SSLContext | None:

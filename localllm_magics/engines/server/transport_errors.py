@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import httpcore
+import httpx
 
 from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
 from localllm_magics.engines.server.address import Address
@@ -17,6 +18,7 @@ TRANSPORT_ERRORS = (
     httpcore.ProtocolError,
     httpcore.ProxyError,
     httpcore.UnsupportedProtocol,
+    httpx.InvalidURL,
     zlib.error,
     OSError,
     ValueError,
@@ -48,7 +50,7 @@ def from_transport(
         return StreamBroken(f"{url} sent an answer that is compressed wrongly: {message}", "Ask again.")
     if isinstance(error, httpcore.ConnectTimeout | httpcore.ConnectError | UnicodeError):
         return _no_connection(error, address, message, to_start)
-    if isinstance(error, httpcore.UnsupportedProtocol | httpcore.LocalProtocolError):
+    if isinstance(error, httpcore.UnsupportedProtocol | httpcore.LocalProtocolError | httpx.InvalidURL):
         return BadOption(f"{url} cannot be asked: {message}", "Write it like http://127.0.0.1:8080.")
     if isinstance(error, httpcore.ProxyError):
         message = message[:_LONGEST_MESSAGE]
