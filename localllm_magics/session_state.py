@@ -5,6 +5,7 @@ from pathlib import Path
 
 from localllm_magics.catalog.file_stamp import has_changed
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 
@@ -25,14 +26,14 @@ class Entry:
     Args:
         reference: As it was typed last.
         surroundings: In which the reference was resolved.
-        is_proven: It was loaded, or has answered.
+        options: With which it was loaded or has answered last; None if it never was or has.
         uses: How many uses of it have not ended.
     """
 
     model: Model
     reference: str
     surroundings: Surroundings
-    is_proven: bool = False
+    options: LoadOptions | None = None
     uses: int = 0
 
 
@@ -46,7 +47,7 @@ class SessionState:
     @property
     def models(self) -> tuple[Model, ...]:
         """The models that were loaded or have answered."""
-        return tuple(entry.model for entry in self.entries if entry.is_proven and not entry.model.is_unloaded)
+        return tuple(entry.model for entry in self.entries if entry.options is not None and not entry.model.is_unloaded)
 
     def of(self, model: Model) -> Entry | None:
         """The entry of MODEL."""

@@ -7,15 +7,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError
 from localllm_magics.core.events import Loading, ProgressEvent, Reading
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import ALL_LAYERS, DEFAULT_CONTEXT, LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.parameters import to_options
