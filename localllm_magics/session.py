@@ -20,7 +20,7 @@ from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
-from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same, is_same_name
+from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
 
 DEFAULT_MODEL = "demo"
 
@@ -129,20 +129,7 @@ class Session:
         loaded with other options gets back those that it had.
         """
         options = model.options if is_proven else None
-
-        def change(state: SessionState) -> SessionState:
-            entry = state.of(model)
-            if entry is None:
-                return state
-            entry = replace(entry, uses=entry.uses - 1, options=options or entry.options)
-            if entry.options is None and not entry.uses:
-                return state.without(model)
-            if not is_proven:
-                return state.put(entry)
-            replaced = [e.model for e in state.entries if e.model is not model and is_same_name(e.model, model)]
-            return replace(state.put(entry).without(*replaced), current=model)
-
-        self._update(change)
+        self._update(lambda state: state.end_use(model, options))
         entry = self._state.of(model)
         if entry is None:
             if _is_ours(model):

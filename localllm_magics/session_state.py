@@ -63,6 +63,19 @@ class SessionState:
         entries = [entry if other.model is entry.model else other for other in self.entries]
         return replace(self, entries=tuple(entries if self.of(entry.model) else [*entries, entry]))
 
+    def end_use(self, model: Model, options: LoadOptions | None) -> "SessionState":
+        """With one use of MODEL less; OPTIONS are those with which it was loaded or has answered, or None."""
+        entry = self.of(model)
+        if entry is None:
+            return self
+        entry = replace(entry, uses=entry.uses - 1, options=options or entry.options)
+        if entry.options is None and not entry.uses:
+            return self.without(model)
+        if options is None:
+            return self.put(entry)
+        replaced = [e.model for e in self.entries if e.model is not model and _is_same_name(e.model, model)]
+        return replace(self.put(entry).without(*replaced), current=model)
+
     def without(self, *models: Model) -> "SessionState":
         """Without MODELS, and those that were unloaded."""
         kept = tuple(e for e in self.entries if e.model not in models and not e.model.is_unloaded)
@@ -75,7 +88,7 @@ def has_same_file(one: Model, other: Model) -> bool:
     return one is not other and one.path is not None and one.path == other.path
 
 
-def is_same_name(one: Model, other: Model) -> bool:
+def _is_same_name(one: Model, other: Model) -> bool:
     """Whether both are models of servers that are named alike: the later one takes the place of the other."""
     return one.path is None and one.info.source == "daemon" and one.info.reference == other.info.reference
 

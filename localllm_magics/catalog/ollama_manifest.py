@@ -72,7 +72,9 @@ class Manifest:
             raise self._needs_ollama("has an adapter (LoRA), which Ollama alone applies")
         if kinds.count("model") != 1:
             raise self._needs_ollama(f"has {kinds.count('model')} files of weights instead of one")
-        layer = self._layers[kinds.index("model")]
+        return self._complete_blob(self._layers[kinds.index("model")])
+
+    def _complete_blob(self, layer: Layer) -> Path:
         path = self._blob(layer)
         stamp = read_stamp(path)
         if stamp is not None and stamp.size_bytes == layer.size:

@@ -95,8 +95,12 @@ def _matches(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
     wanted, stored = text.casefold(), find_stored(text, models)
     exact = [info for info in models if wanted in _names(info) or info in stored]
     matches = exact or [info for info in models if any(wanted in name for name in _names(info))]
-    usable = [info for info in matches if info.problem is None and info.kind not in _NO_TEXT]
+    usable = _usable_among(matches)
     return usable if len(usable) == 1 else matches
+
+
+def _usable_among(models: Sequence[ModelInfo]) -> list[ModelInfo]:
+    return [info for info in models if info.problem is None and info.kind not in _NO_TEXT]
 
 
 def _names(info: ModelInfo) -> tuple[str, ...]:

@@ -194,7 +194,24 @@ class Generation:
 
     def to_completion(self, reason: FinishReason, error: LocalLLMError | None = None) -> Completion:
         """The completion that ends here for REASON."""
-        text, counts = self.text, self.counts
+        text = self.text
+        return Completion(
+            id=self.id,
+            text=text,
+            value=_parsed(text) if self.request.schema is not None and reason == "stop" else None,
+            reasoning=self.reasoning or None,
+            finish_reason=reason,
+            model=self.model,
+            versions=Versions(localllm_magics=__version__, engine=self.engine_version),
+            stats=self._stats(),
+            sampling=self.sampling,
+            error=None if error is None else ErrorRecord(kind=error.kind, message=error.message, hint=error.hint),
+            notices=tuple(dict.fromkeys(self.notices)),
+        )
+
+    def _stats(self) -> Stats:
+        """The sum of the events, and in its place what a server reports."""
+        counts = self.counts
         stats = Stats(
             prompt_tokens=self.reading.total,
             cached_tokens=self.reading.cached,
@@ -207,20 +224,7 @@ class Generation:
             estimated=self.is_estimated and counts.completion_tokens is None,
             timed_tokens=self.timed_tokens if self._untimed_tokens and counts.decode_seconds is None else None,
         )
-        reported = {name: value for name, value in asdict(counts).items() if value is not None}
-        return Completion(
-            id=self.id,
-            text=text,
-            value=_parsed(text) if self.request.schema is not None and reason == "stop" else None,
-            reasoning=self.reasoning or None,
-            finish_reason=reason,
-            model=self.model,
-            versions=Versions(localllm_magics=__version__, engine=self.engine_version),
-            stats=replace(stats, **reported),
-            sampling=self.sampling,
-            error=None if error is None else ErrorRecord(kind=error.kind, message=error.message, hint=error.hint),
-            notices=tuple(dict.fromkeys(self.notices)),
-        )
+        return replace(stats, **{name: value for name, value in asdict(counts).items() if value is not None})
 
     def _add(self, event: Event, now: float) -> None:
         match event:
