@@ -8,8 +8,8 @@ from IPython.core.magic import no_var_expand
 
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import LocalLLMError
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.sanitizer.control import strip_control
+from localllm_magics.engines.base import Preview
 from localllm_magics.notebook.ask import Asker
 from localllm_magics.notebook.card.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface
 from localllm_magics.notebook.commands.ask import CELL

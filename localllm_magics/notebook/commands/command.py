@@ -8,7 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.preview import Preview
+from localllm_magics.engines.base import Preview
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.notebook.options import Completes, Option, no_completions
 from localllm_magics.notebook.parser import Parsed, parse

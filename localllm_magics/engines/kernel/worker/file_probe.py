@@ -22,7 +22,7 @@ from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
-from localllm_magics.engines.kernel.worker.process import Limits, begin_worker, report_pass, run_probe
+from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker, report_pass, run_probe
 
 _TEXT = "Why?\n\n  1 + 2 = 3; caf\xe9, \u65e5\u672c, \U0001f999\t\x01" + "".join(map(chr, range(33, 127)))
 _LEAST_LIMIT = 1 << 30  # bytes; libraries need memory whatever the file is
@@ -71,10 +71,14 @@ def require_pass(
     if end is None:
         return
     if end.is_crash:
-        reason = _reason(end.stderr)
-        message = f"llama.cpp crashed when {info.reference} was probed in a subprocess{reason and ': '}{reason}."
-        raise EngineCrashed(message, _MEMORY_HINT if end.exceeded or end.code == -9 else _HINT)
+        raise _crashed(info.reference, end)
     results.store(key, passed=True)
+
+
+def _crashed(reference: str, end: Exit) -> EngineCrashed:
+    reason = _reason(end.stderr)
+    message = f"llama.cpp crashed when {reference} was probed in a subprocess{reason and ': '}{reason}."
+    return EngineCrashed(message, _MEMORY_HINT if end.exceeded or end.code == -9 else _HINT)
 
 
 def _reason(stderr: str) -> str:
