@@ -3,21 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from localllm_magics.core.completion import Completion
-from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import UsageError
 from localllm_magics.core.events import Loading
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import MessageDict, to_messages
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling, SamplingOptions
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.base import Engine
+from localllm_magics.engines.base import Engine, EngineStatus, Preview
 from localllm_magics.engines.stream import Stream
 
 if TYPE_CHECKING:
@@ -45,9 +42,7 @@ class Model:
     def __enter__(self) -> "Model":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.unload()
 
     @property

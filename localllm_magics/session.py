@@ -1,7 +1,6 @@
 """What is loaded in this process, and what runs."""
 
 import atexit
-import functools
 import os
 import threading
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
-from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same, is_same_name
+from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
 
 DEFAULT_MODEL = "demo"
 
@@ -33,27 +32,19 @@ class Use:
     Args:
         model: Not in memory yet, perhaps.
         notices: What this use has changed, in sentences.
-        before: How the model was to be loaded before; None where that was not changed.
     """
 
     model: Model
     session: "Session"
     notices: tuple[str, ...] = ()
-    before: LoadOptions | None = None
 
     def keep(self) -> None:
         """It was loaded or has answered: it is the current model from now on."""
-        self.session.prove(self.model)
+        self.session.end_use(self.model, is_proven=True)
 
     def undo(self) -> None:
         """Take back what this use has changed, unless the model is in memory, or somebody else uses it."""
-        if self.model.is_loaded:
-            self.keep()
-        elif self.before is not None:
-            self.session.prove(self.model, is_proven=False)
-            self.model.reload(self.before)
-        else:
-            self.session.give_up(self.model)
+        self.session.end_use(self.model, is_proven=self.model.is_loaded)
 
 
 class Session:
@@ -65,7 +56,7 @@ class Session:
         self._last: dict[str, Completion] = {}
         self._lock = threading.Lock()
         self._state = SessionState()
-        self._subscribers: tuple[Callable[[], None], ...] = ()
+        self._subscribers: dict[object, Callable[[], None]] = {}
 
     def __repr__(self) -> str:
         return f"<Session {self.models}, {len(self.running)} running>"
@@ -87,21 +78,18 @@ class Session:
         return running_streams()
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Have CALLBACK called, in any thread, when `models` or `current` have changed.
-
-        Returns:
-            What ends that.
-        """
-        self._subscribers = (*self._subscribers, callback)
+        """Call CALLBACK, in any thread, when `models` or `current` have changed, until what this returns is called."""
+        key = object()
+        self._subscribers[key] = callback
 
         def unsubscribe() -> None:
-            self._subscribers = tuple(other for other in self._subscribers if other is not callback)
+            self._subscribers.pop(key, None)
 
         return unsubscribe
 
     def add(self, model: Model) -> None:
         """Take MODEL in and make it the current one."""
-        entry = Entry(model, model.info.reference, self._surroundings(), is_proven=True)
+        entry = Entry(model, model.info.reference, self._surroundings(), model.options)
         self._update(lambda state: replace(state.put(entry), current=model))
 
     def use(self, reference: str | None, options: LoadOptions, default: str = DEFAULT_MODEL) -> Use:
@@ -124,39 +112,30 @@ class Session:
         model, is_new = self._claim(known or self._resolved(typed, surroundings), typed, surroundings)
         notices = self._unload_changed(model, typed)
         before, wanted = model.options, _changed(options, model).or_else(model.options)
-        if wanted == before:
-            return Use(model, self, notices)
-        try:
-            model.reload(wanted)
-        except BaseException:
-            self.give_up(model)
-            raise
-        return Use(model, self, notices) if is_new else Use(model, self, (*notices, f"Reloaded with {wanted}."), before)
+        if wanted != before:
+            try:
+                model.reload(wanted)
+            except BaseException:
+                self.end_use(model, is_proven=False)
+                raise
+            if not is_new:
+                notices = (*notices, f"Reloaded with {wanted}.")
+        return Use(model, self, notices)
 
-    def prove(self, model: Model, *, is_proven: bool = True) -> None:
-        """End a use of MODEL that was loaded or has answered: it is the current one."""
+    def end_use(self, model: Model, *, is_proven: bool) -> None:
+        """End a use of MODEL; one that was loaded or has answered, IS_PROVEN, is the current model.
 
-        def change(state: SessionState) -> SessionState:
-            entry = state.of(model)
-            if entry is None:
-                return state
-            ended = state.put(replace(entry, uses=entry.uses - 1, is_proven=entry.is_proven or is_proven))
-            if not is_proven:
-                return ended
-            replaced = [e.model for e in ended.entries if e.model is not model and is_same_name(e.model, model)]
-            return replace(ended.without(*replaced), current=model)
-
-        self._update(change)
-
-    def give_up(self, model: Model) -> None:
-        """End a use of MODEL that has brought nothing; one that nobody has loaded or heard is forgotten."""
-        self.prove(model, is_proven=False)
+        After the last use of several, one that nobody has loaded or heard is forgotten, and one that could not be
+        loaded with other options gets back those that it had.
+        """
+        options = model.options if is_proven else None
+        self._update(lambda state: state.end_use(model, options))
         entry = self._state.of(model)
-        if entry is None or entry.is_proven or entry.uses:
-            return
-        self._update(lambda state: state.without(model))
-        if _is_ours(model):
-            model.unload()
+        if entry is None:
+            if _is_ours(model):
+                model.unload()
+        elif entry.options is not None and not entry.uses and entry.options != model.options:
+            model.reload(entry.options)
 
     def record(self, completion: Completion) -> None:
         """Remember COMPLETION as the last one of its model."""
@@ -198,12 +177,11 @@ class Session:
     def close(self) -> None:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
         self.stop()
-        models = [entry.model for entry in self._state.entries]
-        self._update(lambda _: SessionState())
+        before = self._update(lambda _: SessionState())
         self.listed, self.settings = (), ServerSettings()
-        for model in models:
-            if _is_ours(model):
-                model.unload()
+        for entry in before.entries:
+            if _is_ours(entry.model):
+                entry.model.unload()
 
     def _claim(self, model: Model, typed: str, surroundings: Surroundings) -> tuple[Model, bool]:
         """Begin a use of MODEL, or of the one that another thread has made of the same; whether it is the first."""
@@ -221,13 +199,15 @@ class Session:
             old.unload()
         return (f"The file of {typed} has changed, so it was loaded anew.",) if changed else ()
 
-    def _update(self, change: Callable[[SessionState], SessionState]) -> None:
+    def _update(self, change: Callable[[SessionState], SessionState]) -> SessionState:
+        """Apply CHANGE, and return the state before."""
         with self._lock:
-            before, self._state = self._state, change(self._state)
-            after = self._state
+            before = self._state
+            self._state = after = change(before)
         if (before.current, before.models) != (after.current, after.models):
-            for callback in self._subscribers:
+            for callback in tuple(self._subscribers.values()):
                 callback()
+        return before
 
     def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
@@ -252,25 +232,18 @@ class Session:
 
     def _find(self, typed: str, surroundings: Surroundings) -> Model | None:
         """The model that TYPED has named before, if it would name the same one again."""
-        found = (
-            entry.model
-            for entry in reversed(self._state.entries)
-            if typed in (entry.reference, entry.model.info.reference)
-            and entry.surroundings == surroundings
-            and not entry.model.is_unloaded
-            and not has_changed(entry.model.info)
-        )
-        return next(found, None)
+        for entry in reversed(self._state.entries):
+            info, is_same = entry.model.info, entry.surroundings == surroundings and not entry.model.is_unloaded
+            if is_same and typed in (entry.reference, info.reference) and not has_changed(info):
+                return entry.model
+        return None
 
     def _resolved(self, typed: str, surroundings: Surroundings) -> Model:
         """The model that TYPED names now: one that is in use, or a new one."""
-        text = typed.strip()
+        text, folder = typed.strip(), surroundings.folder
+        is_server = is_server_reference(text)
         try:
-            info = (
-                resolve_server_reference(text, surroundings.folder)
-                if is_server_reference(text)
-                else resolve(text, surroundings.folder, self._served_models)
-            )
+            info = resolve_server_reference(text, folder) if is_server else resolve(text, folder, self._served_models)
         except ModelNotFound:
             # The name of a file that was loaded in another folder, or is gone.
             known = [m for m in self.models if m.info.reference == text and not has_changed(m.info)]
@@ -284,12 +257,13 @@ class Session:
         return [info for server in find_servers(self.settings) for info in server.models]
 
 
-@functools.cache
+_SESSION = Session()
+atexit.register(_SESSION.close)
+
+
 def default_session() -> Session:
     """The one session of this process; everything is unloaded at its end."""
-    session = Session()
-    atexit.register(session.close)
-    return session
+    return _SESSION
 
 
 def load(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from localllm_magics.catalog.file_stamp import has_changed
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 
@@ -25,14 +26,14 @@ class Entry:
     Args:
         reference: As it was typed last.
         surroundings: In which the reference was resolved.
-        is_proven: It was loaded, or has answered.
+        options: With which it was loaded or has answered last; None if it never was or has.
         uses: How many uses of it have not ended.
     """
 
     model: Model
     reference: str
     surroundings: Surroundings
-    is_proven: bool = False
+    options: LoadOptions | None = None
     uses: int = 0
 
 
@@ -46,7 +47,7 @@ class SessionState:
     @property
     def models(self) -> tuple[Model, ...]:
         """The models that were loaded or have answered."""
-        return tuple(entry.model for entry in self.entries if entry.is_proven and not entry.model.is_unloaded)
+        return tuple(entry.model for entry in self.entries if entry.options is not None and not entry.model.is_unloaded)
 
     def of(self, model: Model) -> Entry | None:
         """The entry of MODEL."""
@@ -62,6 +63,19 @@ class SessionState:
         entries = [entry if other.model is entry.model else other for other in self.entries]
         return replace(self, entries=tuple(entries if self.of(entry.model) else [*entries, entry]))
 
+    def end_use(self, model: Model, options: LoadOptions | None) -> "SessionState":
+        """With one use of MODEL less; OPTIONS are those with which it was loaded or has answered, or None."""
+        entry = self.of(model)
+        if entry is None:
+            return self
+        entry = replace(entry, uses=entry.uses - 1, options=options or entry.options)
+        if entry.options is None and not entry.uses:
+            return self.without(model)
+        if options is None:
+            return self.put(entry)
+        replaced = [e.model for e in self.entries if e.model is not model and _is_same_name(e.model, model)]
+        return replace(self.put(entry).without(*replaced), current=model)
+
     def without(self, *models: Model) -> "SessionState":
         """Without MODELS, and those that were unloaded."""
         kept = tuple(e for e in self.entries if e.model not in models and not e.model.is_unloaded)
@@ -74,7 +88,7 @@ def has_same_file(one: Model, other: Model) -> bool:
     return one is not other and one.path is not None and one.path == other.path
 
 
-def is_same_name(one: Model, other: Model) -> bool:
+def _is_same_name(one: Model, other: Model) -> bool:
     """Whether both are models of servers that are named alike: the later one takes the place of the other."""
     return one.path is None and one.info.source == "daemon" and one.info.reference == other.info.reference
 

@@ -12,15 +12,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.events import Loading, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.detokenizer import Detokenizer
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.model import Model
@@ -50,9 +49,8 @@ class ScriptedEngine:
 
     def status(self, *, refresh: bool = False) -> EngineStatus:  # noqa: ARG002 - nothing changes by itself
         """A model with a name and a context."""
-        model = ModelUsed(
-            reference=self._reference, name=self._reference, engine="scripted", device="script", context=1024
-        )
+        name = self._reference
+        model = ModelUsed(reference=name, name=name, engine="scripted", device="script", context=1024)
         return EngineStatus(model=model, options=self._options)
 
     def load(self, stop: Stop) -> Iterator[Loading]:
@@ -87,20 +85,14 @@ class ScriptedEngine:
                 return "stop"
             if count + 1 == limit:
                 break
-        held = detokenizer.close()
-        if held:
+        if held := detokenizer.close():
             yield TextDelta(held, 0)
         return "length" if limit is not None and limit < len(words) else "stop"
 
     def preview(self, request: Request, stop: Stop) -> Preview:  # noqa: ARG002 - the seam's signature
         """The last message, one word a token."""
-        prompt = request.messages[-1].text
-        return Preview(
-            prompt=prompt,
-            tokens=tuple(enumerate(_words(prompt))),
-            context=1024,
-            sampling=request.sampling.or_else(LLAMA_CPP_SAMPLING),
-        )
+        prompt, sampling = request.messages[-1].text, request.sampling.or_else(LLAMA_CPP_SAMPLING)
+        return Preview(prompt=prompt, tokens=tuple(enumerate(_words(prompt))), context=1024, sampling=sampling)
 
     def with_options(self, options: LoadOptions) -> "ScriptedEngine":
         """The same script from the start; nothing depends on OPTIONS."""

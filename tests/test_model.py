@@ -7,10 +7,10 @@ from localllm_magics.core.errors import StreamBroken, UsageError
 from localllm_magics.core.events import Done, Loading, Pending
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.base import Preview
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
 from localllm_magics.testing import ScriptedEngine

@@ -169,6 +169,27 @@ def test_what_cannot_be_loaded_with_an_option_is_used_without_it(new_session: Se
     assert (new_session.current, model.options, model.is_unloaded) == (model, LoadOptions(ctx=256), False)
 
 
+def test_what_another_use_loads_is_not_taken_from_it(new_session: Session) -> None:
+    model = keep(new_session, "demo", LoadOptions(ctx=256))
+    changing, other = new_session.use("demo", LoadOptions(ctx=512)), new_session.use("demo", ANY)
+
+    changing.undo()
+    while_in_use = model.options
+    other.undo()
+
+    assert (while_in_use, model.options) == (LoadOptions(ctx=512), LoadOptions(ctx=256))
+
+
+def test_options_with_which_another_use_went_well_stay(new_session: Session) -> None:
+    model = keep(new_session, "demo", LoadOptions(ctx=256))
+    changing, other = new_session.use("demo", LoadOptions(ctx=512)), new_session.use("demo", ANY)
+
+    other.keep()
+    changing.undo()
+
+    assert model.options == LoadOptions(ctx=512)
+
+
 def test_a_file_of_the_same_name_elsewhere_is_another_model(
     new_session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +254,7 @@ def test_changes_are_reported_to_whoever_wants_to_know(new_session: Session, fol
     keep(new_session, "mine.gguf")
     new_session.unload("mine.gguf")
     new_session.unload()
+    unsubscribe()
     unsubscribe()
     keep(new_session, "demo")
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.served_models import ollama_model
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 from localllm_magics.session import Session
@@ -27,8 +28,7 @@ TAGS = b'{"models": [{"name": "tiny:latest", "size": 3000000, "details": {"famil
 def served(reference: str, *answers: str) -> Model:
     """A model of a server, as far as the session can tell."""
     engine = ScriptedEngine(*answers, reference=reference)
-    info = ModelInfo(reference=reference, name="x", source="daemon", engine="ollama", address=ADDRESS)
-    return Model(engine, info)
+    return Model(engine, ollama_model("x", Address.from_text(ADDRESS), reference))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def served(reference: str, *answers: str) -> Model:
 def test_a_model_of_a_server_is_used_without_asking_whether_it_is_there(new_session: Session, reference: str) -> None:
     use = new_session.use(reference, ANY)
 
-    assert (use.model.info.reference, use.model.info.address) == (reference, ADDRESS)
+    assert (use.model.info.reference, str(use.model.info.address)) == (reference, ADDRESS)
     assert new_session.use(reference, ANY).model is use.model
 
 
@@ -79,7 +79,7 @@ def test_another_ollama_is_another_model(new_session: Session, monkeypatch: pyte
     before = (new_session.current, new_session.models)
     bare.keep()
 
-    assert (first.model.info.address, named.model.info.address) == (ADDRESS, "http://127.0.0.1:10")
+    assert (str(first.model.info.address), str(named.model.info.address)) == (ADDRESS, "http://127.0.0.1:10")
     assert bare.model is named.model
     assert before == (first.model, (first.model,))
     assert (new_session.current, new_session.models) == (named.model, (named.model,))

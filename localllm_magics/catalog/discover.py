@@ -79,15 +79,11 @@ def model_files(folder: Path) -> list[Path]:
         entries = sorted(folder.iterdir(), key=lambda path: (path.name.casefold(), path.name))
     except (OSError, ValueError):
         return []
-    return [path for path in entries if _is_model_name(path.name) and not path.is_dir() and is_first_present_part(path)]
-
-
-def _is_model_name(name: str) -> bool:
-    return name.lower().endswith(".gguf") and not name.startswith(".")
+    named = [path for path in entries if path.name.lower().endswith(".gguf") and not path.name.startswith(".")]
+    return [path for path in named if not path.is_dir() and is_first_present_part(path)]
 
 
 def _row(info: ModelInfo) -> tuple[str, ...]:
-    kind = "unreadable" if info.problem is not None else info.kind or ""
     return (
         info.reference,
         info.name,
@@ -96,6 +92,6 @@ def _row(info: ModelInfo) -> tuple[str, ...]:
         info.quantization or "",
         to_size(info.size_bytes),
         f"{info.context:,}" if info.context else "",
-        kind,
+        "unreadable" if info.problem is not None else info.kind or "",
         info.source,
     )

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 
 from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
@@ -25,15 +24,13 @@ _FILE_TYPES = dict(
 _FILE_TYPE_GUESSED = 1024
 _SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 _EMBEDDING_ARCHITECTURES = {"eurobert", "gemma-embedding", "llama-embed", "t5encoder"}
-_RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
-    {
-        "block_count": (1, 512),
-        "embedding_length": (1, 1 << 24),
-        "expert_count": (0, 1 << 16),
-        "attention.layer_norm_epsilon": (0, 1),
-        "attention.layer_norm_rms_epsilon": (0, 1),
-    }
-)
+_RANGES: Mapping[str, tuple[int, int]] = {
+    "block_count": (1, 512),
+    "embedding_length": (1, 1 << 24),
+    "expert_count": (0, 1 << 16),
+    "attention.layer_norm_epsilon": (0, 1),
+    "attention.layer_norm_rms_epsilon": (0, 1),
+}
 """The values that optional keys of an architecture can have; llama.cpp aborts the process on some others."""
 _MAX_NAME_LENGTH = 100
 _MAX_NAMES_SHOWN = 3
@@ -63,7 +60,9 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
         LocalLLMError: Why it cannot be loaded.
     """
     stamps = _stamp_parts(path)
-    headers = _read_parts(path)
+    headers = [read_header(part) for part in _parts(path)]
+    for header, part in zip(headers, _parts(path), strict=True):
+        require_complete(header, part)
     first = headers[0]
     tensors = [tensor for header in headers for tensor in header.tensors]
     architecture = _text(first, "general.architecture")
@@ -121,15 +120,6 @@ def _stamp_parts(path: Path) -> tuple[FileStamp, ...]:
     return tuple(stamp for stamp in stamps.values() if stamp is not None)
 
 
-def _read_parts(path: Path) -> list[Header]:
-    headers = []
-    for part in _parts(path):
-        header = read_header(part)
-        require_complete(header, part)
-        headers.append(header)
-    return headers
-
-
 def _stem(path: Path) -> str:
     match = _SPLIT.fullmatch(path.name)
     return _on_one_line(match["stem"] if match else path.stem)
@@ -184,7 +174,7 @@ def _quantization(header: Header, tensors: Sequence[Tensor]) -> str | None:
     for tensor in tensors:
         if tensor.size_bytes is not None:
             sizes[GGML_TYPES[tensor.type][0]] += tensor.size_bytes
-    return max(sizes, key=lambda name: sizes[name], default=None)
+    return max(sizes, key=sizes.__getitem__, default=None)
 
 
 def _kind(header: Header, architecture: str, tensors: Sequence[Tensor]) -> Kind:

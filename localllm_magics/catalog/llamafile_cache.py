@@ -10,13 +10,14 @@ import struct
 import tempfile
 import time
 import zlib
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.catalog.llamafile_weights import GGUF_MAGIC, EmbeddedWeights, find_weights
 from localllm_magics.core.errors import ModelError, SetupError, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
+from localllm_magics.core.model_info import FileStamp
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.cache_folder import cache_folder
 
@@ -25,23 +26,10 @@ CACHE_BYTES = 50_000_000_000
 
 _CACHED = re.compile(r"-[0-9a-f]{16}\.gguf$")
 _PART_SUFFIX = ".part"
-_STALE_SECONDS = 600  # a copy in progress is written to all the time
+_STALE_NANOSECONDS = 600 * 10**9  # a copy in progress is written to all the time
 _CHUNK_BYTES = 1 << 24
 _BLOCK_BYTES = 1 << 16
 _FICLONERANGE = 0x4020940D
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachedWeights:
-    """Weights that were extracted from a llamafile.
-
-    Args:
-        last_used: In seconds since 1970.
-    """
-
-    path: Path
-    size_bytes: int
-    last_used: float
 
 
 def extract_weights(
@@ -81,15 +69,10 @@ def default_folder() -> Path:
     return cache_folder() / "llamafile"
 
 
-def cache_contents(folder: Path | None = None) -> list[CachedWeights]:
-    """The files of the cache, the least recently used first."""
-    found = []
-    for file in _files(folder or default_folder()):
-        with contextlib.suppress(OSError):  # another process may have removed it
-            if _CACHED.search(file.name):
-                status = file.stat()
-                found.append(CachedWeights(path=file, size_bytes=status.st_size, last_used=status.st_mtime))
-    return sorted(found, key=lambda cached: (cached.last_used, cached.path.name))
+def cache_contents(folder: Path | None = None) -> list[FileStamp]:
+    """The files of the cache, the least recently used first: a use sets the time of the last change."""
+    stamps = [read_stamp(file) for file in _files(folder or default_folder()) if _CACHED.search(file.name)]
+    return sorted(filter(None, stamps), key=lambda stamp: (stamp.modified_ns, stamp.path.name))
 
 
 def clean_cache(folder: Path | None = None) -> int:
@@ -203,12 +186,9 @@ def _evict(folder: Path, size: int, *, keep: Path, max_bytes: int) -> None:
 
 def _remove_stale_parts(folder: Path) -> int:
     """Remove the temporary files of copies that were killed."""
-    freed = 0
-    for file in _files(folder):
-        with contextlib.suppress(OSError):
-            if file.name.endswith(_PART_SUFFIX) and time.time() - file.stat().st_mtime > _STALE_SECONDS:
-                freed += _remove(file)
-    return freed
+    stamps = [read_stamp(file) for file in _files(folder) if file.name.endswith(_PART_SUFFIX)]
+    oldest = time.time_ns() - _STALE_NANOSECONDS
+    return sum(_remove(stamp.path) for stamp in stamps if stamp is not None and stamp.modified_ns < oldest)
 
 
 def _remove(file: Path) -> int:

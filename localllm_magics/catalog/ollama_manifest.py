@@ -49,8 +49,7 @@ class Manifest:
     """
 
     def __init__(self, file: ManifestFile) -> None:
-        self._file = file
-        self._name = file.name
+        self._store, self._name = file.store, file.name
         content = self._read_json(file.path, "manifest")
         config = content.get("config")
         self._config = self._read_json(self._blob(self._layer(config)), "configuration") if config else {}
@@ -73,17 +72,20 @@ class Manifest:
             raise self._needs_ollama("has an adapter (LoRA), which Ollama alone applies")
         if kinds.count("model") != 1:
             raise self._needs_ollama(f"has {kinds.count('model')} files of weights instead of one")
-        layer = self._layers[kinds.index("model")]
+        return self._complete_blob(self._layers[kinds.index("model")])
+
+    def _complete_blob(self, layer: Layer) -> Path:
         path = self._blob(layer)
         stamp = read_stamp(path)
-        if stamp is None:
-            is_partial = read_stamp(path.with_name(f"{path.name}-partial")) is not None
-            what = "were not downloaded completely" if is_partial else "are not in Ollama's store"
-            raise TruncatedFile(f"The weights of {self._name} {what}.", pull_command(self._name))
-        if stamp.size_bytes != layer.size:
-            message = f"The weights of {self._name} have {stamp.size_bytes:,} bytes instead of {layer.size:,}."
-            raise TruncatedFile(message, pull_command(self._name))
-        return path
+        if stamp is not None and stamp.size_bytes == layer.size:
+            return path
+        if stamp is not None:
+            what = f"have {stamp.size_bytes:,} bytes instead of {layer.size:,}"
+        elif read_stamp(path.with_name(f"{path.name}-partial")) is not None:
+            what = "were not downloaded completely"
+        else:
+            what = "are not in Ollama's store"
+        raise TruncatedFile(f"The weights of {self._name} {what}.", pull_command(self._name))
 
     def defaults(self) -> ModelDefaults:
         """The system prompt, the parameters, and what to tell users of the model.
@@ -112,7 +114,7 @@ class Manifest:
         return Layer(kind=kind.removeprefix(_MEDIA_TYPE), digest=match[1], size=size)
 
     def _blob(self, layer: Layer) -> Path:
-        return self._file.store / "blobs" / f"sha256-{layer.digest}"
+        return self._store / "blobs" / f"sha256-{layer.digest}"
 
     def _needs_ollama(self, what: str) -> LoadFailed:
         return LoadFailed(f"{self._name} {what}.", load_command(self._name))

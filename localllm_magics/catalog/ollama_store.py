@@ -6,8 +6,9 @@ digest: the weights, and the system prompt and the parameters that go with them.
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from glob import iglob
 from itertools import islice
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def store_folders() -> list[Path]:
     named = os.environ.get("OLLAMA_MODELS", "").strip().strip("\"'")
     home = os.path.expanduser("~")  # noqa: PTH111 - unlike Path's, it does not fail where there is no home
     candidates = (Path(named),) if named else (Path(home, ".ollama", "models"), *_SERVICE_FOLDERS)
-    return [folder for folder in candidates if _names_in(folder / "manifests", are_folders=True)]
+    return [folder for folder in candidates if any(iglob("*/", root_dir=folder / "manifests"))]  # noqa: PTH207 - see below
 
 
 def stored_models(folders: Sequence[Path] | None = None) -> list[ModelInfo]:
@@ -69,29 +70,12 @@ def _manifests(folders: Sequence[Path] | None) -> list[ManifestFile]:
     found: dict[tuple[str, ...], ManifestFile] = {}
     for store in store_folders() if folders is None else folders:
         # Limited, for a link among them can lead anywhere.
-        for host, namespace, model, tag in islice(_paths(store / "manifests", 4), _MAX_MANIFESTS):
-            name = name_of_parts(host, namespace, model, tag)
-            if name is not None:
-                path = store / "manifests" / host / namespace / model / tag
+        paths = iglob("*/*/*/*", root_dir=store / "manifests")  # noqa: PTH207 - unlike Path's, it skips what it cannot read
+        for path in sorted(store / "manifests" / path for path in islice(paths, _MAX_MANIFESTS)):
+            name = name_of_parts(*path.parts[-4:])
+            if name is not None and not path.is_dir():
                 found.setdefault(name.key, ManifestFile(name=name, path=path, store=store))
     return sorted(found.values(), key=lambda manifest: manifest.name.reference.casefold())
-
-
-def _paths(folder: Path, depth: int) -> Iterator[tuple[str, ...]]:
-    """The path components of each file at DEPTH below FOLDER."""
-    if not depth:
-        yield ()
-        return
-    for name in _names_in(folder, are_folders=depth > 1):
-        for rest in _paths(folder / name, depth - 1):
-            yield name, *rest
-
-
-def _names_in(folder: Path, *, are_folders: bool) -> list[str]:
-    try:
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() == are_folders)
-    except OSError:
-        return []
 
 
 def _inspect(file: ManifestFile) -> ModelInfo:

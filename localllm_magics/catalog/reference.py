@@ -41,7 +41,7 @@ def resolve(reference: str, folder: Path, others: Callable[[], Sequence[ModelInf
     if text == DEMO:
         return _usable(bundled_model())
     path = folder / os.path.expanduser(text)  # noqa: PTH111 - unlike Path's, it accepts ~ with an unknown user
-    if _exists(path) and not _is_folder(path):
+    if read_stamp(path) is not None and not _is_folder(path):
         return _usable(_describe(path, text))
     if not _is_path_like(text):
         return _usable(_find_named(text, path, discover(folder), others))
@@ -62,13 +62,8 @@ def _describe(path: Path, reference: str) -> ModelInfo:
     return replace(info, files=(stamp,) if stamp is not None else ())
 
 
-# Unlike Path's methods, these return False for a path that is too long or has a null character.
-def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110
-
-
 def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112
+    return os.path.isdir(path)  # noqa: PTH112 - unlike Path's, it accepts a path that is too long or has a null character
 
 
 def _is_path_like(text: str) -> bool:
@@ -133,12 +128,13 @@ def _no_file(text: str, path: Path) -> ModelNotFound:
     near = _nearest(path.name, there) or list(there.values())
     if not near:
         return ModelNotFound(f"There is no file {text}, and no GGUF file in its folder.", _LIST)
-    shown = [_sibling(text, name) for name in near]
+    start = text[: max(text.rfind("/"), text.rfind("\\")) + 1]
+    shown = [start + name for name in near]
     return ModelNotFound(f"There is no file {text}. There is: {_join(shown)}.", _load(shown[0]))
 
 
 def _no_model_but_folder(text: str, path: Path) -> ModelNotFound:
-    names = [_child(text, file.name) for file in model_files(path)]
+    names = [f"{text.rstrip('/')}/{file.name}" for file in model_files(path)]
     if not names:
         return ModelNotFound(f"{text} is a folder, and has no GGUF files.", _LIST)
     return ModelNotFound(f"{text} is a folder. It has: {_join(names)}.", _load(names[0]))
@@ -154,15 +150,6 @@ def _nearest(text: str, names: Mapping[str, str]) -> list[str]:
     """The values of the case-folded names closest to TEXT, without duplicates."""
     near = get_close_matches(text.casefold(), names, n=_MAX_NAMES_SHOWN)
     return list(dict.fromkeys(names[name] for name in near))
-
-
-def _sibling(text: str, name: str) -> str:
-    """NAME in the same folder as TEXT."""
-    return text[: max(text.rfind("/"), text.rfind("\\")) + 1] + name
-
-
-def _child(text: str, name: str) -> str:
-    return f"{text.rstrip('/')}/{name}"
 
 
 def _join(names: Sequence[str]) -> str:

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 from localllm_magics.catalog.file_stamp import read_stamp
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.ollama.address import ollama_address, parse_typed_host
 from localllm_magics.engines.served_models import ollama_model, openai_model
-from localllm_magics.engines.server.address import Address
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _LOCAL_OR_IP = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/v1)?/?", re.IGNORECASE)

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.local_servers import LOCAL_SERVERS, LocalServer, how_to_start
 from localllm_magics.engines.ollama.address import ollama_address
 from localllm_magics.engines.served_models import openai_model
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 
 if TYPE_CHECKING:

@@ -39,6 +39,11 @@ class ModelUsed:
     context: int | None = None
 
 
+def per_second(tokens: int, seconds: float) -> float:
+    """Tokens per second; 0 where nothing was timed, or a server's counts contradict each other."""
+    return tokens / seconds if tokens > 0 and seconds > 0 else 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """Counts and times of a generation, in tokens and seconds.
@@ -72,19 +77,18 @@ class Stats:
     @property
     def prompt_tokens_per_second(self) -> float:
         """The prefill rate, 0 where nothing was read."""
-        return _rate(self.prompt_tokens - self.cached_tokens, self.prompt_seconds)
+        return per_second(self.prompt_tokens - self.cached_tokens, self.prompt_seconds)
 
     @property
     def tokens_per_second(self) -> float:
         """The decode rate, 0 where nothing was timed."""
         timed = self.completion_tokens if self.timed_tokens is None else self.timed_tokens
-        return _rate(timed, self.decode_seconds)
+        return per_second(timed, self.decode_seconds)
 
     @property
     def rate(self) -> str:
         """The decode rate as it is shown: marked where it is a guess, empty where there is none."""
-        about = "~" if self.estimated else ""
-        return f"{about}{self.tokens_per_second:.1f} tok/s" if self.tokens_per_second else ""
+        return f"{'~' * self.estimated}{self.tokens_per_second:.1f} tok/s" if self.tokens_per_second else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +181,7 @@ class Completion:
         if self.error is not None and spell_error:
             parts.append(f"**{to_safe_markdown(self.error.message)}** {to_safe_markdown(self.error.hint)}")
         parts.append(f"<sub>{to_safe_markdown(self.summary())}</sub>")
-        return "\n\n".join(part for part in parts if part)
+        return "\n\n".join(filter(None, parts))
 
     def to_plain(self, *, spell_error: bool = True) -> str:
         """The same for a terminal."""
@@ -185,24 +189,20 @@ class Completion:
         if self.error is not None and spell_error:
             parts.append(strip_control(f"{self.error.message}\n{self.error.hint}").rstrip())
         parts.append(f"[{strip_control(self.summary())}]")
-        return "\n\n".join(part for part in parts if part)
+        return "\n\n".join(filter(None, parts))
 
     def summary(self) -> str:
         """One line: the model, the end, counts and rates, and notices."""
         stats, model = self.stats, self.model
-        about = "~" if stats.estimated else ""
         parts = [model.reference, model.device or "", _ENDINGS[self.finish_reason]]
         if stats.completion_tokens:
-            parts += [
-                f"{about}{_count(stats.completion_tokens)}",
-                stats.rate,
-                f"first token {stats.ttft_seconds:.2f} s",
-            ]
+            count = f"{'~' * stats.estimated}{stats.completion_tokens} token{'s' * (stats.completion_tokens != 1)}"
+            parts += [count, stats.rate, f"first token {stats.ttft_seconds:.2f} s"]
         if model.context and stats.prompt_tokens:
             parts.append(f"context {stats.prompt_tokens + stats.completion_tokens} of {model.context}")
         if stats.cached_tokens:
             parts.append(f"{stats.cached_tokens} prompt tokens from the cache")
-        return " · ".join([part for part in parts if part] + list(self.notices))
+        return " · ".join([*filter(None, parts), *self.notices])
 
     def to_bundle(self, *, spell_error: bool = True) -> dict[str, object]:
         """The one output that stays in the notebook, by media type."""
@@ -216,11 +216,7 @@ class Completion:
         return self.to_bundle()
 
 
-_STATS = (
-    *(f.name for f in fields(Stats) if f.name != "timed_tokens"),
-    "prompt_tokens_per_second",
-    "tokens_per_second",
-)
+_STATS = (*(f.name for f in fields(Stats) if f.name != "timed_tokens"), "prompt_tokens_per_second", "tokens_per_second")
 _ENDINGS = {"stop": "", "length": "cut off by the token limit", "stopped": "stopped", "error": "failed"}
 
 
@@ -229,14 +225,6 @@ def _folded(reasoning: str | None) -> str:
     if not reasoning or not reasoning.strip():
         return ""
     return f"<details><summary>Reasoning</summary>\n\n{to_safe_markdown(reasoning).rstrip()}\n\n</details>"
-
-
-def _count(tokens: int) -> str:
-    return "1 token" if tokens == 1 else f"{tokens} tokens"
-
-
-def _rate(tokens: int, seconds: float) -> float:
-    return tokens / seconds if seconds > 0 else 0.0
 
 
 def _rounded(value: float) -> float:

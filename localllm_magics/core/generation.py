@@ -19,12 +19,12 @@ import enum
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
+from typing import NoReturn
 
 from localllm_magics.core.completion import Completion, ErrorRecord, FinishReason, ModelUsed, Stats, Versions
 from localllm_magics.core.errors import IllegalTransition, LocalLLMError
-from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, ReasoningDelta, TextDelta
-from localllm_magics.core.exhaustive import assert_never
+from localllm_magics.core.events import Delta, Done, Event, Failed, Loading, Pending, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.request import Request
 from localllm_magics.core.version import __version__
 
@@ -53,24 +53,19 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 }
 
 
+_LEADS_TO: Mapping[type[Event], State] = {
+    Pending: State.PENDING,
+    Loading: State.LOADING,
+    Reading: State.READING,
+    TextDelta: State.GENERATING,
+    ReasoningDelta: State.GENERATING,
+    Failed: State.FAILED,
+}
+
+
 def target(event: Event) -> State:
     """The state that EVENT leads to."""
-    match event:
-        case Pending():
-            state = State.PENDING
-        case Loading():
-            state = State.LOADING
-        case Reading():
-            state = State.READING
-        case TextDelta() | ReasoningDelta():
-            state = State.GENERATING
-        case Done(completion):
-            state = State.STOPPED if completion.finish_reason == "stopped" else State.DONE
-        case Failed():
-            state = State.FAILED
-        case _:
-            assert_never(event)
-    return state
+    return State(event.completion.state) if isinstance(event, Done) else _LEADS_TO[type(event)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +128,7 @@ class Generation:
         self._prefill_end: float | None = None
         self._first: float | None = None
         self._last: float | None = None
+        self._untimed_tokens = 0
 
     def __repr__(self) -> str:
         return f"<Generation {self.id} {self.state.value}, {self.tokens} tokens>"
@@ -176,6 +172,11 @@ class Generation:
             return 0.0
         return (self._clock() if self.completion is None else self._last or self._prefill_end) - self._prefill_end
 
+    @property
+    def timed_tokens(self) -> int:
+        """The tokens decoded within `decode_seconds`: not the first ones, where they tell when the decode began."""
+        return self.tokens - self._untimed_tokens
+
     def feed(self, event: Event) -> None:
         """Add EVENT.
 
@@ -193,7 +194,24 @@ class Generation:
 
     def to_completion(self, reason: FinishReason, error: LocalLLMError | None = None) -> Completion:
         """The completion that ends here for REASON."""
-        text, counts = self.text, self.counts
+        text = self.text
+        return Completion(
+            id=self.id,
+            text=text,
+            value=_parsed(text) if self.request.schema is not None and reason == "stop" else None,
+            reasoning=self.reasoning or None,
+            finish_reason=reason,
+            model=self.model,
+            versions=Versions(localllm_magics=__version__, engine=self.engine_version),
+            stats=self._stats(),
+            sampling=self.sampling,
+            error=None if error is None else ErrorRecord(kind=error.kind, message=error.message, hint=error.hint),
+            notices=tuple(dict.fromkeys(self.notices)),
+        )
+
+    def _stats(self) -> Stats:
+        """The sum of the events, and in its place what a server reports."""
+        counts = self.counts
         stats = Stats(
             prompt_tokens=self.reading.total,
             cached_tokens=self.reading.cached,
@@ -204,21 +222,9 @@ class Generation:
             decode_seconds=_between(self._prefill_end, self._last),
             total_seconds=self._clock() - self._start,
             estimated=self.is_estimated and counts.completion_tokens is None,
+            timed_tokens=self.timed_tokens if self._untimed_tokens and counts.decode_seconds is None else None,
         )
-        reported = {f.name: getattr(counts, f.name) for f in fields(Counts)}
-        return Completion(
-            id=self.id,
-            text=text,
-            value=_parsed(text) if self.request.schema is not None and reason == "stop" else None,
-            reasoning=self.reasoning or None,
-            finish_reason=reason,
-            model=self.model,
-            versions=Versions(localllm_magics=__version__, engine=self.engine_version),
-            stats=replace(stats, **{name: value for name, value in reported.items() if value is not None}),
-            sampling=self.sampling,
-            error=None if error is None else ErrorRecord(kind=error.kind, message=error.message, hint=error.hint),
-            notices=tuple(dict.fromkeys(self.notices)),
-        )
+        return replace(stats, **{name: value for name, value in asdict(counts).items() if value is not None})
 
     def _add(self, event: Event, now: float) -> None:
         match event:
@@ -226,39 +232,44 @@ class Generation:
                 pass
             case Loading(fraction):
                 self.loaded, self._loaded_at = fraction, now
-            case Reading(done, total):
-                self._read(event, now, is_complete=0 < total <= done)
-            case TextDelta(text, tokens, estimated):
-                self._text.append(text)
-                self._count(tokens, now, estimated=estimated)
-            case ReasoningDelta(text, tokens, estimated):
-                self._reasoning.append(text)
-                self._count(tokens, now, estimated=estimated)
+            case Reading():
+                self._read(event, now)
+            case TextDelta():
+                self._text.append(event.text)
+                self._count(event, now)
+            case ReasoningDelta():
+                self._reasoning.append(event.text)
+                self._count(event, now)
             case Done(completion):
                 self.completion = completion
             case Failed(error, completion):
                 self.error, self.completion = error, completion
             case _:
-                assert_never(event)
+                _assert_never(event)
 
-    def _read(self, event: Reading, now: float, *, is_complete: bool) -> None:
-        self.reading = event
+    def _read(self, reading: Reading, now: float) -> None:
+        self.reading = reading
         if self._prefill_start is None:
             self._prefill_start = now
-        if is_complete:
+        if self._prefill_end is None and 0 < reading.total <= reading.done:
             self._prefill_end = now
 
-    def _count(self, tokens: int, now: float, *, estimated: bool) -> None:
+    def _count(self, delta: Delta, now: float) -> None:
         if self._prefill_start is None:
             self._prefill_start = self._loaded_at
         if self._prefill_end is None:
-            self._prefill_end = now
+            self._prefill_end, self._untimed_tokens = now, delta.tokens
         if self._first is None:
             self._first = now
-        if tokens:
+        if delta.tokens:
             self._last = now
-        self.tokens += tokens
-        self.is_estimated |= estimated
+        self.tokens += delta.tokens
+        self.is_estimated |= delta.estimated
+
+
+def _assert_never(value: NoReturn) -> NoReturn:
+    """`typing.assert_never`, which Python 3.10 lacks: the type checker finds an event without a case."""
+    raise AssertionError(f"{value!r} was not expected here")
 
 
 def _between(start: float | None, end: float | None) -> float:
@@ -268,7 +279,6 @@ def _between(start: float | None, end: float | None) -> float:
 def _parsed(text: str) -> object:
     """The JSON in TEXT, or None; a server may not know of schemas."""
     try:
-        value: object = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return value

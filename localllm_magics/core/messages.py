@@ -7,7 +7,6 @@ from typing import Literal, TypeAlias, TypedDict, get_args
 from localllm_magics.core.errors import BadOption
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
-_ROLES: tuple[Role, ...] = get_args(Role)
 _PROMPT_HINT = 'Pass a string, or [{"role": "user", "content": "Why?"}].'
 
 
@@ -86,20 +85,19 @@ def _to_message(item: MessageDict) -> Message:
         role, content = item["role"], item["content"]
     except (KeyError, TypeError) as exc:
         raise BadOption(f"{item!r} is not a message.", 'Write {"role": "user", "content": "Why?"}.') from exc
-    known = next((known for known in _ROLES if known == role), None)
+    known = next((known for known in get_args(Role) if known == role), None)
     parts = _to_parts(content)
-    if known is None or parts is None:
+    if known is None or not parts:
         hint = "The role is system, user or assistant, and the content is a string."
         raise BadOption(f"{item!r} is not a message.", hint)
     return Message(role=known, parts=parts)
 
 
-def _to_parts(content: object) -> tuple[Part, ...] | None:
-    """CONTENT as parts, None if it is not what a message holds."""
+def _to_parts(content: object) -> tuple[Part, ...]:
+    """CONTENT as parts, none if it is not what a message holds."""
     if isinstance(content, str):
         return (TextPart(content),)
-    if not isinstance(content, list | tuple) or not content:
-        return None
-    texts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+    given = content if isinstance(content, list | tuple) else ()
+    texts = [part.get("text") for part in given if isinstance(part, Mapping) and part.get("type") == "text"]
     parts = tuple(TextPart(text) for text in texts if isinstance(text, str))
-    return parts if len(parts) == len(content) else None
+    return parts if len(parts) == len(given) else ()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.completion import EngineName
 from localllm_magics.core.sampling import Sampling
 
@@ -53,7 +54,7 @@ class ModelInfo:
         context: The trained context size, in tokens.
         problem: Why it cannot be used, or None.
         engine: What runs it.
-        address: The URL of its server, or None.
+        address: That of its server, or None.
         defaults: Its defaults; not shown in tables.
         files: Stamps of the files that this was read from; not shown in tables.
     """
@@ -72,6 +73,6 @@ class ModelInfo:
     kind: Kind | None = None
     problem: str | None = None
     engine: EngineName = "kernel"
-    address: str | None = None
+    address: Address | None = None
     defaults: ModelDefaults = field(default=ModelDefaults(), repr=False)
     files: tuple[FileStamp, ...] = field(default=(), repr=False, compare=False)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.completion import ModelUsed, per_second
 from localllm_magics.core.generation import Generation, State
 
 
@@ -11,7 +11,6 @@ class Progress:
     """A generation at one moment; None is not known.
 
     Args:
-        id: The generation's.
         seconds: How long it has been in its state.
         loaded: The loaded part of the model, from 0 to 1, and 0 where nobody reports it.
         prompt_done: Prompt tokens processed, those from a cache included.
@@ -24,7 +23,6 @@ class Progress:
         is_reasoning: Whether all text so far is reasoning.
         ttft_seconds: From the start to the first token.
         context_used: Tokens in the context window.
-        notices: What the user should know, in sentences.
     """
 
     id: str
@@ -56,9 +54,9 @@ class Progress:
             prompt_done=reading.done,
             prompt_total=reading.total,
             prompt_cached=reading.cached,
-            prompt_tokens_per_second=_rate(reading.done - reading.cached, generation.prefill_seconds),
+            prompt_tokens_per_second=per_second(reading.done - reading.cached, generation.prefill_seconds) or None,
             tokens=tokens,
-            tokens_per_second=_rate(tokens, generation.decode_seconds),
+            tokens_per_second=per_second(generation.timed_tokens, generation.decode_seconds) or None,
             is_estimated=generation.is_estimated,
             is_reasoning=bool(tokens) and not generation.text,
             ttft_seconds=generation.ttft_seconds,
@@ -70,7 +68,3 @@ class Progress:
     def to_json(self) -> dict[str, object]:
         """The same as a JSON object."""
         return {**asdict(self), "state": self.state.value, "notices": list(self.notices)}
-
-
-def _rate(tokens: int, seconds: float) -> float | None:
-    return tokens / seconds if tokens > 0 and seconds > 0 else None

@@ -2,12 +2,12 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.messages import Message
-from localllm_magics.core.sampling import Sampling, bad_value, to_number
+from localllm_magics.core.sampling import Sampling, bad_value, to_flag, to_number
 
 GpuLayers: TypeAlias = int | Literal["auto", "all"]
 ALL_LAYERS = 999
@@ -47,18 +47,16 @@ class LoadOptions:
             return
         number = to_number(value, int)
         if number is None or not low <= number <= high:
-            raise bad_value(_flag(name), allowed, LOAD_EXAMPLES[name], value)
+            raise bad_value(name, allowed, LOAD_EXAMPLES[name], value)
         object.__setattr__(self, name, number)
 
     def __str__(self) -> str:
         """The options that are set, as they are typed."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return " ".join(f"{_flag(name)} {value}" for name, value in values.items() if value is not None)
+        return " ".join(f"{to_flag(name)} {value}" for name, value in asdict(self).items() if value is not None)
 
     def or_else(self, defaults: "LoadOptions") -> "LoadOptions":
         """These values, with those that are None taken from DEFAULTS."""
-        missing = {f.name: getattr(defaults, f.name) for f in fields(self) if getattr(self, f.name) is None}
-        return replace(self, **missing)
+        return replace(defaults, **{name: value for name, value in asdict(self).items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +84,5 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.raw and len(self.messages) != 1:
-            raise BadOption(
-                "--raw continues one text: there can be no system prompt and no other message.", "Leave --system out."
-            )
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+            message = "--raw continues one text: there can be no system prompt and no other message."
+            raise BadOption(message, "Leave --system out.")

@@ -8,7 +8,7 @@ import difflib
 import numbers
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TypedDict
 
 from localllm_magics.core.errors import BadOption
@@ -50,7 +50,7 @@ class SamplingOption:
     @property
     def flags(self) -> tuple[str, ...]:
         """How it is typed, the long flag last."""
-        return tuple(flag for flag in (self.short, "--" + self.name.replace("_", "-")) if flag)
+        return tuple(filter(None, (self.short, to_flag(self.name))))
 
     def to_number(self, value: object) -> int | float:
         """VALUE as a number of this option.
@@ -60,7 +60,7 @@ class SamplingOption:
         """
         number = to_number(value, int if self.type is int else float)
         if number is None or not self.low <= number <= self.high:
-            raise bad_value(self.flags[-1], self.allowed, self.example, value)
+            raise bad_value(self.name, self.allowed, self.example, value)
         return number
 
 
@@ -119,7 +119,7 @@ class Sampling:
             value = getattr(self, option.name)
             if option.type is str:
                 if not all(isinstance(text, str) and text for text in value):
-                    raise bad_value(option.flags[-1], option.allowed, option.example)
+                    raise bad_value(option.name, option.allowed, option.example)
             elif value is not None:
                 object.__setattr__(self, option.name, option.to_number(value))
 
@@ -151,8 +151,7 @@ class Sampling:
 
     def or_else(self, defaults: "Sampling") -> "Sampling":
         """These values, with those that are None, and stop texts where there are none, taken from DEFAULTS."""
-        missing = {f.name: getattr(defaults, f.name) for f in fields(self) if getattr(self, f.name) in (None, ())}
-        return replace(self, **missing)
+        return replace(defaults, **{name: value for name, value in asdict(self).items() if value not in (None, ())})
 
     def seeded(self) -> "Sampling":
         """These values with a seed, a random one where none was given."""
@@ -181,9 +180,14 @@ def to_number(value: object, kind: type[int] | type[float]) -> int | float | Non
     return float(value) if kind is float and isinstance(value, numbers.Real) else None
 
 
-def bad_value(flag: str, allowed: str, example: str, *value: object) -> BadOption:
-    """The error of FLAG with a wrong VALUE, if that can be shown."""
-    shown = "".join(f", not {one!r}" for one in value)
+def to_flag(name: str) -> str:
+    """How the option NAME is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def bad_value(name: str, allowed: str, example: str, *value: object) -> BadOption:
+    """The error of the option NAME with a wrong VALUE, if that can be shown."""
+    flag, shown = to_flag(name), "".join(f", not {one!r}" for one in value)
     return BadOption(f"{flag} must be {allowed}{shown}.", f"Try {flag} {example}.")
 
 

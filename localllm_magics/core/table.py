@@ -80,23 +80,14 @@ def _scaled(number: int, units: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """TEXT on one line, with control characters escaped: they could move the cursor or reverse the text."""
-    return "".join(_visible(char) for char in text).strip()
-
-
-def _visible(char: str) -> str:
-    if char.isprintable():
-        return char
-    return " " if char.isspace() else char.encode("unicode_escape").decode("ascii")
+    shown = (" " if char.isspace() else char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return "".join(shown).strip()
 
 
 def _escaped(text: str) -> str:
     """TEXT as Markdown in which no character is syntax."""
-    return _MARKDOWN_SYNTAX.sub(_entity, _plain(text))
-
-
-def _entity(match: re.Match[str]) -> str:
     # Some renderers search the finished page for math, but not across elements.
-    return "<span>&#36;</span>" if match[0] == "$" else f"&#{ord(match[0])};"
+    return _MARKDOWN_SYNTAX.sub(lambda m: f"&#{ord(m[0])};", _plain(text)).replace("&#36;", "<span>&#36;</span>")
 
 
 def _width(text: str) -> int:

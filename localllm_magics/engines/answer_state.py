@@ -18,8 +18,7 @@ class AnswerState:
     """
 
     def __init__(self, *, max_tokens: int, stop: tuple[str, ...] = (), reasoning: ReasoningParser) -> None:
-        self.finish_reason: FinishReason | None = None
-        """Why it is finished; None while it goes on."""
+        self.finish_reason: FinishReason | None = None  # None while it goes on
         self._tokens_left = max_tokens
         self._detokenizer = Detokenizer(stop)
         self._reasoning = reasoning

@@ -1,15 +1,53 @@
-"""The seam: what an engine is."""
+"""The seam: what an engine is, and what it reports."""
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
-from localllm_magics.core.completion import FinishReason
-from localllm_magics.core.engine_status import EngineStatus
+from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineStatus:
+    """An engine at one moment.
+
+    Args:
+        model: The model and its placement, as far as known.
+        options: How it is, or will be, loaded.
+        memory_bytes: Bytes that it holds now, 0 when it is not loaded or where that is not known.
+        notices: What the user should know about how it runs, in sentences.
+        detail: What else there is to say of a model on a server, in one sentence, or nothing.
+    """
+
+    model: ModelUsed
+    options: LoadOptions
+    memory_bytes: int = 0
+    notices: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """The exact prompt of a request.
+
+    Args:
+        prompt: The text after the chat template, with its special tokens.
+        tokens: Id and text of each token, which may be part of a character.
+        context: The size of the context window, in tokens.
+        sampling: The options with the model's defaults filled in.
+        sent: The body of the request to a server, as JSON.
+    """
+
+    prompt: str
+    tokens: tuple[tuple[int, str], ...]
+    context: int
+    sampling: Sampling
+    sent: str = ""
 
 
 class Engine(Protocol):

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.completion import EngineName
 from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.base import Engine
 from localllm_magics.engines.local_servers import how_to_start
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _openai(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> 
     connection = Connection.to(address, settings, to_start=how_to_start(address))
     if info.reference.lower().startswith("openai:"):
         return OpenAIEngine(info, options, ExternalServer(connection), info.name)
-    if _is_ollama(connection) and (name := _ollama_model(connection)) is not None:
+    if (name := _ollama_model(connection)) is not None:
         return _ollama(replace(info, name=name, engine="ollama"), options, settings)
     return OpenAIEngine(info, options, ExternalServer(connection))
 
@@ -67,22 +67,14 @@ def _llamafile(info: ModelInfo, options: LoadOptions, _settings: ServerSettings)
     return OpenAIEngine(info, options, LlamafileServer(info.path))
 
 
-def _is_ollama(connection: "Connection") -> bool:
-    """Whether a server that was named alone is an Ollama, and answers."""
-    from localllm_magics.engines.ollama import api
-
-    try:
-        return api.is_ollama(connection, seconds=_PROBE_SECONDS)
-    except LocalLLMError:
-        return False  # the engine will raise the same
-
-
 def _ollama_model(connection: "Connection") -> str | None:
-    """The model of an Ollama server that was named alone; None if it does not answer."""
+    """The model of a server that was named alone, None if it is not an Ollama, or does not answer."""
     from localllm_magics.engines.ollama import api
     from localllm_magics.engines.server.model_choice import sole_model
 
     try:
+        if not api.is_ollama(connection, seconds=_PROBE_SECONDS):
+            return None
         loaded = [model.name for model in api.models_in_memory(connection)]
         names = [info.name for info in api.list_models(connection)]
     except LocalLLMError:
@@ -96,7 +88,7 @@ def _ollama_model(connection: "Connection") -> str | None:
 
 def _address(info: ModelInfo) -> Address:
     assert info.address is not None  # noqa: S101 - such a reference is an address
-    return Address.from_text(info.address)
+    return info.address
 
 
 _NEW: Mapping[EngineName, Callable[[ModelInfo, LoadOptions, ServerSettings], Engine]] = {

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from localllm_magics.core.address import Address
 from localllm_magics.engines.ollama.address import DEFAULT_PORT, ollama_address
-from localllm_magics.engines.server.address import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 from localllm_magics.core.events import ReasoningDelta, TextDelta
 from localllm_magics.engines.detokenizer import overlap
 
-_OPEN, _CLOSE = "<think>", "</think>"
-_MAX_SPACE = 100
+OPENING_TAG, CLOSING_TAG = "<think>", "</think>"
 
 
 class ReasoningParser:
@@ -40,21 +39,21 @@ class ReasoningParser:
 
     def _at_start(self, text: str) -> tuple[str, str]:
         start = text.lstrip()
-        if start.startswith(_OPEN):
+        if start.startswith(OPENING_TAG):
             self._parse = self._in_reasoning
-            return self._in_reasoning(start.removeprefix(_OPEN))
-        if _OPEN.startswith(start) and len(text) <= _MAX_SPACE:
+            return self._in_reasoning(start.removeprefix(OPENING_TAG))
+        if OPENING_TAG.startswith(start) and len(text) <= 100:
             self._held = text
             return "", ""
         self._parse = self._in_answer
         return "", text
 
     def _in_reasoning(self, text: str) -> tuple[str, str]:
-        reasoning, tag, rest = text.partition(_CLOSE)
+        reasoning, tag, rest = text.partition(CLOSING_TAG)
         if tag:
             self._parse = self._before_answer
             return reasoning, self._before_answer(rest)[1]
-        shown = len(text) - overlap(text, _CLOSE)
+        shown = len(text) - overlap(text, CLOSING_TAG)
         self._held = text[shown:]
         return text[:shown], ""
 

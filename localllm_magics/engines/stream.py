@@ -2,8 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import get_args
 
 from localllm_magics.core.completion import Completion, FinishReason
 from localllm_magics.core.errors import GenerationFailed, LocalLLMError
@@ -13,6 +11,7 @@ from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.base import Engine
 
+_REASONS = ("stop", "length", "stopped")
 _TICK = 0.1  # seconds; on Windows a wait sees an interrupt only when it ends
 
 
@@ -61,9 +60,7 @@ class Stream:
     def __enter__(self) -> "Stream":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __iter__(self) -> Iterator[Event]:
@@ -135,7 +132,7 @@ class Stream:
         with self._changed:
             while position == len(self._events):
                 self._changed.wait(_TICK)
-            return self._events[position:]
+            return self.since(position)
 
     def _emit(self, event: Event) -> None:
         with self._changed:
@@ -151,8 +148,16 @@ class Stream:
         except LocalLLMError as exc:
             reason, error = "error", exc
         except BaseException as exc:  # noqa: BLE001 - whoever waits must get a terminal event, whatever happened
-            reason, error = "error", _unforeseen(exc)
-        self._end(reason, error)
+            error = GenerationFailed(
+                f"The engine failed: {type(exc).__name__}: {exc}", "Please report this, with the output of %llm doctor."
+            )
+            error.__cause__ = exc
+            reason = "error"
+        if error is not None and self._stop.is_set():  # what fails because it was stopped is no failure
+            reason, error = "stopped", None
+        completion = self.generation.to_completion(reason, error)
+        self._emit(Done(completion) if error is None else Failed(error, completion))
+        self._ended.set()
 
     def _answer(self) -> FinishReason:
         """Emit the engine's events, and return why they ended."""
@@ -164,21 +169,13 @@ class Stream:
                     raise GenerationFailed(f"The engine yielded {event!r}, which only its stream may.")
                 self._emit(event)
         except StopIteration as end:
-            reason: FinishReason = end.value
-            if reason not in get_args(FinishReason):
+            if end.value not in _REASONS:
                 raise GenerationFailed("The engine ended without a finish reason.") from None
+            reason: FinishReason = end.value
             return reason
         finally:
             events.close()
-
-    def _end(self, reason: FinishReason, error: LocalLLMError | None) -> None:
-        """Emit the one terminal event; what fails because it was stopped is no failure."""
-        if error is not None and self._stop.is_set():
-            reason, error = "stopped", None
-        self.generation.notices.extend(self._engine.status().notices)
-        completion = self.generation.to_completion(reason, error)
-        self._emit(Done(completion) if error is None else Failed(error, completion))
-        self._ended.set()
+            self.generation.notices.extend(self._engine.status().notices)
 
 
 class _Worker(threading.Thread):
@@ -187,11 +184,3 @@ class _Worker(threading.Thread):
     def __init__(self, stream: Stream, work: Callable[[], None]) -> None:
         super().__init__(target=work, name=f"localllm-{stream.request.id}", daemon=True)
         self.stream = stream
-
-
-def _unforeseen(exc: BaseException) -> LocalLLMError:
-    error = GenerationFailed(
-        f"The engine failed: {type(exc).__name__}: {exc}", "Please report this, with the output of %llm doctor."
-    )
-    error.__cause__ = exc
-    return error

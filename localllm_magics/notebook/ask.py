@@ -12,9 +12,9 @@ from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import InternalError, LocalLLMError
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import Message
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sanitizer.control import strip_control
+from localllm_magics.engines.base import Preview
 from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.card import Card
 from localllm_magics.notebook.card.front_end import FrontEnd

@@ -9,9 +9,9 @@ from pathlib import Path
 from traitlets import Bool, Bunch, Dict, List, TraitError, Unicode, validate
 from traitlets.config import Configurable
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.table import Table
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 
 if sys.version_info >= (3, 11):

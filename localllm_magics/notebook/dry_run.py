@@ -3,9 +3,9 @@
 import re
 from dataclasses import asdict
 
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.sanitizer.markdown import to_safe_markdown
+from localllm_magics.engines.base import Preview
 
 
 def to_bundle(preview: Preview) -> dict[str, object]:

@@ -3,18 +3,20 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.engines.served_models import ollama_model, openai_model
 
 HOST = "http://10.0.0.5:9999"
 
 
 def ollama(reference: str, name: str, address: str) -> ModelInfo:
-    return ModelInfo(reference=reference, name=name, source="daemon", kind="chat", engine="ollama", address=address)
+    return ollama_model(name, Address.from_text(address), reference)
 
 
 def openai(reference: str, name: str, address: str) -> ModelInfo:
-    return ModelInfo(reference=reference, name=name, source="daemon", kind="chat", engine="openai", address=address)
+    return openai_model(name, Address.from_text(address), reference)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_without_the_environment_ollama_has_its_default_address(
 ) -> None:
     monkeypatch.delenv("OLLAMA_HOST")
 
-    assert resolve_server_reference("ollama:demo", tmp_path).address == "http://127.0.0.1:11434"
+    assert resolve_server_reference("ollama:demo", tmp_path).address == Address.from_text("http://127.0.0.1:11434")
 
 
 @pytest.mark.parametrize(

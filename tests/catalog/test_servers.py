@@ -6,8 +6,8 @@ from contextlib import ExitStack
 import pytest
 
 from localllm_magics.catalog.servers import ServerStatus, candidate_addresses, find_servers, inspect_server
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LocalLLMError
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 from tests.server.faults import Drip, FaultServer, Hold, Send, Wait
 from tests.server.http_bytes import http_response
@@ -110,7 +110,7 @@ def test_a_recorded_llama_server_is_found(start: ExitStack) -> None:
 
     assert daemon.name.startswith("llama-server")
     assert [info.engine for info in daemon.models] == ["openai"]
-    assert daemon.models[0].address == server.address
+    assert str(daemon.models[0].address) == server.address
 
 
 def test_models_of_another_server_are_named_with_its_address(start: ExitStack) -> None:

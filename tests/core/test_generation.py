@@ -202,6 +202,37 @@ def test_a_prefill_that_was_reported_in_part_ends_with_the_first_text() -> None:
     assert generation.to_completion("stop").stats.prompt_seconds == 2
 
 
+def test_a_prefill_ends_once() -> None:
+    generation = fed(Reading(9, 9), Reading(9, 9), TextDelta("So", 1), times=(0, 1, 5, 6, 6))
+
+    stats = generation.to_completion("stop").stats
+
+    assert (stats.prompt_seconds, stats.decode_seconds) == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("counts", "tokens_per_second"),
+    [
+        pytest.param(Counts(), 0.5, id="nothing"),
+        pytest.param(Counts(completion_tokens=9), 0.5, id="tokens alone"),
+        pytest.param(Counts(completion_tokens=9, decode_seconds=3.0), 3, id="tokens and time"),
+        pytest.param(Counts(completion_tokens=9, decode_seconds=3.0, timed_tokens=6), 2, id="all"),
+    ],
+)
+def test_tokens_that_start_the_clock_are_not_timed_by_it(counts: Counts, tokens_per_second: float) -> None:
+    generation = fed(TextDelta("Be", 7), TextDelta("cause", 2), times=(10, 11, 15, 15))
+    generation.counts = counts
+
+    assert generation.to_completion("stop").stats.tokens_per_second == tokens_per_second
+
+
+def test_a_server_that_counts_more_cached_tokens_than_tokens_gives_no_rate() -> None:
+    generation = fed(TextDelta("So", 1))
+    generation.counts = Counts(prompt_tokens=5, cached_tokens=9, prompt_seconds=1.0)
+
+    assert generation.to_completion("stop").stats.prompt_tokens_per_second == 0
+
+
 def test_what_was_asked_is_in_the_completion() -> None:
     generation = fed()
     generation.engine_version = "llama 1"
@@ -288,6 +319,7 @@ def test_what_a_server_does_not_report_stays_ours() -> None:
         decode_seconds=3,
         total_seconds=5,
         estimated=True,
+        timed_tokens=1,
     )
 
 

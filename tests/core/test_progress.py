@@ -96,6 +96,15 @@ def test_tokens_are_reported_with_their_rate_and_the_first_of_them_exactly(
     assert (progress.ttft_seconds, progress.context_used) == (1.25, 13)
 
 
+def test_the_first_token_alone_has_no_rate(generation: Generation, feed: Callable[..., None], clock: Clock) -> None:
+    feed((101.0, Reading(0, 0)), (102.0, TextDelta("So", 1)))
+    clock.now = 102.001
+    first = Progress.of(generation).tokens_per_second
+    feed((104.0, TextDelta(" it", 1)))
+
+    assert (first, Progress.of(generation).tokens_per_second) == (None, 0.5)
+
+
 def test_an_estimate_is_marked(generation: Generation, feed: Callable[..., None]) -> None:
     feed((101.0, TextDelta("So", 1, estimated=True)))
 

@@ -127,6 +127,14 @@ def test_options_become_sampling(options: dict[str, Any], sampling: Sampling) ->
     assert Sampling.from_options(options) == sampling
 
 
+def test_the_options_that_are_set_are_listed_as_json_has_them() -> None:
+    sampling = Sampling(temperature=0.0, seed=0, stop=("END",))
+
+    values = {option.name: value for option, value in sampling.items()}
+
+    assert values == {"temperature": 0.0, "seed": 0, "stop": ["END"]}
+
+
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [

@@ -41,6 +41,14 @@ def test_an_ollama_that_is_down_is_started_as_ollama(text: str) -> None:
     assert caught.value.hint == f"To start Ollama, type in a terminal: OLLAMA_HOST=127.0.0.1:{port} ollama serve"
 
 
+def test_a_server_that_is_down_is_an_error_of_its_engine() -> None:
+    info = resolve_server_reference(f"http://127.0.0.1:{free_port()}", Path())
+    engine = new_engine(info, LoadOptions(), ServerSettings())
+
+    with pytest.raises(DaemonNotReachable, match="Nothing listens"):
+        list(engine.load(Stop()))
+
+
 def test_a_reference_may_be_written_in_capitals() -> None:
     with FaultServer({}) as server:
         engine = new_engine(

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import GenerationFailed, IllegalTransition, LocalLLMError, StreamBroken
 from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.generation import Generation, State
 from localllm_magics.core.messages import to_messages
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.stream import running_streams
 from localllm_magics.testing import ScriptedEngine
 from tests.engines.generations import stream_of
@@ -147,6 +146,12 @@ def test_a_watcher_always_sees_the_end() -> None:
             id="no reason",
         ),
         pytest.param(
+            BrokenEngine(TextDelta("Be", 2), reason="error"),
+            GenerationFailed,
+            "The engine ended without a finish reason.",
+            id="an error that is not raised",
+        ),
+        pytest.param(
             BrokenEngine(TextDelta("Be", 2), Pending()),  # type: ignore[arg-type] # what no engine may do
             GenerationFailed,
             "The engine yielded Pending(), which only its stream may.",
@@ -172,6 +177,20 @@ def test_a_failure_keeps_the_text_so_far(engine: BrokenEngine, kind: type[LocalL
     assert failed.completion.notices == ("Mind the step.", "Slow.")
     assert [type(event) for event in events].count(Failed) == 1
     assert engine.is_ended
+
+
+def test_an_engine_that_fails_to_report_its_status_at_the_end_ends() -> None:
+    class WithoutStatus(BrokenEngine):
+        def status(self, *, refresh: bool = False) -> EngineStatus:
+            if self.is_ended:
+                raise ZeroDivisionError("by zero")
+            return super().status(refresh=refresh)
+
+    with stream_of(WithoutStatus(TextDelta("Be")), REQUEST) as stream:
+        last = list(stream)[-1]
+
+    assert isinstance(last, Failed)
+    assert (last.completion.text, last.error.message) == ("Be", "The engine failed: ZeroDivisionError: by zero")
 
 
 def test_a_failure_is_raised_to_whoever_wants_the_completion() -> None:

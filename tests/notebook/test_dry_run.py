@@ -3,8 +3,8 @@
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.sampling import Sampling
+from localllm_magics.engines.base import Preview
 from localllm_magics.notebook.dry_run import to_bundle
 from localllm_magics.testing import ScriptedEngine
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import (
     AccessDenied,
     BadOption,
@@ -16,7 +17,6 @@ from localllm_magics.core.errors import (
 )
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.ollama.pull import PullProgress, pull
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from tests.server.conftest import MakeFaultServer, Recording
 from tests.server.faults import Close, Drip, Flood, Hold, Reset, Send, Step

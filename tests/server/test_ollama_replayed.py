@@ -284,11 +284,11 @@ def test_a_server_that_has_gone_is_told(fault_server: MakeFaultServer) -> None:
     detail = model.status(refresh=True).detail
     model.unload()
 
-    url = model.info.address
-    assert url is not None
+    address = model.info.address
+    assert address is not None
     assert detail == (
-        f"{model.info.reference} cannot be reached: Nothing listens at {url}. "
-        f"To start Ollama, type in a terminal: OLLAMA_HOST={url.removeprefix('http://')} ollama serve"
+        f"{model.info.reference} cannot be reached: Nothing listens at {address}. "
+        f"To start Ollama, type in a terminal: OLLAMA_HOST={address.netloc} ollama serve"
     )
 
 

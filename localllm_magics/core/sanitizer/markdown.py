@@ -103,17 +103,12 @@ def _write_block(lines: list[str], position: int, page: _Page) -> int:
 def _write_fence(lines: list[str], position: int, fence: re.Match[str], page: _Page) -> int:
     quotes, column = _lead_of(fence)
     code: list[str] = []
-    for number in range(position + 1, len(lines)):
-        line = _unquoted(lines[number], quotes)
-        if line is None:
-            end = number
-            break
+    end = position + 1
+    while end < len(lines) and (line := _unquoted(lines[end], quotes)) is not None:
+        end += 1
         if _closes(line, fence["fence"]) and _indent(line) < column + _CODE_INDENT:
-            end = number + 1
             break
         code.append(_dedent(line, column))
-    else:
-        end = len(lines)
     page.add_block(_fenced(code, fence["info"]), moved=column)
     return end
 

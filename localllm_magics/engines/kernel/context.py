@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from localllm_magics.core.errors import GenerationFailed, NotEnoughMemory
 from localllm_magics.core.stop import Stopped
@@ -10,17 +11,14 @@ from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.plan import smaller_context_hint
 
-CHUNK = 256
-"""Prompt tokens decoded at a time: large enough for full speed, small enough to show progress."""
-_OK, _ABORTED = 0, 2  # what llama_decode returns, llama.h
+CHUNK = 256  # prompt tokens decoded at a time: large enough for full speed, small enough to show progress
 
 
 class Context:
     """The state of one conversation with a model; for one thread at a time.
 
-    Prompts are prefilled in chunks that begin at multiples of CHUNK, and only whole
-    chunks are reused for a later prompt. So every token is computed in the same
-    batch shape as in a new context, and gives the same numbers to the last bit.
+    Prompts are prefilled in chunks that begin at multiples of CHUNK, and only whole chunks are reused for a later one.
+    So every token is computed in the same batch shape as in a new context, and gives the same numbers to the last bit.
 
     Args:
         lib: The build.
@@ -55,9 +53,8 @@ class Context:
         self._batch = api.llama_batch_get_one(self._token, 1)
         self._abort_flag = ctypes.create_string_buffer(2)
         # strlen of a flag byte is 0 or 1: a C function, so no decode ever waits for Python's lock.
-        api.llama_set_abort_callback(
-            self.pointer, ctypes.cast(_c_library().strlen, api.ggml_abort_callback), self._abort_flag
-        )
+        strlen = (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).strlen
+        api.llama_set_abort_callback(self.pointer, ctypes.cast(strlen, api.ggml_abort_callback), self._abort_flag)
 
     def abort(self) -> None:
         """Stop the decode that runs, from any thread, until `clear_abort`."""
@@ -69,11 +66,8 @@ class Context:
 
     def reuse_prefix(self, tokens: Sequence[int]) -> int:
         """Keep what the KV cache has in common with TOKENS; how many tokens need no prefill."""
-        common = 0
-        for old, new in zip(self._prefilled, tokens[:-1], strict=False):
-            if old != new:
-                break
-            common += 1
+        pairs = zip(self._prefilled, tokens[:-1], strict=False)
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         common = common // self._chunk * self._chunk if self._reusable else 0
         if not (common and self._api.llama_memory_seq_rm(self._memory, 0, common, -1)):
             common = 0
@@ -115,12 +109,7 @@ class Context:
 
     def _decode(self, batch: object) -> None:
         result = self._api.llama_decode(self.pointer, batch)
-        if result == _OK:
-            return
-        if result == _ABORTED:
+        if result == 2:  # an abort, see llama.h
             raise Stopped
-        raise GenerationFailed(f"llama.cpp could not decode (code {result}).", "Try a smaller --ctx.")
-
-
-def _c_library() -> ctypes.CDLL:
-    return ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
+        if result:
+            raise GenerationFailed(f"llama.cpp could not decode (code {result}).", "Try a smaller --ctx.")

@@ -1,6 +1,6 @@
 """Answers a request with a loaded model: prefill, then one decode after another."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import BadOption, LocalLLMError
@@ -15,9 +15,7 @@ from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.prompt import Prompt
 from localllm_magics.engines.kernel.sampler import Sampler
-from localllm_magics.engines.reasoning_parser import ReasoningParser
-
-_OPENING_TAG = "<think>"
+from localllm_magics.engines.reasoning_parser import OPENING_TAG, ReasoningParser
 
 
 def answer(
@@ -37,25 +35,23 @@ def answer(
         )
     prompt = loaded.prompt(request, stop)
     generation.notices.extend(prompt.notices)
-    generation.sampling = sampling = loaded.resolve_sampling(request.sampling).seeded()
-    loaded.context.clear_abort()
-    with stop.calling(loaded.context.abort), Sampler(lib, sampling, loaded.tokenizer.size) as sampler:
-        yield from _prefill(loaded.context, prompt.tokens)
-        state = _new_state(request, prompt, sampling, loaded.context)
+    generation.sampling = sampling = request.sampling.or_else(loaded.sampling).seeded()
+    context, tokens = loaded.context, prompt.tokens
+    context.clear_abort()
+    with stop.calling(context.abort), Sampler(lib, sampling, loaded.tokenizer.size) as sampler:
+        cached = context.reuse_prefix(tokens)
+        yield Reading(cached, len(tokens), cached)
+        for done in context.prefill(tokens):
+            yield Reading(done, len(tokens), cached)
+            stop.check()  # not every device looks at the abort flag
+        state = _new_state(request, prompt, sampling, context)
         return (yield from _decode(loaded, sampler, state, stop))
-
-
-def _prefill(context: Context, tokens: list[int]) -> Iterator[Reading]:
-    cached = context.reuse_prefix(tokens)
-    yield Reading(cached, len(tokens), cached)
-    for done in context.prefill(tokens):
-        yield Reading(done, len(tokens), cached)
 
 
 def _new_state(request: Request, prompt: Prompt, sampling: Sampling, context: Context) -> AnswerState:
     reasoning = ReasoningParser(is_raw=request.raw)
-    if prompt.text.rstrip().endswith(_OPENING_TAG):  # some templates write the tag that begins the reasoning
-        reasoning.feed(TextDelta(_OPENING_TAG, 0))
+    if prompt.text.rstrip().endswith(OPENING_TAG):  # some templates write the tag that begins the reasoning
+        reasoning.feed(TextDelta(OPENING_TAG, 0))
     max_tokens = min(sampling.max_tokens or context.size, context.size - context.n_past)
     return AnswerState(max_tokens=max_tokens, stop=sampling.stop, reasoning=reasoning)
 

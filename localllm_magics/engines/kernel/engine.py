@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.background import in_background
+from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
@@ -86,12 +85,11 @@ class KernelEngine:
                 pass
             loaded = self._require_loaded()
             prompt = loaded.prompt(request, stop)
-            pieces = [loaded.tokenizer.token_to_piece(token, special=True) for token in prompt.tokens]
             return Preview(
                 prompt=prompt.text,
-                tokens=tuple(zip(prompt.tokens, (piece.decode("utf-8", "replace") for piece in pieces), strict=True)),
+                tokens=tuple((token, loaded.tokenizer.to_text(token)) for token in prompt.tokens),
                 context=loaded.context.size,
-                sampling=loaded.resolve_sampling(request.sampling),
+                sampling=request.sampling.or_else(loaded.sampling),
             )
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":

@@ -7,7 +7,6 @@ import platform
 import re
 import shutil
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +17,7 @@ from typing import Any
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.engines.kernel.machine import cpu_name
 
-OLDEST = (0, 3, 36)
-"""The first llama-cpp-python whose C API is the one used here."""
-INSTALL = 'pip install "localllm-magics[llama]"'
+OLDEST = (0, 3, 36)  # the first llama-cpp-python whose C API is the one used here
 _REINSTALL = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
 _AMX_FLAGS = "-DCMAKE_C_FLAGS=-fno-dse -DCMAKE_CXX_FLAGS=-fno-dse"  # what an older gcc compiles without it crashes
 _GPU_TYPES = (1, 2)  # GPU and integrated GPU, enum ggml_backend_dev_type in ggml-backend.h
@@ -38,15 +35,13 @@ class Device:
 
 
 class Log:
-    """llama.cpp's log, collected instead of printed."""
+    """llama.cpp's log, which is collected where somebody wants it, and never printed."""
 
     def __init__(self) -> None:
-        self._pieces: deque[str] = deque(maxlen=5000)
         self._collectors: list[list[str]] = []
 
     def add(self, text: str) -> None:
         """Append TEXT, which need not be a whole line."""
-        self._pieces.append(text)
         for collector in self._collectors:
             collector.append(text)
 
@@ -61,9 +56,6 @@ class Log:
             # By identity: two that received the same are equal.
             self._collectors = [collector for collector in self._collectors if collector is not pieces]
 
-    def __str__(self) -> str:
-        return "".join(self._pieces)
-
 
 class Library:
     """llama.cpp as llama-cpp-python installed it; use `library()` to get the one there is.
@@ -76,6 +68,7 @@ class Library:
     def __init__(self, api: ModuleType, version: str) -> None:
         self.api = api
         self.version = version
+        self._shared: Any = api._lib  # noqa: SLF001 - there is no public way to it, and it has no type
         self.log = Log()
         # llama.cpp keeps the pointer for the life of the process, so we keep the callback.
         self._log_callback = api.llama_log_callback(self._on_log)
@@ -103,17 +96,25 @@ class Library:
 
     def devices(self) -> list[Device]:
         """What the build can really use, in llama.cpp's order."""
-        # Found through libllama's own handle: opening libggml by path would load a second registry.
-        backend = self._shared
-        get = backend.ggml_backend_dev_get
-        get.restype, get.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-        backend.ggml_backend_dev_count.restype = ctypes.c_size_t
-        return [_device(backend, ctypes.c_void_p(get(i))) for i in range(backend.ggml_backend_dev_count())]
+        count = self._device_function("count", ctypes.c_size_t)
+        get = self._device_function("get", ctypes.c_void_p, ctypes.c_size_t)
+        return [self._device(get(index)) for index in range(count())]
 
-    @property
-    def _shared(self) -> Any:  # noqa: ANN401 - a ctypes library has no type
-        """The handle of the shared library."""
-        return self.api._lib  # noqa: SLF001 - there is no public way to it
+    def _device(self, pointer: int) -> Device:
+        function, size = self._device_function, ctypes.POINTER(ctypes.c_size_t)
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        function("memory", None, ctypes.c_void_p, size, size)(pointer, ctypes.byref(free), ctypes.byref(total))
+        return Device(
+            name=function("name", ctypes.c_char_p, ctypes.c_void_p)(pointer).decode("utf-8", "replace"),
+            description=function("description", ctypes.c_char_p, ctypes.c_void_p)(pointer).decode("utf-8", "replace"),
+            is_gpu=function("type", ctypes.c_int, ctypes.c_void_p)(pointer) in _GPU_TYPES,
+            free_bytes=free.value,
+            total_bytes=total.value,
+        )
+
+    def _device_function(self, name: str, result: type | None, *arguments: type) -> Callable[..., Any]:
+        # Found through libllama's own handle: opening libggml by path would load a second registry.
+        return ctypes.CFUNCTYPE(result, *arguments)((f"ggml_backend_dev_{name}", self._shared))
 
     def _on_log(self, _level: int, text: bytes, _user: object) -> None:
         self.log.add(text.decode("utf-8", "replace"))
@@ -129,12 +130,7 @@ def library() -> Library:
         EngineNotInstalled: llama-cpp-python is missing or does not load.
     """
     with _lock:
-        return _library()
-
-
-@functools.cache
-def _library() -> Library:
-    return open_library(_import_llama_cpp)
+        return open_library(_import_llama_cpp)
 
 
 def _import_llama_cpp() -> ModuleType:
@@ -145,6 +141,7 @@ def _import_llama_cpp() -> ModuleType:
     return llama_cpp
 
 
+@functools.cache
 def open_library(load: Callable[[], ModuleType]) -> Library:
     """The build that LOAD imports.
 
@@ -159,20 +156,16 @@ def open_library(load: Callable[[], ModuleType]) -> Library:
         else:
             message = f"llama-cpp-python does not load: {exc}"
         raise EngineNotInstalled(message, install_hint()) from exc
-    if _numbers(llama_cpp.__version__) < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        message = f"llama-cpp-python {llama_cpp.__version__} is too old; {oldest} or later is needed."
-        raise EngineNotInstalled(message, _typed(_command("pip install --upgrade llama-cpp-python")))
-    return Library(llama_cpp.llama_cpp, llama_cpp.__version__)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    version = llama_cpp.__version__
+    if tuple(map(int, re.findall(r"\d+", version)[:3])) < OLDEST:
+        message = f"llama-cpp-python {version} is too old; {'.'.join(map(str, OLDEST))} or later is needed."
+        raise EngineNotInstalled(message, _hint("pip install --upgrade llama-cpp-python"))
+    return Library(llama_cpp.llama_cpp, version)
 
 
 def install_hint() -> str:
     """The command that installs llama-cpp-python for what this machine has."""
-    return _typed(_command(INSTALL))
+    return _hint('pip install "localllm-magics[llama]"')
 
 
 def rebuild_command() -> str:
@@ -182,18 +175,17 @@ def rebuild_command() -> str:
 
 def rebuild_hint() -> str:
     """The same for the GPU of this machine, or for one to come."""
-    return _typed(_command(_REINSTALL, usual_gpu="-DGGML_CUDA=ON"))
+    return _hint(_REINSTALL, usual_gpu="-DGGML_CUDA=ON")
 
 
 def _command(command: str, usual_gpu: str = "") -> str:
     """COMMAND with all that this machine needs: whoever types one hint after another must not undo the first."""
-    flags = (_gpu_flag() or usual_gpu, _AMX_FLAGS if "amx_tile" in cpu_name() else "")
-    joined = " ".join(flag for flag in flags if flag)
-    return f'CMAKE_ARGS="{joined}" {command}' if joined else command
+    flags = " ".join(filter(None, (_gpu_flag() or usual_gpu, _AMX_FLAGS if "amx_tile" in cpu_name() else "")))
+    return f'CMAKE_ARGS="{flags}" {command}' if flags else command
 
 
-def _typed(command: str) -> str:
-    return f"Type: {command} (compiles for some minutes; needs a C++ compiler)"
+def _hint(command: str, usual_gpu: str = "") -> str:
+    return f"Type: {_command(command, usual_gpu)} (compiles for some minutes; needs a C++ compiler)"
 
 
 def _gpu_flag() -> str:
@@ -202,22 +194,3 @@ def _gpu_flag() -> str:
     if shutil.which("nvidia-smi"):
         return "-DGGML_CUDA=ON"
     return "-DGGML_HIP=ON" if shutil.which("rocminfo") else ""
-
-
-def _device(backend: Any, device: ctypes.c_void_p) -> Device:  # noqa: ANN401 - a ctypes library has no type
-    for name in ("name", "description"):
-        function = getattr(backend, f"ggml_backend_dev_{name}")
-        function.restype, function.argtypes = ctypes.c_char_p, [ctypes.c_void_p]
-    backend.ggml_backend_dev_type.argtypes = [ctypes.c_void_p]
-    free, total = ctypes.c_size_t(), ctypes.c_size_t()
-    size_pointer = ctypes.POINTER(ctypes.c_size_t)
-    backend.ggml_backend_dev_memory.argtypes = [ctypes.c_void_p, size_pointer, size_pointer]
-    backend.ggml_backend_dev_memory.restype = None
-    backend.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))
-    return Device(
-        name=backend.ggml_backend_dev_name(device).decode("utf-8", "replace"),
-        description=backend.ggml_backend_dev_description(device).decode("utf-8", "replace"),
-        is_gpu=backend.ggml_backend_dev_type(device) in _GPU_TYPES,
-        free_bytes=free.value,
-        total_bytes=total.value,
-    )

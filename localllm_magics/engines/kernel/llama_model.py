@@ -5,13 +5,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.plan import WeightsPlan
 
-USUAL_TRAINED_CONTEXT = 4096
+Progress: TypeAlias = Callable[[float], None]
+"""Called with the loaded part, from 0 to 1."""
 
 
 class LlamaModel:
@@ -21,7 +23,6 @@ class LlamaModel:
         lib: The build.
         path: A GGUF file that was checked before: llama.cpp can abort the process on a malformed one.
         plan: How its weights are put into memory.
-        progress: Called with the loaded part, from 0 to 1.
         stop: Ends the load.
 
     Raises:
@@ -31,13 +32,7 @@ class LlamaModel:
     """
 
     def __init__(
-        self,
-        lib: Library,
-        path: Path,
-        plan: WeightsPlan,
-        *,
-        progress: Callable[[float], None] = lambda _: None,
-        stop: Stop,
+        self, lib: Library, path: Path, plan: WeightsPlan, *, stop: Stop, progress: Progress = lambda _: None
     ) -> None:
         self._api = lib.api
         params = self._api.llama_model_default_params()
@@ -70,15 +65,10 @@ class LlamaModel:
         return int(self._api.llama_model_n_layer(self.pointer))
 
     @property
-    def trained_context(self) -> int:
-        """Tokens of context that it was trained with; a usual number where the file has an impossible one."""
+    def trained_context(self) -> int | None:
+        """Tokens of context that it was trained with; None where the file has an impossible number."""
         tokens = int(self._api.llama_model_n_ctx_train(self.pointer))
-        return tokens if tokens > 0 else USUAL_TRAINED_CONTEXT
-
-    @property
-    def has_trained_context(self) -> bool:
-        """Whether the file has a possible number of tokens of trained context."""
-        return int(self._api.llama_model_n_ctx_train(self.pointer)) > 0
+        return tokens if tokens > 0 else None
 
     @property
     def keeps_all_positions(self) -> bool:
@@ -109,10 +99,8 @@ class LlamaModel:
         api, model = self._api, self.pointer
         architecture = self.metadata("general.architecture")
         usual = api.llama_model_n_embd(model) // max(1, api.llama_model_n_head(model))
-        width = sum(
-            _to_int(self.metadata(f"{architecture}.attention.{part}_length") or "") or usual
-            for part in ("key", "value")
-        )
+        lengths = (self.metadata(f"{architecture}.attention.{part}_length") or "" for part in ("key", "value"))
+        width = sum((int(length) if length.isdecimal() else 0) or usual for length in lengths)
         return int(2 * width * api.llama_model_n_head_kv(model) * self.layers)
 
     def metadata(self, key: str) -> str | None:
@@ -126,13 +114,6 @@ class LlamaModel:
         pointer, self.pointer = self.pointer, None
         if pointer:
             self._api.llama_model_free(pointer)
-
-
-def _to_int(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
 
 
 def _load_error(path: Path, log: str) -> LocalLLMError:

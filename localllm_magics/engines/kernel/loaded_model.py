@@ -1,31 +1,34 @@
 """A model in memory: weights, context, tokenizer and template together."""
 
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import DEFAULT_CONTEXT, LoadOptions, Request
-from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.llama_model import USUAL_TRAINED_CONTEXT, LlamaModel
+from localllm_magics.engines.kernel.llama_model import LlamaModel, Progress
 from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
 from localllm_magics.engines.kernel.placement import context_notice, offload_notice, placement
 from localllm_magics.engines.kernel.plan import WeightsPlan, context_size, fits_in_memory, gpu_layers
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
-from localllm_magics.engines.kernel.template import CHATML_NOTICE, ChatTemplate, Rendered
+from localllm_magics.engines.kernel.template import ChatTemplate, Rendered
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.build_probe import NOTICE
 
 _PART = 1 << 16  # characters of a prompt whose tokens are counted at a time
+_USUAL_TRAINED_CONTEXT = 4096
 _NO_TRAINED_CONTEXT = (
     "The file does not say how many tokens of context the model was trained with, so "
-    f"{USUAL_TRAINED_CONTEXT:,} are taken; --ctx sets another number."
+    f"{_USUAL_TRAINED_CONTEXT:,} are taken; --ctx sets another number."
 )
 _MAPPED = (
     "The weights do not fit into the free memory, so they are read from the file while it answers, which can be slow; "
@@ -42,7 +45,6 @@ class LoadedModel:
         info: The file, checked before.
         options: How to load it; None means that we choose.
         repack: Whether the build passed its probe with repacked weights.
-        progress: Called with the loaded part, from 0 to 1.
         stop: Ends the load.
 
     Raises:
@@ -51,14 +53,7 @@ class LoadedModel:
     """
 
     def __init__(
-        self,
-        lib: Library,
-        info: ModelInfo,
-        options: LoadOptions,
-        *,
-        repack: bool,
-        progress: Callable[[float], None],
-        stop: Stop,
+        self, lib: Library, info: ModelInfo, options: LoadOptions, *, repack: bool, progress: Progress, stop: Stop
     ) -> None:
         if info.path is None:
             raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
@@ -77,6 +72,7 @@ class LoadedModel:
                     raise
                 message = exc.message.replace(info.path.name, info.reference)
                 raise type(exc)(message, info.defaults.load_hint) from exc
+            self._trained_context = self.model.trained_context or _USUAL_TRAINED_CONTEXT
             try:
                 self.context = self._new_context(lib, options, info.defaults.ctx)
             except BaseException:
@@ -84,11 +80,17 @@ class LoadedModel:
                 raise
         self.tokenizer = Tokenizer(lib, self.model.pointer)
         self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
+        """The model's defaults."""
         self.placement = placement(self.model.log + self.context.log, devices)
         self.notices = self._notices(options, plan, supports_gpu=lib.supports_gpu)
         self._info = info
-        self._is_mapped = plan.map_file
-        self._template: ChatTemplate | None = None
+        self._mapped = {part.path: _stat(part.path) for part in info.files} if plan.map_file else {}
+        self._template = ChatTemplate(
+            self.model.chat_template,
+            bos=self.tokenizer.bos,
+            eos=self.tokenizer.eos,
+            notice=info.defaults.template_notice,
+        )
 
     def prompt(self, request: Request, stop: Stop) -> Prompt:
         """The exact text and tokens for REQUEST.
@@ -99,8 +101,7 @@ class LoadedModel:
             LoadFailed: The file was truncated, and to read it would end the process.
             Stopped: STOP was set.
         """
-        if self._is_mapped:
-            _require_whole_files(self._info)
+        self._require_whole_files()
         request = self._with_system(request)
         rendered = self._render(request, stop)
         self._refuse_far_too_long(rendered.text, stop)
@@ -114,10 +115,6 @@ class LoadedModel:
         self._check_length(len(tokens))
         return Prompt(text=rendered.text, tokens=tokens, notices=rendered.notices)
 
-    def resolve_sampling(self, sampling: Sampling) -> Sampling:
-        """SAMPLING with the model's defaults."""
-        return sampling.or_else(self.sampling)
-
     def close(self) -> None:
         """Give the memory back; again is no error."""
         self.context.close()
@@ -129,11 +126,7 @@ class LoadedModel:
         if not model.can_generate:
             raise LoadFailed("This model cannot write text.", "Choose a chat model: %llm models")
         size = context_size(
-            options.ctx,
-            model.trained_context,
-            model.kv_bytes_per_token,
-            free_memory(),
-            default or DEFAULT_CONTEXT,
+            options.ctx, self._trained_context, model.kv_bytes_per_token, free_memory(), default or DEFAULT_CONTEXT
         )
         return Context(lib, model, size=size, threads=options.threads or usual_threads(model.size_bytes))
 
@@ -143,8 +136,8 @@ class LoadedModel:
             "" if plan.repack else NOTICE,
             _MAPPED if plan.map_file and layers <= model.layers else "",
             offload_notice(options.gpu_layers, plan.gpu_layers, layers, supports_gpu=supports_gpu),
-            context_notice(options.ctx, model.trained_context, self.context.size),
-            "" if model.has_trained_context else _NO_TRAINED_CONTEXT,
+            context_notice(options.ctx, self._trained_context, self.context.size),
+            "" if model.trained_context else _NO_TRAINED_CONTEXT,
         ]
         return tuple(filter(None, notices))
 
@@ -164,14 +157,15 @@ class LoadedModel:
         if contents is not None:
             pairs = zip(messages, contents, strict=True)
             messages = tuple(Message.from_text(message.role, content) for message, content in pairs)
-        return self._chat_template().render(messages, think=request.think, stop=stop)
+        return self._template.render(messages, think=request.think, stop=stop)
 
-    def _chat_template(self) -> ChatTemplate:
-        if self._template is None:
-            tokenizer, info = self.tokenizer, self._info
-            notice = info.defaults.template_notice or CHATML_NOTICE
-            self._template = ChatTemplate(self.model.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice)
-        return self._template
+    def _require_whole_files(self) -> None:
+        """Refuse to read a mapped file that was truncated; one that was removed or replaced stays mapped as it was."""
+        hint = f"Type: %llm load {self._info.reference}"
+        for path, before in self._mapped.items():
+            now = _stat(path)
+            if before and now and os.path.samestat(before, now) and now.st_size < before.st_size:
+                raise LoadFailed(f"{path.name} was overwritten while in use.", hint)
 
     def _refuse_far_too_long(self, text: str, stop: Stop) -> None:
         """Refuse TEXT before all of it is tokenized, which can take many seconds and cannot be stopped."""
@@ -186,7 +180,7 @@ class LoadedModel:
                 self._check_length(max(tokens, tokens * len(text) // end), about="about ")
 
     def _check_length(self, tokens: int, about: str = "") -> None:
-        size, trained = self.context.size, self.model.trained_context
+        size, trained = self.context.size, self._trained_context
         if tokens < size:
             return
         over = tokens - size + 1
@@ -197,21 +191,15 @@ class LoadedModel:
         )
 
 
-def _require_whole_files(info: ModelInfo) -> None:
-    for file in info.files:
-        # A file that was removed or replaced stays as it was for who has mapped it.
-        status = file.path.stat() if file.path.exists() else None
-        if status is not None and status.st_ino == file.inode and status.st_size < file.size_bytes:
-            raise LoadFailed(f"{file.path.name} was overwritten while in use.", f"Type: %llm load {info.reference}")
+def _stat(path: Path) -> os.stat_result | None:
+    with suppress(OSError):
+        return path.stat()
+    return None
 
 
 @contextmanager
 def _one_at_a_time(stop: Stop) -> Iterator[None]:
-    """Wait for other loads: llama.cpp's log has no names in it, so only this tells whose lines are whose.
-
-    Raises:
-        Stopped: STOP was set.
-    """
+    """Wait for other loads: llama.cpp's log has no names in it, so only this tells whose lines are whose."""
     for _ in poll(lambda seconds: _loading.acquire(timeout=seconds), stop):
         pass
     try:

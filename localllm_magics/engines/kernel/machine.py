@@ -4,33 +4,15 @@ import ctypes
 import math
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-_SHARED_BYTES = 32e6
 _CGROUPS = Path("/sys/fs/cgroup")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Account:
-    """The files in which a version of the cgroups keeps account of memory, and what CACHED is called in STAT."""
-
-    limit: str
-    used: str
-    stat: str
-    cached: tuple[str, ...]
-
-
-_ACCOUNTS = (
-    _Account(limit="memory.max", used="memory.current", stat="memory.stat", cached=("inactive_file", "active_file")),
-    _Account(
-        limit="memory/memory.limit_in_bytes",
-        used="memory/memory.usage_in_bytes",
-        stat="memory/memory.stat",
-        cached=("total_inactive_file", "total_active_file"),
-    ),
+# Of each version: the files with the limit, with what is used and with its parts, and how names of parts begin.
+_CGROUP_FILES = (
+    ("memory.max", "memory.current", "memory.stat", ""),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
 )
 
 
@@ -42,10 +24,7 @@ def free_memory(cgroups: Path = _CGROUPS) -> int:
 
 
 def private_memory(process: int | None = None) -> int:
-    """Bytes of memory that PROCESS, or this one, holds for itself: mapped files are left out where the system can.
-
-    0 once the process has ended.
-    """
+    """Bytes that PROCESS, or this one, holds for itself, without mapped files where the system can; 0 once it ended."""
     try:
         info = psutil.Process(process).memory_info()
     except psutil.Error:
@@ -56,19 +35,18 @@ def private_memory(process: int | None = None) -> int:
 def usual_threads(size_bytes: int) -> int:
     """CPU threads for a model of this size: one for each core, but one for a model too small to be shared.
 
-    A token of a tiny model takes less time than threads need to meet, and far
-    less than one of them waits when another program has its core.
+    A token of a tiny model takes less time than threads need to meet, and far less than one of them waits when another
+    program has its core.
     """
-    return 1 if size_bytes < _SHARED_BYTES else physical_cores()
+    return 1 if size_bytes < 32e6 else physical_cores()
 
 
 def physical_cores(cgroups: Path = _CGROUPS) -> int:
     """Cores that this process may use, each counted once however many threads it runs."""
     if hasattr(os, "sched_getaffinity"):  # psutil counts all cores of the machine
-        topology = (
-            Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus_list") for cpu in os.sched_getaffinity(0)
-        )
-        cores = len({file.read_text().strip() if file.is_file() else str(file) for file in topology})
+        cpus = os.sched_getaffinity(0)
+        files = [Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus_list") for cpu in cpus]
+        cores = len({file.read_text().strip() if file.is_file() else str(file) for file in files})
     else:  # pragma: no cover - not on Linux
         cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     return max(1, int(min(cores, _cgroup_cores(cgroups))))
@@ -92,13 +70,14 @@ def cpu_name() -> str:
 
 def _cgroup_available(cgroups: Path) -> int | None:
     """What a container's limit leaves; where there is none, version 1 has a limit that no machine reaches."""
-    for account in _ACCOUNTS:
-        limit, used, stat = (cgroups / name for name in (account.limit, account.used, account.stat))
+    for *names, prefix in _CGROUP_FILES:
+        limit, used, stat = (cgroups / name for name in names)
         if not (limit.is_file() and used.is_file()) or limit.read_text().strip() == "max":
             continue
         lines = (line.split() for line in stat.read_text().splitlines()) if stat.is_file() else ()
         # What files were read is used memory, too, but the system gives it back by itself.
-        cached = sum(int(number) for name, number in lines if name in account.cached)
+        parts = {f"{prefix}inactive_file", f"{prefix}active_file"}
+        cached = sum(int(number) for name, number in lines if name in parts)
         return max(0, int(limit.read_text()) - int(used.read_text()) + cached)
     return None
 

@@ -29,11 +29,8 @@ def placement(log: str, devices: list[Device]) -> Placement:
     layers, everything = map(int, offloaded.groups()) if offloaded else (0, 1)
     if layers < everything:
         names = ["CPU", *names]
-    return Placement(
-        device=" + ".join(names),
-        gpu_layers=layers,
-        memory_bytes=int(sum(size for _, size in buffers) * 2**20),
-    )
+    memory_bytes = int(sum(size for _, size in buffers) * 2**20)
+    return Placement(device=" + ".join(names), gpu_layers=layers, memory_bytes=memory_bytes)
 
 
 def offload_notice(requested: GpuLayers | None, planned: int, actual: int, *, supports_gpu: bool) -> str:

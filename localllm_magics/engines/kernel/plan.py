@@ -54,11 +54,12 @@ def context_size(
         return size
     if requested <= fits:
         return requested
-    settings = ", ".join(f"--ctx {size}" for size in _smaller_contexts(min(trained, fits // 2)))
+    largest = min(trained, fits // 2)
+    powers = dict.fromkeys(1 << max(1, largest // divisor).bit_length() - 1 for divisor in (1, 2, 4))
     raise NotEnoughMemory(
-        f"A context of {requested:,} tokens needs {_gigabytes(requested * bytes_per_token)}, "
-        f"and {_gigabytes(free)} are free.",
-        f"These fit: {settings}.",
+        f"A context of {requested:,} tokens needs {requested * bytes_per_token / 1e9:.1f} GB, "
+        f"and {free / 1e9:.1f} GB are free.",
+        f"These fit: {', '.join(f'--ctx {size}' for size in powers)}.",
     )
 
 
@@ -79,12 +80,3 @@ def gpu_layers(requested: GpuLayers | None, layers: int, size_bytes: int, device
     free = sum(device.free_bytes for device in devices if device.is_gpu)
     # A tenth stays free for the KV cache and compute buffers of a usual context.
     return min(everything, int(0.9 * free * everything / max(1, size_bytes)))
-
-
-def _smaller_contexts(largest: int) -> list[int]:
-    sizes = [max(1, largest // divisor) for divisor in (1, 2, 4)]
-    return list(dict.fromkeys(1 << (size.bit_length() - 1) for size in sizes))
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -29,9 +29,8 @@ _PLACEHOLDERS = re.compile("\ue000(\\d+)\ue001")
 def prompt_tokens(tokenizer: Tokenizer, render: Render, contents: Sequence[str]) -> list[int]:
     """The tokens of a conversation.
 
-    What the chat template writes, such as `<|im_end|>`, are special tokens. The
-    same characters inside a message are text: data that was put into a prompt
-    cannot end the user's turn and begin another.
+    What the chat template writes, such as `<|im_end|>`, are special tokens. The same characters inside a message are
+    text: data that was put into a prompt cannot end the user's turn and begin another.
 
     Args:
         tokenizer: The model's.
@@ -63,8 +62,7 @@ def _has_special_tokens(tokenizer: Tokenizer, data: str) -> bool:
 def _spans_of_all(text: str, render: Render, contents: Sequence[str]) -> list[tuple[int, int]]:
     """Where CONTENTS are in TEXT; nowhere if the template does more with them than trim.
 
-    A search for them could find what the template itself wrote, so placeholders
-    are rendered to find where they are.
+    A search for them could find what the template itself wrote, so placeholders are rendered to find where they are.
     """
     parts = _PLACEHOLDERS.split(render([_PLACEHOLDER.format(number) for number in range(len(contents))]))
     for written in (contents, [content.strip() for content in contents]):

@@ -1,7 +1,6 @@
 """The sampler chain of a request, in llama.cpp's order."""
 
 import ctypes
-from types import TracebackType
 
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.kernel.library import Library
@@ -27,9 +26,7 @@ class Sampler:
     def __enter__(self) -> "Sampler":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._api.llama_sampler_free(self._chain)
 
     def sample(self, context: ctypes.c_void_p) -> int:
@@ -37,12 +34,9 @@ class Sampler:
         return int(self._api.llama_sampler_sample(self._chain, context, -1))
 
     def _links(self, sampling: Sampling, vocabulary_size: int) -> list[int]:
-        api = self._api
-        links = []
-        if sampling.repeat_penalty != 1.0:
-            links.append(
-                api.llama_sampler_init_penalties(vocabulary_size, _PENALTY_TOKENS, sampling.repeat_penalty, 0.0, 0.0)
-            )
+        api, links, penalty = self._api, [], sampling.repeat_penalty
+        if penalty != 1.0:
+            links.append(api.llama_sampler_init_penalties(vocabulary_size, _PENALTY_TOKENS, penalty, 0.0, 0.0))
         if sampling.temperature == 0:
             return [*links, api.llama_sampler_init_greedy()]
         return [

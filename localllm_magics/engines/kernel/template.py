@@ -43,8 +43,6 @@ _RAISED = (
 _HINT = "Use --raw for plain text completion, or another file of the model."
 _LARGEST_RESULT = 1_000_000
 _PADDING = {"center", "expandtabs", "ljust", "rjust", "zfill"}
-_FORMATS = {"format", "format_map"}
-_PADDING_FILTERS = ("batch", "center", "format", "indent")
 # A width of seven digits, or one that is given apart, in what `%` or `format` fills in.
 _WIDE = re.compile(r"%(\(\w*\))?[-+ #0]*(\d*\.)?(\d{7}|\*)|\{[^{}]*:[^{}]*\d{7}")
 NO_SYSTEM_NOTICE = "This model's template has no system prompt, so it was put before the first message."
@@ -65,21 +63,15 @@ class ChatTemplate:
         source: The model's Jinja text, or None for ChatML.
         bos: Beginning-of-sequence token as text, which templates may write.
         eos: End-of-sequence token as text.
-        notice: The notice where ChatML is used.
+        notice: The notice where ChatML is used, if not the usual one.
         seconds: The most that a conversation may take.
     """
 
     def __init__(
-        self,
-        source: str | None,
-        *,
-        bos: str = "",
-        eos: str = "",
-        notice: str = CHATML_NOTICE,
-        seconds: float = MOST_SECONDS,
+        self, source: str | None, *, bos: str = "", eos: str = "", notice: str = "", seconds: float = MOST_SECONDS
     ) -> None:
         self._source = CHATML if source is None else source
-        self._notices = (notice,) if source is None else ()
+        self._notices = (notice or CHATML_NOTICE,) if source is None else ()
         self._special = {"bos_token": bos, "eos_token": eos}
         self._compiled: jinja2.Template | None = None
         self._seconds = seconds
@@ -116,14 +108,10 @@ class ChatTemplate:
         try:
             if self._compiled is None:
                 self._compiled = _Environment().from_string(self._source)
-            return self._compiled.render(
-                messages=[message.to_dict() for message in messages],
-                add_generation_prompt=True,
-                **self._special,
-                **options,
-            )
+            talk = [message.to_dict() for message in messages]
+            return self._compiled.render(messages=talk, add_generation_prompt=True, **self._special, **options)
         except _RAISED as exc:
-            raise _bad(exc) from exc
+            raise BadTemplate(f"The model's chat template failed: {type(exc).__name__}: {exc}", _HINT) from exc
 
 
 class _GenerationTag(Extension):
@@ -145,11 +133,11 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def __init__(self) -> None:
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
-        for name in _PADDING_FILTERS:
+        for name in ("batch", "center", "format", "indent"):
             self.filters[name] = _limited(self.filters[name])
         self.filters["tojson"] = _to_json
         self.globals["raise_exception"] = _raise
-        self.globals["strftime_now"] = _now
+        self.globals["strftime_now"] = lambda pattern: dt.datetime.now().astimezone().strftime(pattern)
 
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """The result, unless it would be too large."""
@@ -165,15 +153,14 @@ class _Environment(ImmutableSandboxedEnvironment):
         text = getattr(method, "__self__", None)
         if isinstance(text, str):
             name = method.__name__
-            _refuse_wide(*(args if name in _PADDING else ()), pattern=text if name in _FORMATS else "")
+            _refuse_wide(*(args if name in _PADDING else ()), pattern=text if name in {"format", "format_map"} else "")
         return super().call(context, function, *args, **kwargs)
 
 
 def _refuse_wide(*widths: object, pattern: object = "") -> None:
     """Refuse what would make a text too large: numbers, and those that are written in a pattern."""
-    if any(isinstance(width, int) and width > _LARGEST_RESULT for width in widths):
-        raise SecurityError("the result is too wide")
-    if isinstance(pattern, str) and _WIDE.search(pattern):
+    is_wide = any(isinstance(width, int) and width > _LARGEST_RESULT for width in widths)
+    if is_wide or (isinstance(pattern, str) and _WIDE.search(pattern)):
         raise SecurityError("the result is too wide")
 
 
@@ -214,14 +201,6 @@ def _to_json(  # the signature that transformers gives it
 
 def _raise(message: str) -> NoReturn:
     raise jinja2.TemplateError(message)
-
-
-def _now(pattern: str) -> str:
-    return dt.datetime.now().astimezone().strftime(pattern)
-
-
-def _bad(exc: Exception) -> BadTemplate:
-    return BadTemplate(f"The model's chat template failed: {type(exc).__name__}: {exc}", _HINT)
 
 
 def _without_system(messages: Sequence[Message]) -> list[Message] | None:

@@ -4,7 +4,7 @@ import ctypes
 import threading
 from collections.abc import Callable
 from concurrent.futures import wait as wait_for
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.core.table import to_size
@@ -29,9 +29,17 @@ def run_limited(
         LimitExceeded: It took more than SECONDS, or MEMORY_BYTES.
         Stopped: STOP was set.
     """
-    thread = _Endable(work)
-    future = in_background(thread.run, "localllm-limited")
-    before = 0
+    lock, before, running = threading.Lock(), 0, list[int]()
+
+    def run() -> _Result:
+        running.append(threading.get_ident())
+        try:
+            return work()
+        finally:
+            with lock:
+                running.clear()
+
+    future = in_background(run, "localllm-limited")
     try:
         for elapsed in poll(lambda step: not wait_for([future], timeout=step).not_done, stop):
             before = before or private_memory()
@@ -41,27 +49,7 @@ def run_limited(
                 raise LimitExceeded(f"took more than {to_size(memory_bytes)} of memory")
         return future.result()
     finally:
-        thread.end()
-
-
-class _Endable(Generic[_Result]):
-    """Work that another thread can end; it goes on up to its next step in Python."""
-
-    def __init__(self, work: Callable[[], _Result]) -> None:
-        self._work = work
-        self._lock = threading.Lock()
-        self._thread: int | None = None
-
-    def run(self) -> _Result:
-        self._thread = threading.get_ident()
-        try:
-            return self._work()
-        finally:
-            with self._lock:
-                self._thread = None
-
-    def end(self) -> None:
-        with self._lock:  # or else the number might be another thread's already
-            if self._thread is not None:
-                # This error, for nobody reports it where nobody catches it.
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), ctypes.py_object(SystemExit))
+        with lock:  # or else the number might be another thread's already
+            for thread in running:
+                # It goes on up to its next step in Python. This error, for nobody reports it where nobody catches it.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))

@@ -8,13 +8,9 @@ from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.kernel.library import Library
 
-_PIECE_BYTES = 256
-# Some tokenizers use std::regex, which recurses with each character of a word: 335 bytes with gcc. A word of
-# 25,000 characters,
-# an image in base64 perhaps, would end the process in a thread's usual stack.
+# Some tokenizers use std::regex, which recurses with each character of a word: 335 bytes with gcc. A word of 25,000
+# characters, an image in base64 perhaps, would end the process in a thread's usual stack.
 _STACK_PER_CHARACTER = 1024
-_SHORT = 300
-_SMALLEST_STACK = 1 << 20
 _stack_size = threading.Lock()
 
 
@@ -30,7 +26,7 @@ class Tokenizer:
         self._api = lib.api
         self.pointer = self._api.llama_model_get_vocab(model)
         self.size: int = self._api.llama_vocab_n_tokens(self.pointer)
-        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+        self._buffer = ctypes.create_string_buffer(256)
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """TEXT as token ids.
@@ -40,16 +36,13 @@ class Tokenizer:
             add_special: Add the tokens that the model wants at the beginning.
             parse_special: Read special tokens in the text as such.
         """
-        if len(text) <= _SHORT:
-            return self._tokenize(text, add_special=add_special, parse_special=parse_special)
-        stack = _SMALLEST_STACK + len(text) * _STACK_PER_CHARACTER
+        if len(text) <= 300:
+            return self._tokenize(text, add_special, parse_special)
+        stack = (1 << 20) + len(text) * _STACK_PER_CHARACTER
         with _stack_size:  # of all threads that start now, of which another one may be somebody else's
             usual = threading.stack_size(stack)
             try:
-                future = in_background(
-                    lambda: self._tokenize(text, add_special=add_special, parse_special=parse_special),
-                    "localllm-tokenize",
-                )
+                future = in_background(lambda: self._tokenize(text, add_special, parse_special), "localllm-tokenize")
             except RuntimeError as exc:
                 raise NotEnoughMemory(
                     f"To tokenize a text of {len(text):,} characters takes a stack of {stack / 1e9:.1f} GB.",
@@ -62,7 +55,7 @@ class Tokenizer:
         finally:
             wait_for([future])  # or else an interrupt here could free the model that is in use there
 
-    def _tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+    def _tokenize(self, text: str, add_special: bool, parse_special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
         size = len(data) // 2 + 16  # more than most texts need
         while True:
@@ -87,12 +80,13 @@ class Tokenizer:
     @property
     def bos(self) -> str:
         """The beginning-of-sequence token as text, empty if there is none."""
-        return self._text(self._api.llama_vocab_bos(self.pointer))
+        return self.to_text(self._api.llama_vocab_bos(self.pointer))
 
     @property
     def eos(self) -> str:
         """The end-of-sequence token as text, empty if there is none."""
-        return self._text(self._api.llama_vocab_eos(self.pointer))
+        return self.to_text(self._api.llama_vocab_eos(self.pointer))
 
-    def _text(self, token: int) -> str:
+    def to_text(self, token: int) -> str:
+        """TOKEN as text, a special one too, empty if there is none."""
         return "" if token < 0 else self.token_to_piece(token, special=True).decode("utf-8", "replace")

@@ -26,11 +26,15 @@ class LlamafileServer:
     Args:
         file: The llamafile.
         pool: The processes that run already.
+        max_load_seconds: How long it may load its model.
     """
 
-    def __init__(self, file: Path, pool: ProcessPool = shared_pool) -> None:
+    def __init__(
+        self, file: Path, pool: ProcessPool = shared_pool, *, max_load_seconds: float = _MAX_LOAD_SECONDS
+    ) -> None:
         self._file = file
         self._pool = pool
+        self._max_load_seconds = max_load_seconds
         self._process: ServerProcess | None = None
         self._lock = threading.Lock()
 
@@ -50,7 +54,7 @@ class LlamafileServer:
             if stop.is_set():  # `close` in another thread may have found nothing to close
                 self.close()
                 raise Stopped
-        until = time.monotonic() + _MAX_LOAD_SECONDS
+        until = time.monotonic() + self._max_load_seconds
         while (connection := _connection_to(process, stop)) is None:
             if time.monotonic() > until:
                 raise LoadFailed(f"{self._file.name} still loads its model.", f"Its log is {process.log}")
@@ -77,8 +81,7 @@ class LlamafileServer:
         """The process; it is given back when it comes after a stop."""
         starting = in_background(lambda: self._pool.acquire(self._file, options), "localllm-llamafile")
         try:
-            for _ in poll(lambda seconds: bool(wait_for([starting], seconds).done), stop):
-                pass
+            list(poll(lambda seconds: bool(wait_for([starting], seconds).done), stop))
         except BaseException:
             starting.add_done_callback(self._give_back)
             raise

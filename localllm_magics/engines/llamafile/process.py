@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LoadFailed
 from localllm_magics.engines.llamafile.exit_reason import exit_error, is_port_taken
 from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, is_before_0_10
-from localllm_magics.engines.server.address import Address
 
 HOST = "127.0.0.1"
 _KEY_VARIABLE = "LLAMA_API_KEY"
@@ -171,6 +171,9 @@ class ServerProcess:
                 bufsize=0,
                 start_new_session=True,
             )
+        assert self._supervisor.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._supervisor.stdout is not None  # noqa: S101 - same
+        self._input, self._messages = self._supervisor.stdin, self._supervisor.stdout
         try:
             self._pid = self._wait_for_start()
         except BaseException:
@@ -195,14 +198,11 @@ class ServerProcess:
 
     def _read_supervisor(self, seconds: float) -> bool:
         """Read what the supervisor writes; whether it wrote something, or exited, within SECONDS."""
-        pipe = self._supervisor.stdout
-        if pipe is None or pipe.closed:
-            return False
         with selectors.DefaultSelector() as selector:
-            selector.register(pipe, selectors.EVENT_READ)
+            selector.register(self._messages, selectors.EVENT_READ)
             if not selector.select(max(0.0, seconds)):
                 return False
-        data = os.read(pipe.fileno(), 512)
+        data = os.read(self._messages.fileno(), 512)
         self._output += data
         if not data:
             self._has_exited = True
@@ -216,16 +216,14 @@ class ServerProcess:
 
     def _end(self) -> None:
         """End both processes and close their pipes."""
-        supervisor = self._supervisor
-        if supervisor.stdin is not None:
-            with contextlib.suppress(OSError):
-                supervisor.stdin.close()
+        with contextlib.suppress(OSError):
+            self._input.close()
         if not self._wait_for_exit(self._stop_seconds):
-            supervisor.kill()
+            self._supervisor.kill()
             self._wait_for_exit(self._stop_seconds)
-        supervisor.wait()
-        if supervisor.stdout is not None:
-            supervisor.stdout.close()
+        self._supervisor.wait()
+        self._messages.close()
+        self._has_exited = True
 
     def _kill_orphans(self) -> None:
         """Kill the server's process group if its supervisor was killed: Linux kills the server, not its children."""

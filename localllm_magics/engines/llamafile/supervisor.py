@@ -72,11 +72,11 @@ def _wake_on_signals(signals: list[int]) -> int:
 
 def _die_with_parent() -> Callable[[], None]:
     """What the child runs before it executes the server, so that Linux kills it when this process dies."""
-    if sys.platform != "linux":
+    if sys.platform != "linux":  # pragma: no cover - tests run on Linux
         return lambda: None
     libc, supervisor = ctypes.CDLL(None), os.getpid()
 
-    def set_death_signal() -> None:
+    def set_death_signal() -> None:  # pragma: no cover - the child executes the server before it could be measured
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor:  # it died before the call
             os._exit(1)

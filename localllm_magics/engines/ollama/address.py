@@ -3,8 +3,8 @@
 import os
 from collections.abc import Mapping
 
+from localllm_magics.core.address import PORTS, Address
 from localllm_magics.core.errors import BadOption
-from localllm_magics.engines.server.address import PORTS, Address
 
 DEFAULT_PORT = 11434
 

@@ -7,15 +7,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError
 from localllm_magics.core.events import Loading, ProgressEvent, Reading
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import ALL_LAYERS, DEFAULT_CONTEXT, LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.parameters import to_options
@@ -26,7 +25,7 @@ from localllm_magics.engines.server.response import ndjson_records, read_respons
 from localllm_magics.engines.server.server_error import raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, text
 
-_MEMORY_SECONDS = 1.0  # for a look into the server's memory
+_MEMORY_SECONDS = 1.0  # for the list of models in memory
 _UNLOAD_SECONDS = 5.0
 _PREVIEW_SECONDS = 60.0
 _RELOAD_SECONDS = 0.5  # a longer load moved the model

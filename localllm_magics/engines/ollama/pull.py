@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption, DaemonError, LocalLLMError, ModelNotInDaemon, StreamBroken
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.address import ollama_address
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import ndjson_records, require_stream
 from localllm_magics.engines.server.server_error import ServerError
@@ -50,8 +50,7 @@ def pull(connection: Connection, name: str, stop: Stop) -> Iterator[PullProgress
     """
     to_resume = f"Pull again, it resumes where it stopped: {pull_command(name, connection.address)}"
     with connection.post("/api/pull", {"model": name, "stream": True}, stop) as exchange:
-        for _ in poll(exchange.wait, stop):
-            pass
+        list(poll(exchange.wait, stop))
         _require_stream(exchange, connection, name)
         try:
             yield from _read_progress(exchange.chunks(), connection, name, to_resume)

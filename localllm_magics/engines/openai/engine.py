@@ -6,15 +6,14 @@ from contextlib import suppress
 from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.errors import DaemonNotReachable, LocalLLMError, ModelNotInDaemon, StreamBroken
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.preview import Preview
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.openai import llama_server
 from localllm_magics.engines.openai.dialect import to_body

@@ -19,6 +19,7 @@ from typing import NoReturn
 import httpcore
 import httpx
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import (
     BadOption,
     DaemonError,
@@ -30,7 +31,6 @@ from localllm_magics.core.errors import (
 from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.background import in_background
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.content_encoding import decompress
 from localllm_magics.engines.server.network import Network
 from localllm_magics.engines.server.proxy import find_proxy

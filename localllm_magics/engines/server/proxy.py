@@ -6,8 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 import httpcore
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import SetupError
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.transport_errors import BYPASS_PROXY
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import (
     AccessDenied,
     BadOption,
@@ -23,7 +24,6 @@ from localllm_magics.core.errors import (
     UnsupportedArchitecture,
 )
 from localllm_magics.core.sanitizer.control import strip_control
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.settings import TO_SET_KEY
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from localllm_magics.engines.server.address import KEY_VARIABLE, Address
+from localllm_magics.core.address import KEY_VARIABLE, Address
 
 TO_SET_KEY = f'Set the key in a terminal before Jupyter starts: export {KEY_VARIABLE}="…"'
 

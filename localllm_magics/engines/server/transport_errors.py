@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import httpcore
 import httpx
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
-from localllm_magics.engines.server.address import Address
 
 BYPASS_PROXY = "Unset HTTP_PROXY, HTTPS_PROXY and ALL_PROXY, or name the host in NO_PROXY."
 TRANSPORT_ERRORS = (

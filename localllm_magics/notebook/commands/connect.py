@@ -4,8 +4,8 @@ import time
 
 from localllm_magics.catalog.discover import ModelList
 from localllm_magics.catalog.servers import ServerStatus, inspect_server
+from localllm_magics.core.address import Address
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.engines.server.address import Address
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.parser import Parsed

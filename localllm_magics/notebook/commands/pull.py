@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.local_servers import how_to_start
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.card.surface import Display
@@ -34,27 +33,26 @@ def pull_model(reference: str, settings: ServerSettings, display: Display) -> st
     from localllm_magics.engines.ollama.pull import pull  # it imports httpcore
     from localllm_magics.engines.server.connection import Connection
 
-    info = _to_ollama(reference)
-    address = Address.from_text(info.address or "")
+    name, address = _to_ollama(reference)
     connection = Connection.to(address, settings, to_start=how_to_start(address, is_ollama=True))
     stop, outcome = Stop(), "pulled"
     try:
-        for step in pull(connection, info.name, stop):
-            display.update({"text/plain": f"{info.reference} · {_progress(step.status, step.done, step.total)}"})
+        for step in pull(connection, name, stop):
+            display.update({"text/plain": f"{reference} · {_progress(step.status, step.done, step.total)}"})
     except BaseException as exc:
-        stop.set()
         outcome = "stopped" if isinstance(exc, KeyboardInterrupt) else "failed"
+        stop.set()
         raise
     finally:
-        display.publish({"text/plain": f"{info.reference} · {outcome}"})
-    return f"To use it, type: %%llm {info.reference}"
+        display.publish({"text/plain": f"{reference} · {outcome}"})
+    return f"To use it, type: %%llm {reference}"
 
 
-def _to_ollama(reference: str) -> ModelInfo:
+def _to_ollama(reference: str) -> tuple[str, Address]:
     info = resolve_server_reference(reference, Path.cwd()) if is_server_reference(reference) else None
-    if info is None or info.engine != "ollama":
+    if info is None or info.engine != "ollama" or info.address is None:
         raise BadOption(f"{reference!r} is no model of Ollama.", f"Type: %llm pull ollama:{reference or 'NAME'}")
-    return info
+    return info.name, info.address
 
 
 def _progress(status: str, done: int, total: int) -> str:

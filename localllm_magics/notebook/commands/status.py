@@ -1,8 +1,8 @@
 """`%llm status`: what is loaded where, and what runs."""
 
 from localllm_magics.core.completion import ModelUsed
-from localllm_magics.core.engine_status import EngineStatus
 from localllm_magics.core.table import Table, to_size
+from localllm_magics.engines.base import EngineStatus
 from localllm_magics.model import Model
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.session import Session

@@ -244,6 +244,21 @@ def test_an_abort_in_the_middle_of_a_decode_ends_the_answer(lib: Library, loaded
     assert (completion.finish_reason, completion.stats.completion_tokens) == ("stopped", 1)
 
 
+def test_a_stop_between_two_chunks_of_the_prompt_ends_the_answer(lib: Library, loaded: LoadedModel) -> None:
+    stop, read = Stop(), list[int]()
+
+    def set_stop(event: ProgressEvent) -> None:
+        if isinstance(event, Reading):
+            read.append(event.done)
+        if len(read) == 2:
+            stop.set()
+            loaded.context.clear_abort()  # as on a device that does not look at it
+
+    completion = answered(lib, loaded, ask(f"Why? {LONG}"), stop, set_stop)
+
+    assert (completion.finish_reason, completion.stats.completion_tokens, len(read)) == ("stopped", 0, 2)
+
+
 def test_a_stop_between_two_decodes_ends_the_answer(lib: Library, loaded: LoadedModel) -> None:
     stop = Stop()
 

@@ -52,7 +52,6 @@ def test_its_log_is_collected_and_not_printed(lib: Library, demo: ModelInfo, cap
         LoadedModel(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop()).close()
 
     assert "llama_model_loader" in "".join(pieces)
-    assert "llama_model_loader" in str(lib.log)
     assert capfd.readouterr() == ("", "")
 
 
@@ -62,7 +61,6 @@ def test_nothing_is_collected_after_the_block(lib: Library) -> None:
     lib.log.add("two ")
 
     assert pieces == ["one "]
-    assert str(lib.log).endswith("one two ")
 
 
 def run_with(folder: Path) -> list[str]:

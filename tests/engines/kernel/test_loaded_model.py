@@ -62,7 +62,7 @@ def test_sampling_comes_from_the_request_then_the_model_then_llama_cpp(lib: Libr
     defaults = ModelDefaults(sampling=Sampling(temperature=0.5, top_k=7))
     loaded = load(lib, replace(demo, defaults=defaults), LoadOptions(threads=1))
 
-    sampling = loaded.resolve_sampling(Sampling(temperature=0.1))
+    sampling = Sampling(temperature=0.1).or_else(loaded.sampling)
 
     assert sampling == Sampling(temperature=0.1, top_k=7).or_else(LLAMA_CPP_SAMPLING)
     loaded.close()
@@ -137,6 +137,18 @@ def test_a_mapped_file_that_was_truncated_is_not_read(lib: Library, mine: ModelI
     with pytest.raises(LoadFailed, match=r"mine\.gguf was overwritten while in use") as caught:
         loaded.prompt(ask(SHORT), Stop())
     assert caught.value.hint == "Type: %llm load mine"
+    loaded.close()
+
+
+def test_a_mapped_file_that_was_replaced_before_the_load_is_watched_too(lib: Library, mine: ModelInfo) -> None:
+    assert mine.path is not None
+    Path(shutil.copy(mine.path, mine.path.with_name("new"))).replace(mine.path)
+    loaded = load(lib, too_large(mine), LoadOptions(threads=1))
+
+    truncate(mine.path)
+
+    with pytest.raises(LoadFailed, match=r"mine\.gguf was overwritten while in use"):
+        loaded.prompt(ask(SHORT), Stop())
     loaded.close()
 
 

@@ -14,6 +14,7 @@ from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.llamafile.llamafile_server import LlamafileServer
 from localllm_magics.engines.llamafile.pool import ProcessPool
+from localllm_magics.engines.llamafile.process import ServerProcess
 from localllm_magics.engines.server.connection import Connection
 from tests.engines.llamafile.programs import wait_until, write_program
 from tests.processes import is_gone
@@ -168,3 +169,50 @@ def test_the_key_of_the_process_is_used_and_kept_out_of_sight(program: Path, poo
     assert connection.key == process.key
     assert process.key not in repr(connection) + repr(process)
     server.close()
+
+
+def test_a_process_that_runs_is_not_started_again(program: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(program, pool)
+    connect(server)
+    first = pid_of(server)
+
+    connect(server)
+
+    assert pid_of(server) == first
+    server.close()
+    assert is_gone(first)
+
+
+def test_a_server_that_loads_for_ever_is_given_up(tmp_path: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(write_program(tmp_path / "x.llamafile", HANGS), pool, max_load_seconds=0.0)
+
+    with pytest.raises(LoadFailed, match=r"x\.llamafile still loads its model") as caught:
+        connect(server)
+    server.close()
+    assert caught.value.hint.startswith("Its log is ")
+
+
+def test_a_stop_while_it_starts_gives_the_process_back(program: Path, tmp_path: Path) -> None:
+    stop = Stop()
+
+    class StopsAfterStart(ProcessPool):
+        def acquire(self, file: Path, options: LoadOptions) -> ServerProcess:
+            process = super().acquire(file, options)
+            stop.set()
+            return process
+
+    pool = StopsAfterStart(tmp_path / "logs")
+    with pytest.raises(Stopped):
+        connect(LlamafileServer(program, pool), stop=stop)
+
+    wait_until(lambda: not pool._pooled)  # noqa: SLF001 - only it knows
+
+
+def test_a_start_that_fails_after_a_stop_is_no_failure(tmp_path: Path, pool: ProcessPool) -> None:
+    file = tmp_path / "x"
+    file.write_text("no program")
+    stop = Stop()
+    stop.set()
+
+    with pytest.raises(Stopped):
+        connect(LlamafileServer(file, pool), stop=stop)

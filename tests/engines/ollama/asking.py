@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.ollama.engine import OllamaEngine
-from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.served_models import ollama_model
 from localllm_magics.engines.server.connection import Connection
 from localllm_magics.model import Model
 from tests.server.faults import InTurn, Send, Steps
@@ -41,9 +42,7 @@ def engine_of(
 
 def info_of(server: HttpServer, name: str) -> ModelInfo:
     """What is known of the model NAME of SERVER."""
-    url = server.address
-    reference = f"ollama:{name}@{url}"
-    return ModelInfo(reference=reference, name=name, source="daemon", kind="chat", engine="ollama", address=url)
+    return ollama_model(name, Address.from_text(server.address), f"ollama:{name}@{server.address}")
 
 
 def telling(*records: Mapping[str, Any], ends: bool = True) -> Send:

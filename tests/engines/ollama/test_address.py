@@ -1,8 +1,8 @@
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption
 from localllm_magics.engines.ollama.address import ollama_address, parse_typed_host
-from localllm_magics.engines.server.address import Address
 
 
 @pytest.mark.parametrize(

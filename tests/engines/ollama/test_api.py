@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import AccessDenied, DaemonError, DaemonNotReachable, LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.api import ModelDescription, ModelInMemory, to_description
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from tests.server.faults import FaultServer, Send
 from tests.server.http_bytes import http_response
@@ -97,6 +97,10 @@ def test_stored_parameters_are_read(line: str, sampling: Sampling) -> None:
     assert stored(line).sampling == sampling
 
 
+def test_stored_parameters_that_are_no_numbers_are_ignored() -> None:
+    assert to_description({"parameters": "temperature hot\ntop_k 7"}).sampling == Sampling(top_k=7)
+
+
 def test_several_stop_texts_are_stored_in_order() -> None:
     assert stored('stop "b"', "top_k 1", 'stop "a"').sampling == Sampling(top_k=1, stop=("b", "a"))
 
@@ -145,7 +149,7 @@ def test_recorded_lists_of_models_are_read(name: str) -> None:
         context=1024,
         kind="chat",
         engine="ollama",
-        address=url,
+        address=Address.from_text(url),
     )
 
 

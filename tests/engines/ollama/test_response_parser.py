@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.completion import Stats
 from localllm_magics.core.errors import EngineCrashed, LocalLLMError, PromptTooLong, StreamBroken
 from localllm_magics.core.events import Event, ReasoningDelta, TextDelta
 from localllm_magics.engines.ollama.response_parser import OllamaResponseParser
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.server_error import ErrorContext
 from tests.server.recordings import Exchange, load, names
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.events import Done, Event, Failed
@@ -13,7 +14,7 @@ from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.openai.engine import OpenAIEngine
 from localllm_magics.engines.openai.llama_server import MAX_LOAD_SECONDS
 from localllm_magics.engines.openai.server_handle import ExternalServer
-from localllm_magics.engines.server.address import Address
+from localllm_magics.engines.served_models import openai_model
 from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
@@ -65,8 +66,7 @@ def engine_on(
 
 def info_at(address: str, name: str) -> ModelInfo:
     """What is known of the model NAME at ADDRESS."""
-    reference = f"openai:{name}@{address}"
-    return ModelInfo(reference=reference, name=name, source="daemon", kind="chat", engine="openai", address=address)
+    return openai_model(name, Address.from_text(address))
 
 
 def events_of(model: Model, prompt: str = "Hi", **options: Any) -> list[Event]:  # noqa: ANN401 - of Model.stream

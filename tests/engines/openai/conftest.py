@@ -3,7 +3,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from localllm_magics.engines.server.address import Address
+from localllm_magics.core.address import Address
 from localllm_magics.engines.server.connection import Connection
 from tests.server.faults import FaultServer, InTurn, Steps
 

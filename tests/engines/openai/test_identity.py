@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import AccessDenied, DaemonBusy, DaemonError, DaemonNotReachable
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.openai.identity import Identity, ServedModel, ServerKind, identify, to_models
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from tests.engines.openai import imitations as they
 from tests.engines.openai.imitations import FALLBACK, models, said, text

@@ -6,11 +6,15 @@ from itertools import pairwise
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption, DaemonBusy
 from localllm_magics.core.events import Done, Failed, Loading, Pending, TextDelta
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.openai.identity import ServerKind
+from localllm_magics.engines.openai.llama_server import load_progress
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.model import Model
 from tests.engines.openai import imitations as they
 from tests.engines.openai.asking import (
@@ -189,3 +193,31 @@ def test_tokens_that_are_no_whole_characters_are_shown_as_far_as_they_can_be(ser
     preview = model_on(serve({**they.LLAMA_SERVER, **answers})).preview(Request(messages=to_messages("Hi")))
 
     assert preview.tokens == ((1, "a"), (2, "é"), (3, "\ufffd"), (0, ""), (0, ""))
+
+
+@pytest.mark.parametrize(
+    ("kind", "script", "progress"),
+    [
+        pytest.param(ServerKind.LLAMA_SERVER, they.LOADING, Loading(0.0), id="llama-server that loads"),
+        pytest.param(ServerKind.LLAMA_SERVER, {"/health": said({"status": "ok"})}, None, id="llama-server"),
+        pytest.param(
+            ServerKind.ROUTER,
+            {"/models": said({"data": [{"id": "a", "status": {"value": "loading", "progress": 0.5}}]})},
+            Loading(0.5),
+            id="router that loads",
+        ),
+        pytest.param(
+            ServerKind.ROUTER,
+            {"/models": said({"data": [{"id": "a", "status": {"value": "loaded"}}]})},
+            None,
+            id="router",
+        ),
+        pytest.param(ServerKind.VLLM, {}, None, id="a server that does not report it"),
+    ],
+)
+def test_the_progress_of_a_load_is_known_where_the_server_reports_it(
+    serve: Serve, kind: ServerKind, script: Script, progress: Loading | None
+) -> None:
+    connection = Connection(Address.from_text(serve(script).address))
+
+    assert load_progress(connection, kind, "a", Stop()) == progress

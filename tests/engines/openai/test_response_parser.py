@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LocalLLMError, PromptTooLong, StreamBroken
 from localllm_magics.core.events import Event, Reading, ReasoningDelta, TextDelta
 from localllm_magics.engines.openai.records import END_OF_STREAM, RecordDecoder
 from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.server_error import ErrorContext
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 from tests.server.recordings import Server, load

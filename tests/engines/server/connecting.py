@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import (
     LocalLLMError,
 )
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection, Limits
 from tests.server.faults import FaultServer, Send
 from tests.server.http_bytes import chunked_head, http_response

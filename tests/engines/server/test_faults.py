@@ -11,6 +11,7 @@ import httpcore
 import psutil
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.completion import ModelUsed
 from localllm_magics.core.errors import (
     AccessDenied,
@@ -29,7 +30,6 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama.response_parser import OllamaResponseParser
 from localllm_magics.engines.openai.records import RecordDecoder
 from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import ndjson_records, read_response
 from localllm_magics.engines.server.server_error import ErrorContext

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
 from localllm_magics.core.events import Loading, ProgressEvent, Reading, ReasoningDelta, TextDelta
@@ -11,7 +12,6 @@ from localllm_magics.core.generation import Counts, Generation
 from localllm_magics.core.messages import to_messages
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
     drain_timeout,

@@ -5,6 +5,7 @@ from itertools import chain
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import (
     AccessDenied,
     BadOption,
@@ -20,7 +21,6 @@ from localllm_magics.core.errors import (
     StreamBroken,
     UnsupportedArchitecture,
 )
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.server_error import (

@@ -2,8 +2,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.settings import ServerSettings
 

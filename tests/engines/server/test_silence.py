@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.catalog.server_reference import resolve_server_reference
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import DaemonNotReachable
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.ollama.engine import OllamaEngine
 from localllm_magics.engines.openai.engine import OpenAIEngine
 from localllm_magics.engines.openai.server_handle import ExternalServer
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.connection import Connection, Limits
 from localllm_magics.model import Model
 from tests.server.conftest import MakeFaultServer

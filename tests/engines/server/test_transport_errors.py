@@ -6,8 +6,8 @@ import zlib
 import httpcore
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
-from localllm_magics.engines.server.address import Address
 from localllm_magics.engines.server.transport_errors import from_transport
 
 PLAIN = Address.from_text("http://models.example:8080/base")

@@ -1,8 +1,7 @@
 """Probes the installed build once, in a subprocess.
 
-Some builds of llama.cpp crash on the first batch of a prompt: one compiled by
-an older gcc for a CPU with AMX, for example. A crash takes the whole process
-along, so the first use of a build on a CPU happens in a subprocess. Whether it
+Some builds of llama.cpp crash on the first batch of a prompt: one compiled by an older gcc for a CPU with AMX, for
+example. A crash takes the whole process along, so the first use of a build on a CPU happens in a subprocess. Whether it
 passed is stored by library file and CPU.
 """
 
@@ -15,11 +14,9 @@ from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library, library, rebuild_command
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.plan import WeightsPlan
-from localllm_magics.engines.kernel.worker.probe import report_pass, run_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
-from localllm_magics.engines.kernel.worker.process import Limits, begin_worker
+from localllm_magics.engines.kernel.worker.process import Limits, begin_worker, report_pass, run_probe
 
-SECONDS = 120
 REBUILD = rebuild_command()
 NOTICE = (
     "This build of llama.cpp crashed when it was probed, so weights are not repacked: reading prompts is up to "
@@ -29,7 +26,7 @@ _COMMAND = (sys.executable, "-m", "localllm_magics.engines.kernel.worker.build_p
 
 
 def passes(
-    lib: Library, results: ProbeResults, stop: Stop, *, command: Sequence[str] = _COMMAND, seconds: float = SECONDS
+    lib: Library, results: ProbeResults, stop: Stop, *, command: Sequence[str] = _COMMAND, seconds: float = 120
 ) -> bool:
     """Whether the build passes its probe, which is run at most once for each build and CPU.
 
@@ -58,7 +55,7 @@ def passes(
 
 
 def _probe() -> None:
-    """Read a batch of 32 tokens and then single ones, as a chat does."""
+    """Prefill 32 tokens and then decode single ones, as a chat does."""
     lib = library()
     model = LlamaModel(lib, demo.PATH, WeightsPlan(), stop=Stop())
     context = Context(lib, model, size=64, threads=1)

@@ -21,16 +21,11 @@ from localllm_magics.engines.kernel.machine import free_memory, usual_threads
 from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
-from localllm_magics.engines.kernel.worker.probe import report_pass, run_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
-from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker
+from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker, report_pass, run_probe
 
-_CONTEXT = 64
 _TEXT = "Why?\n\n  1 + 2 = 3; caf\xe9, \u65e5\u672c, \U0001f999\t\x01" + "".join(map(chr, range(33, 127)))
-_BATCH = 4
 _LEAST_LIMIT = 1 << 30  # bytes; libraries need memory whatever the file is
-_LONGEST_REASON = 200
-_KILLED = -9
 _HINT = "Try another file of the model, or a newer llama.cpp: pip install --upgrade llama-cpp-python"
 _MEMORY_HINT = "Perhaps memory ran out: close what needs much of it, or choose a smaller model: %llm models"
 
@@ -63,35 +58,34 @@ def require_pass(
     if info.path is None or info.path == demo.PATH or not python:
         return
     try:
-        changed = info.path.stat().st_mtime_ns
+        changed = [path.stat().st_mtime_ns for path in (info.path, *(part.path for part in info.files))]
     except OSError:
         return
     # Weights on the CPU are mapped and not copied, so that they are in memory once, and read from the disk once.
     layers = 0 if options.gpu_layers in (None, "auto", 0) else -1
-    key = key_of(lib, str(info.path.resolve()), info.size_bytes, changed, layers)
+    key = key_of(lib, str(info.path.resolve()), info.size_bytes, layers, *changed)
     if results.get(key):
         return
     limits = Limits(memory_bytes=max(_LEAST_LIMIT, free_memory()))
     end = run_probe([python, "-m", __name__, str(info.path), str(layers)], stop, limits)
-    if end is not None and end.is_crash:
-        raise _crash(info.reference, end)
-    if end is not None:
-        results.store(key, passed=True)
+    if end is None:
+        return
+    if end.is_crash:
+        raise _crashed(info.reference, end)
+    results.store(key, passed=True)
 
 
-def _crash(reference: str, end: Exit) -> EngineCrashed:
+def _crashed(reference: str, end: Exit) -> EngineCrashed:
     reason = _reason(end.stderr)
-    return EngineCrashed(
-        f"llama.cpp crashed when {reference} was probed in a subprocess{reason and ': '}{reason}.",
-        _MEMORY_HINT if end.exceeded or end.code == _KILLED else _HINT,
-    )
+    message = f"llama.cpp crashed when {reference} was probed in a subprocess{reason and ': '}{reason}."
+    return EngineCrashed(message, _MEMORY_HINT if end.exceeded or end.code == -9 else _HINT)
 
 
 def _reason(stderr: str) -> str:
     """The last line of STDERR, without the folders of the machine that built the library."""
     lines = [line for line in stderr.splitlines() if line.strip()]
     line = re.sub(r"^\S*[/\\]", "", lines[-1].strip()) if lines else ""
-    return "".join(character for character in line if character.isprintable())[:_LONGEST_REASON]
+    return "".join(character for character in line if character.isprintable())[:200]
 
 
 def _probe(path: Path, gpu_layers: int) -> None:
@@ -105,8 +99,8 @@ def _probe(path: Path, gpu_layers: int) -> None:
     tokens = tokenizer.tokenize(_TEXT, add_special=True, parse_special=True)
     for token in tokens:
         tokenizer.token_to_piece(token)
-    context = Context(lib, model, size=_CONTEXT, threads=usual_threads(model.size_bytes))
-    for _ in context.prefill(tokens[:_BATCH]):
+    context = Context(lib, model, size=64, threads=usual_threads(model.size_bytes))
+    for _ in context.prefill(tokens[:4]):
         pass
     with Sampler(lib, LLAMA_CPP_SAMPLING.seeded(), tokenizer.size) as sampler:
         context.decode(sampler.sample(context.pointer))

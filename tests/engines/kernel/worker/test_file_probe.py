@@ -10,7 +10,7 @@ import pytest
 
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import EngineCrashed, LoadFailed
-from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.model_info import FileStamp, ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.engine import KernelEngine
@@ -154,6 +154,21 @@ def test_what_changed_is_probed_again(
     program.probe(lib, copy)
 
     program.probe(lib, *change(copy))
+
+    assert program.runs == 2
+
+
+@shell
+def test_a_model_of_which_another_part_was_written_anew_is_probed_again(
+    lib: Library, copy: ModelInfo, tmp_path: Path
+) -> None:
+    program, part = Program(tmp_path, PASSES), tmp_path / "part"
+    part.touch()
+    split = replace(copy, files=(*copy.files, FileStamp(path=part, size_bytes=0, modified_ns=0, inode=0)))
+    program.probe(lib, split)
+
+    os.utime(part, ns=(1, 1))
+    program.probe(lib, split)
 
     assert program.runs == 2
 

@@ -1,7 +1,7 @@
 import pytest
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption
-from localllm_magics.engines.server.address import Address
 
 
 @pytest.mark.parametrize(
