@@ -250,11 +250,15 @@ class Session:
             if not known:
                 raise
             return known[-1]
-        current = self.current
-        if current is not None and text == str(current.path):  # which has changed; a saved notebook shows no folder
-            info = replace(info, reference=current.info.reference)
         same = next((e for e in self._state.entries if is_same(e, info, surroundings)), None)
-        return same.model if same else Model(new_engine(info, LoadOptions(), self.settings), info)
+        return same.model if same else self._new_model(info)
+
+    def _new_model(self, info: ModelInfo) -> Model:
+        current = self.current
+        if current is not None and current.path == info.path is not None:
+            # Its file has changed: it keeps its name, and a saved notebook shows no folder.
+            info = replace(info, reference=current.info.reference)
+        return Model(new_engine(info, LoadOptions(), self.settings), info)
 
     def _served_models(self) -> list[ModelInfo]:
         return [info for server in find_servers(self.settings) for info in server.models]

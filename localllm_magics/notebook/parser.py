@@ -54,7 +54,8 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
         try:
             word = lexer.word()
             if word == "--":
-                words += [] if takes_text else lexer.words()
+                if not takes_text:
+                    words += lexer.words()
                 break
             if _is_option(word):
                 reader.read(word)
@@ -65,7 +66,7 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
     return Parsed(
         values=reader.values,
         words=tuple(words),
-        text=lexer.rest if takes_text else "",
+        text=lexer.rest,
         open_option=reader.open_option,
         error=error or reader.conflict(),
     )
