@@ -54,8 +54,7 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
         try:
             word = lexer.word()
             if word == "--":
-                if not takes_text:
-                    words += lexer.words()
+                words += [] if takes_text else lexer.words()
                 break
             if _is_option(word):
                 reader.read(word)
