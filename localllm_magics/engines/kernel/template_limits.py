@@ -3,6 +3,7 @@
 import ctypes
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import TypeVar
 
@@ -49,7 +50,15 @@ def run_limited(
                 raise LimitExceeded(f"took more than {to_size(memory_bytes)} of memory")
         return future.result()
     finally:
+        _end(future, running, lock)
+
+
+def _end(future: "Future[_Result]", running: list[int], lock: threading.Lock) -> None:
+    """End the thread that is RUNNING, at its next step in Python."""
+    for _ in range(10):  # it may not have begun its work yet, or be in a callback, where Python ignores errors
         with lock:  # or else the number might be another thread's already
             for thread in running:
-                # It goes on up to its next step in Python. This error, for nobody reports it where nobody catches it.
+                # This error, for nobody reports it where nobody catches it.
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+        if wait_for([future], timeout=0.05).done:
+            return

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -51,6 +52,39 @@ def test_work_is_ended_when_somebody_stops_it() -> None:
     with pytest.raises(Stopped):
         run_limited(endless(ended), stop)
     assert ended.wait(60)
+
+
+def test_work_is_ended_when_it_was_stopped_before_it_began() -> None:
+    stop = Stop()
+    stop.set()
+
+    with pytest.raises(Stopped):
+        run_limited(endless(threading.Event()), stop)
+    for thread in threading.enumerate():
+        if thread.name == "localllm-limited":
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def test_work_is_ended_though_the_first_error_was_ignored() -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        with suppress(SystemExit):
+            endless(threading.Event())()
+        endless(ended)()
+
+    with pytest.raises(LimitExceeded):
+        run_limited(work, Stop(), seconds=0.1)
+    assert ended.wait(60)
+
+
+def test_work_that_cannot_be_ended_is_left_behind() -> None:
+    released = threading.Event()
+
+    with pytest.raises(LimitExceeded):
+        run_limited(lambda: released.wait(60), Stop(), seconds=0.01)
+    released.set()
 
 
 def test_work_is_ended_when_it_takes_too_much_memory() -> None:
