@@ -110,7 +110,7 @@ class Session:
         typed = self._current_reference(default) if reference is None else reference
         known = self._find_current(surroundings) if reference is None else self._find(reference, surroundings)
         model, is_new = self._claim(known or self._resolved(typed, surroundings), typed, surroundings)
-        notices = self._unload_changed(model, typed)
+        notices = self._unload_changed(model)
         before, wanted = model.options, _changed(options, model).or_else(model.options)
         if wanted != before:
             try:
@@ -192,12 +192,12 @@ class Session:
             self._state = self._state.put(entry)
         return entry.model, is_new
 
-    def _unload_changed(self, model: Model, typed: str) -> tuple[str, ...]:
+    def _unload_changed(self, model: Model) -> tuple[str, ...]:
         """Unload what was made of MODEL's file before that changed; what to tell the user of it."""
         changed = [e.model for e in self._state.entries if has_same_file(e.model, model) and has_changed(e.model.info)]
         for old in changed:
             old.unload()
-        return (f"The file of {typed} has changed, so it was loaded anew.",) if changed else ()
+        return (f"The file of {model.info.reference} has changed, so it was loaded anew.",) if changed else ()
 
     def _update(self, change: Callable[[SessionState], SessionState]) -> SessionState:
         """Apply CHANGE, and return the state before."""
@@ -251,7 +251,14 @@ class Session:
                 raise
             return known[-1]
         same = next((e for e in self._state.entries if is_same(e, info, surroundings)), None)
-        return same.model if same else Model(new_engine(info, LoadOptions(), self.settings), info)
+        return same.model if same else self._new_model(info)
+
+    def _new_model(self, info: ModelInfo) -> Model:
+        current = self.current
+        if current is not None and current.path == info.path is not None:
+            # Its file has changed: it keeps its name, and a saved notebook shows no folder.
+            info = replace(info, reference=current.info.reference)
+        return Model(new_engine(info, LoadOptions(), self.settings), info)
 
     def _served_models(self) -> list[ModelInfo]:
         return [info for server in find_servers(self.settings) for info in server.models]

@@ -228,7 +228,8 @@ def test_a_file_that_has_changed_is_loaded_anew(new_session: Session, folder: Pa
     assert use.model is not old
     assert old.is_unloaded
     assert (new_session.current, new_session.models) == (use.model, (use.model,))
-    assert [notice for notice in use.notices if "has changed" in notice]
+    assert use.model.info.reference == "mine.gguf"
+    assert use.notices == ("The file of mine.gguf has changed, so it was loaded anew.",)
 
 
 def test_a_file_that_is_gone_stays_loaded(new_session: Session, folder: Path) -> None:

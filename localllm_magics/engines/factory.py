@@ -1,11 +1,9 @@
 """Makes the engine that runs a model; each is imported at its first use, so that the extension loads fast."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localllm_magics.core.address import Address
-from localllm_magics.core.completion import EngineName
 from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
@@ -16,8 +14,6 @@ from localllm_magics.engines.server.settings import ServerSettings
 if TYPE_CHECKING:
     from localllm_magics.engines.server.connection import Connection
 
-_PROBE_SECONDS = 2.0
-
 
 def new_engine(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
     """An engine for the model, not loaded yet.
@@ -27,44 +23,39 @@ def new_engine(info: ModelInfo, options: LoadOptions, settings: ServerSettings) 
     Raises:
         LocalLLMError: The server has several models.
     """
-    return _NEW[info.engine](info, options, settings)
+    if info.engine == "kernel":
+        from localllm_magics.engines.kernel.engine import KernelEngine
+
+        return KernelEngine(info, options)
+    if info.engine == "llamafile":
+        from localllm_magics.engines.llamafile.llamafile_server import LlamafileServer
+        from localllm_magics.engines.openai.engine import OpenAIEngine
+
+        assert info.path is not None  # noqa: S101 - such a reference is a path
+        return OpenAIEngine(info, options, LlamafileServer(info.path))
+    assert info.address is not None  # noqa: S101 - such a reference is an address
+    return (_ollama if info.engine == "ollama" else _openai)(info, info.address, options, settings)
 
 
-def _kernel(info: ModelInfo, options: LoadOptions, _settings: ServerSettings) -> Engine:
-    from localllm_magics.engines.kernel.engine import KernelEngine
-
-    return KernelEngine(info, options)
-
-
-def _ollama(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
+def _ollama(info: ModelInfo, address: Address, options: LoadOptions, settings: ServerSettings) -> Engine:
     from localllm_magics.engines.ollama.engine import OllamaEngine
     from localllm_magics.engines.server.connection import Connection
 
-    address = _address(info)
     connection = Connection.to(address, settings, to_start=how_to_start(address, is_ollama=True))
     return OllamaEngine(info, options, connection, settings.keep_alive)
 
 
-def _openai(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
+def _openai(info: ModelInfo, address: Address, options: LoadOptions, settings: ServerSettings) -> Engine:
     from localllm_magics.engines.openai.engine import OpenAIEngine
     from localllm_magics.engines.openai.server_handle import ExternalServer
     from localllm_magics.engines.server.connection import Connection
 
-    address = _address(info)
     connection = Connection.to(address, settings, to_start=how_to_start(address))
     if info.reference.lower().startswith("openai:"):
         return OpenAIEngine(info, options, ExternalServer(connection), info.name)
     if (name := _ollama_model(connection)) is not None:
-        return _ollama(replace(info, name=name, engine="ollama"), options, settings)
+        return _ollama(replace(info, name=name, engine="ollama"), address, options, settings)
     return OpenAIEngine(info, options, ExternalServer(connection))
-
-
-def _llamafile(info: ModelInfo, options: LoadOptions, _settings: ServerSettings) -> Engine:
-    from localllm_magics.engines.llamafile.llamafile_server import LlamafileServer
-    from localllm_magics.engines.openai.engine import OpenAIEngine
-
-    assert info.path is not None  # noqa: S101 - such a reference is a path
-    return OpenAIEngine(info, options, LlamafileServer(info.path))
 
 
 def _ollama_model(connection: "Connection") -> str | None:
@@ -73,7 +64,7 @@ def _ollama_model(connection: "Connection") -> str | None:
     from localllm_magics.engines.server.model_choice import sole_model
 
     try:
-        if not api.is_ollama(connection, seconds=_PROBE_SECONDS):
+        if not api.is_ollama(connection, seconds=2.0):
             return None
         loaded = [model.name for model in api.models_in_memory(connection)]
         names = [info.name for info in api.list_models(connection)]
@@ -84,16 +75,3 @@ def _ollama_model(connection: "Connection") -> str | None:
     if name is None:
         raise ModelNotInDaemon(f"Ollama at {url} has no model.", "Type: %llm pull ollama:NAME")
     return name
-
-
-def _address(info: ModelInfo) -> Address:
-    assert info.address is not None  # noqa: S101 - such a reference is an address
-    return info.address
-
-
-_NEW: Mapping[EngineName, Callable[[ModelInfo, LoadOptions, ServerSettings], Engine]] = {
-    "kernel": _kernel,
-    "ollama": _ollama,
-    "openai": _openai,
-    "llamafile": _llamafile,
-}

@@ -12,11 +12,14 @@ from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import InternalError, LocalLLMError
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import Message
-from localllm_magics.core.request import Request
+from localllm_magics.core.request import LoadOptions, Request
+from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.engines.base import Preview
 from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.card import Card
-from localllm_magics.notebook.card.surface import Surface
+from localllm_magics.notebook.card.front_end import FrontEnd
+from localllm_magics.notebook.config import LocalLLM
+from localllm_magics.notebook.dry_run import to_bundle
 from localllm_magics.notebook.interrupts import shorten, uninterrupted
 from localllm_magics.notebook.prompt.interpolate import interpolate
 from localllm_magics.notebook.question import Question
@@ -35,75 +38,96 @@ class _Asking:
     use: Use | None = None
     stream: Stream | None = None
     error: LocalLLMError | None = None
+    has_thread: bool = False  # of its own, in which it is ended
 
 
-class Asker:
-    """Asks the session's models on behalf of one shell.
+class Notebook:
+    """The shell that a command was typed into, and the models and settings that it works with.
 
     Args:
         shell: Where variables are looked up and bound.
-        session: What is loaded.
+        session: What is loaded in this process.
+        config: The user's settings.
     """
 
-    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+    def __init__(self, shell: InteractiveShell, session: Session, config: LocalLLM) -> None:
+        self.session = session
+        self.config = config
+        self.front_end = FrontEnd(shell, config)
         self._shell = shell
-        self._session = session
 
-    def ask(self, question: Question, surface: Surface, default_model: str) -> Completion | None:
-        """Show the answer on SURFACE; None while it is generated in the background.
+    def write(self, text: str) -> None:
+        """Show a line of TEXT."""
+        print(strip_control(text))  # noqa: T201 - the magic's output
+
+    def answer(self, question: Question, *, is_cell: bool = False) -> Completion | Preview | None:
+        """Show the answer, or what would be sent; None while it is generated in the background.
 
         Raises:
             LocalLLMError: It failed, and the question does not forbid to raise.
             KeyboardInterrupt: It was interrupted; the text so far is kept.
         """
-        generation = Generation(question.request, self._model_used(question.model, default_model))
-        card = Card(surface, generation, shows_error=question.in_background or not question.raises)
-        asking = _Asking(question, generation, card)
-        try:
-            card.open()
-            stream = self._start(asking, default_model)
-            if question.in_background:
-                self._follow_in_background(asking, stream)
-                return None
-            card.follow(stream)
-        except Exception as exc:  # noqa: BLE001 - the boundary: whatever happens, the card ends with an error
-            asking.error = _to_error(exc)
-        except BaseException as exc:  # SystemExit and its like are the user's, but the card must not wait for ever
-            self._end(asking)
-            if isinstance(exc, KeyboardInterrupt):
-                shorten(exc, "stopped. The text so far is in _llm.")
-            raise
-        completion = self._end(asking)
+        if question.is_dry_run:
+            return self._preview(question)
+        if question.in_background and self.front_end.is_program:
+            question = replace(question, in_background=False)
+        asking = self._new_asking(question, is_cell=is_cell)
+        self._ask(asking)
+        if asking.has_thread:
+            return None
         if asking.error is not None and question.raises:
             raise asking.error from asking.error.__cause__
         if question.wants_code and asking.error is None:
-            self._insert_code(completion.text)
-        return completion
+            self._insert_code(asking.generation.text)
+        return asking.card.completion
 
-    def preview(self, question: Question, default_model: str) -> Preview:
-        """The exact prompt of QUESTION; generates nothing."""
+    def refuse(self, error: LocalLLMError, *, is_cell: bool) -> None:
+        """Show ERROR, for which nothing is asked, as a card that has failed."""
+        question = Question(model=None, load=LoadOptions(), request=Request(messages=()), raises=False)
+        asking = self._new_asking(question, is_cell=is_cell)
+        asking.error = error
+        self._end(asking)
+
+    def _preview(self, question: Question) -> Preview:
+        """Show the exact prompt of QUESTION; generates nothing."""
         request = self._interpolated(question)
-        use = self._session.use(question.model, question.load, default_model)
+        use = self.session.use(question.model, question.load, self.config.default_model)
         try:
-            return use.model.preview(request)
+            preview = use.model.preview(request)
         finally:
             use.undo()
+        self._shell.display_pub.publish(to_bundle(preview), metadata={})
+        return preview
 
-    def refuse(self, error: LocalLLMError, surface: Surface, default_model: str) -> None:
-        """Show ERROR, for which nothing is asked, as a card that has failed."""
-        generation = Generation(Request(messages=()), self._model_used(None, default_model))
-        completion = Card(surface, generation, shows_error=True).end("error", error)
-        self._bind(completion)
+    def _new_asking(self, question: Question, *, is_cell: bool) -> _Asking:
+        current = self.session.current
+        known = current.info.reference if current else self.config.default_model
+        generation = Generation(question.request, ModelUsed(reference=question.model or known))
+        surface = self.front_end.new_surface(in_background=question.in_background, is_cell=is_cell)
+        card = Card(surface, generation, shows_error=question.in_background or not question.raises)
+        return _Asking(question, generation, card)
 
-    def _model_used(self, reference: str | None, default_model: str) -> ModelUsed:
-        """What is known of the model before it is resolved."""
-        current = self._session.current
-        return ModelUsed(reference=reference or (current.info.reference if current else default_model))
+    def _ask(self, asking: _Asking) -> None:
+        try:
+            asking.card.open()
+            stream = self._start(asking)
+            if asking.question.in_background:
+                self._follow_in_background(asking, stream)
+            else:
+                asking.card.follow(stream)
+        except Exception as exc:  # noqa: BLE001 - the boundary: whatever happens, the card ends with an error
+            asking.error = _to_error(exc)
+        except KeyboardInterrupt as exc:
+            shorten(exc, "stopped. The text so far is in _llm.")
+            raise
+        finally:  # SystemExit and its like are the user's, but the card must not wait for ever
+            if not asking.has_thread:
+                self._end(asking)
 
-    def _start(self, asking: _Asking, default_model: str) -> Stream:
+    def _start(self, asking: _Asking) -> Stream:
         question, generation = asking.question, asking.generation
         generation.request = self._interpolated(question)
-        asking.use = self._session.use(question.model, question.load, default_model)
+        asking.use = self.session.use(question.model, question.load, self.config.default_model)
         generation.notices.extend(asking.use.notices)
         with uninterrupted():  # an interrupt must not lose a stream that runs
             asking.stream = asking.use.model.start(generation)
@@ -119,19 +143,36 @@ class Asker:
 
         # The context tells ipykernel which cell the thread's output belongs to.
         run: Callable[[Callable[[], None]], None] = contextvars.copy_context().run
-        threading.Thread(target=run, args=(follow,), name=f"localllm-card-{asking.generation.id}", daemon=True).start()
+        name = f"localllm-card-{asking.generation.id}"
+        with uninterrupted():  # only one of two threads may end the card
+            threading.Thread(target=run, args=(follow,), name=name, daemon=True).start()
+            asking.has_thread = True
 
-    def _end(self, asking: _Asking) -> Completion:
-        """End all that ASKING has begun; an error of the generation becomes its error."""
-        card, stream = asking.card, asking.stream
-        if stream is not None:
-            stream.close()
-        asking.error = asking.error or asking.generation.error
-        completion = card.completion or card.end("error" if asking.error else "stopped", asking.error)
-        if asking.use is not None:
-            _end_use(asking.use, completion)
-        self._bind(completion, asking.question.out)
-        return completion
+    def _end(self, asking: _Asking) -> None:
+        """End all that ASKING has begun, even if that is interrupted."""
+        try:
+            if asking.stream is not None:
+                asking.stream.close()
+        finally:
+            with uninterrupted():
+                self._conclude(asking)
+
+    def _conclude(self, asking: _Asking) -> None:
+        """Show and bind what has come of ASKING; an error of the generation becomes its error."""
+        asking.error = error = asking.error or asking.generation.error
+        ended = asking.card.completion
+        completion = ended or asking.generation.to_completion("error" if error else "stopped", error)
+        try:
+            asking.card.finish(completion)
+        finally:
+            self.session.record(completion)
+            self._shell.push({"_llm": completion}, interactive=False)
+            if asking.question.out is not None:
+                self._shell.push({asking.question.out: completion})
+            if asking.use is not None:
+                has_answered = completion.finish_reason in ("stop", "length") or completion.stats.completion_tokens
+                end_use = asking.use.keep if has_answered else asking.use.undo
+                end_use()
 
     def _interpolated(self, question: Question) -> Request:
         """The request with its expressions evaluated, each once."""
@@ -147,27 +188,12 @@ class Asker:
         code = compile(expression, "<prompt>", "eval")
         return eval(code, self._shell.user_global_ns, self._shell.user_ns)  # noqa: S307 - the user's own expression
 
-    def _bind(self, completion: Completion, out: str | None = None) -> None:
-        """Store COMPLETION as the last one, and in the variable OUT."""
-        self._session.record(completion)
-        self._shell.push({"_llm": completion}, interactive=False)
-        if out is not None:
-            self._shell.push({out: completion})
-
     def _insert_code(self, text: str) -> None:
         found = _CODE_BLOCK.search(text)
         if found is None:
-            print("The answer has no code block, so no cell was made.")  # noqa: T201 - the cell's output
-            return
-        self._shell.set_next_input(found[2].rstrip("\n"))
-
-
-def _end_use(use: Use, completion: Completion) -> None:
-    """Keep USE if its model has answered."""
-    if completion.finish_reason in ("stop", "length") or completion.stats.completion_tokens:
-        use.keep()
-    else:
-        use.undo()
+            self.write("The answer has no code block, so no cell was made.")
+        else:
+            self._shell.set_next_input(found[2].rstrip("\n"))
 
 
 def _to_error(exc: Exception) -> LocalLLMError:

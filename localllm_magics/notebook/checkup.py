@@ -20,8 +20,6 @@ from localllm_magics.engines.llamafile.pool import clean_logs
 from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
 
-_HEADERS = ("Part", "Found", "To change it")
-
 
 def checkup(settings: ServerSettings) -> Table:
     """A row for each part, and each server; the first use of a build probes it, which takes about a second."""
@@ -41,7 +39,7 @@ def checkup(settings: ServerSettings) -> Table:
     copied = sum(weights.size_bytes for weights in cache_contents())
     if copied:
         rows.append(("Weights of llamafiles", f"{to_size(copied)} in {default_folder()}", "%llm doctor --clean"))
-    return Table(headers=_HEADERS, rows=tuple(rows))
+    return Table(headers=("Part", "Found", "To change it"), rows=tuple(rows))
 
 
 def clean() -> Table:
@@ -65,21 +63,13 @@ def _server(server: ServerStatus) -> tuple[str, str, str]:
 
 def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
     gpus = [device for device in lib.devices() if device.is_gpu]
+    crashed = "crashed in a probe; used without weight repacking, so prompt processing is up to 3.5 times slower"
+    build = ("works", "") if build_probe.passes(lib, ProbeResults(), Stop()) else (crashed, build_probe.REBUILD)
+    no_gpu = "none found, though the build supports one" if lib.supports_gpu else "this build has no GPU support"
     return [
         ("Kernel engine", f"llama-cpp-python {lib.version}", ""),
         ("Instruction sets", lib.system_info.strip(" |"), ""),
-        ("Build", *_build(lib)),
+        ("Build", *build),
         *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),
-        *([] if gpus else [("GPU", _no_gpu(lib), rebuild_hint())]),
+        *([] if gpus else [("GPU", no_gpu, rebuild_hint())]),
     ]
-
-
-def _build(lib: Library) -> tuple[str, str]:
-    if build_probe.passes(lib, ProbeResults(), Stop()):
-        return "works", ""
-    crashed = "crashed in a probe; used without weight repacking, so prompt processing is up to 3.5 times slower"
-    return crashed, build_probe.REBUILD
-
-
-def _no_gpu(lib: Library) -> str:
-    return "none found, though the build supports one" if lib.supports_gpu else "this build has no GPU support"

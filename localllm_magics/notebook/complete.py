@@ -54,7 +54,8 @@ def complete(before: str, after: str, session: Session) -> tuple[str, list[str]]
         return None
     command, line = _command(match[1], match[2])
     unfinished = _after_equals_sign(parse_unfinished(line))
-    if command is None or _ends_in_escape(unfinished):
+    is_escaping = not unfinished.quote and unfinished.typed.endswith("\\") and not unfinished.word.endswith("\\")
+    if command is None or is_escaping:  # what the backslash escapes is not typed yet
         return unfinished.typed, []
     words = dict.fromkeys(word for word in _words(command, unfinished, session) if word.startswith(unfinished.word))
     return unfinished.typed, [_spelled(unfinished, word, after) for word in words]
@@ -77,11 +78,6 @@ def _after_equals_sign(line: Unfinished) -> Unfinished:
         return line
     typed = line.typed.partition("=")[2]
     return Unfinished(before=f"{line.before}{flag}", word=value, typed=typed, quote=line.quote)
-
-
-def _ends_in_escape(line: Unfinished) -> bool:
-    """Whether the character that a backslash escapes is not typed yet."""
-    return not line.quote and line.typed.endswith("\\") and not line.word.endswith("\\")
 
 
 def _words(command: Command, line: Unfinished, session: Session) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """A dry run, shown: the exact prompt, its tokens, and what would be used."""
 
 import re
-from dataclasses import fields
+from dataclasses import asdict
 
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.sanitizer.markdown import to_safe_markdown
@@ -22,7 +22,7 @@ def to_bundle(preview: Preview) -> dict[str, object]:
 
 
 def _summary(preview: Preview) -> str:
-    sampling = {f.name: getattr(preview.sampling, f.name) for f in fields(preview.sampling)}
-    used = ", ".join(f"{name} {value}" for name, value in sampling.items() if value not in (None, ()))
+    sampling = asdict(preview.sampling).items()
+    used = ", ".join(f"{name} {value}" for name, value in sampling if value not in (None, ()))
     size = f"{len(preview.tokens):,} tokens of {preview.context:,}; " if preview.tokens else ""
     return f"{size}{used}. Nothing was generated."

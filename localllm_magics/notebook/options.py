@@ -16,11 +16,6 @@ Completes: TypeAlias = Callable[[str, Session], Iterable[str]]
 _ESCAPES = {r"\n": "\n", r"\t": "\t", r"\r": "\r", r"\\": "\\"}
 
 
-def no_completions(_word: str, _session: Session) -> tuple[str, ...]:
-    """Nothing."""
-    return ()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """One option of a magic.
@@ -43,7 +38,7 @@ class Option:
     example: str = ""
     repeats: bool = False
     excludes: tuple[str, ...] = ()
-    completes: Completes = no_completions
+    completes: Completes = lambda _word, _session: ()
 
     @property
     def name(self) -> str:
@@ -54,10 +49,6 @@ class Option:
     def usage(self) -> str:
         """How it is typed, with its value."""
         return f"{', '.join(self.flags)} {self.metavar}".strip()
-
-
-def _layers(word: str) -> int | str:
-    return word if word in ("auto", "all") else int(word)
 
 
 def _variable(word: str) -> str:
@@ -94,7 +85,7 @@ LOADING = (
     Option(
         flags=("--gpu-layers",),
         metavar="N|auto|all",
-        convert=_layers,
+        convert=lambda word: word if word in ("auto", "all") else int(word),
         example=LOAD_EXAMPLES["gpu_layers"],
         help="how many layers to put on a GPU",
     ),

@@ -33,10 +33,6 @@ class Parsed:
     open_option: Option | None = None
     error: BadOption | None = None
 
-    def get(self, name: str) -> object:
-        """The value of an option, None where it was not given."""
-        return self.values.get(name)
-
     def select(self, options: Sequence[Option]) -> dict[str, object]:
         """The values of those of OPTIONS that were given."""
         return {option.name: self.values[option.name] for option in options if option.name in self.values}
@@ -53,7 +49,7 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
     reader = _OptionReader(line, options)
     lexer = reader.lexer
     words: list[str] = []
-    errors: list[BadOption] = []
+    error: BadOption | None = None
     while not lexer.at_end and (lexer.at_option or not takes_text):
         try:
             word = lexer.word()
@@ -65,14 +61,13 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
             else:
                 words.append(word)
         except BadOption as exc:
-            errors.append(exc)
-    errors += reader.conflicts()
+            error = error or exc
     return Parsed(
         values=reader.values,
         words=tuple(words),
-        text=lexer.rest if takes_text else "",
+        text=lexer.rest,
         open_option=reader.open_option,
-        error=next(iter(errors), None),
+        error=error or reader.conflict(),
     )
 
 
@@ -95,10 +90,9 @@ class Unfinished:
 
 def parse_unfinished(line: str) -> Unfinished:
     """LINE, whose last word may be unfinished."""
-    with contextlib.suppress(BadOption):
-        return _unfinished(line, "")
-    with contextlib.suppress(BadOption):
-        return _unfinished(line, '"')
+    for quote in ("", '"'):
+        with contextlib.suppress(BadOption):
+            return _unfinished(line, quote)
     return _unfinished(line, "'")
 
 
@@ -127,7 +121,7 @@ class _Lexer:
     def __init__(self, line: str) -> None:
         self._line = line
         self._stream = io.StringIO(line)
-        self._shlex = shlex.shlex(self._stream, posix=True, punctuation_chars="")
+        self._shlex = shlex.shlex(self._stream, posix=True)
         self._shlex.whitespace_split = True
         self._shlex.commenters = ""
         if os.name == "nt":
@@ -186,7 +180,8 @@ class _OptionReader:
         attached = value if equals else None
         option = self._by_flag.get(flag)
         if option is None:
-            self._skip_value(attached)
+            if not equals and not self.lexer.at_end and not self.lexer.at_option:
+                self.lexer.word()  # probably its value
             raise self._unknown(flag)
         if option.metavar:
             self._store(option, flag, self._value(option, flag, attached))
@@ -195,15 +190,13 @@ class _OptionReader:
         if attached is not None:
             raise BadOption(f"{flag} takes no value.", f"Write {flag} alone.")
 
-    def conflicts(self) -> list[BadOption]:
-        """An error for each two options that exclude each other."""
-        given = [option for option in self._by_flag.values() if option.name in self.values]
-        pairs = dict.fromkeys((option.flags[-1], other) for option in given for other in option.excludes)
-        return [
-            BadOption(f"{flag} cannot be used with {other}.", "Leave one of them out.")
-            for flag, other in pairs
-            if self._by_flag[other].name in self.values
-        ]
+    def conflict(self) -> BadOption | None:
+        """An error for the first two options that exclude each other, if any."""
+        for option in self._by_flag.values():
+            for other in option.excludes:
+                if option.name in self.values and self._by_flag[other].name in self.values:
+                    return BadOption(f"{option.flags[-1]} cannot be used with {other}.", "Leave one of them out.")
+        return None
 
     def _value(self, option: Option, flag: str, attached: str | None) -> object:
         hint = f"Try {flag} {option.example}."
@@ -215,11 +208,6 @@ class _OptionReader:
             return option.convert(word)
         except ValueError as exc:
             raise BadOption(f"{flag} cannot be {word!r}.", hint) from exc
-
-    def _skip_value(self, attached: str | None) -> None:
-        """Pass over what is probably the value of an unknown option."""
-        if attached is None and not self.lexer.at_end and not self.lexer.at_option:
-            self.lexer.word()
 
     def _store(self, option: Option, flag: str, value: object) -> None:
         if option.repeats:

@@ -45,15 +45,15 @@ def to_question(parsed: Parsed) -> Question:
         raise BadOption("The model is given twice.", f"Leave --model {values['model']} out.")
     text = parsed.text.removesuffix("\n") if "raw" in values else parsed.text.strip()
     return Question(
-        model=_text(next(iter(parsed.words), parsed.get("model"))),
+        model=_text(next(iter(parsed.words), values.get("model"))),
         load=to_load_options(parsed),
         request=Request(
-            messages=to_messages(text, _text(parsed.get("system"))),
+            messages=to_messages(text, _text(values.get("system"))),
             sampling=Sampling.from_options(parsed.select(SAMPLING)),
             raw="raw" in values,
-            think=_think(parsed),
+            think=next((name == "think" for name in ("think", "no_think") if name in values), None),
         ),
-        out=_text(parsed.get("out")),
+        out=_text(values.get("out")),
         has_vars="no_vars" not in values,
         is_dry_run="dry_run" in values,
         wants_code="code" in values,
@@ -69,8 +69,3 @@ def to_load_options(parsed: Parsed) -> LoadOptions:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _think(parsed: Parsed) -> bool | None:
-    switches = {"think": True, "no_think": False}
-    return next((value for name, value in switches.items() if name in parsed.values), None)

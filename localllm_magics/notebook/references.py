@@ -8,8 +8,8 @@ from itertools import islice
 from localllm_magics.catalog.discover import DEMO, ollama_models
 from localllm_magics.session import Session
 
-_SCHEMES = ("ollama:", "openai:", "llamafile:")
 _PROGRAM = "llamafile:"
+_SCHEMES = ("ollama:", "openai:", _PROGRAM)
 _MODEL_FILES = (".gguf", ".llamafile")
 _PART = re.compile(r"-\d{5}(-of-\d{5}\.gguf)$", re.IGNORECASE)
 MAX_ENTRIES = 10_000
@@ -39,7 +39,7 @@ def matching_paths(word: str, max_entries: int = MAX_ENTRIES) -> Iterator[str]:
     for entry in _entries(folder, start, max_entries):
         path = f"./{entry.name}" if not folder and entry.name.startswith("-") else f"{folder}{entry.name}"
         model = _PART.sub(r"\1", entry.name)
-        if _is_folder(entry):
+        if os.path.isdir(entry):  # noqa: PTH112 - unlike the entry's own, it never fails
             yield from [f"{path}/"] if word else []
         elif entry.name.lower().endswith(_MODEL_FILES) and model not in models:
             models.add(model)
@@ -55,10 +55,3 @@ def _entries(folder: str, start: str, max_entries: int) -> list[os.DirEntry[str]
         return []
     shown = [entry for entry in found if entry.name.isprintable() and entry.name.startswith(".") == (start[:1] == ".")]
     return sorted(shown, key=lambda entry: entry.name)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False

@@ -4,7 +4,7 @@ import _thread
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +12,16 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics import demo, load
+from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import BadExpression, BadOption, InternalError, LocalLLMError, NotEnoughMemory
+from localllm_magics.core.events import ProgressEvent, TextDelta
+from localllm_magics.core.generation import Generation
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.stop import Stop
 from localllm_magics.model import Model
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.session import default_session
+from localllm_magics.testing import ScriptedEngine
 from tests.server.waiting import wait_until
 
 Says = Callable[..., Model]
@@ -149,6 +155,67 @@ def test_and_in_the_background_too(shell: InteractiveShell, says: Says, broken: 
 
     assert "the pipe is broken" in str(broken[-1])
     assert shell.user_ns["_llm"].error.kind == "internal_error"
+
+
+@pytest.mark.parametrize("line", ["-o answer", "--no-raise -o answer"])
+def test_an_answer_that_cannot_be_shown_is_bound_all_the_same(
+    shell: InteractiveShell, says: Says, config: LocalLLM, line: str
+) -> None:
+    def publish(*_: object, **__: object) -> None:
+        raise OSError("the pipe is broken")
+
+    config.stream = False
+    model = says("Hi.")
+    shell.display_pub = SimpleNamespace(publish=publish)  # type: ignore[assignment] # all that is used of it
+
+    with pytest.raises(OSError, match="the pipe is broken"):
+        run(shell, line)
+
+    assert (shell.user_ns["answer"].text, shell.user_ns["answer"].state) == ("Hi.", "failed")
+    assert shell.user_ns["_llm"] is shell.user_ns["answer"] is default_session().last("scripted")
+    assert default_session().current is model
+    assert default_session().running == ()
+
+
+class StubbornEngine(ScriptedEngine):
+    """Sees that it should stop, but does not before it is RELEASED."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked_to_stop = threading.Event()
+        self.released = threading.Event()
+
+    def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        yield TextDelta("one", 1)
+        stop.wait(None)
+        self.asked_to_stop.set()
+        self.released.wait()
+        return "stopped"
+
+
+def test_an_interrupt_while_the_engine_is_stopped_ends_the_card(shell: InteractiveShell) -> None:
+    engine = StubbornEngine()
+    default_session().add(Model(engine, ModelInfo(reference="stubborn", name="stubborn", source="bundled")))
+
+    def leave(*_: object) -> None:
+        raise SystemExit
+
+    def leave_and_interrupt() -> None:
+        wait_until(lambda: any(stream.generation.text == "one" for stream in default_session().running), "an answer")
+        _thread.interrupt_main(signal.SIGTERM)
+        engine.asked_to_stop.wait()
+        _thread.interrupt_main()
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        threading.Thread(target=leave_and_interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            run(shell, "-o answer")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        engine.released.set()
+
+    assert (shell.user_ns["answer"].state, shell.user_ns["answer"].text) == ("stopped", "one")
 
 
 def test_the_first_code_block_goes_into_the_next_cell(

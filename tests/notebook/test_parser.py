@@ -143,11 +143,11 @@ def test_the_option_that_lacks_its_value_is_named(line: str, name: str | None) -
     ],
 )
 def test_a_stop_text_may_have_escapes(line: str, stop: str) -> None:
-    assert parse(line, ASKING).get("stop") == (stop,)
+    assert parse(line, ASKING).values["stop"] == (stop,)
 
 
 def test_other_values_have_no_escapes() -> None:
-    assert parse(r"-s '\n'", ASKING).get("system") == r"\n"
+    assert parse(r"-s '\n'", ASKING).values["system"] == r"\n"
 
 
 @pytest.mark.parametrize(

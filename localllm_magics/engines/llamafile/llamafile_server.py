@@ -16,22 +16,11 @@ from localllm_magics.engines.llamafile.pool import ProcessPool, shared_pool
 from localllm_magics.engines.llamafile.process import ServerProcess
 from localllm_magics.engines.server.connection import Connection
 
-_POLL_SECONDS = 0.1
-_MAX_LOAD_SECONDS = 600.0
-
 
 class LlamafileServer:
-    """Runs FILE; see `engines.openai.server_handle.ServerHandle`.
+    """Runs FILE, which may load its model for MAX_LOAD_SECONDS; see `engines.openai.server_handle.ServerHandle`."""
 
-    Args:
-        file: The llamafile.
-        pool: The processes that run already.
-        max_load_seconds: How long it may load its model.
-    """
-
-    def __init__(
-        self, file: Path, pool: ProcessPool = shared_pool, *, max_load_seconds: float = _MAX_LOAD_SECONDS
-    ) -> None:
+    def __init__(self, file: Path, pool: ProcessPool = shared_pool, *, max_load_seconds: float = 600.0) -> None:
         self._file = file
         self._pool = pool
         self._max_load_seconds = max_load_seconds
@@ -58,7 +47,7 @@ class LlamafileServer:
         while (connection := _connection_to(process, stop)) is None:
             if time.monotonic() > until:
                 raise LoadFailed(f"{self._file.name} still loads its model.", f"Its log is {process.log}")
-            stop.sleep(_POLL_SECONDS)
+            stop.sleep(0.1)
         yield Loading(1.0)
         return connection
 

@@ -19,15 +19,11 @@ MAX_LOGS = 20
 @dataclass(slots=True)
 class _Pooled:
     process: ServerProcess
-    users: int
+    users: int = 0
 
 
 class ProcessPool:
-    """Counts the users of each process; all methods may be called from any thread.
-
-    Args:
-        logs: The folder of the logs; without it, the user's own.
-    """
+    """Counts the users of each process, whose log is in LOGS; all methods may be called from any thread."""
 
     def __init__(self, logs: Path | None = None) -> None:
         self._logs = logs
@@ -46,8 +42,10 @@ class ProcessPool:
             pooled = self._pooled.get(key)
             if pooled is None or not pooled.process.is_running:
                 log = new_log(self._logs or default_logs(), file)
-                pooled = _Pooled(process=ServerProcess(file, arguments_for(options), log), users=0)
-                self._replace(key, pooled)
+                exited, pooled = pooled, _Pooled(ServerProcess(file, arguments_for(options), log))
+                self._pooled[key] = pooled
+                if exited is not None:
+                    exited.process.stop()
             pooled.users += 1
             return pooled.process
 
@@ -61,13 +59,6 @@ class ProcessPool:
                     return
                 del self._pooled[key]
         process.stop()
-
-    def _replace(self, key: tuple[str, LoadOptions], pooled: _Pooled) -> None:
-        """Put POOLED in the place of a process that has exited."""
-        exited = self._pooled.pop(key, None)
-        self._pooled[key] = pooled
-        if exited is not None:
-            exited.process.stop()
 
 
 shared_pool = ProcessPool()

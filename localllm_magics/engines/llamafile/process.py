@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LoadFailed
@@ -20,16 +19,13 @@ from localllm_magics.engines.llamafile.exit_reason import exit_error, is_port_ta
 from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, is_before_0_10
 
 HOST = "127.0.0.1"
-_KEY_VARIABLE = "LLAMA_API_KEY"
 _STARTED = re.compile(rb"^started (\d{1,9})\n")
 _EXITED = re.compile(rb"^exited (-?\d{1,9})\n", re.MULTILINE)
 _LISTENING = re.compile(rb"listening at http://127\.0\.0\.1:(\d{1,5})\b")
-_START_SECONDS = 30.0
 _STOP_SECONDS = 10.0  # the supervisor itself takes up to 4
 _REAP_SECONDS = 0.5  # until the system has reaped the killed processes
 _LOG_TAIL_BYTES = 1 << 16
 _SEARCHED_LINES = 200
-_MAX_LINE_LENGTH = 300
 
 
 def free_port() -> int:
@@ -48,7 +44,6 @@ class ServerProcess:
     in a browser on this machine reach its port, too.
 
     Args:
-        file: The llamafile.
         arguments: Follow those for host and port.
         log: The file for its output.
         find_port: Returns the port to listen on.
@@ -87,9 +82,7 @@ class ServerProcess:
     def __enter__(self) -> "ServerProcess":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -97,11 +90,6 @@ class ServerProcess:
         """Where it listens, or will; an old llamafile may choose another port, which its log names."""
         found = _LISTENING.search(self._read_log(0)) if self._is_old else None
         return Address("http", HOST, int(found[1]) if found else self._port)
-
-    @property
-    def pid(self) -> int:
-        """The server's own, not its supervisor's."""
-        return self._pid
 
     @property
     def is_running(self) -> bool:
@@ -119,7 +107,7 @@ class ServerProcess:
         """The last lines of its log, without control characters."""
         start = max(0, self.log.stat().st_size - _LOG_TAIL_BYTES) if self.log.exists() else 0
         lines = self._read_log(start).decode("utf-8", "replace").split("\n")
-        shown = ("".join(c if c.isprintable() else " " for c in line[:_MAX_LINE_LENGTH]).rstrip() for line in lines)
+        shown = ("".join(c if c.isprintable() else " " for c in line[:300]).rstrip() for line in lines)
         return [line for line in shown if line][-count:]
 
     def require_running(self) -> None:
@@ -164,7 +152,7 @@ class ServerProcess:
         with self.log.open("ab", buffering=0) as log:
             self._supervisor = subprocess.Popen(
                 [*SUPERVISED, *self._command, *listen, *self._arguments],
-                env={**os.environ, _KEY_VARIABLE: self.key},
+                env={**os.environ, "LLAMA_API_KEY": self.key},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -175,13 +163,13 @@ class ServerProcess:
         assert self._supervisor.stdout is not None  # noqa: S101 - same
         self._input, self._messages = self._supervisor.stdin, self._supervisor.stdout
         try:
-            self._pid = self._wait_for_start()
+            self.pid = self._wait_for_start()  # the server's own, not its supervisor's
         except BaseException:
             self._end()
             raise
 
     def _wait_for_start(self) -> int:
-        until = time.monotonic() + _START_SECONDS
+        until = time.monotonic() + 30.0
         while b"\n" not in self._output and not self._has_exited and time.monotonic() < until:
             self._read_supervisor(until - time.monotonic())
         started = _STARTED.match(self._output)

@@ -17,31 +17,25 @@ from localllm_magics.core.request import ALL_LAYERS, LoadOptions
 SUPERVISED = (sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")))
 """Prefix of a command: all its processes end when this process ends or closes the pipe to the supervisor."""
 
-_SHELL = "/bin/sh"
 _APE_MAGIC = (b"MZqFpD", b"jartsr")  # Actually Portable Executable, which a shell starts
 _NATIVE_MAGIC = (b"\x7fELF", b"#!")
-_VERSION_SECONDS = 10.0
 _VERSION = re.compile(rb"\bllamafile v(\d{1,4})\.(\d{1,4})")
-_FIRST_NEW = (0, 10)
 
 
 def command_for(file: Path, system: str = os.name) -> list[str]:
-    """The command that starts FILE: through a shell where the system itself does not know the format.
-
-    Args:
-        file: The llamafile.
-        system: As in `os.name`.
+    """The command that starts FILE: through a shell where the SYSTEM, an `os.name`, does not know the format.
 
     Raises:
         ModelNotFound: Nothing is there.
         LoadFailed: It is not a program, or may not be run.
     """
     if system == "nt":
-        raise LoadFailed("On Windows a llamafile cannot be started from here.", _manual_start(file))
+        hint = f"Start it in a terminal: {file.name} --server. Then type: %llm load http://127.0.0.1:8080"
+        raise LoadFailed("On Windows a llamafile cannot be started from here.", hint)
     start = _first_bytes(file)
     path = os.path.abspath(file)  # noqa: PTH100 - a link keeps its name, and a shell looks for bare names elsewhere
     if start.startswith(_APE_MAGIC):
-        return [_SHELL, path]
+        return ["/bin/sh", path]
     if not start.startswith(_NATIVE_MAGIC):
         hint = f"%llm load {shlex.quote(str(file))}" if start.startswith(b"GGUF") else LIST_MODELS
         raise LoadFailed(f"{file.name} is not a llamafile: it is not a program.", hint)
@@ -58,13 +52,10 @@ def arguments_for(options: LoadOptions) -> list[str]:
     return arguments + ([] if options.threads is None else ["-t", str(options.threads)])
 
 
-def is_before_0_10(command: Sequence[str], log: Path, seconds: float = _VERSION_SECONDS) -> bool:
-    """Whether the llamafile is older than 0.10; one that reports no version is not.
+def is_before_0_10(command: Sequence[str], log: Path, seconds: float = 10.0) -> bool:
+    """Whether the llamafile that COMMAND starts is older than 0.10; one that reports no version in SECONDS is not.
 
-    Args:
-        command: What starts the llamafile.
-        log: Gets its output, so that this process need not hold it in memory.
-        seconds: How long it may take.
+    LOG gets its output, so that this process need not hold it in memory.
     """
     with log.open("w+b") as output:
         with (
@@ -80,7 +71,7 @@ def is_before_0_10(command: Sequence[str], log: Path, seconds: float = _VERSION_
             probe.wait(seconds)
         output.seek(0)
         version = _VERSION.search(output.read(1 << 14))
-    return version is not None and (int(version[1]), int(version[2])) < _FIRST_NEW
+    return version is not None and (int(version[1]), int(version[2])) < (0, 10)
 
 
 def _first_bytes(file: Path) -> bytes:
@@ -93,7 +84,3 @@ def _first_bytes(file: Path) -> bytes:
         raise ModelNotFound(f"There is no file {file}.", LIST_MODELS) from exc
     except (OSError, ValueError) as exc:
         raise LoadFailed(f"{file} cannot be read: {getattr(exc, 'strerror', None) or exc}.", LIST_MODELS) from exc
-
-
-def _manual_start(file: Path) -> str:
-    return f"Start it in a terminal: {file.name} --server. Then type: %llm load http://127.0.0.1:8080"

@@ -21,9 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-_TERM_SECONDS = 3.0
 _REAP_SECONDS = 0.5  # until the system has reaped the killed processes
-_POLL_SECONDS = 1.0
 _MAX_LOG_BYTES = 1 << 26
 _PR_SET_PDEATHSIG = 1
 _STDIN, _STDERR = 0, 2
@@ -49,12 +47,13 @@ def main(command: Sequence[str]) -> None:
     _report(f"started {server.pid}")
     # The end of the standard input is not enough: a process that the kernel forked may hold the pipe open.
     while server.poll() is None and not signals and os.getppid() == parent:
-        ready, _, _ = select.select([_STDIN, wakeup], [], [], _POLL_SECONDS)
+        ready, _, _ = select.select([_STDIN, wakeup], [], [], 1.0)
         if wakeup in ready:
             os.read(wakeup, 512)
         if _STDIN in ready and not os.read(_STDIN, 512):
             break
-        _truncate_large_log()
+        if os.fstat(_STDERR).st_size > _MAX_LOG_BYTES:
+            os.ftruncate(_STDERR, 0)  # the log is open for appending, so the server goes on at its start
     _terminate(server)
     _report(f"exited {server.returncode}")
 
@@ -84,17 +83,11 @@ def _die_with_parent() -> Callable[[], None]:
     return set_death_signal
 
 
-def _truncate_large_log() -> None:
-    """Empty the log when it is long; it is open for appending, so the server goes on at its start."""
-    if os.fstat(_STDERR).st_size > _MAX_LOG_BYTES:
-        os.ftruncate(_STDERR, 0)
-
-
 def _terminate(server: "subprocess.Popen[bytes]") -> None:
     """Stop the server and all processes that it started: SIGTERM first, then SIGKILL."""
     _signal_group(server.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        server.wait(_TERM_SECONDS)
+        server.wait(3.0)
     until = time.monotonic() + _REAP_SECONDS
     while _signal_group(server.pid, signal.SIGKILL) and time.monotonic() < until:
         server.poll()

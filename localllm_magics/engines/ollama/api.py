@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
@@ -16,13 +17,9 @@ from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
-_MAX_LINES = 200
 _SUFFIXES = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _PARAMETERS = re.compile(r"\s*([\d.]{1,12})\s*([KMBT])\s*", re.IGNORECASE)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,12})?(Z|[+-]\d\d:\d\d)")
-_UNLIMITED = timedelta(days=365)
-_MAX_WHOLE = 2**32
-_TO_LOAD_LONGER = "Ask again, or give it more time where it is started: OLLAMA_LOAD_TIMEOUT=15m ollama serve"
 _TO_GET_ACCESS = "Ollama refuses other host names: use 127.0.0.1, or set OLLAMA_HOST where it is started."
 
 
@@ -61,7 +58,7 @@ class ModelInMemory:
         until = _to_time(self.expires_at)
         if until is None:
             return "for a time that it does not report"
-        if until - datetime.now(timezone.utc) > _UNLIMITED:
+        if until - datetime.now(timezone.utc) > timedelta(days=365):
             return "until it is unloaded"
         return f"until {until:%H:%M:%S}"
 
@@ -87,7 +84,7 @@ def error_context(connection: Connection, model: str, to_get_model: str) -> Erro
         address=connection.address,
         model=model,
         to_get_model=to_get_model,
-        to_load_longer=_TO_LOAD_LONGER,
+        to_load_longer="Ask again, or give it more time where it is started: OLLAMA_LOAD_TIMEOUT=15m ollama serve",
         to_get_access=_TO_GET_ACCESS,
         redact=connection.redact,
     )
@@ -119,7 +116,16 @@ def models_in_memory(
 ) -> list[ModelInMemory]:
     """The models in memory."""
     reply = connection.ask("GET", "/api/ps", stop=stop, seconds=seconds)
-    return [_to_model_in_memory(entry, name) for name, entry in _named(reply.to_dict())]
+    return [
+        ModelInMemory(
+            name=name,
+            size=whole(entry, "size") or 0,
+            size_vram=whole(entry, "size_vram") or 0,
+            context=whole(entry, "context_length"),
+            expires_at=word(entry, "expires_at") or "",
+        )
+        for name, entry in _named(reply.to_dict())
+    ]
 
 
 def list_models(connection: Connection, seconds: float | None = None) -> list[ModelInfo]:
@@ -161,7 +167,7 @@ def _parse_parameters(lines: str) -> dict[str, object]:
     """Stored parameters, one in a line; the first value of each counts, but all stop strings do."""
     values: dict[str, object] = {}
     stops: list[object] = []
-    for line in lines.split("\n")[:_MAX_LINES]:
+    for line in lines.split("\n")[:200]:
         name, _, rest = line.strip().partition(" ")
         value = _unquote(rest.strip())
         if name == "stop":
@@ -175,10 +181,9 @@ def _unquote(written: str) -> str | None:
     """The value of WRITTEN: strings are in quotes, with escapes for control characters."""
     if not written.startswith('"'):
         return written
-    try:
+    with suppress(ValueError):
         return text({"value": json.loads(written, strict=False)}, "value")
-    except ValueError:
-        return None
+    return None
 
 
 def _to_number(word: str) -> float | None:
@@ -187,17 +192,7 @@ def _to_number(word: str) -> float | None:
         number = float(word)
     except ValueError:
         return None
-    return int(number) if abs(number) < _MAX_WHOLE and number.is_integer() else number
-
-
-def _to_model_in_memory(entry: Json, name: str) -> ModelInMemory:
-    return ModelInMemory(
-        name=name,
-        size=whole(entry, "size") or 0,
-        size_vram=whole(entry, "size_vram") or 0,
-        context=whole(entry, "context_length"),
-        expires_at=word(entry, "expires_at") or "",
-    )
+    return int(number) if abs(number) < 2**32 and number.is_integer() else number
 
 
 def _to_info(entry: Json, name: str, connection: Connection) -> ModelInfo:
@@ -216,18 +211,14 @@ def _to_info(entry: Json, name: str, connection: Connection) -> ModelInfo:
 def _to_time(written: str) -> datetime | None:
     """The local time of an RFC 3339 timestamp, whose fraction may have more digits than Python parses."""
     found = _TIME.fullmatch(written)
-    if found is None:
-        return None
-    try:
-        return datetime.fromisoformat(found[1] + found[2].replace("Z", "+00:00")).astimezone()
-    except (ValueError, OverflowError, OSError):  # at the ends of the calendar
-        return None
+    with suppress(ValueError, OverflowError, OSError):  # at the ends of the calendar
+        return datetime.fromisoformat(found[1] + found[2].replace("Z", "+00:00")).astimezone() if found else None
+    return None
 
 
 def _to_count(written: str | None) -> int | None:
     """A number of weights from a text like `3.05M`."""
     found = _PARAMETERS.fullmatch(written or "")
-    try:
+    with suppress(ValueError):
         return round(float(found[1]) * _SUFFIXES[found[2].upper()]) if found else None
-    except ValueError:
-        return None
+    return None

@@ -26,20 +26,14 @@ from localllm_magics.engines.server.server_error import raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, text
 
 _MEMORY_SECONDS = 1.0  # for the list of models in memory
-_UNLOAD_SECONDS = 5.0
-_PREVIEW_SECONDS = 60.0
 _RELOAD_SECONDS = 0.5  # a longer load moved the model
-_REMEMBERED_PROMPTS = 8
-_MIN_CACHED_PREFIX = 16
 
 
 class OllamaEngine:
     """One model of a server; see `engines.base.Engine`.
 
     Args:
-        info: Names the model.
         options: How it is to be loaded; every request has the same values, so that nothing reloads.
-        connection: The way to the server.
         keep_alive: How long the server keeps the model in memory, as it is typed; empty leaves that to the server.
     """
 
@@ -54,7 +48,7 @@ class OllamaEngine:
         self._description: api.ModelDescription | None = None
         self._is_current = False  # whether the description still holds, as far as known
         self._in_memory: api.ModelInMemory | None = None
-        self._prompts: deque[str] = deque(maxlen=_REMEMBERED_PROMPTS)
+        self._prompts: deque[str] = deque(maxlen=8)
         self._is_used = False
         self._lifetime = Lifetime(info.reference)
 
@@ -75,20 +69,12 @@ class OllamaEngine:
             parameters=description.parameters or info.parameters,
             layers=description.layers,
         )
+        status = EngineStatus(model=model, options=self._options, detail=detail)
         if in_memory is None:
-            return EngineStatus(model=model, options=self._options, detail=detail)
-        return EngineStatus(
-            model=replace(
-                model,
-                device=in_memory.device,
-                gpu_layers=None if in_memory.size_vram else 0,
-                context=in_memory.context,
-            ),
-            options=self._options,
-            memory_bytes=in_memory.size,
-            notices=self._notices(in_memory),
-            detail=detail,
-        )
+            return status
+        gpu_layers = None if in_memory.size_vram else 0
+        model = replace(model, device=in_memory.device, gpu_layers=gpu_layers, context=in_memory.context)
+        return replace(status, model=model, memory_bytes=in_memory.size, notices=self._notices(in_memory))
 
     def load(self, stop: Stop) -> Iterator[Loading]:
         """Have the server load the model; see `Engine.load`."""
@@ -120,13 +106,8 @@ class OllamaEngine:
             sampling = self._sampling(request)
             body = self._to_body(request, sampling)
             prompt = request.messages[0].text if request.raw else self._render(body, stop)
-        return Preview(
-            prompt=prompt,
-            tokens=(),
-            context=self._context,
-            sampling=sampling,
-            sent=json.dumps(body, indent=2, ensure_ascii=False),
-        )
+        sent = json.dumps(body, indent=2, ensure_ascii=False)
+        return Preview(prompt=prompt, tokens=(), context=self._context, sampling=sampling, sent=sent)
 
     def with_options(self, options: LoadOptions) -> "OllamaEngine":
         """A new engine for the same model; see `Engine.with_options`."""
@@ -139,7 +120,7 @@ class OllamaEngine:
         if is_used:
             body = {"model": self._info.name, "keep_alive": 0}
             with suppress(LocalLLMError):
-                self._connection.ask("POST", "/api/generate", body, seconds=_UNLOAD_SECONDS)
+                self._connection.ask("POST", "/api/generate", body, seconds=5.0)
         self._in_memory = None
 
     def _answer(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
@@ -206,7 +187,7 @@ class OllamaEngine:
     def _may_be_cached(self, request: Request) -> bool:
         """Whether the server may have cached a good part of the prompt, whose tokens it does not always report."""
         prompt = "\n".join(message.text for message in request.messages)
-        prefix = prompt[: max(len(prompt) // 10, _MIN_CACHED_PREFIX)]
+        prefix = prompt[: max(len(prompt) // 10, 16)]
         is_known = any(earlier.startswith(prefix) for earlier in self._prompts)
         self._prompts.append(prompt)
         return is_known
@@ -215,19 +196,14 @@ class OllamaEngine:
         options = {**child(body, "options"), "num_predict": 1}  # a server that does not know the field answers
         body = {**body, "_debug_render_only": True, "stream": False, "options": options}
         self._is_used = True
-        reply = self._connection.ask("POST", "/api/chat", body, stop=stop, seconds=_PREVIEW_SECONDS)
+        reply = self._connection.ask("POST", "/api/chat", body, stop=stop, seconds=60.0)
         raise_for_status(reply, self._error_context)
         rendered = text(child(reply.to_dict(), "_debug_info"), "rendered_template")
         return rendered or "(this server does not show the prompt)"
 
     def _to_body(self, request: Request, sampling: Sampling) -> dict[str, object]:
-        body: dict[str, object] = {
-            "model": self._info.name,
-            "stream": True,
-            "truncate": False,
-            "options": {**self._load_options(), **to_options(sampling)},
-            **self._to_keep_alive(),
-        }
+        body: dict[str, object] = {"model": self._info.name, "stream": True, "truncate": False, **self._to_keep_alive()}
+        body["options"] = {**self._load_options(), **to_options(sampling)}
         if request.raw:
             body |= {"prompt": request.messages[0].text, "raw": True}
         else:
@@ -239,12 +215,10 @@ class OllamaEngine:
         return body
 
     def _to_keep_alive(self) -> dict[str, object]:
-        if not self._keep_alive:
-            return {}
-        try:
-            return {"keep_alive": int(self._keep_alive)}
-        except ValueError:
-            return {"keep_alive": self._keep_alive}
+        value: int | str = self._keep_alive
+        with suppress(ValueError):
+            value = int(value)
+        return {} if value == "" else {"keep_alive": value}
 
     @property
     def _context(self) -> int:

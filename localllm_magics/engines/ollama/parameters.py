@@ -7,8 +7,6 @@ from localllm_magics.core.errors import BadOption
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
 
-_MAX_STOPS = 100
-
 
 def to_sampling(params: Mapping[str, object]) -> Sampling:
     """The sampling in PARAMS, without what is unknown, of another type or out of range."""
@@ -28,12 +26,11 @@ def to_options(sampling: Sampling) -> dict[str, object]:
 def to_context(params: Mapping[str, object]) -> int | None:
     """The size of the context window that PARAMS set, if they do."""
     value = params.get("num_ctx")
-    try:
+    with suppress(BadOption):
         return LoadOptions(ctx=value).ctx if isinstance(value, int) else None
-    except BadOption:
-        return None
+    return None
 
 
 def _to_stops(value: object) -> tuple[str, ...]:
     texts = value if isinstance(value, list) else [value]
-    return tuple(text for text in texts[:_MAX_STOPS] if isinstance(text, str) and text)
+    return tuple(text for text in texts[:100] if isinstance(text, str) and text)

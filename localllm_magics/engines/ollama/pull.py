@@ -11,7 +11,7 @@ from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.ollama import api
 from localllm_magics.engines.ollama.address import ollama_address
-from localllm_magics.engines.server.connection import Connection, Exchange
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.response import ndjson_records, require_stream
 from localllm_magics.engines.server.server_error import ServerError
 from localllm_magics.engines.wire.fields import text, whole
@@ -51,18 +51,14 @@ def pull(connection: Connection, name: str, stop: Stop) -> Iterator[PullProgress
     to_resume = f"Pull again, it resumes where it stopped: {pull_command(name, connection.address)}"
     with connection.post("/api/pull", {"model": name, "stream": True}, stop) as exchange:
         list(poll(exchange.wait, stop))
-        _require_stream(exchange, connection, name)
+        try:
+            require_stream(exchange, api.error_context(connection, name, _to_find(name)))
+        except BadOption as exc:
+            raise BadOption(exc.message, "Write a name such as llama3.2:1b, or hf.co/user/repository:Q4_K_M.") from exc
         try:
             yield from _read_progress(exchange.chunks(), connection, name, to_resume)
         except StreamBroken as exc:
             raise StreamBroken(exc.message, to_resume) from exc
-
-
-def _require_stream(exchange: Exchange, connection: Connection, name: str) -> None:
-    try:
-        require_stream(exchange, api.error_context(connection, name, _to_find(name)))
-    except BadOption as exc:
-        raise BadOption(exc.message, "Write a name such as llama3.2:1b, or hf.co/user/repository:Q4_K_M.") from exc
 
 
 def _read_progress(
@@ -96,15 +92,12 @@ class _Total:
         digest = (text(record, "digest") or "")[:_MAX_STATUS_LENGTH]
         total, done = whole(record, "total"), whole(record, "completed") or 0
         if digest and total is not None and (digest in self._layers or len(self._layers) < _MAX_LAYERS):
-            self._update(digest, min(done, total), total)
+            done_before, total_before = self._layers.get(digest, (0, 0))
+            self._layers[digest] = min(done, total), total
+            self._done += min(done, total) - done_before
+            self._total += total - total_before
         status = " ".join(strip_control(text(record, "status") or "").split())[:_MAX_STATUS_LENGTH]
         return PullProgress(status=status, done=self._done, total=self._total)
-
-    def _update(self, digest: str, done: int, total: int) -> None:
-        before = self._layers.get(digest, (0, 0))
-        self._done += done - before[0]
-        self._total += total - before[1]
-        self._layers[digest] = done, total
 
 
 def _to_error(message: str, connection: Connection, name: str, to_resume: str) -> LocalLLMError:
@@ -112,9 +105,8 @@ def _to_error(message: str, connection: Connection, name: str, to_resume: str) -
     if _NOT_FOUND.search(message):
         return ModelNotInDaemon(f"There is no model {name} in the registry that {url} asked: {message}", _to_find(name))
     if _DISK_FULL.search(message):
-        return DaemonError(
-            f"{url} has no disk space for {name}: {message}", "Delete models that you do not need: ollama rm"
-        )
+        hint = "Delete models that you do not need: ollama rm"
+        return DaemonError(f"{url} has no disk space for {name}: {message}", hint)
     if _TOO_OLD.search(message):
         return DaemonError(f"{url} is too old for {name}: {message}", "Update Ollama.")
     return DaemonError(f"{url} could not pull {name}: {message}", to_resume)

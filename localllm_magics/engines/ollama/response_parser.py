@@ -11,8 +11,6 @@ from localllm_magics.engines.server.server_error import ErrorContext, error_from
 from localllm_magics.engines.wire.fields import child, number, text, whole
 from localllm_magics.engines.wire.ndjson import Record
 
-_NANOSECONDS = 1e9
-
 
 class OllamaResponseParser:
     """Parses one answer; see `engines.server.response.ResponseParser`.
@@ -78,4 +76,4 @@ class OllamaResponseParser:
 
 def _seconds(record: Record, name: str) -> float:
     """A duration; the server leaves out one of 0."""
-    return (number(record, name) or 0.0) / _NANOSECONDS
+    return (number(record, name) or 0.0) / 1e9

@@ -11,9 +11,6 @@ class ArrivalRate:
 
     The data of a read has arrived at any time since the read before, and more was on its way; only after the last
     read was it not, so the last one may be late. An answer that comes in one read has no rate.
-
-    Args:
-        clock: Seconds on a monotonic clock.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:

@@ -48,10 +48,7 @@ _DIALECTS: Mapping[ServerKind, Dialect] = {
     ServerKind.LLAMA_SERVER: _LLAMA_CPP,
     ServerKind.ROUTER: replace(_LLAMA_CPP, ignores_model_name=False),
     ServerKind.LLAMAFILE: Dialect(
-        raw_path="/completion",
-        raw_max_tokens="n_predict",
-        ignores_model_name=True,
-        to_raise_context="llamafile -c",
+        raw_path="/completion", raw_max_tokens="n_predict", ignores_model_name=True, to_raise_context="llamafile -c"
     ),
     ServerKind.LLAMA_CPP_SERVER: Dialect(
         schema="json_object", ignores_model_name=True, to_raise_context="llama_cpp.server --n_ctx"

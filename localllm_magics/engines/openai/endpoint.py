@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from localllm_magics.core.errors import AccessDenied, DaemonError, DaemonNotReachable
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.openai.dialect import Dialect, dialect
+from localllm_magics.engines.openai.dialect import dialect
 from localllm_magics.engines.openai.identity import Identity, ServedModel, ServerKind, identify
 from localllm_magics.engines.openai.llama_server import LOADED
 from localllm_magics.engines.server.connection import Connection
@@ -25,11 +25,6 @@ class Endpoint:
     identity: Identity
     wanted: str
     served: ServedModel | None
-
-    @property
-    def dialect(self) -> Dialect:
-        """That of the server."""
-        return dialect(self.identity.kind)
 
     @property
     def context(self) -> int | None:
@@ -57,7 +52,7 @@ class Endpoint:
             address=connection.address,
             model=(self.served.label if self.served is not None else self.wanted) or "its model",
             to_get_model=f"To see what it has, type: %llm connect {connection.address.url}",
-            to_raise_context=self.dialect.to_raise_context,
+            to_raise_context=dialect(self.identity.kind).to_raise_context,
             redact=connection.redact,
         )
 

@@ -16,7 +16,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.lifetime import Lifetime
 from localllm_magics.engines.openai import llama_server
-from localllm_magics.engines.openai.dialect import to_body
+from localllm_magics.engines.openai.dialect import dialect, to_body
 from localllm_magics.engines.openai.endpoint import Endpoint, find_endpoint
 from localllm_magics.engines.openai.identity import ServerKind
 from localllm_magics.engines.openai.llama_server import PollBackoff
@@ -29,16 +29,13 @@ from localllm_magics.engines.server.server_error import ErrorContext, raise_for_
 
 _NEEDS_NEW_ENDPOINT = (DaemonNotReachable, StreamBroken, ModelNotInDaemon)
 """After these errors, another server may be there next time, or another model."""
-_WHY_EMPTY_SECONDS = 60.0
 
 
 class OpenAIEngine:
     """One model of a server; see `engines.base.Engine`.
 
     Args:
-        info: The reference, and the model's name on the server.
         options: How the server is to be started, where it does not run yet.
-        server: The server that has the model.
         model: The model's name as the user wrote it, empty for the one that the server has.
         max_load_seconds: How long the server may load it.
     """
@@ -72,8 +69,7 @@ class OpenAIEngine:
         model = ModelUsed(reference=info.reference, name=info.name, engine=info.engine)
         if endpoint is None:
             return EngineStatus(model=model, options=self._options)
-        if endpoint.served is not None:
-            served = endpoint.served
+        if (served := endpoint.served) is not None:
             model = replace(
                 model,
                 name=served.label,
@@ -107,7 +103,9 @@ class OpenAIEngine:
     def preview(self, request: Request, stop: Stop) -> Preview:
         """What would be sent, and where the server can render it, the prompt and its tokens."""
         with self._lifetime.using(stop):
-            endpoint = _result(self._connect(stop))
+            list(self._connect(stop))
+            endpoint = self._endpoint
+            assert endpoint is not None  # noqa: S101 - it is connected
             body = self._to_body(request, endpoint)
             context = self._error_context(endpoint)
             prompt, tokens = llama_server.render(endpoint.connection, body, endpoint.identity.kind, context, stop)
@@ -139,7 +137,7 @@ class OpenAIEngine:
         connection = yield from self._server.connect(self._options, stop)
         self._takes_stream_options = True
         endpoint = find_endpoint(connection, self._model, stop)
-        backoff = PollBackoff(connection, stop, max_load_seconds=self._max_load_seconds)
+        backoff = PollBackoff(connection, stop, self._max_load_seconds)
         while endpoint.identity.is_loading:
             yield from backoff.wait()
             endpoint = find_endpoint(connection, self._model, stop)
@@ -157,7 +155,7 @@ class OpenAIEngine:
         generation.model = self.status().model
         generation.notices.extend(endpoint.notices)
         body = self._to_body(request, endpoint)
-        backoff = PollBackoff(connection, stop, max_load_seconds=self._max_load_seconds)
+        backoff = PollBackoff(connection, stop, self._max_load_seconds)
         while True:
             with connection.post(_path(request, endpoint), body, stop) as exchange:
                 yield from wait_for_head(
@@ -203,7 +201,7 @@ class OpenAIEngine:
         body = {**self._to_body(request, endpoint), "stream": False, "max_tokens": 1}
         body.pop("stream_options", None)
         try:
-            reply = connection.ask("POST", _path(request, endpoint), body, stop=stop, seconds=_WHY_EMPTY_SECONDS)
+            reply = connection.ask("POST", _path(request, endpoint), body, stop=stop, seconds=60.0)
             raise_for_status(reply, context)
         except LocalLLMError as exc:
             return exc
@@ -228,19 +226,9 @@ class OpenAIEngine:
         return True
 
 
-def _result(loading: Generator[Loading, None, Endpoint]) -> Endpoint:
-    """What LOADING returns."""
-    while True:
-        try:
-            next(loading)
-        except StopIteration as end:
-            endpoint: Endpoint = end.value
-            return endpoint
-
-
 def _sampling(request: Request, endpoint: Endpoint) -> Sampling:
     return request.sampling.seeded() if endpoint.identity.kind.is_llama_server else request.sampling
 
 
 def _path(request: Request, endpoint: Endpoint) -> str:
-    return endpoint.dialect.raw_path if request.raw else "/v1/chat/completions"
+    return dialect(endpoint.identity.kind).raw_path if request.raw else "/v1/chat/completions"

@@ -18,6 +18,7 @@ from localllm_magics.engines.server.server_error import ErrorContext, raise_for_
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
 _AskAll: TypeAlias = Callable[[Sequence[str]], dict[str, Reply]]
+_LLAMA_CPP_PROPS = {"build_info", "total_slots", "default_generation_settings", "user_name"}
 
 
 class ServerKind(enum.Enum):
@@ -102,7 +103,7 @@ def identify(connection: Connection, stop: Stop | None = None, seconds: float | 
     props, listed = ask_all(["/props", "/v1/models"]).values()
     if props.is_loading or listed.is_loading:
         return Identity(kind=ServerKind.LLAMA_SERVER, is_loading=True)
-    if props.status == 200 and _is_llama_cpp(props):
+    if props.status == 200 and _LLAMA_CPP_PROPS & props.to_dict().keys():
         return _llama_cpp(props.to_dict(), listed)
     _check(listed, connection)
     version = ollama.version(connection, stop, seconds)
@@ -144,25 +145,15 @@ def _check(listed: Reply, connection: Connection) -> None:
             raise_for_status(listed, context)
 
 
-def _is_llama_cpp(reply: Reply) -> bool:
-    props = reply.to_dict()
-    return any(name in props for name in ("build_info", "total_slots", "default_generation_settings", "user_name"))
-
-
 def _llama_cpp(props: Json, listed: Reply) -> Identity:
-    models = to_models(listed.to_dict())
+    models, version = to_models(listed.to_dict()), word(props, "build_info") or ""
     if props.get("role") == "router":
-        return Identity(kind=ServerKind.ROUTER, version=word(props, "build_info") or "", models=models)
+        return Identity(kind=ServerKind.ROUTER, version=version, models=models)
     if "user_name" in props and "build_info" not in props:
         return Identity(kind=ServerKind.LLAMAFILE, models=models)
     settings = child(props, "default_generation_settings")
-    return Identity(
-        kind=ServerKind.LLAMA_SERVER,
-        version=word(props, "build_info") or "",
-        models=models,
-        sampling=_to_sampling(child(settings, "params")),
-        context=whole(settings, "n_ctx"),
-    )
+    sampling, context = _to_sampling(child(settings, "params")), whole(settings, "n_ctx")
+    return Identity(kind=ServerKind.LLAMA_SERVER, version=version, models=models, sampling=sampling, context=context)
 
 
 def _to_sampling(params: Json) -> Sampling:
@@ -194,8 +185,7 @@ def _from_endpoints(models: tuple[ServedModel, ...], ask_all: _AskAll) -> Identi
     flags, listed = (reply.to_dict() for reply in ask_all(["/flagz", "/api/v0/models"]).values())
     if "completion_mode" in flags:
         return Identity(kind=ServerKind.LLAMAFILER, models=models)
-    studio_models = to_models(listed)
-    if studio_models:
+    if studio_models := to_models(listed):
         return Identity(kind=ServerKind.LM_STUDIO, models=studio_models)
     return Identity(kind=ServerKind.OTHER, models=models)
 

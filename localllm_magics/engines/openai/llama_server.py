@@ -11,9 +11,7 @@ from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, number, text
 
-_HEALTH_SECONDS = 1.0
 _POLL_SECONDS = 0.1
-_MAX_POLL_SECONDS = 2.0
 MAX_LOAD_SECONDS = 600.0
 LOADED = ("loaded", "sleeping")
 """The states of a router's model that is in memory."""
@@ -27,31 +25,17 @@ def load_progress(connection: Connection, kind: ServerKind, model: str, stop: St
         return _to_loading(status) if text(status, "value") in _LOADING else None
     if kind is not ServerKind.LLAMA_SERVER:
         return None
-    reply = connection.ask("GET", "/health", stop=stop, seconds=_HEALTH_SECONDS)
+    reply = connection.ask("GET", "/health", stop=stop, seconds=1.0)
     return Loading(0.0) if reply.status == 503 else None
 
 
 class PollBackoff:
-    """Polls a server that loads its model, with growing pauses, up to a deadline.
+    """Polls a server that loads its model, with growing pauses, for MAX_LOAD_SECONDS at most."""
 
-    Args:
-        connection: The way to it.
-        stop: Ends the polling.
-        poll_seconds: The first pause.
-        max_load_seconds: How long the server may load.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        stop: Stop,
-        *,
-        poll_seconds: float = _POLL_SECONDS,
-        max_load_seconds: float = MAX_LOAD_SECONDS,
-    ) -> None:
+    def __init__(self, connection: Connection, stop: Stop, max_load_seconds: float) -> None:
         self._connection = connection
         self._stop = stop
-        self._poll_seconds = poll_seconds
+        self._poll_seconds = _POLL_SECONDS
         self._until = time.monotonic() + max_load_seconds
 
     def wait(self) -> Iterator[Loading]:
@@ -70,7 +54,7 @@ class PollBackoff:
         if time.monotonic() > self._until:
             raise DaemonBusy(f"{self._connection.address.url} still loads its model.", "Its log may say why.")
         self._stop.sleep(self._poll_seconds)
-        self._poll_seconds = min(1.5 * self._poll_seconds, _MAX_POLL_SECONDS)
+        self._poll_seconds = min(1.5 * self._poll_seconds, 2.0)
 
 
 def load(connection: Connection, model: str, context: ErrorContext, stop: Stop) -> Iterator[Loading]:

@@ -10,16 +10,13 @@ from localllm_magics.engines.wire.ndjson import Malformed, Record, parse
 
 END_OF_STREAM: Record = {"object": "[DONE]"}
 """The record for `data: [DONE]`."""
-_NOT_STREAMED = (b"{", b"<")
 
 
 class RecordDecoder:
     """Decodes a stream of events, or one JSON object from a server that does not stream: its first byte decides.
 
-    The content type does not matter: some servers call everything JSON, and some send none.
-
-    Args:
-        limit: The most bytes of an object, or of an event.
+    The content type does not matter: some servers call everything JSON, and some send none. LIMIT is the most bytes of
+    an object, or of an event.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -37,7 +34,7 @@ class RecordDecoder:
                 break
         self.was_empty = was_empty
         rest = chain([start], chunks)
-        if start.startswith(_NOT_STREAMED):
+        if start.startswith((b"{", b"<")):
             yield self._object(rest)
         else:
             yield from self._events(rest)

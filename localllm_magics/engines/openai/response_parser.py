@@ -21,13 +21,7 @@ _CALLS_TOOL = "The model called a tool, and has none here."
 
 
 class OpenAIResponseParser:
-    """Parses one answer; see `engines.server.response.ResponseParser`.
-
-    Args:
-        context: For the messages of errors.
-        is_raw: Whether the model continues plain text.
-        clock: Seconds on a monotonic clock.
-    """
+    """Parses one answer, IS_RAW where it continues plain text; see `engines.server.response.ResponseParser`."""
 
     def __init__(
         self, context: ErrorContext, *, is_raw: bool = False, clock: Callable[[], float] = time.perf_counter
@@ -55,7 +49,10 @@ class OpenAIResponseParser:
         self._store_counts(record)
         self.model = word(record, "model") or self.model
         progress, choice = child(record, "prompt_progress"), _choice(record)
-        events: list[ProgressEvent] = [_to_reading(progress)] if progress else []
+        events: list[ProgressEvent] = []
+        if progress:
+            done, total, cached = (whole(progress, name) or 0 for name in ("processed", "total", "cache"))
+            events.append(Reading(done, total, cached))
         if choice is not None:
             events += self._events(choice)
         return events
@@ -69,8 +66,7 @@ class OpenAIResponseParser:
     def counts(self) -> Counts:
         """Counts and times of the server; where it sends no times, those of the arrivals."""
         times = self._timings
-        produced = whole(times, "predicted_n")
-        if produced is not None:
+        if (produced := whole(times, "predicted_n")) is not None:
             cached = whole(times, "cache_n") or 0
             return Counts(
                 prompt_tokens=cached + (whole(times, "prompt_n") or 0),
@@ -151,10 +147,6 @@ def _choice(record: Record) -> Json | None:
         if str(choice.get("index") or 0) == "0":
             return choice
     return _completion_choice(record) if "content" in record else None  # from llama.cpp's own /completion
-
-
-def _to_reading(progress: Json) -> ProgressEvent:
-    return Reading(whole(progress, "processed") or 0, whole(progress, "total") or 0, whole(progress, "cache") or 0)
 
 
 def _completion_choice(record: Record) -> Json:

@@ -40,11 +40,7 @@ class ServerHandle(Protocol):
 
 
 class ExternalServer:
-    """A server that somebody else has started.
-
-    Args:
-        connection: The way to it.
-    """
+    """A server that somebody else has started."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -11,9 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import NoReturn
 
 import httpcore
@@ -41,8 +40,6 @@ from localllm_magics.engines.server.transport_errors import TRANSPORT_ERRORS, ca
 
 SILENT_SECONDS = 600.0
 """So long a server may be busy with a request, or with the next token, without a byte."""
-_WRITE_SECONDS = 30.0
-_ERROR_BYTES = 64 * 2**10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +62,9 @@ class Connection:
     """How to reach a server.
 
     Args:
-        address: Where it is.
         key: What goes into the header `Authorization`; no message contains it.
         ca_file: A file of certificates to trust on top of the system's.
         to_start: How to start a server there.
-        limits: For every exchange.
     """
 
     address: Address
@@ -96,32 +91,35 @@ class Connection:
             LocalLLMError: There is no response.
             Stopped: STOP was set.
         """
-        seconds = self.limits.answer_seconds if seconds is None else seconds
-        (reply,) = self._replies([Exchange(self, method, path, body, seconds=seconds)], stop or Stop(), seconds)
+        (reply,) = self._replies([(method, path, body)], stop or Stop(), seconds)
         return reply
 
     def ask_all(
         self, paths: Sequence[str], *, stop: Stop | None = None, seconds: float | None = None
     ) -> dict[str, Reply]:
         """The responses to GET requests for PATHS, sent at the same time; otherwise as `ask`."""
-        seconds = self.limits.answer_seconds if seconds is None else seconds
-        exchanges = [Exchange(self, "GET", path, seconds=seconds) for path in paths]
-        return dict(zip(paths, self._replies(exchanges, stop or Stop(), seconds), strict=True))
+        replies = self._replies([("GET", path, None) for path in paths], stop or Stop(), seconds)
+        return dict(zip(paths, replies, strict=True))
 
-    def post(self, path: str, body: object, stop: Stop) -> AbstractContextManager["Exchange"]:
+    @contextmanager
+    def post(self, path: str, body: object, stop: Stop) -> Iterator["Exchange"]:
         """Send a POST request, which STOP cancels in the block, and whose end cancels what is left of it."""
-        return _sending(Exchange(self, "POST", path, body), stop)
+        with Exchange(self, "POST", path, body) as exchange, stop.calling(exchange.cancel):
+            yield exchange
 
     def redact(self, text: str) -> str:
         """TEXT of a server without our key in it."""
         return text.replace(self.key, "…") if self.key else text
 
-    def _replies(self, exchanges: Sequence["Exchange"], stop: Stop, seconds: float) -> list[Reply]:
+    def _replies(self, requests: Sequence[tuple[str, str, object]], stop: Stop, seconds: float | None) -> list[Reply]:
+        seconds = self.limits.answer_seconds if seconds is None else seconds
         until = time.monotonic() + self.limits.connect_seconds + seconds
+        exchanges = [Exchange(self, *request, seconds=seconds) for request in requests]
         waiting = list(exchanges)
         with ExitStack() as stack:
             for exchange in exchanges:
-                stack.enter_context(_sending(exchange, stop))
+                stack.enter_context(exchange)
+                stack.enter_context(stop.calling(exchange.cancel))
             while waiting:
                 self._wait_for_any(waiting, until, stop)
                 for exchange in [exchange for exchange in waiting if exchange.wait(0)]:
@@ -143,8 +141,6 @@ class Exchange:
     """A request that is sent, and the response as it comes; a context manager.
 
     Args:
-        connection: To the server.
-        method: Of HTTP.
         path: What follows the base URL.
         body: Sent as JSON unless None.
         seconds: How long the server may send nothing.
@@ -168,9 +164,7 @@ class Exchange:
         self._opening = in_background(self._open, "localllm-connect")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
         self._opening.add_done_callback(self._close)  # in the thread that still connects, if it does
 
@@ -255,7 +249,7 @@ class Exchange:
         with suppress(StreamBroken):
             for chunk in self._pieces():
                 body += chunk
-                if len(body) >= _ERROR_BYTES or time.monotonic() > until:
+                if len(body) >= 64 * 2**10 or time.monotonic() > until:
                     break
         return bytes(body)
 
@@ -268,11 +262,7 @@ class Exchange:
         for cause in causes(error):
             cause.__traceback__ = None  # its frames hold the key in their local variables
         ours = from_transport(
-            error,
-            connection.address,
-            is_answered=is_answered,
-            to_start=connection.to_start,
-            redact=connection.redact,
+            error, connection.address, is_answered=is_answered, to_start=connection.to_start, redact=connection.redact
         )
         is_safe = connection.redact(str(error)) == str(error)  # it may quote the server, which may quote the key
         raise ours from (error if is_safe else None)
@@ -302,7 +292,7 @@ class Exchange:
             port=address.port,
             target=request.url.raw_path,
         )
-        timeout = {"connect": connection.limits.connect_seconds, "write": _WRITE_SECONDS, "read": self._seconds}
+        timeout = {"connect": connection.limits.connect_seconds, "write": 30.0, "read": self._seconds}
         return httpcore.Request(
             self._method, url, headers=request.headers.raw, content=content, extensions={"timeout": timeout}
         )
@@ -311,12 +301,6 @@ class Exchange:
         if self._pool is not None:
             self._pool.close()
         self._network.close()
-
-
-@contextmanager
-def _sending(exchange: Exchange, stop: Stop) -> Iterator[Exchange]:
-    with exchange, stop.calling(exchange.cancel):
-        yield exchange
 
 
 def _headers(connection: Connection, content: bytes | None) -> dict[str, str]:

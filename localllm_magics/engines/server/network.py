@@ -15,11 +15,8 @@ class Network(httpcore.NetworkBackend):
     """Makes one connection, which any thread can cancel and whose reads are throttled.
 
     Closing a socket does not end a read that another thread is blocked in, but shutting the connection down does. That
-    needs a handle of its own: for TLS the first one is replaced, in the middle of a handshake.
-
-    Args:
-        throttle: Spaces the reads.
-        other_hosts: To connect to where the host refuses.
+    needs a handle of its own: for TLS the first one is replaced, in the middle of a handshake. Where the host refuses,
+    OTHER_HOSTS are tried.
     """
 
     def __init__(self, throttle: ReadThrottle, other_hosts: Iterable[str] = ()) -> None:

@@ -19,9 +19,7 @@ from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
 _PROBE_SECONDS = 0.5  # before the first probe; later ones are less frequent
 _RETRY_SECONDS = 1.0  # between probes that get no answer
-_MAX_SILENT_SECONDS = 30.0
 _DRAIN_SECONDS = 2.0  # for counts and the end of the stream, once the answer has a finish reason
-_MAX_ENCODING_LENGTH = 40
 _Event = TypeVar("_Event", bound=ProgressEvent)
 Records: TypeAlias = Generator[Record | Malformed, None, None]
 
@@ -63,18 +61,13 @@ def wait_for_head(
     probe: Callable[[], _Event | None],
     *,
     probe_seconds: float = _PROBE_SECONDS,
-    max_silent_seconds: float = _MAX_SILENT_SECONDS,
+    max_silent_seconds: float = 30.0,
 ) -> Iterator[_Event]:
     """Wait for the head of the response, and yield what PROBE finds out meanwhile.
 
     A server that loads or prefills is silent, and so is one that hangs; the first still answers other requests.
 
-    Args:
-        exchange: Was sent.
-        stop: Ends the wait.
-        probe: Asks the server for its progress.
-        probe_seconds: Before the first probe.
-        max_silent_seconds: How long no probe may get an answer.
+    The first PROBE is after PROBE_SECONDS, and for MAX_SILENT_SECONDS none may get an answer.
 
     Raises:
         DaemonNotReachable: The server does not answer any more.
@@ -139,7 +132,7 @@ def require_stream(exchange: Exchange, context: ErrorContext) -> None:
         raise_for_status(exchange.read_all(), context)
     unsupported = set(content_encodings(head.headers)) - SUPPORTED
     if unsupported:
-        name = context.redact(min(unsupported))[:_MAX_ENCODING_LENGTH]
+        name = context.redact(min(unsupported))[:40]
         raise StreamBroken(
             f"{context.address.url} sent its answer with the content encoding {name!r}, which was not asked for.",
             "Is a proxy in between? It has to leave answers as they are.",

@@ -4,6 +4,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,10 +30,6 @@ from localllm_magics.engines.server.settings import TO_SET_KEY
 
 _LONGEST_MESSAGE = 300
 _MOST_WRAPPINGS = 6
-_BODY_BYTES = 64 * 2**10
-_SPARE_TOKENS = 512
-_MOST_DIGITS = 5
-_MOST_TOKENS = 10**12
 _NO_REASON = "no reason given"
 _TITLE = re.compile(r"<title[^>]{0,100}>(.{0,300}?)</title", re.IGNORECASE | re.DOTALL)
 _TOO_LONG = re.compile(
@@ -58,18 +55,8 @@ _KNOWN: tuple[_Known, ...] = (
         "does not have {model}",
         "{to_get_model}",
     ),
-    _Known(
-        r"HTTP request.{0,20} to (an )?HTTPS",
-        DaemonNotReachable,
-        "wants TLS",
-        "Write its address with https://.",
-    ),
-    _Known(
-        r"not support thinking",
-        BadOption,
-        "has no reasoning for {model}",
-        "Leave --think out.",
-    ),
+    _Known(r"HTTP request.{0,20} to (an )?HTTPS", DaemonNotReachable, "wants TLS", "Write its address with https://."),
+    _Known(r"not support thinking", BadOption, "has no reasoning for {model}", "Leave --think out."),
     _Known(
         r"not support (chat|generate|completion)",
         BadOption,
@@ -94,12 +81,7 @@ _KNOWN: tuple[_Known, ...] = (
         "lost the process that ran {model}",
         "The server's log may say why.",
     ),
-    _Known(
-        r"timed out waiting for llama",
-        LoadFailed,
-        "could not load {model} in time",
-        "{to_load_longer}",
-    ),
+    _Known(r"timed out waiting for llama", LoadFailed, "could not load {model} in time", "{to_load_longer}"),
     _Known(
         r"error loading model|failed to load|process has terminated|exceeds file size|invalid file magic",
         LoadFailed,
@@ -114,8 +96,7 @@ class ErrorContext:
     """What a request was about, for the messages of its errors.
 
     Args:
-        address: The server.
-        model: The model's name there.
+        model: The model's name on the server.
         to_get_model: What to type so that the server has the model.
         to_raise_context: How to have a larger context window: an option that takes the number of tokens, or where it
             is set.
@@ -144,12 +125,7 @@ class ServerError:
 
     @classmethod
     def from_value(cls, value: object, redact: Callable[[str], str] = str) -> "ServerError":
-        """The error in VALUE: a text, an object, a list of them, or JSON once more inside a text.
-
-        Args:
-            value: What the server sent.
-            redact: Removes secrets from a text.
-        """
+        """The error in VALUE: a text, an object, a list of them, or JSON once more inside a text."""
         for _ in range(_MOST_WRAPPINGS):
             value = _unwrap(value)
         if not isinstance(value, dict):
@@ -166,15 +142,12 @@ class ServerError:
 
 def error_from_reply(reply: Reply, context: ErrorContext) -> LocalLLMError:
     """The error that a reply whose status is not 200 means."""
-    text = reply.body[:_BODY_BYTES].decode("utf-8", "replace")
-    error = (
-        ServerError(message=_title(text, context)) if reply.is_html else ServerError.from_value(text, context.redact)
-    )
-    return (
-        _by_access(reply, error.message, context)
-        or _by_message(error, context)
-        or (_web_page(reply.status, text, context) if reply.is_html else _by_status(reply.status, error, context))
-    )
+    if reply.is_html:
+        error = ServerError(message=_title(reply, context))
+    else:
+        error = ServerError.from_value(_text(reply), context.redact)
+    known = _by_access(reply, error.message, context) or _by_message(error, context)
+    return known or (_web_page if reply.is_html else _by_status)(reply.status, error, context)
 
 
 def raise_for_status(reply: Reply, context: ErrorContext) -> None:
@@ -182,7 +155,7 @@ def raise_for_status(reply: Reply, context: ErrorContext) -> None:
     if reply.status != 200:
         raise error_from_reply(reply, context)
     if reply.is_html:
-        raise _web_page(reply.status, reply.body[:_BODY_BYTES].decode("utf-8", "replace"), context)
+        raise _web_page(reply.status, ServerError(message=_title(reply, context)), context)
 
 
 def error_from_record(value: object, context: ErrorContext) -> LocalLLMError:
@@ -229,10 +202,9 @@ def _by_status(status: int, error: ServerError, context: ErrorContext) -> LocalL
     return DaemonError(f"{url} failed (status {status}): {message}", "Its log may say why.")
 
 
-def _web_page(status: int, text: str, context: ErrorContext) -> LocalLLMError:
+def _web_page(status: int, error: ServerError, context: ErrorContext) -> LocalLLMError:
     """The error of a page for people: of a proxy, a login, or another program."""
-    title = _title(text, context)
-    named = f" ({title!r})" if title else ""
+    named = f" ({error.message!r})" if error.message else ""
     return DaemonError(
         f"{context.address.url} answered with a web page{named}, status {status}, and not as a model server.",
         "Is a proxy or a login in between, or another program on that port?",
@@ -241,7 +213,7 @@ def _web_page(status: int, text: str, context: ErrorContext) -> LocalLLMError:
 
 def _busy(reply: Reply, message: str, context: ErrorContext) -> DaemonBusy:
     after = reply.headers.get("retry-after", "")
-    is_seconds = after.isdigit() and len(after) <= _MOST_DIGITS
+    is_seconds = after.isdigit() and len(after) <= 5
     hint = f"Try again after {after} seconds." if is_seconds else "Try again in a moment."
     return DaemonBusy(f"{context.address.url} is busy (status {reply.status}): {message or _NO_REASON}", hint)
 
@@ -252,7 +224,7 @@ def _too_long(error: ServerError, context: ErrorContext) -> PromptTooLong:
             f"The prompt does not fit into the context: {error.message}",
             f"Shorten it, or raise the context with {context.to_raise_context}.",
         )
-    needed = error.prompt_tokens + _SPARE_TOKENS
+    needed = error.prompt_tokens + 512
     is_option = context.to_raise_context.rpartition(" ")[2].startswith("-")
     how = f": {context.to_raise_context} {needed}" if is_option else f" to {needed} with {context.to_raise_context}."
     return PromptTooLong(
@@ -269,19 +241,21 @@ def _denied(status: int, message: str, context: ErrorContext) -> AccessDenied:
     return AccessDenied(f"{url} {denial} (status {status}): {message or _NO_REASON}", TO_SET_KEY)
 
 
-def _title(text: str, context: ErrorContext) -> str:
-    found = _TITLE.search(text)
+def _text(reply: Reply) -> str:
+    return reply.body[: 64 * 2**10].decode("utf-8", "replace")
+
+
+def _title(reply: Reply, context: ErrorContext) -> str:
+    found = _TITLE.search(_text(reply))
     return _shorten(context.redact(html.unescape(found[1]))) if found else ""
 
 
 def _unwrap(value: object) -> object:
     """What is in VALUE if it only wraps another value, else VALUE."""
     if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
-        try:
-            parsed: object = json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-        return parsed
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+        return value
     if isinstance(value, list) and value:
         return value[0]
     return _first(value, "error", "detail") or value if isinstance(value, dict) else value
@@ -302,7 +276,7 @@ def _first(value: Mapping[object, object], *names: str) -> object:
 
 
 def _to_count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
+    return value if type(value) is int and 0 <= value < 10**12 else None
 
 
 def _shorten(text: str) -> str:

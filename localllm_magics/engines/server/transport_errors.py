@@ -36,14 +36,9 @@ def from_transport(
     to_start: str = "Is the server running?",
     redact: Callable[[str], str] = str,
 ) -> LocalLLMError:
-    """Our error for ERROR of httpcore or the system.
+    """Our error for ERROR of httpcore or the system, whose message may quote the server: REDACT removes secrets.
 
-    Args:
-        error: What was raised; its message may quote the server.
-        address: Of the server.
-        is_answered: Whether the head of the response had come.
-        to_start: How to start a server there.
-        redact: Removes secrets from a text.
+    IS_ANSWERED is whether the head of the response had come, and TO_START how to start a server there.
     """
     url, message = address.url, redact(str(error))
     if isinstance(error, zlib.error):
@@ -78,10 +73,9 @@ def _no_connection(error: BaseException, address: Address, message: str, to_star
         hint = "Check the name; for a server on this machine, write 127.0.0.1."
         return DaemonNotReachable(f"There is no host {address.host}.", hint)
     if isinstance(error, httpcore.ConnectTimeout):
-        hint = f"If it does not speak TLS, try {_with_scheme('http', address)}."
-        return DaemonNotReachable(
-            f"{address.url} does not answer: no connection in time.", hint if address.scheme == "https" else to_start
-        )
+        no_tls = f"If it does not speak TLS, try {_with_scheme('http', address)}."
+        hint = no_tls if address.scheme == "https" else to_start
+        return DaemonNotReachable(f"{address.url} does not answer: no connection in time.", hint)
     if any(isinstance(cause, ConnectionRefusedError) for cause in found):
         return DaemonNotReachable(f"Nothing listens at {address.url}.", to_start)
     return DaemonNotReachable(f"{address.url} cannot be reached: {message}.", to_start)

@@ -1,5 +1,6 @@
 """Lines out of bytes: only LF ends one, for JSON strings may hold every other line end of Unicode."""
 
+import codecs
 from typing import Final
 
 LIMIT: Final = 16 * 2**20
@@ -16,11 +17,12 @@ class LineTooLong(ValueError):
 
 
 class Lines:
-    """Splits bytes into lines; a CR before the LF is no part of a line, but counts as one of its LIMIT bytes."""
+    """Splits bytes into lines; a CR before the LF, and a BOM at the start, are no part of them but count for LIMIT."""
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._rest = bytearray()
+        self._is_at_start = True
         self._is_broken = False
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -39,11 +41,11 @@ class Lines:
             self._rest += data
         if max(map(len, (*lines, self._rest))) > self._limit:
             raise self._break(lines)
-        return _without_cr(lines)
+        return self._strip(lines)
 
     def close(self) -> bytes:
         """What came after the last LF; a CR at its end has lost its LF and is left out."""
-        rest = bytes(self._rest).removesuffix(b"\r")
+        (rest,) = self._strip([bytes(self._rest)])
         self._rest.clear()
         return rest
 
@@ -53,8 +55,10 @@ class Lines:
         self._rest.clear()
         position = next(position for position, line in enumerate(lines) if len(line) > self._limit)
         start = lines[position][: min(self._limit, _LONGEST_START)]
-        return LineTooLong(self._limit, start, _without_cr(lines[:position]))
+        return LineTooLong(self._limit, start, self._strip(lines[:position]))
 
-
-def _without_cr(lines: list[bytes]) -> list[bytes]:
-    return [line.removesuffix(b"\r") for line in lines]
+    def _strip(self, lines: list[bytes]) -> list[bytes]:
+        if self._is_at_start and lines:
+            self._is_at_start = False
+            lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+        return [line.removesuffix(b"\r") for line in lines]

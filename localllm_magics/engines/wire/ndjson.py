@@ -1,6 +1,5 @@
 """Records out of newline-delimited JSON, as Ollama streams them."""
 
-import codecs
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -42,29 +41,18 @@ class NDJSON:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._lines = Lines(limit)
-        self._is_at_start = True
 
     def feed(self, data: bytes) -> list[Record | Malformed]:
         """The records whose lines end in DATA; after a line that is too long there are none."""
         try:
-            return self._parse(self._lines.feed(data))
+            return _parse_lines(self._lines.feed(data))
         except LineTooLong as error:
-            return [*self._parse(error.before), Malformed.of(str(error), error.start)]
+            return [*_parse_lines(error.before), Malformed.of(str(error), error.start)]
 
     def close(self) -> list[Record | Malformed]:
         """The record whose line end is missing, if there is one."""
-        (last,) = self._without_bom([self._lines.close()])
-        text = decode(last).strip(_SPACE)
+        text = decode(self._lines.close()).strip(_SPACE)
         return [parse_last(text)] if text else []
-
-    def _parse(self, lines: list[bytes]) -> list[Record | Malformed]:
-        return [parse(line) for line in self._without_bom(lines) if line and not line.isspace()]
-
-    def _without_bom(self, lines: list[bytes]) -> list[bytes]:
-        if not (self._is_at_start and lines):
-            return lines
-        self._is_at_start = False
-        return [lines[0].removeprefix(codecs.BOM_UTF8), *lines[1:]]
 
 
 def decode(data: bytes | bytearray) -> str:
@@ -92,3 +80,7 @@ def parse_last(text: str) -> Record | Malformed:
     """The JSON object in TEXT, which may be truncated."""
     record = parse(text)
     return replace(record, reason=_TRUNCATED) if isinstance(record, Malformed) else record
+
+
+def _parse_lines(lines: list[bytes]) -> list[Record | Malformed]:
+    return [parse(line) for line in lines if line and not line.isspace()]

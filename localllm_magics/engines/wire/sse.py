@@ -5,7 +5,6 @@ line; `id` and `retry` mean nothing; `error` lines, of old llama.cpp servers, ar
 last event may lack its blank line; and an event whose data is blank, with which gateways keep a stream alive, is none.
 """
 
-import codecs
 import json
 from contextlib import suppress
 from typing import NamedTuple
@@ -27,7 +26,6 @@ class SSE:
     def __init__(self, limit: int = LIMIT) -> None:
         self._lines = Lines(limit)
         self._limit = limit
-        self._is_at_start = True
         self._is_broken = False
         self._name = b""
         self._data: list[bytes] = []  # its lines
@@ -51,9 +49,6 @@ class SSE:
         return events
 
     def _read(self, lines: list[bytes]) -> list[Event | Malformed]:
-        if self._is_at_start and lines:
-            self._is_at_start = False
-            lines = [lines[0].removeprefix(codecs.BOM_UTF8), *lines[1:]]
         events: list[Event | Malformed] = []
         for line in lines if not self._is_broken else ():
             if line:
@@ -104,17 +99,13 @@ def to_record(event: Event) -> Record | Malformed | None:
     """The record in EVENT, or None for the `[DONE]` at the end; that of an error is under the key `error`."""
     if _is_done(event):
         return None
-    if event.name == "error":
-        return _to_error(event.data)
-    return parse(event.data)
+    if event.name != "error":
+        return parse(event.data)
+    error: object = event.data
+    with suppress(ValueError, RecursionError):
+        error = json.loads(event.data)
+    return error if isinstance(error, dict) and "error" in error else {"error": error}
 
 
 def _is_done(event: Event) -> bool:
     return event.data == "[DONE]"
-
-
-def _to_error(text: str) -> Record:
-    error: object = text
-    with suppress(ValueError, RecursionError):
-        error = json.loads(text)
-    return error if isinstance(error, dict) and "error" in error else {"error": error}

@@ -2,8 +2,7 @@
 
 import time
 
-from localllm_magics.core.completion import Completion, FinishReason
-from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.completion import Completion
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.progress import Progress
 from localllm_magics.core.sanitizer.control import strip_control
@@ -11,8 +10,7 @@ from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.surface import Surface
 from localllm_magics.notebook.interrupts import uninterrupted
 
-TICK = 0.1
-"""Seconds between two updates of a card; ends are noticed immediately. Each update takes a core from the model."""
+_TICK = 0.1  # seconds between two updates; ends are noticed immediately. Each update takes a core from the model.
 _STATUS_SECONDS = 0.25
 
 
@@ -49,9 +47,9 @@ class Card:
         interrupt: KeyboardInterrupt | None = None
         while self.completion is None:
             try:
-                ended = stream.wait(TICK)
-                if ended and stream.generation.completion is not None:
-                    self.finish(stream.generation.completion)
+                stream.wait(_TICK)
+                if self._generation.completion is not None:
+                    self.finish(self._generation.completion)
                 else:
                     self._draw()
             except KeyboardInterrupt as exc:
@@ -61,14 +59,10 @@ class Card:
             raise interrupt
         return self.completion
 
-    def end(self, reason: FinishReason, error: LocalLLMError | None = None) -> Completion:
-        """End the card of a generation that has not ended by itself."""
-        completion = self._generation.to_completion(reason, error)
-        self.finish(completion)
-        return completion
-
     def finish(self, completion: Completion) -> None:
-        """Show the one output that stays."""
+        """Show COMPLETION, the one output that stays; again does nothing."""
+        if self.completion is not None:
+            return
         self._append()
         with uninterrupted():
             self._surface.finish(completion.to_bundle(spell_error=self._shows_error), completion)

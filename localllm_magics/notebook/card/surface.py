@@ -1,5 +1,6 @@
-"""Where a card is drawn: a notebook's cell, one display, a terminal, or nowhere until the end."""
+"""Where a card is drawn: a notebook's cell, one display, or a terminal."""
 
+import math
 import sys
 import time
 import uuid
@@ -16,7 +17,7 @@ from localllm_magics.notebook.interrupts import uninterrupted
 
 _TAIL = 600  # characters of text shown by a display that is replaced at each update
 _BYTES_PER_SECOND = 3_500  # what such updates may cost
-_ENVELOPE = 250  # bytes of an update beside its line and text
+_ENVELOPE = 250  # bytes of an update beside its bundle
 
 
 class Surface(Protocol):
@@ -32,11 +33,46 @@ class Surface(Protocol):
         """Replace everything by BUNDLE."""
 
 
+class Display:
+    """One output that is updated in place; nothing where there is no shell.
+
+    Args:
+        shell: Where it is displayed, if anywhere.
+        is_live: Whether it takes updates; without them it has no id either.
+        clock: Seconds on a clock that does not jump.
+    """
+
+    def __init__(
+        self, shell: InteractiveShell | None, *, is_live: bool = True, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.is_shown = False
+        self._shell = shell
+        self._transient = {"display_id": uuid.uuid4().hex} if is_live else {}
+        self._clock = clock
+        self._next = clock() if is_live else math.inf
+
+    def update(self, bundle: dict[str, object]) -> None:
+        """Show BUNDLE, unless that would cost too much so soon after the last update."""
+        now = self._clock()
+        if now >= self._next:
+            size = _ENVELOPE + sum(len(str(part).encode()) for part in bundle.values())
+            self._next = now + size / _BYTES_PER_SECOND
+            self.publish(bundle)
+
+    def publish(self, bundle: dict[str, object]) -> None:
+        """Show BUNDLE."""
+        if self._shell is None:
+            return
+        with uninterrupted():
+            self._shell.display_pub.publish(bundle, metadata={}, transient=self._transient, update=self.is_shown)
+            self.is_shown = True
+
+
 class CellSurface:
     """A cell that is all ours: text is appended, and replaced by the bundle at the end."""
 
     def __init__(self, shell: InteractiveShell) -> None:
-        self._display = _Display(shell)
+        self._display = Display(shell)
         self._shell = shell
 
     def show(self, progress: Progress, text: str) -> None:  # noqa: ARG002 - the text was appended
@@ -52,35 +88,18 @@ class CellSurface:
         """Clear the cell when the bundle comes, so that nothing flickers."""
         sys.stdout.flush()
         self._shell.display_pub.clear_output(wait=True)
-        _Display(self._shell).publish(bundle)
+        Display(self._shell).publish(bundle)
 
 
 class DisplaySurface:
-    """One display among others' output: the status and the end of the text, then the bundle in its place.
+    """One display among others' output: the status and the end of the text, then the bundle in its place."""
 
-    Args:
-        shell: Where it is displayed.
-        clock: Seconds on a clock that does not jump.
-    """
-
-    def __init__(self, shell: InteractiveShell, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._display = _Display(shell)
-        self._clock = clock
-        self._next = clock()
+    def __init__(self, display: Display) -> None:
+        self._display = display
 
     def show(self, progress: Progress, text: str) -> None:
-        """Update the display, unless that would cost too much: each update repeats the end of the text."""
-        now = self._clock()
-        if now < self._next:
-            return
-        bundle = to_bundle(progress, text if len(text) <= _TAIL else f"… {text[-_TAIL:]}")
-        size = _ENVELOPE + sum(len(str(part).encode()) for part in bundle.values())
-        self._next = now + size / _BYTES_PER_SECOND
-        self._display.publish(bundle)
-
-    def end(self, line: str) -> None:
-        """Put LINE, plain text, in the display's place."""
-        self._display.publish({"text/plain": line})
+        """Update the display, now and then: each update repeats the end of the text."""
+        self._display.update(to_bundle(progress, text if len(text) <= _TAIL else f"… {text[-_TAIL:]}"))
 
     def append(self, text: str) -> None:
         """The next `show` has it."""
@@ -88,23 +107,6 @@ class DisplaySurface:
     def finish(self, bundle: dict[str, object], completion: Completion) -> None:  # noqa: ARG002 - the bundle has it
         """Put the bundle in the display's place."""
         self._display.publish(bundle)
-
-
-class FinalSurface:
-    """Nothing but the bundle, for tests, continuous integration and logs."""
-
-    def __init__(self, shell: InteractiveShell) -> None:
-        self._shell = shell
-
-    def show(self, progress: Progress, text: str) -> None:
-        """Nothing before the end."""
-
-    def append(self, text: str) -> None:
-        """Nothing before the end."""
-
-    def finish(self, bundle: dict[str, object], completion: Completion) -> None:  # noqa: ARG002 - the bundle has it
-        """Publish the bundle."""
-        _Display(self._shell, updates=False).publish(bundle)
 
 
 class TerminalSurface:
@@ -118,7 +120,7 @@ class TerminalSurface:
 
     def append(self, text: str) -> None:
         """Print it."""
-        self._has_text = self._has_text or bool(text)
+        self._has_text = True
         print(text, end="", flush=True)  # noqa: T201 - a terminal is printed to
 
     def finish(self, bundle: dict[str, object], completion: Completion) -> None:
@@ -126,50 +128,3 @@ class TerminalSurface:
         plain = str(bundle["text/plain"])
         shown = strip_control(completion.text).rstrip() if self._has_text else ""
         print(plain.removeprefix(shown), flush=True)  # noqa: T201 - a terminal is printed to
-
-
-class LineDisplay:
-    """One line of plain text that changes; nothing where there is no shell.
-
-    Args:
-        shell: Where it is displayed, if anywhere.
-        seconds: The least time between two updates.
-        clock: Seconds on a clock that does not jump.
-    """
-
-    def __init__(
-        self,
-        shell: InteractiveShell | None,
-        seconds: float = 0.2,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        self._display = None if shell is None else _Display(shell)
-        self._seconds = seconds
-        self._clock = clock
-        self._next = clock()
-
-    def show(self, line: str) -> None:
-        """Put LINE there, unless one was put there a moment ago."""
-        now = self._clock()
-        if now >= self._next:
-            self._next = now + self._seconds
-            self.end(line)
-
-    def end(self, line: str) -> None:
-        """Put LINE there for good."""
-        if self._display is not None:
-            self._display.publish({"text/plain": line})
-
-
-class _Display:
-    """An output with an id, published once and then updated."""
-
-    def __init__(self, shell: InteractiveShell, *, updates: bool = True) -> None:
-        self._shell = shell
-        self._transient = {"display_id": uuid.uuid4().hex} if updates else {}
-        self._exists = False
-
-    def publish(self, bundle: dict[str, object]) -> None:
-        with uninterrupted():
-            self._shell.display_pub.publish(bundle, metadata={}, transient=self._transient, update=self._exists)
-            self._exists = True

@@ -1,21 +1,25 @@
 """`%llm ask` and the cell magic `%%llm`: a question to a model."""
 
-from localllm_magics.notebook.commands.command import Command, Notebook
+from localllm_magics.notebook.ask import Notebook
+from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.options import ASKING
 from localllm_magics.notebook.parser import Parsed
 from localllm_magics.notebook.question import to_question
 from localllm_magics.notebook.references import matching_references
 
 
-def _ask(notebook: Notebook, parsed: Parsed) -> object:
-    return notebook.answer(to_question(parsed))
-
-
 def _ask_cell(notebook: Notebook, parsed: Parsed) -> None:
     notebook.answer(to_question(parsed), is_cell=True)
 
 
-COMMAND = Command(name="ask", words="TEXT", options=ASKING, takes_text=True, run=_ask, help="ask in one line")
+COMMAND = Command(
+    name="ask",
+    words="TEXT",
+    options=ASKING,
+    takes_text=True,
+    run=lambda notebook, parsed: notebook.answer(to_question(parsed)),
+    help="ask in one line",
+)
 CELL = Command(
     magic="%%llm",
     name="",

@@ -2,40 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from IPython.core.interactiveshell import InteractiveShell
-
-from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption
-from localllm_magics.engines.base import Preview
-from localllm_magics.notebook.config import LocalLLM
-from localllm_magics.notebook.options import Completes, Option, no_completions
+from localllm_magics.notebook.ask import Notebook
+from localllm_magics.notebook.options import Completes, Option
 from localllm_magics.notebook.parser import Parsed, parse
-from localllm_magics.notebook.question import Question
-from localllm_magics.session import Session
-
-
-class Notebook(Protocol):
-    """What a command needs of the shell that it was typed into."""
-
-    session: Session
-    config: LocalLLM
-
-    @property
-    def live_shell(self) -> InteractiveShell | None:
-        """Where a display can be updated; None in a terminal, or without streaming."""
-
-    def answer(self, question: Question, *, is_cell: bool = False) -> Completion | Preview | None:
-        """Show the answer, or what would be sent; None while it is generated in the background.
-
-        Args:
-            question: What is asked.
-            is_cell: The whole cell is this question.
-        """
-
-    def write(self, text: str) -> None:
-        """Show a line of text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +30,7 @@ class Command:
     hint: str = ""
     options: tuple[Option, ...] = ()
     takes_text: bool = False
-    completes: Completes = no_completions
+    completes: Completes = lambda _word, _session: ()
     magic: str = "%llm"
 
     @property

@@ -1,12 +1,5 @@
 """`%llm config`: the settings."""
 
-from localllm_magics.core.table import Table
-from localllm_magics.notebook.commands.command import Command, Notebook
-from localllm_magics.notebook.parser import Parsed
+from localllm_magics.notebook.commands.command import Command
 
-
-def _config(notebook: Notebook, _parsed: Parsed) -> Table:
-    return notebook.config.to_table()
-
-
-COMMAND = Command(name="config", run=_config, help="show the settings")
+COMMAND = Command(name="config", run=lambda notebook, _parsed: notebook.config.to_table(), help="show the settings")

@@ -6,26 +6,17 @@ from localllm_magics.catalog.discover import ModelList
 from localllm_magics.catalog.servers import ServerStatus, inspect_server
 from localllm_magics.core.address import Address
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.notebook.commands.command import Command, Notebook
-from localllm_magics.notebook.config import LocalLLM
+from localllm_magics.notebook.ask import Notebook
+from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.parser import Parsed
-from localllm_magics.session import Session
-
-_SECONDS = 5.0
-_POLL_SECONDS = 0.1
 
 
-def connect(text: str, session: Session, config: LocalLLM) -> ModelList:
-    """Learn what runs at the address TEXT, and remember it; if it has one model, that becomes the current one.
-
-    Raises:
-        LocalLLMError: It cannot be reached, or is no model server.
-    """
-    address = Address.from_typed(text)
-    server = inspect_server(address, session.settings, is_named=True, seconds=_SECONDS)
-    while server.is_loading:
-        time.sleep(_POLL_SECONDS)
-        server = inspect_server(address, session.settings, is_named=True, seconds=_SECONDS)
+def _connect(notebook: Notebook, parsed: Parsed) -> ModelList:
+    """Learn what runs at an address, and remember it; if it has one model, that becomes the current one."""
+    session, config = notebook.session, notebook.config
+    address = Address.from_typed(parsed.words[0])
+    while (server := inspect_server(address, session.settings, is_named=True, seconds=5.0)).is_loading:
+        time.sleep(0.1)
     if address not in map(Address.from_text, config.daemons):
         config.daemons = [*config.daemons, address.url]
     session.listed = tuple(dict.fromkeys([*session.listed, *(info.reference for info in server.models)]))
@@ -47,10 +38,6 @@ def _alone(server: ServerStatus) -> str:
     """The shortest reference to the only model of a server."""
     model = server.models[0]
     return server.address.url if model.engine == "openai" else model.reference
-
-
-def _connect(notebook: Notebook, parsed: Parsed) -> ModelList:
-    return connect(parsed.words[0], notebook.session, notebook.config)
 
 
 COMMAND = Command(

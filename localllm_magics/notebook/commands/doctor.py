@@ -1,7 +1,8 @@
 """`%llm doctor`: what is installed, and how to fix what is missing."""
 
 from localllm_magics.core.table import Table
-from localllm_magics.notebook.commands.command import Command, Notebook
+from localllm_magics.notebook.ask import Notebook
+from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.options import Option
 from localllm_magics.notebook.parser import Parsed
 

@@ -1,8 +1,15 @@
 """`%llm load`: a model brought into memory, with a bar."""
 
+from localllm_magics.core.events import Loading
+from localllm_magics.core.generation import Generation
+from localllm_magics.core.progress import Progress
+from localllm_magics.core.request import Request
 from localllm_magics.core.table import Table
-from localllm_magics.notebook.card.load_bar import LoadBar
-from localllm_magics.notebook.commands.command import Command, Notebook
+from localllm_magics.model import Model
+from localllm_magics.notebook.ask import Notebook
+from localllm_magics.notebook.card.status_line import to_bundle
+from localllm_magics.notebook.card.surface import Display
+from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.commands.status import status_table
 from localllm_magics.notebook.options import LOADING
 from localllm_magics.notebook.parser import Parsed
@@ -10,17 +17,33 @@ from localllm_magics.notebook.question import to_load_options
 from localllm_magics.notebook.references import matching_references
 
 
+def load_model(model: Model, display: Display) -> None:
+    """Load MODEL, with its progress in DISPLAY; nothing is shown where it is loaded already."""
+    generation = Generation(Request(messages=()), model.status().model)
+
+    def show(event: Loading) -> None:
+        generation.feed(event)
+        display.update(to_bundle(Progress.of(generation)))
+
+    outcome = "loaded"
+    try:
+        model.load(show)
+    except BaseException as exc:
+        outcome = "stopped" if isinstance(exc, KeyboardInterrupt) else "failed"
+        raise
+    finally:
+        if display.is_shown:
+            display.publish({"text/plain": f"{model.info.reference} · {outcome}"})
+
+
 def _load(notebook: Notebook, parsed: Parsed) -> Table:
     use = notebook.session.use(parsed.words[0], to_load_options(parsed))
-    bar = LoadBar(notebook.live_shell, use.model)
     try:
-        use.model.load(bar.show)
-    except BaseException as exc:
-        bar.end("stopped" if isinstance(exc, KeyboardInterrupt) else "failed")
+        load_model(use.model, notebook.front_end.new_display())
+    except BaseException:
         use.undo()
         raise
     use.keep()
-    bar.end("loaded")
     for notice in use.notices:
         notebook.write(notice)
     return status_table(notebook.session)

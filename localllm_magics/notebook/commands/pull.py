@@ -1,7 +1,6 @@
 """`%llm pull`: a model downloaded by an Ollama server, with a bar."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.core.address import Address
@@ -11,17 +10,15 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
-from localllm_magics.notebook.card.surface import LineDisplay
-from localllm_magics.notebook.commands.command import Command, Notebook
+from localllm_magics.notebook.ask import Notebook
+from localllm_magics.notebook.card.surface import Display
+from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.parser import Parsed
-
-if TYPE_CHECKING:
-    from localllm_magics.engines.ollama.pull import PullProgress
 
 _WIDTH = 30
 
 
-def pull_model(reference: str, settings: ServerSettings, display: LineDisplay) -> str:
+def pull_model(reference: str, settings: ServerSettings, display: Display) -> str:
     """Have Ollama download the model that REFERENCE names, and say how to use it.
 
     Args:
@@ -38,15 +35,16 @@ def pull_model(reference: str, settings: ServerSettings, display: LineDisplay) -
 
     name, address = _to_ollama(reference)
     connection = Connection.to(address, settings, to_start=how_to_start(address, is_ollama=True))
-    stop = Stop()
+    stop, outcome = Stop(), "pulled"
     try:
         for step in pull(connection, name, stop):
-            display.show(_line(reference, step))
+            display.update({"text/plain": f"{reference} · {_progress(step.status, step.done, step.total)}"})
     except BaseException as exc:
+        outcome = "stopped" if isinstance(exc, KeyboardInterrupt) else "failed"
         stop.set()
-        display.end(f"{reference} · {'stopped' if isinstance(exc, KeyboardInterrupt) else 'failed'}")
         raise
-    display.end(f"{reference} · pulled")
+    finally:
+        display.publish({"text/plain": f"{reference} · {outcome}"})
     return f"To use it, type: %%llm {reference}"
 
 
@@ -57,15 +55,15 @@ def _to_ollama(reference: str) -> tuple[str, Address]:
     return info.name, info.address
 
 
-def _line(name: str, step: "PullProgress") -> str:
-    share = min(step.done / step.total, 1.0) if step.total else 0.0
+def _progress(status: str, done: int, total: int) -> str:
+    share = min(done / total, 1.0) if total else 0.0
     bar = "█" * round(share * _WIDTH)
-    sizes = f" {bar:░<{_WIDTH}} {share:.0%} · {to_size(step.done)} of {to_size(step.total)}" if step.total else ""
-    return f"{name} · {strip_control(step.status)}{sizes}"
+    sizes = f" {bar:░<{_WIDTH}} {share:.0%} · {to_size(done)} of {to_size(total)}" if total else ""
+    return f"{strip_control(status)}{sizes}"
 
 
 def _pull(notebook: Notebook, parsed: Parsed) -> None:
-    notebook.write(pull_model(parsed.words[0], notebook.session.settings, LineDisplay(notebook.live_shell)))
+    notebook.write(pull_model(parsed.words[0], notebook.session.settings, notebook.front_end.new_display()))
 
 
 COMMAND = Command(

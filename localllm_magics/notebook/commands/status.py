@@ -4,11 +4,8 @@ from localllm_magics.core.completion import ModelUsed
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.engines.base import EngineStatus
 from localllm_magics.model import Model
-from localllm_magics.notebook.commands.command import Command, Notebook
-from localllm_magics.notebook.parser import Parsed
+from localllm_magics.notebook.commands.command import Command
 from localllm_magics.session import Session
-
-_HEADERS = ("Model", "Engine", "Memory", "Layers on GPU", "Context", "Last answer")
 
 
 def status_table(session: Session) -> Table:
@@ -20,8 +17,9 @@ def status_table(session: Session) -> Table:
     running = [
         f"Running: {stream.request.id}. To stop it, type: %llm stop {stream.request.id}" for stream in session.running
     ]
+    headers = ("Model", "Engine", "Memory", "Layers on GPU", "Context", "Last answer")
     empty = () if rows else ("No model is loaded. Type: %llm load demo",)
-    return Table(headers=_HEADERS, rows=rows, notes=(*details, *notices, *running, *empty))
+    return Table(headers=headers, rows=rows, notes=(*details, *notices, *running, *empty))
 
 
 def _row(model: Model, status: EngineStatus, session: Session) -> tuple[str, ...]:
@@ -39,11 +37,11 @@ def _row(model: Model, status: EngineStatus, session: Session) -> tuple[str, ...
 def _engine(used: ModelUsed) -> str:
     if used.device is not None:
         return f"{used.engine} on {used.device}"
-    return "not in memory yet" if used.engine == "kernel" else f"{used.engine}"
+    return "not in memory yet" if used.engine == "kernel" else str(used.engine)
 
 
-def _status(notebook: Notebook, _parsed: Parsed) -> Table:
-    return status_table(notebook.session)
-
-
-COMMAND = Command(name="status", run=_status, help="show what is loaded where, and what runs")
+COMMAND = Command(
+    name="status",
+    run=lambda notebook, _parsed: status_table(notebook.session),
+    help="show what is loaded where, and what runs",
+)

@@ -1,7 +1,8 @@
 """`%llm stop`: the end of an answer that is generated."""
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.notebook.commands.command import Command, Notebook
+from localllm_magics.notebook.ask import Notebook
+from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.parser import Parsed
 
 

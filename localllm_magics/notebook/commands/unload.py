@@ -1,6 +1,7 @@
 """`%llm unload`: memory given back."""
 
-from localllm_magics.notebook.commands.command import Command, Notebook
+from localllm_magics.notebook.ask import Notebook
+from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.parser import Parsed
 from localllm_magics.notebook.references import loaded_references
 
@@ -11,9 +12,5 @@ def _unload(notebook: Notebook, parsed: Parsed) -> None:
 
 
 COMMAND = Command(
-    name="unload",
-    words="[REF]",
-    completes=loaded_references,
-    run=_unload,
-    help="give a model's memory back, or all",
+    name="unload", words="[REF]", completes=loaded_references, run=_unload, help="give a model's memory back, or all"
 )

@@ -6,8 +6,7 @@ Data libraries are recognised by the names of their types and never imported.
 import numbers
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, TypeAlias
 
 _MAX_ROWS = 20
 _MAX_COLUMNS = 20
@@ -15,122 +14,53 @@ _MAX_CELL = 80
 _MAX_PREVIEW = 2_000
 # Above it a float has no decimals left to show, and its digits are no longer exact.
 _LARGEST_EXACT = 1e15
+_Foreign: TypeAlias = Any
+"""A value whose library is not imported here, so nothing is known of its type."""
 
 
 def describe(value: object) -> str:
     """The value as text: a bounded table or array with its shape, else `str()`."""
-    kinds = _kinds(value)
+    # Of every class that the value is an instance of, so that subclasses count.
+    kinds = {(str(kind.__module__).partition(".")[0], kind.__name__) for kind in type(value).__mro__}
     for kind, description in _DESCRIPTIONS.items():
         if kind in kinds:
             return description(value)
     return str(value)
 
 
-def _kinds(value: object) -> set[tuple[str, str]]:
-    """Top package and name of every class that the value is an instance of, so that subclasses count."""
-    return {(str(kind.__module__).partition(".")[0], kind.__name__) for kind in type(value).__mro__}
-
-
-class _Pandas(Protocol):
-    """What is used of a pandas DataFrame or Series; what they hold has no type."""
-
-    shape: tuple[int, ...]
-    iloc: Any
-    name: object
-    dtype: object
-
-
-class _Polars(Protocol):
-    """What is used of a polars DataFrame or Series."""
-
-    shape: tuple[int, ...]
-    name: str
-    dtype: object
-
-    def __getitem__(self, key: object) -> Any: ...  # noqa: ANN401 - a frame or a series
-
-
-class _Array(Protocol):
-    shape: tuple[int, ...]
-    ndim: int
-    dtype: object
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Table:
-    title: str
-    shape: tuple[int, ...]
-    labels: tuple[Sequence[object], Sequence[Sequence[object]]] = ((), ())
-    header: Sequence[object]
-    rows: Sequence[Sequence[object]]
-
-    def to_markdown(self) -> str:
-        names, labels = self.labels
-        header = [*names, *self.header]
-        if not header:
-            return self.title.removesuffix(":")
-        rows = [[*label, *row] for label, row in zip(labels, self.rows, strict=True)] if names else self.rows
-        lines = [self.title, "", _line(header), _line("---" for _ in header), *map(_line, rows)]
-        return "\n".join([*lines, *self._truncation()])
-
-    def _truncation(self) -> list[str]:
-        sizes = zip(self.shape, (_MAX_ROWS, _MAX_COLUMNS), ("rows", "columns"), strict=False)
-        limits = [f"{limit} of {size:,} {noun}" for size, limit, noun in sizes if size > limit]
-        return ["", f"(first {'; '.join(limits)})"] if limits else []
-
-
-def _pandas_frame(value: object) -> str:
-    frame = cast("_Pandas", value)
+def _pandas_frame(frame: _Foreign) -> str:
     head = frame.iloc[:_MAX_ROWS, :_MAX_COLUMNS]
+    return _pandas_table(_frame_title(frame.shape), frame.shape, map(_heading, head.columns), head)
+
+
+def _pandas_series(series: _Foreign) -> str:
+    title = _series_title(series.name, series.shape, series.dtype)
+    name = "value" if series.name is None else _heading(series.name)
+    return _pandas_table(title, series.shape, [name], series.iloc[:_MAX_ROWS].to_frame())
+
+
+def _pandas_table(title: str, shape: tuple[int, ...], header: Iterable[object], head: _Foreign) -> str:
     rows, columns = head.shape
-    return _Table(
-        title=_frame_title(frame.shape),
-        shape=frame.shape,
-        labels=_labels(head.index),
-        header=[_heading(column) for column in head.columns],
-        # By position, not by label: column names need not be unique.
-        rows=[[head.iat[row, column] for column in range(columns)] for row in range(rows)],
-    ).to_markdown()
+    # By position, not by label: column names need not be unique.
+    cells = [[head.iat[row, column] for column in range(columns)] for row in range(rows)]
+    return _table(title, shape, header, cells, _labels(head.index))
 
 
-def _pandas_series(value: object) -> str:
-    series = cast("_Pandas", value)
-    head = series.iloc[:_MAX_ROWS]
-    return _Table(
-        title=_series_title(series.name, series.shape, series.dtype),
-        shape=series.shape,
-        labels=_labels(head.index),
-        header=["value" if series.name is None else _heading(series.name)],
-        rows=[[head.iat[row]] for row in range(len(head))],
-    ).to_markdown()
-
-
-def _polars_frame(value: object) -> str:
-    frame = cast("_Polars", value)
+def _polars_frame(frame: _Foreign) -> str:
     head = frame[:_MAX_ROWS, :_MAX_COLUMNS]
-    title = _frame_title(frame.shape)
-    return _Table(title=title, shape=frame.shape, header=head.columns, rows=head.rows()).to_markdown()
+    return _table(_frame_title(frame.shape), frame.shape, head.columns, head.rows())
 
 
-def _polars_series(value: object) -> str:
-    series = cast("_Polars", value)
-    return _Table(
-        title=_series_title(series.name or None, series.shape, series.dtype),
-        shape=series.shape,
-        header=[series.name or "value"],
-        rows=[[cell] for cell in series[:_MAX_ROWS].to_list()],
-    ).to_markdown()
+def _polars_series(series: _Foreign) -> str:
+    title = _series_title(series.name or None, series.shape, series.dtype)
+    cells = [[cell] for cell in series[:_MAX_ROWS].to_list()]
+    return _table(title, series.shape, [series.name or "value"], cells)
 
 
-def _array(value: object) -> str:
-    array = cast("_Array", value)
+def _array(array: _Foreign) -> str:
     # A value of numpy's exists, so numpy is loaded.
     preview: str = sys.modules["numpy"].array2string(
-        array,
-        threshold=100,
-        edgeitems=3 if array.ndim <= 2 else 1,
-        precision=6,
-        max_line_width=100,
+        array, threshold=100, edgeitems=3 if array.ndim <= 2 else 1, precision=6, max_line_width=100
     )
     if len(preview) > _MAX_PREVIEW:
         preview = f"{preview[:_MAX_PREVIEW]}…"
@@ -146,7 +76,29 @@ _DESCRIPTIONS = {
 }
 
 
-def _labels(index: Any) -> tuple[list[object], list[list[object]]]:  # noqa: ANN401 - a pandas Index
+def _table(
+    title: str,
+    shape: tuple[int, ...],
+    header: Iterable[object],
+    rows: Iterable[Sequence[object]],
+    labels: tuple[Sequence[object], Iterable[Sequence[object]]] = ((), ()),
+) -> str:
+    """The first ROWS in Markdown under TITLE, which has the whole SHAPE; LABELS are names and rows of the index."""
+    names, row_labels = labels
+    header = [*names, *header]
+    if not header:
+        return title.removesuffix(":")
+    if names:
+        rows = [[*label, *row] for label, row in zip(row_labels, rows, strict=True)]
+    lines = [title, "", _line(header), _line("---" for _ in header), *map(_line, rows)]
+    sizes = zip(shape, (_MAX_ROWS, _MAX_COLUMNS), ("rows", "columns"), strict=False)
+    limits = [f"{limit} of {size:,} {noun}" for size, limit, noun in sizes if size > limit]
+    if limits:
+        lines += ["", f"(first {'; '.join(limits)})"]
+    return "\n".join(lines)
+
+
+def _labels(index: _Foreign) -> tuple[list[object], list[list[object]]]:
     """Names and rows of the index columns; none for the index that only counts the rows."""
     names: list[object] = ["" if name is None else _heading(name) for name in index.names]
     counts_rows = type(index).__name__ == "RangeIndex" and index.start == 0 and index.step == 1
@@ -189,14 +141,7 @@ def _truncate(text: str) -> str:
 def _to_text(value: object) -> str:
     # Real but not rational are the floats, numpy's included, and not bool, int or Fraction.
     if isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational):
-        return _to_decimal(float(value))
+        number = float(value)
+        text = f"{number:.6g}".replace("nan", "NaN")
+        return f"{number:.0f}" if "e+" in text and abs(number) < _LARGEST_EXACT else text
     return str(value)
-
-
-def _to_decimal(number: float) -> str:
-    if number != number:  # noqa: PLR0124 - only NaN differs from itself
-        return "NaN"
-    text = f"{number:.6g}"
-    if "e+" in text and abs(number) < _LARGEST_EXACT:
-        return f"{number:.0f}"
-    return text

@@ -22,7 +22,6 @@ _MAX_MESSAGE = 1_000
 _IPYTHON_NAMES = {"In", "Out", "exit", "get_ipython", "open", "quit"}
 # Debuggers and shells add names of their own.
 _BUILTINS = [name for name, value in vars(builtins).items() if getattr(value, "__module__", "") == "builtins"]
-_BUILTINS_CUTOFF = 0.8
 
 
 def interpolate(text: str, evaluate: Callable[[str], object]) -> str:
@@ -78,8 +77,8 @@ def _parse(text: str) -> Iterator[str | _Expression]:
 
 def _expression_at(text: str, start: int) -> _Expression:
     """The expression whose `{{` is at start: it ends at the first `}}` that makes it valid Python."""
-    failure: Exception | None = None
-    first_end = end = start + 2
+    first: tuple[_Expression, Exception] | None = None
+    end = start + 2
     for _ in range(_MAX_CLOSINGS):
         closing = text.find("}}", end)
         if closing < 0:
@@ -88,11 +87,13 @@ def _expression_at(text: str, start: int) -> _Expression:
         problem = _syntax_problem(found.source)
         if problem is None:
             return found
-        if failure is None:
-            failure, first_end = problem, closing + 2
+        first = first or (found, problem)
         # One brace on, not two: in `{{ {1: {}}}}` the right `}}` overlaps a wrong one.
         end = closing + 1
-    raise _syntax_error(text, start, first_end, failure) from failure
+    if first is None:
+        opening = _Expression(source="", text=text, start=start, end=end)
+        raise opening.error("{{ has no }} after it", "Close the expression with }}, ")
+    raise _syntax_error(*first) from first[1]
 
 
 def _syntax_problem(source: str) -> Exception | None:
@@ -108,14 +109,11 @@ def _syntax_problem(source: str) -> Exception | None:
     return None
 
 
-def _syntax_error(text: str, start: int, end: int, failure: Exception | None) -> BadExpression:
-    place = _Expression(source=text[start + 2 : end - 2].strip(), text=text, start=start, end=end)
-    if failure is None:
-        return place.error("{{ has no }} after it", "Close the expression with }}, ")
-    if not place.source:
-        return place.error("nothing between {{ and }}", "Put a Python expression between the braces, ")
-    why = failure.msg if isinstance(failure, SyntaxError) else str(failure) or type(failure).__name__
-    return place.error(f"not a Python expression: {why}", "Correct the expression, ")
+def _syntax_error(expression: _Expression, problem: Exception) -> BadExpression:
+    if not expression.source:
+        return expression.error("nothing between {{ and }}", "Put a Python expression between the braces, ")
+    why = problem.msg if isinstance(problem, SyntaxError) else str(problem) or type(problem).__name__
+    return expression.error(f"not a Python expression: {why}", "Correct the expression, ")
 
 
 def _insertion(expression: _Expression, evaluate: Callable[[str], object]) -> str:
@@ -151,7 +149,7 @@ def _hint(problem: BaseException) -> str:
         return "Try the expression in a cell of its own, "
     nearest = [
         *difflib.get_close_matches(problem.name, _defined_names(problem), n=1),
-        *difflib.get_close_matches(problem.name, _BUILTINS, n=1, cutoff=_BUILTINS_CUTOFF),
+        *difflib.get_close_matches(problem.name, _BUILTINS, n=1, cutoff=0.8),
     ]
     meant = f"Did you mean {nearest[0]}? " if nearest else ""
     return f"{meant}Define {problem.name} in a cell above, "

@@ -272,6 +272,23 @@ def test_a_stop_between_two_decodes_ends_the_answer(lib: Library, loaded: Loaded
     assert (completion.finish_reason, completion.stats.completion_tokens) == ("stopped", 1)
 
 
+def test_a_stop_keeps_what_was_held_back(lib: Library, loaded: LoadedModel, fresh: Answers) -> None:
+    stop = Stop()
+    first = answered(lib, loaded, ask(SHORT, Sampling(temperature=0.0, max_tokens=1)), Stop(), lambda _: None).text
+
+    def set_stop(event: ProgressEvent) -> None:
+        if isinstance(event, TextDelta):
+            stop.set()
+            loaded.context.clear_abort()
+
+    # The last character of the first token is held back as long as this text may follow.
+    held = Sampling(temperature=0.0, stop=(f"{fresh[SHORT, GREEDY][len(first) - 1 : 40]}\x00",))
+
+    completion = answered(lib, loaded, ask(SHORT, held), stop, set_stop)
+
+    assert (completion.finish_reason, completion.text) == ("stopped", first)
+
+
 def test_an_error_in_the_middle_keeps_what_was_held_back(lib: Library, loaded: LoadedModel, fresh: Answers) -> None:
     def fill(event: ProgressEvent) -> None:
         """Leave no room in the context."""

@@ -110,18 +110,30 @@ def test_impatient_interrupts_are_one_interrupt() -> None:
 
 def test_an_interrupt_before_the_start_ends_the_card() -> None:
     paper = Paper()
-    completion = new_card(paper, new_generation()).end("stopped")
+    generation = new_generation()
+    card = new_card(paper, generation)
+    card.finish(generation.to_completion("stopped"))
 
-    assert (completion.state, completion.text, len(paper.finished)) == ("stopped", "", 1)
+    assert (card.completion and card.completion.state, len(paper.finished)) == ("stopped", 1)
+
+
+def test_it_ends_once() -> None:
+    paper = Paper()
+    generation = new_generation()
+    card = new_card(paper, generation)
+    card.finish(generation.to_completion("stopped"))
+    card.finish(generation.to_completion("error", PromptTooLong("Too long.")))
+
+    assert (card.completion and card.completion.state, len(paper.finished)) == ("stopped", 1)
 
 
 @pytest.mark.parametrize("shows_error", [False, True])
 def test_a_failure_is_spelled_out_only_if_nobody_else_does(shows_error: bool) -> None:
     paper = Paper()
     error = PromptTooLong("Too long.", "Type: less")
-    completion = new_card(paper, new_generation(), shows_error=shows_error).end("error", error)
+    generation = new_generation()
+    new_card(paper, generation, shows_error=shows_error).finish(generation.to_completion("error", error))
 
-    assert (completion.state, completion.error and completion.error.kind) == ("failed", "prompt_too_long")
     assert ("Too long." in str(paper.finished[0]["text/markdown"])) is shows_error
     assert ("Type: less" in str(paper.finished[0]["text/plain"])) is shows_error
 

@@ -12,7 +12,7 @@ from localllm_magics.core.generation import Generation
 from localllm_magics.core.progress import Progress
 from localllm_magics.core.request import Request
 from localllm_magics.model import Model
-from localllm_magics.notebook.card.surface import CellSurface, DisplaySurface, FinalSurface, Surface, TerminalSurface
+from localllm_magics.notebook.card.surface import CellSurface, Display, DisplaySurface, Surface, TerminalSurface
 
 Displays = list[dict[str, object]]
 BYTES_PER_SECOND = 4_000
@@ -63,7 +63,7 @@ def test_the_line_above_is_updated_in_place(bare_shell: InteractiveShell, displa
 
 
 def test_a_display_is_updated_up_to_the_bundle(bare_shell: InteractiveShell, displays: Displays) -> None:
-    surface = DisplaySurface(bare_shell)
+    surface = DisplaySurface(Display(bare_shell))
     surface.show(new_progress(), "")
     surface.append("Hi.")
     finish(surface)
@@ -79,7 +79,7 @@ def test_a_display_keeps_the_traffic_small(
     bare_shell: InteractiveShell, displays: Displays, letter: str, updates_per_second: int
 ) -> None:
     now = [0.0]
-    surface = DisplaySurface(bare_shell, clock=lambda: now[0])
+    surface = DisplaySurface(Display(bare_shell, clock=lambda: now[0]))
     seconds = 60
     for tick in range(seconds * updates_per_second):
         now[0] = tick / updates_per_second
@@ -94,7 +94,7 @@ def test_a_display_keeps_the_traffic_small(
 def test_final_shows_the_bundle_only(
     bare_shell: InteractiveShell, displays: Displays, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    surface = FinalSurface(bare_shell)
+    surface = DisplaySurface(Display(bare_shell, is_live=False))
     surface.show(new_progress(), "")
     surface.append("Hi.")
     finish(surface)

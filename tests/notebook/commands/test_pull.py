@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import count
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.errors import BadOption, DaemonNotReachable, LocalLLMError, ModelNotInDaemon, StreamBroken
 from localllm_magics.engines.server.settings import ServerSettings
-from localllm_magics.notebook.card.surface import LineDisplay
+from localllm_magics.notebook.card.surface import Display
 from localllm_magics.notebook.commands.pull import pull_model
 from tests.server.faults import Close, FaultServer, Send, Steps
 from tests.server.http_bytes import LAST_CHUNK, chunk, chunked_head
@@ -55,7 +56,7 @@ def test_one_line_shows_how_far_it_is(bare_shell: InteractiveShell, displays: Di
     )
     reference = f"ollama:x@{server.address}"
 
-    sentence = pull_model(reference, ServerSettings(), LineDisplay(bare_shell, seconds=0.0))
+    sentence = pull_model(reference, ServerSettings(), Display(bare_shell, clock=count(step=60).__next__))
 
     assert lines(displays)[:2] == [
         f"{reference} · pulling manifest",
@@ -72,7 +73,7 @@ def test_a_name_that_nobody_has_fails(
     reference = f"ollama:nowhere@{stand_in.address}"
 
     with pytest.raises(ModelNotInDaemon, match="nowhere") as caught:
-        pull_model(reference, ServerSettings(), LineDisplay(bare_shell))
+        pull_model(reference, ServerSettings(), Display(bare_shell))
 
     assert caught.value.hint
     assert lines(displays)[-1] == f"{reference} · failed"
@@ -85,7 +86,7 @@ def test_a_pull_that_breaks_off_says_that_it_can_go_on(
     reference = f"ollama:x@{server.address}"
 
     with pytest.raises(StreamBroken) as caught:
-        pull_model(reference, ServerSettings(), LineDisplay(bare_shell))
+        pull_model(reference, ServerSettings(), Display(bare_shell))
 
     assert f"%llm pull {reference}" in caught.value.hint
     assert lines(displays) == [f"{reference} · pulling manifest", f"{reference} · failed"]
@@ -97,13 +98,13 @@ def test_what_the_server_says_cannot_leave_its_line(
     hostile = record(status="a\x1b[2J\n\r" + "b" * 10_000, digest="sha256:a", total=-5, completed=10**30)
     server = faulty({"/api/pull": [HEAD, hostile, record(status="success"), Send(LAST_CHUNK)]})
 
-    pull_model(f"ollama:x@{server.address}", ServerSettings(), LineDisplay(bare_shell))
+    pull_model(f"ollama:x@{server.address}", ServerSettings(), Display(bare_shell))
 
     assert all(line.isprintable() and len(line) < 300 for line in lines(displays))
 
 
 def test_without_a_shell_nothing_is_shown(displays: Displays, stand_in: OllamaStandIn) -> None:
-    pull_model(f"ollama:tiny@{stand_in.address}", ServerSettings(), LineDisplay(None))
+    pull_model(f"ollama:tiny@{stand_in.address}", ServerSettings(), Display(None))
 
     assert displays == []
 

@@ -67,17 +67,17 @@ def require_pass(
         return
     limits = Limits(memory_bytes=max(1 << 30, free_memory()))  # libraries need memory whatever the file is
     end = run_probe([python, "-m", __name__, str(info.path), str(layers)], stop, limits)
-    if end is None:
+    if end is not None:
+        _require_exit(info.reference, end)
+        results.store(key, passed=True)
+
+
+def _require_exit(reference: str, end: Exit) -> None:
+    if not end.is_crash:
         return
-    if end.is_crash:
-        raise _crashed(info.reference, end)
-    results.store(key, passed=True)
-
-
-def _crashed(reference: str, end: Exit) -> EngineCrashed:
     reason = _reason(end.stderr)
     message = f"llama.cpp crashed when {reference} was probed in a subprocess{reason and ': '}{reason}."
-    return EngineCrashed(message, _MEMORY_HINT if end.exceeded or end.code == -9 else _HINT)
+    raise EngineCrashed(message, _MEMORY_HINT if end.exceeded or end.code == -9 else _HINT)
 
 
 def _reason(stderr: str) -> str:

@@ -1,0 +1,53 @@
+"""What shows the output of a shell: a front end with cells, a program that runs a notebook, or a terminal."""
+
+from collections.abc import Mapping
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from localllm_magics.notebook.card.surface import CellSurface, Display, DisplaySurface, Surface, TerminalSurface
+from localllm_magics.notebook.config import LocalLLM
+
+
+class FrontEnd:
+    """What shows the output of SHELL, as far as CONFIG lets it."""
+
+    def __init__(self, shell: InteractiveShell, config: LocalLLM) -> None:
+        self._shell = shell
+        self._config = config
+
+    @property
+    def is_program(self) -> bool:
+        """Whether a program runs the notebook: it takes a cell's output only until the cell has ended."""
+        return self._execution.get("allow_stdin") is False
+
+    def new_surface(self, *, in_background: bool, is_cell: bool) -> Surface:
+        """Where a card is drawn; IS_CELL says that a cell magic asks for it."""
+        if self._config.is_streaming and not in_background:
+            if not self._is_kernel:
+                return TerminalSurface()
+            # The output of a cell is cleared only if the magic stands in it alone.
+            if is_cell and str(self._execution.get("code", "")).lstrip().startswith(("%%llm", "%%localllm")):
+                return CellSurface(self._shell)
+        return DisplaySurface(Display(self._shell, is_live=self._is_live))
+
+    def new_display(self) -> Display:
+        """A display for what takes time; it shows nothing in a terminal, or without streaming."""
+        return Display(self._shell if self._is_live else None)
+
+    @property
+    def _is_live(self) -> bool:
+        """Whether a display can be updated."""
+        return self._is_kernel and self._config.is_streaming
+
+    @property
+    def _is_kernel(self) -> bool:
+        """Whether a front end shows displays; a terminal prints."""
+        return getattr(self._shell, "kernel", None) is not None
+
+    @property
+    def _execution(self) -> Mapping[str, object]:
+        """What the front end has sent to run this cell."""
+        if not self._is_kernel:
+            return {}
+        content: Mapping[str, object] = self._shell.get_parent().get("content", {})  # type: ignore[attr-defined] # a kernel's shell has it
+        return content
