@@ -6,6 +6,7 @@ is stored by file, build and CPU, and it is not probed again.
 
 import re
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 from localllm_magics import demo
@@ -57,7 +58,7 @@ def require_pass(
     if info.path is None or info.path == demo.PATH or not python:
         return
     try:
-        changed = [path.stat().st_mtime_ns for path in (info.path, *(part.path for part in info.files))]
+        changed = [path.stat().st_mtime_ns for path in (info.path, *map(attrgetter("path"), info.files))]
     except OSError:
         return
     # Weights on the CPU are mapped and not copied, so that they are in memory once, and read from the disk once.
