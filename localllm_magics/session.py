@@ -95,7 +95,7 @@ class Session:
     def use(self, reference: str | None, options: LoadOptions, default: str = DEFAULT_MODEL) -> Use:
         """The model that REFERENCE names, or the current one, or DEFAULT; it need not be in memory yet.
 
-        A load option that differs from how it is loaded takes it out of memory, to be loaded anew, and so does a file
+        A load option that differs from how it is loaded takes it out of memory, to be reloaded, and so does a file
         that has changed.
 
         Args:
@@ -125,8 +125,8 @@ class Session:
     def end_use(self, model: Model, *, is_proven: bool) -> None:
         """End a use of MODEL; one that was loaded or has answered, IS_PROVEN, is the current model.
 
-        After the last use of several, one that nobody has loaded or heard is forgotten, and one that could not be
-        loaded with other options gets back those that it had.
+        After the last use of several, one that was neither loaded nor has answered is forgotten, and one that could
+        not be loaded with other options gets back those that it had.
         """
         options = model.options if is_proven else None
         self._update(lambda state: state.end_use(model, options))
@@ -193,11 +193,11 @@ class Session:
         return entry.model, is_new
 
     def _unload_changed(self, model: Model) -> tuple[str, ...]:
-        """Unload what was made of MODEL's file before that changed; what to tell the user of it."""
+        """Unload what was made of MODEL's file before that changed; the notice of it."""
         changed = [e.model for e in self._state.entries if has_same_file(e.model, model) and has_changed(e.model.info)]
         for old in changed:
             old.unload()
-        return (f"The file of {model.info.reference} has changed, so it was loaded anew.",) if changed else ()
+        return (f"The file of {model.info.reference} has changed, so it was reloaded.",) if changed else ()
 
     def _update(self, change: Callable[[SessionState], SessionState]) -> SessionState:
         """Apply CHANGE, and return the state before."""
@@ -305,7 +305,7 @@ def load(
 def models() -> ModelList:
     """The models that can be used: the bundled one, GGUF files in the running folder, and those of servers that run.
 
-    All known servers are asked at once, and have half a second to answer.
+    All known servers are asked at the same time, and have half a second to answer.
     """
     return default_session().list_models()
 

@@ -29,7 +29,7 @@ __all__ = ["ScriptedEngine", "scripted_model"]
 
 
 class ScriptedEngine:
-    """An engine that says what it was told to, one word a token.
+    """An engine that answers by a script, one word a token.
 
     Args:
         answers: What to say, one for each request; the last one repeats. An error is raised before the first token.

@@ -229,7 +229,7 @@ def test_a_file_that_has_changed_is_loaded_anew(new_session: Session, folder: Pa
     assert old.is_unloaded
     assert (new_session.current, new_session.models) == (use.model, (use.model,))
     assert use.model.info.reference == "mine.gguf"
-    assert use.notices == ("The file of mine.gguf has changed, so it was loaded anew.",)
+    assert use.notices == ("The file of mine.gguf has changed, so it was reloaded.",)
 
 
 def test_a_file_that_is_gone_stays_loaded(new_session: Session, folder: Path) -> None:

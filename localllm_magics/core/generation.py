@@ -174,7 +174,7 @@ class Generation:
 
     @property
     def timed_tokens(self) -> int:
-        """The tokens decoded within `decode_seconds`: not the first ones, where they tell when the decode began."""
+        """The tokens decoded within `decode_seconds`: without the first ones, where it starts with their arrival."""
         return self.tokens - self._untimed_tokens
 
     def feed(self, event: Event) -> None:

@@ -57,7 +57,7 @@ class Stop:
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call CALLBACK once when it is set inside the block, at once if it is set already."""
+        """Call CALLBACK once when it is set inside the block, immediately if it is set already."""
         with self._lock:
             self._callbacks.append(callback)
         try:

@@ -43,7 +43,7 @@ class AnswerState:
         return deltas if self.finish_reason is None else [*deltas, *self.close()]
 
     def close(self) -> list[Delta]:
-        """The events of what was held back, also where the answer was cut short; again is nothing."""
+        """The events of what was held back, also where the answer was cut short; empty the second time."""
         text = self._detokenizer.close()
         deltas = self._to_deltas(text) if text or self._unsent else []
         return [*deltas, *self._reasoning.end()]

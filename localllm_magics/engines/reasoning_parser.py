@@ -31,7 +31,7 @@ class ReasoningParser:
         return [first, TextDelta(answer, 0, estimated)] if answer else [first]
 
     def end(self) -> list[TextDelta | ReasoningDelta]:
-        """The text that was held back as a possible start of a tag; again is nothing."""
+        """The text that was held back as a possible start of a tag; empty the second time."""
         held, self._held = self._held, ""
         if not held:
             return []

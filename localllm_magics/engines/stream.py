@@ -2,15 +2,17 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 from localllm_magics.core.completion import Completion, FinishReason
 from localllm_magics.core.errors import GenerationFailed, LocalLLMError
-from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, Reading, ReasoningDelta, TextDelta
+from localllm_magics.core.events import Done, Event, Failed, Pending, ProgressEvent
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.base import Engine
 
+_PROGRESS = get_args(ProgressEvent)
 _REASONS = ("stop", "length", "stopped")
 _TICK = 0.1  # seconds; on Windows a wait sees an interrupt only when it ends
 
@@ -165,7 +167,7 @@ class Stream:
         try:
             while True:
                 event = next(events)
-                if not isinstance(event, Loading | Reading | TextDelta | ReasoningDelta):
+                if not isinstance(event, _PROGRESS):
                     raise GenerationFailed(f"The engine yielded {event!r}, which only its stream may.")
                 self._emit(event)
         except StopIteration as end:

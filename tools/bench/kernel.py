@@ -125,7 +125,7 @@ class Kernel:
 
         Args:
             source: The cell.
-            stop_when: Told what came so far, every now and then; the first time it says yes, the kernel is interrupted.
+            stop_when: Called with what came so far, every now and then; its first True interrupts the kernel.
 
         Raises:
             CellFailed: It raised, and not because it was interrupted.

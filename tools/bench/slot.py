@@ -67,7 +67,7 @@ def slot(subject: Subject, stops: int, say: Callable[[str], None]) -> Section:
         title=f"Stop until llama-server's slot is free, {subject.name}",
         rows=tuple(rows),
         notes=(
-            f"The server reads prompts in batches of {_BATCH} tokens here, and looks who has left between them only.",
+            f"The server reads prompts in batches of {_BATCH} tokens here, and notices who has left between them only.",
             "With its default of 2048 it reads such a prompt to the end, whoever has left.",
             *notes,
         ),

@@ -43,7 +43,7 @@ def answer(
         yield Reading(cached, len(tokens), cached)
         for done in context.prefill(tokens):
             yield Reading(done, len(tokens), cached)
-            stop.check()  # not every device looks at the abort flag
+            stop.check()  # not every device checks the abort flag
         state = _new_state(request, prompt, sampling, context)
         return (yield from _decode(loaded, sampler, state, stop))
 

@@ -86,7 +86,7 @@ class Library:
     @property
     def supports_gpu(self) -> bool:
         """Whether layers can go to any device but the CPU."""
-        # llama_supports_gpu_offload() says yes to every build with RPC, though no server be connected.
+        # llama_supports_gpu_offload() says yes to every build with RPC, although no server is connected.
         return any(device.is_gpu for device in self.devices())
 
     @property

@@ -28,7 +28,7 @@ _PART = 1 << 16  # characters of a prompt whose tokens are counted at a time
 _USUAL_TRAINED_CONTEXT = 4096
 _NO_TRAINED_CONTEXT = (
     "The file does not say how many tokens of context the model was trained with, so "
-    f"{_USUAL_TRAINED_CONTEXT:,} are taken; --ctx sets another number."
+    f"{_USUAL_TRAINED_CONTEXT:,} are assumed; --ctx sets another number."
 )
 _MAPPED = (
     "The weights do not fit into the free memory, so they are read from the file while it answers, which can be slow; "
@@ -191,7 +191,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 @contextmanager
 def _one_at_a_time(stop: Stop) -> Iterator[None]:
-    """Wait for other loads: llama.cpp's log has no names in it, so only this tells whose lines are whose."""
+    """Wait for other loads: llama.cpp's log has no names in it, so only this keeps the lines of two loads apart."""
     for _ in poll(lambda seconds: _loading.acquire(timeout=seconds), stop):
         pass
     try:

@@ -47,7 +47,7 @@ def context_notice(requested: int | None, trained: int, actual: int) -> str:
     """The notice for a user whose context of REQUESTED tokens is more than TRAINED, or became a larger one."""
     if requested is None:
         return ""
-    # llama.cpp rounds up; where that changes little, nobody need know.
+    # llama.cpp rounds up; where that changes little, there is no notice.
     if actual > 2 * requested:
         return f"The context has {actual:,} tokens, the fewest there can be, and not {requested:,}."
     if requested > trained:

@@ -81,7 +81,7 @@ class ChatTemplate:
 
         Args:
             messages: The conversation.
-            think: Tells templates of reasoning models whether to reason.
+            think: Whether templates of reasoning models shall make them reason.
             stop: Ends the work.
 
         Raises:

@@ -46,7 +46,7 @@ class LlamafileServer:
         until = time.monotonic() + self._max_load_seconds
         while (connection := _connection_to(process, stop)) is None:
             if time.monotonic() > until:
-                raise LoadFailed(f"{self._file.name} still loads its model.", f"Its log is {process.log}")
+                raise LoadFailed(f"{self._file.name} is still loading its model.", f"Check its log: {process.log}")
             stop.sleep(0.1)
         yield Loading(1.0)
         return connection

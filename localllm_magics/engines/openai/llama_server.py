@@ -52,7 +52,7 @@ class PollBackoff:
 
     def _pause(self) -> None:
         if time.monotonic() > self._until:
-            raise DaemonBusy(f"{self._connection.address.url} still loads its model.", "Its log may say why.")
+            raise DaemonBusy(f"{self._connection.address.url} is still loading its model.", "Its log may say why.")
         self._stop.sleep(self._poll_seconds)
         self._poll_seconds = min(1.5 * self._poll_seconds, 2.0)
 

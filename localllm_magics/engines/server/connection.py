@@ -240,7 +240,7 @@ class Exchange:
             if len(body) > most:
                 raise DaemonError(f"{url} sends more than {most >> 20} MB in one answer.", "Is it a model server?")
             if time.monotonic() > until:
-                raise DaemonNotReachable(f"{url} answers too slowly.", "It may be busy: look into its log.")
+                raise DaemonNotReachable(f"{url} answers too slowly.", "It may be busy: check its log.")
         return bytes(body)
 
     def _start(self, until: float) -> bytes:

@@ -84,7 +84,7 @@ def wait_for_head(
         except DaemonError as exc:
             silent_since = min(silent_since, start)
             if time.monotonic() - silent_since > max_silent_seconds:
-                hint = "Start it again, or look into its log."
+                hint = "Restart it, or check its log."
                 raise DaemonNotReachable(f"The server has stopped answering: {exc.message}", hint) from exc
             next_probe = waited + min(_RETRY_SECONDS, probe_seconds)
             continue

@@ -98,7 +98,7 @@ def _in_the_middle(error: BaseException, address: Address) -> LocalLLMError:
 def _no_answer(error: BaseException, address: Address, message: str) -> LocalLLMError:
     url = address.url
     if isinstance(error, httpcore.TimeoutException):
-        hint = "It may hang: start it again, or look into its log."
+        hint = "It may be hanging: restart it, or check its log."
         return DaemonNotReachable(f"{url} accepts connections but does not answer.", hint)
     if_tls = f"If it wants TLS, try {_with_scheme('https', address)}." if address.scheme == "http" else ""
     if if_tls and _BINARY in message:

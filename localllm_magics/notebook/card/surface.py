@@ -69,7 +69,7 @@ class Display:
 
 
 class CellSurface:
-    """A cell that is all ours: text is appended, and replaced by the bundle at the end."""
+    """A cell with no other output: text is appended, and replaced by the bundle at the end."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._display = Display(shell)

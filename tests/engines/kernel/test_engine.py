@@ -59,7 +59,7 @@ def test_a_load_goes_from_nothing_to_all(random_model: Path) -> None:
     with fresh_engine(describe_file(random_model, reference="random", source="folder")) as engine:
         fractions = [event.fraction for event in engine.load(Stop())]
 
-    assert fractions == sorted(fractions)
+    assert fractions[:-1] == sorted(set(fractions[:-1]))
     assert (fractions[0], fractions[-1]) == (0.0, 1.0)
 
 

@@ -186,10 +186,10 @@ def test_a_process_that_runs_is_not_started_again(program: Path, pool: ProcessPo
 def test_a_server_that_loads_for_ever_is_given_up(tmp_path: Path, pool: ProcessPool) -> None:
     server = LlamafileServer(write_program(tmp_path / "x.llamafile", HANGS), pool, max_load_seconds=0.0)
 
-    with pytest.raises(LoadFailed, match=r"x\.llamafile still loads its model") as caught:
+    with pytest.raises(LoadFailed, match=r"x\.llamafile is still loading its model") as caught:
         connect(server)
     server.close()
-    assert caught.value.hint.startswith("Its log is ")
+    assert caught.value.hint.startswith("Check its log: ")
 
 
 def test_a_stop_while_it_starts_gives_the_process_back(program: Path, tmp_path: Path) -> None:

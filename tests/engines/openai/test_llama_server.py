@@ -67,7 +67,7 @@ def test_a_server_that_loads_for_ever_is_given_up(serve: Serve, path: str) -> No
     error = error_of(Model(engine_on(server, max_load_seconds=0.2), info_at(server.address, "")))
 
     assert isinstance(error, DaemonBusy)
-    assert error.message == f"{server.address} still loads its model."
+    assert error.message == f"{server.address} is still loading its model."
 
 
 def test_the_health_of_one_of_several_servers_does_not_make_the_wait_shorter(serve: Serve) -> None:

@@ -41,7 +41,7 @@ def require_pass(
 ) -> None:
     """Probe the file of INFO unless that was done before.
 
-    A file that llama.cpp merely refuses is none of this function's business, nor is one that cannot be probed.
+    A file that llama.cpp refuses passes, for the load will report that, and so does one that cannot be probed.
 
     Args:
         lib: The build.
