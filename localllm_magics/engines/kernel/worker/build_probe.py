@@ -15,7 +15,7 @@ from localllm_magics.engines.kernel.library import Library, library, rebuild_com
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
-from localllm_magics.engines.kernel.worker.process import Limits, begin_worker, report_pass, run_probe
+from localllm_magics.engines.kernel.worker.process import Limits, begin_worker, report, run_probe
 
 REBUILD = rebuild_command()
 NOTICE = (
@@ -70,4 +70,4 @@ def _probe() -> None:
 if __name__ == "__main__":
     begin_worker()
     _probe()
-    report_pass()
+    report(event="passed")

@@ -23,7 +23,7 @@ from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
-from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker, report_pass, run_probe
+from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker, report, run_probe
 
 _TEXT = "Why?\n\n  1 + 2 = 3; caf\xe9, \u65e5\u672c, \U0001f999\t\x01" + "".join(map(chr, range(33, 127)))
 _HINT = "Try another file of the model, or a newer llama.cpp: pip install --upgrade llama-cpp-python"
@@ -111,4 +111,4 @@ def _probe(path: Path, gpu_layers: int) -> None:
 if __name__ == "__main__":
     begin_worker()
     _probe(Path(sys.argv[1]), int(sys.argv[2]))
-    report_pass()
+    report(event="passed")

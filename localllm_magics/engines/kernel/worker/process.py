@@ -1,22 +1,24 @@
-"""A subprocess for what may crash, within limits of time and memory; a probe reports that it passed."""
+"""A subprocess for what may crash: it reports JSON lines on its standard output, within limits of time and memory."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.machine import private_memory
 
-Exceeded: TypeAlias = Literal["time", "memory", "output"]
+Record: TypeAlias = Mapping[str, object]
+_LONGEST_LINE = 1 << 20
 _LAST_WORDS = 10_000
-_PASSED = '{"event": "passed"}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +42,11 @@ class Exit:
     Args:
         code: Its exit status, or the negative number of a signal.
         exceeded: The limit for which it was killed.
-        stdout: The last that it wrote there.
         stderr: The last that it wrote there.
     """
 
     code: int
-    exceeded: Exceeded | None = None
-    stdout: str = ""
+    exceeded: Literal["time", "memory", "output"] | None = None
     stderr: str = ""
 
     @property
@@ -61,39 +61,106 @@ class Exit:
         return self.exceeded is not None or self.code < 0 or self.code > 255
 
 
-def run_probe(command: Sequence[str], stop: Stop, limits: Limits) -> Exit | None:
-    """Run a probe: it passed, or it crashed, or there is no result, because it could not be run to its end.
+class Subprocess:
+    """A running subprocess, from `run_in_subprocess`."""
 
-    Raises:
-        Stopped: STOP was set.
-    """
-    try:
-        end = run_in_subprocess(command, stop, limits)
-    except OSError:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, stop: Stop, limits: Limits) -> None:
+        self._process = process
+        self._folder = folder
+        self._stop = stop
+        self._limits = limits
+        self.exit: Exit | None = None
+        """How it ended, once `records` has."""
+
+    def __repr__(self) -> str:
+        return f"<Subprocess {self._process.pid} {self.exit or 'running'}>"
+
+    def records(self) -> Iterator[Record]:
+        """The JSON objects that it writes, one a line, as they come, until it ends; other lines are skipped.
+
+        Raises:
+            Stopped: The stop was set.
+        """
+        exceeded: Literal["time", "memory", "output"] | None = None
+        with (self._folder / "stdout").open("rb") as stdout:
+            for seconds in poll(self._wait, self._stop):
+                yield from _read_records(stdout)
+                exceeded = exceeded or self._exceeded(seconds)
+                if exceeded:
+                    self._process.kill()
+            yield from _read_records(stdout)
+        self.exit = Exit(code=self._process.returncode, exceeded=exceeded, stderr=self._last_words())
+
+    def _wait(self, seconds: float) -> bool:
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _exceeded(self, seconds: float) -> Literal["time", "memory", "output"] | None:
+        limits = self._limits
+        if limits.seconds is not None and seconds > limits.seconds:
+            return "time"
+        # Looked at from here: RLIMIT_AS counts mapped model files, RLIMIT_DATA what was reserved and never used, as
+        # CUDA does; both make an allocation fail somewhere in llama.cpp, and neither is there on every system.
+        if limits.memory_bytes is not None and private_memory(self._process.pid) > limits.memory_bytes:
+            return "memory"
+        if any((self._folder / name).stat().st_size > limits.output_bytes for name in ("stdout", "stderr")):
+            return "output"
         return None
-    return end if end.is_crash or (end.is_success and _PASSED in end.stdout.splitlines()) else None
+
+    def _last_words(self) -> str:
+        with (self._folder / "stderr").open("rb") as stderr:
+            stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _LAST_WORDS))
+            return stderr.read(_LAST_WORDS).decode("utf-8", "replace")
 
 
-def run_in_subprocess(command: Sequence[str], stop: Stop, limits: Limits = Limits()) -> Exit:
-    """Run COMMAND to its end; whatever happens meanwhile, the process is killed and reaped.
+@contextmanager
+def run_in_subprocess(command: Sequence[str], stop: Stop, limits: Limits = Limits()) -> Iterator[Subprocess]:
+    """Run COMMAND while the block runs; at its end, however it comes, the process is killed and reaped.
 
     The process gets this one's `sys.path`, no interrupt of this one's terminal, and the end of its standard input when
     this one dies.
 
     Raises:
         OSError: It cannot be started.
-        Stopped: STOP was set.
     """
+    # Python's -m puts the working folder first, where a user's own random.py may lie: here it is an empty one.
+    paths = [str(Path(path).resolve()) for path in (*filter(None, sys.path), ".")]
     # Files and no pipes: nobody has to read them while the process writes, or to wait for who else holds them open.
-    with tempfile.TemporaryDirectory(prefix="localllm-", ignore_cleanup_errors=True) as temporary:
-        folder = Path(temporary)
-        with _start(command, folder) as process:
+    with tempfile.TemporaryDirectory(prefix="localllm-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,
+            )
+        with process:
             try:
-                exceeded = _wait(process, folder, stop, limits)
+                yield Subprocess(process, folder, stop, limits)
             finally:
                 process.kill()
-        stdout, stderr = (_last_words(folder / name) for name in ("stdout", "stderr"))
-        return Exit(code=process.returncode, exceeded=exceeded, stdout=stdout, stderr=stderr)
+
+
+def run_probe(command: Sequence[str], stop: Stop, limits: Limits) -> Exit | None:
+    """Run a probe, which reports `{"event": "passed"}`; None where there is no result, for it could not be run.
+
+    Raises:
+        Stopped: STOP was set.
+    """
+    try:
+        with run_in_subprocess(command, stop, limits) as process:
+            has_passed = {"event": "passed"} in list(process.records())
+    except OSError:
+        return None
+    end = process.exit
+    return end if end is not None and (end.is_crash or (end.is_success and has_passed)) else None
 
 
 def begin_worker() -> None:
@@ -111,55 +178,23 @@ def begin_worker() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def report_pass() -> None:
-    """Report, from inside a probe, that it passed."""
-    sys.stdout.write(f"{_PASSED}\n")
+def report(**record: object) -> None:
+    """Write RECORD to the standard output, for `Subprocess.records`."""
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
 
 
-def _start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
-    # Python's -m puts the working folder first, where a user's own random.py may lie: here it is an empty one.
-    paths = [str(Path(path).resolve()) for path in (*filter(None, sys.path), ".")]
-    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=stdout,
-            stderr=stderr,
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,
-        )
-
-
-def _wait(process: subprocess.Popen[bytes], folder: Path, stop: Stop, limits: Limits) -> Exceeded | None:
-    """Wait for the end of PROCESS, and kill it where it exceeds LIMITS."""
-    exceeded: Exceeded | None = None
-    for seconds in poll(lambda step: _has_ended(process, step), stop):
-        exceeded = exceeded or _exceeded(process.pid, seconds, folder, limits)
-        if exceeded:
-            process.kill()
-    return exceeded
-
-
-def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-    return process.returncode is not None
-
-
-def _exceeded(process: int, seconds: float, folder: Path, limits: Limits) -> Exceeded | None:
-    if limits.seconds is not None and seconds > limits.seconds:
-        return "time"
-    # Looked at from here: RLIMIT_AS counts mapped model files, RLIMIT_DATA what was reserved and never used, as
-    # CUDA does; both make an allocation fail somewhere in llama.cpp, and neither is there on every system.
-    if limits.memory_bytes is not None and private_memory(process) > limits.memory_bytes:
-        return "memory"
-    if any((folder / name).stat().st_size > limits.output_bytes for name in ("stdout", "stderr")):
-        return "output"
-    return None
-
-
-def _last_words(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_WORDS))
-        return file.read(_LAST_WORDS).decode("utf-8", "replace")
+def _read_records(file: BufferedReader) -> Iterator[Record]:
+    """The records in the whole lines that FILE has by now; what begins another line is left for later."""
+    size = os.fstat(file.fileno()).st_size
+    while file.tell() < size:
+        start, line = file.tell(), file.readline(_LONGEST_LINE)
+        if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
+            file.seek(start)
+            return
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            yield record

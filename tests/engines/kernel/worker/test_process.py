@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -10,7 +11,7 @@ import pytest
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.worker.process import Exit, Limits, run_in_subprocess, run_probe
 
-WORKER = "from localllm_magics.engines.kernel.worker.process import begin_worker, report_pass; begin_worker(); "
+REPORT = "from localllm_magics.engines.kernel.worker.process import begin_worker, report; begin_worker(); "
 NO_LIMITS = Limits()
 FOR_EVER = "import time; time.sleep(600)"
 
@@ -19,36 +20,52 @@ def python(program: str) -> list[str]:
     return [sys.executable, "-c", program]
 
 
-def run(program: str, limits: Limits = NO_LIMITS) -> Exit:
-    """The exit of a PROGRAM in Python."""
-    return run_in_subprocess(python(program), Stop(), limits)
+def run(program: str, limits: Limits = NO_LIMITS) -> tuple[list[Mapping[str, object]], Exit]:
+    """The records and the exit of a PROGRAM in Python."""
+    with run_in_subprocess(python(program), Stop(), limits) as process:
+        records = list(process.records())
+    assert process.exit is not None
+    return records, process.exit
 
 
-def test_a_worker_reports_that_it_passed() -> None:
-    end = run_probe(python(f"{WORKER}report_pass()"), Stop(), NO_LIMITS)
+def test_records_come_in_their_order() -> None:
+    records, end = run(f"{REPORT}[report(event='step', number=number) for number in range(3)]")
 
-    assert end is not None
-    assert (end.code, end.is_success, end.is_crash) == (0, True, False)
+    assert records == [{"event": "step", "number": number} for number in range(3)]
+    assert (end, end.is_success, end.is_crash) == (Exit(code=0), True, False)
+
+
+def test_a_record_comes_while_the_process_runs() -> None:
+    program = f"{REPORT}import sys; report(event='begun'); {FOR_EVER}"
+
+    with run_in_subprocess(python(program), Stop()) as process:
+        first = next(process.records())
+        running = repr(process)
+
+    assert first == {"event": "begun"}
+    assert running.endswith(" running>")
 
 
 @pytest.mark.parametrize(
-    ("written", "has_passed"),
+    ("written", "records"),
     [
-        pytest.param(b'llama says hello\n{"event": "passed"}\n', True, id="other lines"),
-        pytest.param(b'\xff\xfe\n\n{"event": "passed"}\n', True, id="no text"),
-        pytest.param(b"x" * 3_000_000 + b'\n{"event": "passed"}\n', True, id="long line"),
-        pytest.param(b'{"event": "passed"', False, id="half a line"),
-        pytest.param(b'{"event": "begun"}\n', False, id="another report"),
-        pytest.param(b"", False, id="nothing"),
+        pytest.param("llama says hello\n{}\n", [{}], id="other lines"),
+        pytest.param("[1]\n7\nnull\n", [], id="other JSON"),
+        pytest.param('{"a": 1}\n{"b', [{"a": 1}], id="half a line"),
+        pytest.param("\n\n{}\n", [{}], id="empty lines"),
+        pytest.param("[" * 100_000 + "\n{}\n", [{}], id="deep nesting"),
+        pytest.param('"' + "x" * 3_000_000 + '"\n{}\n', [{}], id="long line"),
+        pytest.param("\\xff\\xfe\n{}\n", [{}], id="no text"),
     ],
 )
-def test_only_a_report_tells_that_it_passed(tmp_path: Path, written: bytes, has_passed: bool) -> None:
+def test_what_is_no_record_is_skipped(tmp_path: Path, written: str, records: list[Mapping[str, object]]) -> None:
     file = tmp_path / "written"
-    file.write_bytes(written)
+    file.write_bytes(written.encode().replace(b"\\xff\\xfe", b"\xff\xfe"))
 
-    end = run_probe(python(f"import sys; sys.stdout.buffer.write(open({str(file)!r}, 'rb').read())"), Stop(), NO_LIMITS)
+    found, end = run(f"import sys; sys.stdout.write(open({str(file)!r}, errors='surrogateescape').read())")
 
-    assert (end is not None) == has_passed
+    assert found == records
+    assert end.code in {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -57,22 +74,21 @@ def test_only_a_report_tells_that_it_passed(tmp_path: Path, written: bytes, has_
         pytest.param("pass", 0, False, id="success"),
         pytest.param("import sys; sys.exit(3)", 3, False, id="status"),
         pytest.param("1 / 0", 1, False, id="exception"),
-        pytest.param(f"{WORKER}import os; os.abort()", -6, True, id="abort"),
-        pytest.param(f"{WORKER}import ctypes; ctypes.string_at(0)", -11, True, id="segmentation fault"),
+        pytest.param(f"{REPORT}import os; os.abort()", -6, True, id="abort"),
+        pytest.param(f"{REPORT}import ctypes; ctypes.string_at(0)", -11, True, id="segmentation fault"),
     ],
 )
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere there are no signals")
 def test_the_exit_says_how_it_ended(program: str, code: int, is_crash: bool) -> None:
-    end = run(program)
+    _, end = run(program)
 
     assert (end.code, end.is_success, end.is_crash) == (code, code == 0, is_crash)
 
 
-@pytest.mark.parametrize("name", ["stdout", "stderr"])
-def test_the_exit_has_the_end_of_what_was_written(name: str) -> None:
-    end = run(f"import sys; sys.{name}.write('x' * 20_000 + 'the end')")
+def test_the_exit_has_the_end_of_the_standard_error() -> None:
+    _, end = run("import sys; sys.stderr.write('x' * 20_000 + 'the end')")
 
-    assert getattr(end, name) == "x" * (10_000 - len("the end")) + "the end"
+    assert end.stderr == "x" * (10_000 - len("the end")) + "the end"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +106,7 @@ def test_the_exit_has_the_end_of_what_was_written(name: str) -> None:
     ],
 )
 def test_a_process_that_exceeds_a_limit_is_killed(program: str, limits: Limits, exceeded: str) -> None:
-    end = run(program, limits)
+    _, end = run(program, limits)
 
     assert (end.exceeded, end.is_success, end.is_crash) == (exceeded, False, True)
 
@@ -103,57 +119,56 @@ def test_a_mapped_file_is_no_memory_of_its_own(tmp_path: Path) -> None:
         "sum(held[::4096]); import time; time.sleep(0.3)"
     )
 
-    end = run(program, Limits(memory_bytes=200_000_000))
+    _, end = run(program, Limits(memory_bytes=200_000_000))
 
     assert end.is_success
 
 
-class Interrupted(Stop):
-    """Raises ERROR where somebody looks at it, once the process with the number in FILE runs."""
+def test_a_stop_ends_it() -> None:
+    stop = Stop()
+    with run_in_subprocess(python(f"{REPORT}report(); {FOR_EVER}"), stop) as process:
+        records = process.records()
+        next(records)
+        stop.set()
 
-    def __init__(self, file: Path, error: type[BaseException]) -> None:
-        super().__init__()
-        self._file, self._error = file, error
+        with pytest.raises(Stopped):
+            next(records)
 
-    def check(self) -> None:
-        if self._file.exists() and self._file.read_text().endswith("\n"):
-            raise self._error
+    assert process.exit is None
+    assert not psutil.pid_exists(number_of(repr(process)))
 
 
-@pytest.mark.parametrize("error", [Stopped, KeyboardInterrupt, ZeroDivisionError])
-def test_an_interruption_kills_and_reaps_it(tmp_path: Path, error: type[BaseException]) -> None:
-    file = tmp_path / "process"
-    program = f"{WORKER}import os, pathlib; pathlib.Path({str(file)!r}).write_text(f'{{os.getpid()}}\\n'); {FOR_EVER}"
+def number_of(name: str) -> int:
+    """The process in the repr of a `Subprocess`."""
+    return int(name.split()[1])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_error_in_the_block_kills_and_reaps_it(error: type[BaseException]) -> None:
+    names: list[str] = []
+
+    def fail() -> None:
+        with run_in_subprocess(python(FOR_EVER), Stop()) as process:
+            names.append(repr(process))
+            raise error
 
     with pytest.raises(error):
-        run_in_subprocess(python(program), Interrupted(file, error))
-
-    assert not psutil.pid_exists(int(file.read_text()))
+        fail()
+    assert not psutil.pid_exists(number_of(names[0]))
 
 
 def test_a_program_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="nothing"):
-        run_in_subprocess([str(tmp_path / "nothing")], Stop())
+    with pytest.raises(OSError, match="nothing"), run_in_subprocess([str(tmp_path / "nothing")], Stop()):
+        pass
 
 
 def test_it_finds_what_this_process_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "only_here.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
 
-    end = run("import only_here")
+    _, end = run("import only_here")
 
     assert end.is_success
-
-
-def test_what_lies_in_the_working_folder_hides_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "random.py").write_text("print('mine')")
-    (tmp_path / "only_here.py").touch()
-    monkeypatch.chdir(tmp_path)
-
-    end = run_in_subprocess([sys.executable, "-m", "localllm_magics.engines.kernel.worker.build_probe"], Stop())
-
-    assert (end.code, "mine" in end.stdout) == (0, False)
-    assert run("import only_here").is_success
 
 
 PARENT = """
@@ -162,17 +177,17 @@ import sys
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.worker.process import run_in_subprocess
 
-run_in_subprocess([sys.executable, "-c", sys.argv[1]], Stop())
+with run_in_subprocess([sys.executable, "-c", sys.argv[1]], Stop()) as process:
+    for record in process.records():
+        print(record["process"], flush=True)
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere there are no named pipes")
-def test_a_worker_ends_when_its_parent_was_killed(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    worker = f"{WORKER}import os, pathlib; pathlib.Path({str(pipe)!r}).write_text(str(os.getpid())); {FOR_EVER}"
-    with subprocess.Popen([*python(PARENT), worker]) as parent:
-        child = psutil.Process(int(pipe.read_text()))
+def test_a_worker_ends_when_its_parent_was_killed() -> None:
+    worker = f"{REPORT}import os; report(process=os.getpid()); {FOR_EVER}"
+    with subprocess.Popen([*python(PARENT), worker], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
 
     assert child.wait(60) is None
@@ -180,10 +195,40 @@ def test_a_worker_ends_when_its_parent_was_killed(tmp_path: Path) -> None:
 
 def test_processes_may_run_at_once() -> None:
     exits: list[Exit] = []
-    threads = [threading.Thread(target=lambda: exits.append(run("pass"))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: exits.append(run("pass")[1])) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
     assert exits == [Exit(code=0)] * 3
+
+
+@pytest.mark.parametrize(
+    ("program", "is_result"),
+    [
+        pytest.param(f"{REPORT}report(event='passed')", True, id="passed"),
+        pytest.param(f"{REPORT}report(event='begun')", False, id="another report"),
+        pytest.param("", False, id="nothing"),
+        pytest.param(f"{REPORT}report(event='passed'); raise SystemExit(1)", False, id="an error of Python's"),
+        pytest.param(f"{REPORT}import os; os.abort()", True, id="crashed"),
+    ],
+)
+def test_a_probe_passes_or_crashes_or_has_no_result(program: str, is_result: bool) -> None:
+    assert (run_probe(python(program), Stop(), NO_LIMITS) is not None) == is_result
+
+
+def test_a_probe_that_cannot_be_started_has_no_result(tmp_path: Path) -> None:
+    assert run_probe([str(tmp_path / "nothing")], Stop(), NO_LIMITS) is None
+
+
+def test_what_lies_in_the_working_folder_hides_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('mine')")
+    (tmp_path / "only_here.py").touch()
+    monkeypatch.chdir(tmp_path)
+
+    end = run_probe([sys.executable, "-m", "localllm_magics.engines.kernel.worker.build_probe"], Stop(), NO_LIMITS)
+
+    assert end is not None
+    assert "mine" not in end.stderr
+    assert run("import only_here")[1].is_success
