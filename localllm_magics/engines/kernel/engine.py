@@ -139,8 +139,7 @@ class KernelEngine:
         yield Loading(1.0)
 
     def _open(self, loaded: list[float], stop: Stop) -> None:
-        lib = library()
-        results = ProbeResults()
+        lib, results = library(), ProbeResults()
         repack = build_probe.passes(lib, results, stop)
         file_probe.require_pass(lib, self._info, self._options, results, stop)
         # Stored here and not by who waits for it: an interrupt there must not lose a model that is in memory.

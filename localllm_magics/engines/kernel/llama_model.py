@@ -12,8 +12,7 @@ from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.plan import WeightsPlan
 
-Progress: TypeAlias = Callable[[float], None]
-"""Called with the loaded part, from 0 to 1."""
+Progress: TypeAlias = Callable[[float], None]  # takes the loaded part, from 0 to 1
 
 
 class LlamaModel:

@@ -57,8 +57,7 @@ class LoadedModel:
     ) -> None:
         if info.path is None:
             raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
-        devices = lib.devices()
-        size_bytes = info.size_bytes or 0
+        devices, size_bytes = lib.devices(), info.size_bytes or 0
         plan = WeightsPlan(
             gpu_layers=gpu_layers(options.gpu_layers, info.layers or 0, size_bytes, devices),
             repack=repack,
@@ -78,19 +77,14 @@ class LoadedModel:
             except BaseException:
                 self.model.close()
                 raise
-        self.tokenizer = Tokenizer(lib, self.model.pointer)
+        self.tokenizer = tokenizer = Tokenizer(lib, self.model.pointer)
         self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
-        """The model's defaults."""
         self.placement = placement(self.model.log + self.context.log, devices)
         self.notices = self._notices(options, plan, supports_gpu=lib.supports_gpu)
         self._info = info
         self._mapped = {part.path: _stat(part.path) for part in info.files} if plan.map_file else {}
-        self._template = ChatTemplate(
-            self.model.chat_template,
-            bos=self.tokenizer.bos,
-            eos=self.tokenizer.eos,
-            notice=info.defaults.template_notice,
-        )
+        notice = info.defaults.template_notice
+        self._template = ChatTemplate(self.model.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice)
 
     def prompt(self, request: Request, stop: Stop) -> Prompt:
         """The exact text and tokens for REQUEST.
@@ -169,15 +163,13 @@ class LoadedModel:
 
     def _refuse_far_too_long(self, text: str, stop: Stop) -> None:
         """Refuse TEXT before all of it is tokenized, which can take many seconds and cannot be stopped."""
-        if len(text) <= _PART:
-            return
         tokens = 0
-        for end in range(_PART, len(text) + _PART, _PART):
+        for end in range(_PART, len(text), _PART):
             stop.check()
             # Where a part ends, no more tokens change than those around it.
             tokens += len(self.tokenizer.tokenize(text[end - _PART : end], add_special=False, parse_special=True))
             if tokens > 2 * self.context.size:
-                self._check_length(max(tokens, tokens * len(text) // end), about="about ")
+                self._check_length(tokens * len(text) // end, about="about ")
 
     def _check_length(self, tokens: int, about: str = "") -> None:
         size, trained = self.context.size, self._trained_context

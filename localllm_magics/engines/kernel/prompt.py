@@ -18,9 +18,7 @@ class Prompt:
     notices: tuple[str, ...]
 
 
-Render: TypeAlias = Callable[[Sequence[str]], str]
-"""Renders a conversation with the given contents in the place of its own."""
-
+Render: TypeAlias = Callable[[Sequence[str]], str]  # a conversation, with the given contents in the place of its own
 # Of the private use area, so that neither a template nor a tokenizer has a meaning for them.
 _PLACEHOLDER = "\ue000{}\ue001"
 _PLACEHOLDERS = re.compile("\ue000(\\d+)\ue001")

@@ -55,10 +55,10 @@ def run_limited(
 
 def _end(future: "Future[_Result]", running: list[int], lock: threading.Lock) -> None:
     """End the thread that is RUNNING, at its next step in Python."""
-    for _ in range(10):  # it may not have begun its work yet, or be in a callback, where Python ignores errors
+    tries = 50  # it may not have begun its work yet, or be in a callback, where Python ignores errors
+    while tries and wait_for([future], timeout=0.01).not_done:
+        tries -= 1
         with lock:  # or else the number might be another thread's already
             for thread in running:
                 # This error, for nobody reports it where nobody catches it.
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
-        if wait_for([future], timeout=0.05).done:
-            return

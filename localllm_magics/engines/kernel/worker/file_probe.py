@@ -6,6 +6,7 @@ is stored by file, build and CPU, and it is not probed again.
 
 import re
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 from localllm_magics import demo
@@ -25,7 +26,6 @@ from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, ke
 from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker, report_pass, run_probe
 
 _TEXT = "Why?\n\n  1 + 2 = 3; caf\xe9, \u65e5\u672c, \U0001f999\t\x01" + "".join(map(chr, range(33, 127)))
-_LEAST_LIMIT = 1 << 30  # bytes; libraries need memory whatever the file is
 _HINT = "Try another file of the model, or a newer llama.cpp: pip install --upgrade llama-cpp-python"
 _MEMORY_HINT = "Perhaps memory ran out: close what needs much of it, or choose a smaller model: %llm models"
 
@@ -58,7 +58,7 @@ def require_pass(
     if info.path is None or info.path == demo.PATH or not python:
         return
     try:
-        changed = [path.stat().st_mtime_ns for path in (info.path, *(part.path for part in info.files))]
+        changed = [path.stat().st_mtime_ns for path in (info.path, *map(attrgetter("path"), info.files))]
     except OSError:
         return
     # Weights on the CPU are mapped and not copied, so that they are in memory once, and read from the disk once.
@@ -66,7 +66,7 @@ def require_pass(
     key = key_of(lib, str(info.path.resolve()), info.size_bytes, layers, *changed)
     if results.get(key):
         return
-    limits = Limits(memory_bytes=max(_LEAST_LIMIT, free_memory()))
+    limits = Limits(memory_bytes=max(1 << 30, free_memory()))  # libraries need memory whatever the file is
     end = run_probe([python, "-m", __name__, str(info.path), str(layers)], stop, limits)
     if end is not None:
         _require_exit(info.reference, end)

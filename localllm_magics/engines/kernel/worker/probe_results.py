@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from localllm_magics.engines.cache_folder import cache_folder
@@ -31,11 +32,9 @@ class ProbeResults:
     def store(self, key: str, *, passed: bool) -> None:
         """Keep the result of KEY; where that is impossible, it is found again next time."""
         newest = [*self._read().items(), (key, passed)][-_MOST_RESULTS:]
-        try:
+        with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.write_text(json.dumps(dict(newest)))
-        except OSError:
-            return
 
     def clear(self) -> int:
         """Remove all results; the bytes that were freed."""
