@@ -246,3 +246,9 @@ def test_a_wrong_option_that_is_forgiven_leaves_a_failed_card(
 def test_a_wrong_option_raises(shell: InteractiveShell) -> None:
     with pytest.raises(BadOption):
         run(shell, "--top-p 3", "How does --no-raise work?")
+
+
+def test_braces_can_be_left_as_they_are(shell: InteractiveShell, engine: ScriptedEngine) -> None:
+    run(shell, "--no-vars", "{{ undefined }}")
+
+    assert engine.requests[0].messages[-1].text == "{{ undefined }}"

@@ -56,27 +56,27 @@ class Watched:
         ),
         pytest.param(
             [TextDelta("a", 1), TextDelta("b", 1999)],
-            "demo · generating · 2,000 tokens · 1000.0 tok/s · first token 2.00 s",
+            "demo · generating · 2,000 tokens · 999.5 tok/s · first token 2.00 s",
             id="generating",
         ),
         pytest.param(
             [TextDelta("a", 1, estimated=True), TextDelta("b", 1999, estimated=True)],
-            "demo · generating · ~2,000 tokens · ~1000.0 tok/s · first token 2.00 s",
+            "demo · generating · ~2,000 tokens · ~999.5 tok/s · first token 2.00 s",
             id="generating, not counted",
         ),
         pytest.param(
             [TextDelta("a", 1, estimated=True), TextDelta("b", 3)],
-            "demo · generating · ~4 tokens · ~2.0 tok/s · first token 2.00 s",
+            "demo · generating · ~4 tokens · ~1.5 tok/s · first token 2.00 s",
             id="generating, counted in part",
         ),
         pytest.param(
             [ReasoningDelta("a", 1), ReasoningDelta("b", 3)],
-            "demo · generating · 4 tokens of reasoning · 2.0 tok/s · first token 2.00 s",
+            "demo · generating · 4 tokens of reasoning · 1.5 tok/s · first token 2.00 s",
             id="reasoning",
         ),
         pytest.param(
             [ReasoningDelta("a", 2, estimated=True), TextDelta("b", 2, estimated=True)],
-            "demo · generating · ~4 tokens · ~2.0 tok/s · first token 2.00 s",
+            "demo · generating · ~4 tokens · ~1.0 tok/s · first token 2.00 s",
             id="an answer after reasoning",
         ),
     ],
