@@ -27,7 +27,7 @@ demo: setup  ## run the quickstart notebook on the bundled model, and watch it a
 test: setup-tests check  ## check, then every test: unit, kernel, browser, wheel, notebooks
 	$(PYTEST) $(NOT_BROWSER) --cov --cov-report= --cov-fail-under=0
 	$(BIN)/coverage report
-	$(BIN)/coverage report --omit "" --include "localllm_magics/notebook/*" --fail-under 97
+	$(BIN)/coverage report --omit nothing --include "localllm_magics/notebook/*" --fail-under 97
 	LOCALLLM_STREAM=off $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 120 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
