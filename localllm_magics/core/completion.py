@@ -6,7 +6,6 @@ from typing import Literal, TypeAlias, TypedDict
 
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.sanitizer.control import strip_control
-from localllm_magics.core.sanitizer.markdown import to_safe_markdown
 
 FinishReason: TypeAlias = Literal["stop", "length", "stopped", "error"]
 FinalState: TypeAlias = Literal["done", "stopped", "failed"]
@@ -177,10 +176,10 @@ class Completion:
 
     def to_markdown(self, *, spell_error: bool = True) -> str:
         """The answer, made safe to show, the error if wanted, and one small line of stats."""
-        parts = [_folded(self.reasoning), to_safe_markdown(self.text).rstrip()]
+        parts = [_folded(self.reasoning), _to_safe_markdown(self.text).rstrip()]
         if self.error is not None and spell_error:
-            parts.append(f"**{to_safe_markdown(self.error.message)}** {to_safe_markdown(self.error.hint)}")
-        parts.append(f"<sub>{to_safe_markdown(self.summary())}</sub>")
+            parts.append(f"**{_to_safe_markdown(self.error.message)}** {_to_safe_markdown(self.error.hint)}")
+        parts.append(f"<sub>{_to_safe_markdown(self.summary())}</sub>")
         return "\n\n".join(filter(None, parts))
 
     def to_plain(self, *, spell_error: bool = True) -> str:
@@ -220,11 +219,17 @@ _STATS = (*(f.name for f in fields(Stats) if f.name != "timed_tokens"), "prompt_
 _ENDINGS = {"stop": "", "length": "cut off by the token limit", "stopped": "stopped", "error": "failed"}
 
 
+def _to_safe_markdown(text: str) -> str:
+    from localllm_magics.core.sanitizer.markdown import to_safe_markdown  # its patterns would slow %load_ext down
+
+    return to_safe_markdown(text)
+
+
 def _folded(reasoning: str | None) -> str:
     """The reasoning as a block that opens on a click."""
     if not reasoning or not reasoning.strip():
         return ""
-    return f"<details><summary>Reasoning</summary>\n\n{to_safe_markdown(reasoning).rstrip()}\n\n</details>"
+    return f"<details><summary>Reasoning</summary>\n\n{_to_safe_markdown(reasoning).rstrip()}\n\n</details>"
 
 
 def _rounded(value: float) -> float:

@@ -4,12 +4,13 @@ import re
 from dataclasses import asdict
 
 from localllm_magics.core.sanitizer.control import strip_control
-from localllm_magics.core.sanitizer.markdown import to_safe_markdown
 from localllm_magics.engines.base import Preview
 
 
 def to_bundle(preview: Preview) -> dict[str, object]:
     """PREVIEW by media type."""
+    from localllm_magics.core.sanitizer.markdown import to_safe_markdown  # its patterns would slow %load_ext down
+
     prompt = strip_control(preview.prompt)
     summary = _summary(preview)
     tokens = " ".join(f"{strip_control(text)!r}:{id_}" for id_, text in preview.tokens)
