@@ -128,3 +128,7 @@ def test_complexity_counts_decisions(code: str, count: int) -> None:
     assert isinstance(function, Function)
 
     assert complexity(function) == count
+
+
+def test_no_test_file_is_longer_than_a_file_of_the_package() -> None:
+    assert [path.name for path in (ROOT / "tests").rglob("*.py") if lines(path) > 400] == []

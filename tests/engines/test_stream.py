@@ -1,5 +1,4 @@
 import gc
-import signal
 import sys
 import threading
 import weakref
@@ -19,7 +18,6 @@ from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.stream import running_streams
 from localllm_magics.testing import ScriptedEngine
 from tests.engines.generations import stream_of
-from tests.server.waiting import wait_until
 
 REQUEST = Request(messages=to_messages("Why?"), id="7")
 
@@ -348,44 +346,6 @@ def test_next_gives_one_event_after_another() -> None:
         assert events == list(stream)
         with pytest.raises(StopIteration):
             next(stream)
-
-
-def test_an_interrupt_while_waiting_stops_the_generation() -> None:
-    stream = stream_of(ScriptedEngine("So it is.", hangs_after=1), REQUEST)
-    has_text = threading.Event()
-    watcher = threading.get_ident()
-
-    def interrupt() -> None:
-        has_text.wait()
-        wait_until(lambda: sys._current_frames()[watcher].f_code.co_name == "wait", "waiting")  # noqa: SLF001
-        signal.raise_signal(signal.SIGINT)
-
-    def watch() -> None:
-        for event in stream:
-            if isinstance(event, TextDelta):
-                has_text.set()
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        watch()
-    assert stream.completion().finish_reason == "stopped"
-
-
-class InterruptingEngine(ScriptedEngine):
-    """Interrupts the main thread as soon as its worker runs."""
-
-    def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
-        signal.raise_signal(signal.SIGINT)
-        stop.wait(None)
-        yield from super().stream(generation, stop)
-        return "stop"
-
-
-def test_an_interrupt_while_the_worker_starts_leaves_nothing_behind() -> None:
-    with pytest.raises(KeyboardInterrupt), stream_of(InterruptingEngine("one"), REQUEST) as stream:
-        stream.wait()
-
-    assert workers() == []
 
 
 def test_running_streams_are_found_from_anywhere() -> None:

@@ -1,14 +1,11 @@
 """What a server can do to a generation, through both engines: one end, the text so far, the right error."""
 
-import gc
 import gzip
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import httpcore
-import psutil
 import pytest
 
 from localllm_magics.core.address import Address
@@ -30,12 +27,10 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.ollama.response_parser import OllamaResponseParser
 from localllm_magics.engines.openai.records import RecordDecoder
 from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
-from localllm_magics.engines.server.connection import Connection, Exchange
+from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.response import ndjson_records, read_response
 from localllm_magics.engines.server.server_error import ErrorContext
-from localllm_magics.engines.stream import Stream
 from tests.engines.server.asking import JSON, OLLAMA, OPENAI, Wire, ending, outcome, sent
-from tests.engines.server.conftest import own_threads, sockets
 from tests.server.conftest import MakeFaultServer
 from tests.server.faults import Close, Drip, FaultServer, Flood, Hold, InTurn, Reset, Send, Step, Steps, Wait
 from tests.server.http_bytes import LAST_CHUNK, chunk, chunked, head, http_response
@@ -374,32 +369,3 @@ def test_text_comes_when_it_is_sent(wire: Wire, fault_server: MakeFaultServer) -
         last = ending(stream)
 
     assert (last.completion.finish_reason, last.completion.text) == ("stop", "ab")
-
-
-def test_many_questions_leave_nothing_behind(wire: Wire, fault_server: MakeFaultServer) -> None:
-    others = sockets()
-    server = fault_server(wire.script(whole(wire)))
-    model = wire.model(server.address)
-    outcome(model)
-    wait_until(lambda: sockets() == others + 1, "the server's own socket alone")
-    gc.collect()
-    files, things = psutil.Process().num_fds(), len(kept())
-
-    for _ in range(60):
-        outcome(model)
-        server.requests.clear()
-
-    wait_until(lambda: sockets() == others + 1 and not own_threads(), "the server's own socket alone")
-    gc.collect()
-    # Less than one of two questions; a thread that ends meanwhile may still hold the last.
-    assert psutil.Process().num_fds() < files + 30
-    assert len(kept()) < things + 30
-
-
-def kept() -> list[object]:
-    """What lives of earlier answers."""
-    return [
-        thing
-        for thing in gc.get_objects()
-        if isinstance(thing, Exchange | Stream | httpcore.ConnectionPool | socket.socket)
-    ]

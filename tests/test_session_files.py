@@ -1,0 +1,122 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from localllm_magics import demo, session
+from localllm_magics.core.errors import BadOption
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.session import Session
+from tests.test_session import ANY, keep
+
+
+@pytest.mark.parametrize("reference", ["mine.gguf", "./mine.gguf", "mine", "min"])
+def test_any_way_to_write_a_file_names_the_same_model(new_session: Session, folder: Path, reference: str) -> None:
+    first = keep(new_session, str(folder / "mine.gguf"))
+
+    assert keep(new_session, reference) is first
+
+
+def test_another_load_option_loads_the_same_model_anew(new_session: Session) -> None:
+    model = keep(new_session, "demo", LoadOptions(ctx=512))
+    model.load()
+
+    again = new_session.use("demo", LoadOptions(threads=1))
+
+    assert again.model is model
+    assert (model.options, model.context) == (LoadOptions(ctx=512, threads=1), None)
+    assert (again.notices, new_session.models) == (("Reloaded with --ctx 512 --threads 1.",), (model,))
+    assert model.complete("Why?", max_tokens=2).model.context == 512
+
+
+@pytest.mark.parametrize("options", [ANY, LoadOptions(ctx=256), LoadOptions(gpu_layers=0)], ids=["none", "ctx", "cpu"])
+def test_what_a_model_in_memory_has_anyway_loads_nothing_anew(new_session: Session, options: LoadOptions) -> None:
+    model = keep(new_session, "demo", LoadOptions(ctx=256, gpu_layers="auto"))
+    model.load()
+
+    use = new_session.use("demo", options)
+
+    assert (use.notices, model.context) == ((), 256)
+
+
+def test_what_cannot_be_loaded_with_an_option_is_used_without_it(new_session: Session) -> None:
+    model = keep(new_session, "demo", LoadOptions(ctx=256))
+
+    new_session.use("demo", LoadOptions(ctx=2**30)).undo()
+
+    assert (new_session.current, model.options, model.is_unloaded) == (model, LoadOptions(ctx=256), False)
+
+
+def test_a_file_of_the_same_name_elsewhere_is_another_model(
+    new_session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = keep(new_session, "mine.gguf")
+    (folder / "other").mkdir()
+    shutil.copy(demo.PATH, folder / "other" / "mine.gguf")
+
+    monkeypatch.chdir(folder / "other")
+    second = keep(new_session, "mine.gguf")
+
+    assert (first.path, second.path) == (folder / "mine.gguf", folder / "other" / "mine.gguf")
+    assert new_session.models == (first, second)
+
+
+def test_a_model_in_use_is_known_by_its_name_in_another_folder(
+    new_session: Session, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = keep(new_session, "mine.gguf")
+    (folder / "other").mkdir()
+
+    monkeypatch.chdir(folder / "other")
+
+    assert (new_session.use("mine.gguf", ANY).model, new_session.use(None, ANY).model) == (model, model)
+
+
+@pytest.mark.parametrize("reference", ["mine.gguf", None], ids=["by name", "the current one"])
+def test_a_file_that_has_changed_is_loaded_anew(new_session: Session, folder: Path, reference: str | None) -> None:
+    old = keep(new_session, "mine.gguf")
+    old.load()
+
+    (folder / "new.gguf").write_bytes(demo.PATH.read_bytes() + b"\0" * 32)
+    (folder / "new.gguf").replace(folder / "mine.gguf")
+    use = new_session.use(reference, ANY)
+    use.keep()
+
+    assert use.model is not old
+    assert old.is_unloaded
+    assert (new_session.current, new_session.models) == (use.model, (use.model,))
+    assert use.model.info.reference == "mine.gguf"
+    assert use.notices == ("The file of mine.gguf has changed, so it was reloaded.",)
+
+
+def test_a_file_that_is_gone_stays_loaded(new_session: Session, folder: Path) -> None:
+    model = keep(new_session, "mine.gguf")
+
+    (folder / "mine.gguf").unlink()
+
+    assert (keep(new_session, "mine.gguf"), keep(new_session, None)) == (model, model)
+
+
+@pytest.mark.parametrize("options", [ANY, LoadOptions(ctx=512)], ids=["none", "the same"])
+def test_the_same_load_options_change_nothing(new_session: Session, options: LoadOptions) -> None:
+    first = keep(new_session, "demo", LoadOptions(ctx=512))
+    use = new_session.use("demo", options)
+
+    assert (use.model, use.notices) == (first, ())
+
+
+def test_a_bad_load_option_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(BadOption):
+        session.load("nothing.gguf", ctx=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        pytest.param(LoadOptions(), "", id="none"),
+        pytest.param(LoadOptions(gpu_layers="all", ctx=512), "--ctx 512 --gpu-layers all", id="two"),
+        pytest.param(LoadOptions(gpu_layers=0), "--gpu-layers 0", id="zero"),
+    ],
+)
+def test_load_options_are_written_as_they_are_typed(options: LoadOptions, text: str) -> None:
+    assert str(options) == text
