@@ -54,7 +54,8 @@ class Recipe:
 def recipe() -> Recipe:
     """The recipe for this machine; `CMAKE_ARGS` in the environment is added at the end."""
     c_compiler, cxx_compiler = _find("CC", "cc", "gcc"), _find("CXX", "c++", "g++", "clang++")
-    flags = ["-DGGML_RPC=ON"]
+    # ggml's own threads: OpenMP's slow down when another library of the kernel uses OpenMP too.
+    flags = ["-DGGML_RPC=ON", "-DGGML_OPENMP=OFF"]
     if _is_gcc(cxx_compiler):
         # gcc before 13.3 drops the stores to the AMX tile configuration: the first prompt crashes.
         flags += ["-DCMAKE_C_FLAGS=-fno-dse", "-DCMAKE_CXX_FLAGS=-fno-dse"]
