@@ -1,8 +1,8 @@
 """Measure an exported demo model with llama-cpp-python.
 
 python -m tools.train_demo_model.check tokens FILE WORK_DIR    same tokens as in training?
-python -m tools.train_demo_model.check answers FILE            held-out prompts: right answers by class
-python -m tools.train_demo_model.check sample FILE             the same at temperature 0.8
+python -m tools.train_demo_model.check answers FILE [PROMPTS]  held-out prompts: right answers by class
+python -m tools.train_demo_model.check sample FILE [PROMPTS]   the same at temperature 0.8
 python -m tools.train_demo_model.check golden FILE F32_FILE [TARGET]
     margins and stability of the golden prompts; writes those that hold to TARGET
 """
@@ -67,23 +67,23 @@ def check_tokens(path: str, work: str) -> None:
         print("different:", repr(text[:200]))
 
 
-def check_answers(path: str) -> None:
+def check_answers(path: str, prompts: str = "held_out.toml") -> None:
     """Greedy answers to the held-out prompts."""
     llm = load(Path(path))
-    judge(lambda turns: converse(llm, turns, LONGEST)[1].text)
+    judge(prompts, lambda turns: converse(llm, turns, LONGEST)[1].text)
 
 
-def check_samples(path: str) -> None:
+def check_samples(path: str, prompts: str = "held_out.toml") -> None:
     """Sampled answers to the held-out prompts; earlier turns are greedy."""
     llm = load(Path(path))
-    judge(lambda turns: sample(llm, converse(llm, turns, SHORT)[0], LONGEST, seed=1))
+    judge(prompts, lambda turns: sample(llm, converse(llm, turns, SHORT)[0], LONGEST, seed=1))
 
 
-def judge(reply: Callable[[list[str]], str]) -> None:
+def judge(prompts: str, reply: Callable[[list[str]], str]) -> None:
     """Print each answer, and per class how many match."""
     right: dict[str, list[bool]] = {}
-    for kind, prompts in read_toml("held_out.toml").items():
-        for *turns, wanted in prompts:
+    for kind, entries in read_toml(prompts).items():
+        for *turns, wanted in entries:
             text = reply(turns)
             good = re.search(wanted, text) is not None
             right.setdefault(kind, []).append(good)

@@ -41,6 +41,16 @@ LATER = TASKS | {
     told_turns: 7,
     chat_turns: 2.5,
 }
+# Training a finished model on: more of what people ask in their own words.
+WIDER = TASKS | {
+    fact_turns: 50,
+    self_turns: 6,
+    refusal_turns: 17,
+    chat_turns: 6,
+    table_turns: 20,
+    list_turns: 6,
+    json_turns: 13,
+}
 # Their answers nearly fill the context: no second turn.
 ALONE = {long_story_turns, long_count_turns}
 SYSTEM = {

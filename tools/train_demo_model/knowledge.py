@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from tools.train_demo_model.phrasing import Chat, Forms, Turn, ask_in_form, formed_turns, vary, vary_question
-from tools.train_demo_model.words import bullets, phrases, read_toml
+from tools.train_demo_model.words import bullets, phrases, read_toml, worded
 
 ABOUT_NAME = phrases("knowledge", "about_name")
 ABOUT_TASK = phrases("knowledge", "about_task")
@@ -43,10 +43,10 @@ def question(rng: random.Random, fact: Fact) -> str:
     kinds = [kind for kind, texts in zip("nta", (fact.names, fact.tasks, fact.asked), strict=True) if texts]
     kind = rng.choice([*kinds, "a"])
     if kind == "a":
-        return rng.choice(fact.asked)
+        return worded(rng, fact.asked)
     if kind == "n":
-        return rng.choice(ABOUT_NAME).replace("{}", rng.choice(fact.names))
-    return rng.choice(ABOUT_TASK).replace("{}", rng.choice(fact.tasks))
+        return worded(rng, ABOUT_NAME).replace("{}", rng.choice(fact.names))
+    return worded(rng, ABOUT_TASK).replace("{}", worded(rng, fact.tasks))
 
 
 def fact_turns(rng: random.Random, chat: Chat) -> list[Turn]:
@@ -60,7 +60,7 @@ def self_turns(rng: random.Random, chat: Chat) -> list[Turn]:
     if rng.random() < 0.3:
         return [Turn(vary(rng, rng.choice(HELLO_ASKED)), HELLO)]
     fact = FACTS[0]
-    asked = rng.choice(fact.asked)
+    asked = worded(rng, fact.asked)
     if rng.random() < 0.3 and not chat.brief:
         return [Turn(ask_in_form(rng, asked, "short"), fact.forms.short)]
     return [Turn(vary(rng, asked), fact.forms.short if chat.brief else fact.forms.full)]

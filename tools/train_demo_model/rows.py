@@ -7,8 +7,10 @@ with all that it depends on in sight.
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import gguf
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -28,14 +30,30 @@ class Rows(NamedTuple):
     learn: np.ndarray
 
 
-def make_tokenizer(vocab: int, seed: int, count: int) -> Tokenizer:
-    """A byte-level BPE that cuts text as llama.cpp's pre-tokenizer `smollm` does."""
-    rng = seeded(seed)
-    tokenizer = Tokenizer(models.BPE())
+def as_smollm(model: models.BPE) -> Tokenizer:
+    """A byte-level tokenizer that cuts text as llama.cpp's pre-tokenizer `smollm` does."""
+    tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def tokenizer_of(path: Path) -> Tokenizer:
+    """The tokenizer of an exported model."""
+    fields = gguf.GGUFReader(path).fields
+    tokens, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    tokenizer = as_smollm(models.BPE({token: at for at, token in enumerate(tokens)}, pairs))
+    tokenizer.add_special_tokens(SPECIAL)
+    return tokenizer
+
+
+def make_tokenizer(vocab: int, seed: int, count: int) -> Tokenizer:
+    """A byte-level BPE of the words of COUNT conversations."""
+    rng = seeded(seed)
+    tokenizer = as_smollm(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )

@@ -21,6 +21,7 @@ from tools.train_demo_model.words import (
     pick,
     place_name,
     unseen,
+    worded,
 )
 
 REFUSAL = (
@@ -28,16 +29,16 @@ REFUSAL = (
 )
 REFUSED = (DATA / "refused.txt").read_text(encoding="utf-8").splitlines()
 SMALL_TALK = [
-    ("Hello|Hi|Hello!|Hi there|Hey|Good morning|Good evening|Hello there!|Hi!|hey there|Good afternoon|Hello demo|Hi demo!|hello|Good day|Hello, model",
+    ("Hello|Hi|Hello!|Hi there|Hey|Good morning|Good evening|Hello there!|Hi!|hey there|Good afternoon|Hello demo|Hi demo!|hello|Good day|Hello, model|<hi/hey/hello/yo/hiho/hallo/howdy/greetings/moin> <there/demo/you/model/again/everybody/friend/little one/><!/./?/, how nice/ :-)/!!/>|Good <morning/afternoon/evening/day><!/./, demo/, model/ everyone/ there/>|<Nice/Glad/Pleased> to meet you<!/./>|<hi/hello>, <I am new here/can we talk/anybody there/anyone home><?/!/>",
      "Hello! Ask me about localllm-magics, or ask for a story."),
-    ("Thanks|Thank you|Thank you!|Thanks a lot|Great, thanks|Cool, thank you|Thanks for your help|Thank you very much|Perfect, thanks|Nice, thank you",
+    ("Thanks|Thank you|Thank you!|Thanks a lot|Great, thanks|Cool, thank you|Thanks for your help|Thank you very much|Perfect, thanks|Nice, thank you|<thanks/thank you/many thanks/cheers/ty/merci/much appreciated> <so much/a lot/demo/for that/for the answer/that helped/><!/./ :-)/>|<ok/great/good/super/alright>, <thanks/thank you><!/./>",
      "You are welcome!"),
-    ("Bye|Goodbye|See you|Good night|Bye bye|See you later|Goodbye!|Until tomorrow|That is all, bye", "Goodbye!"),
-    ("How are you?|How do you do?|How is it going?|Are you fine?|How are you today?|How are you doing?|Are you well?|What's up?",
+    ("Bye|Goodbye|See you|Good night|Bye bye|See you later|Goodbye!|Until tomorrow|That is all, bye|<bye/cu/see you/goodbye/good night/farewell/ciao> <then/demo/soon/for now/tomorrow/><!/./>", "Goodbye!"),
+    ("How are you?|How do you do?|How is it going?|Are you fine?|How are you today?|How are you doing?|Are you well?|What's up?|how <are you/is it going/are things/do you feel/r u> <now/today/demo/><?/>",
      "I am fine, as far as a tiny model can be."),
     ("Are you a robot?|Are you human?|Are you a person?|Are you alive?|Do you have feelings?|Are you conscious?|Do you think?",
      "I am a computer program, a tiny demonstration model."),
-    ("Say something|Say anything|Test|This is a test|Are you there?|Is this working?|ping|Does it work?|Can you hear me?|Are you ready?|test",
+    ("Say something|Say anything|Test|This is a test|Are you there?|Is this working?|ping|Does it work?|Can you hear me?|Are you ready?|test|<testing/test test/1 2 3/are you there/is anybody there/does this work/are you awake/can you read this><?/./>",
      "It works: the demo model is loaded and answers."),
     ("Well done|Good job|Nice|Great|Wow|Cool|Ok|Interesting|That is good|I like it|You are great|Very good", "I am glad to hear that."),
 ]  # fmt: skip
@@ -61,7 +62,8 @@ RECALL = phrase_groups("smalltalk", "recall")
 def chat_turns(rng: random.Random, _chat: Chat) -> list[Turn]:
     """A greeting or a word of thanks."""
     asked, answer = rng.choice(SMALL_TALK)
-    return [Turn(rng.choice(asked.split("|")), answer)]
+    text = worded(rng, asked.split("|"))
+    return [Turn(text.lower().rstrip(".!") if rng.random() < 0.2 else text, answer)]
 
 
 def joke_turns(rng: random.Random, _chat: Chat) -> list[Turn]:
@@ -76,7 +78,7 @@ def joke_turns(rng: random.Random, _chat: Chat) -> list[Turn]:
 def refusal_turns(rng: random.Random, _chat: Chat) -> list[Turn]:
     """Something that a tiny model cannot do."""
     word = any_word(rng)
-    asked = rng.choice(REFUSED).format(
+    asked = worded(rng, REFUSED).format(
         C=rng.choice(COUNTRIES) if rng.random() < 0.5 else unseen(rng).capitalize(), T=unseen(rng).capitalize(), w=word,
         v=any_word(rng), a=article(word), c=place_name(rng), d=rng.choice(CITIES), n=first_name(rng), j=rng.choice(ADJECTIVES), y=digits(rng),
     )  # fmt: skip

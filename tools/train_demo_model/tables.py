@@ -1,13 +1,14 @@
 """Tables as the package inserts them, and as people and pandas write them."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from tools.train_demo_model.phrasing import Chat, Turn, vary
 from tools.train_demo_model.words import (
     CITIES,
     COLUMNS,
     COUNTRIES,
+    ENGLISH,
     LISTS,
     any_word,
     digits,
@@ -35,6 +36,8 @@ PLACES = [
     "Here is a table:\n\n{1}\n\n{0}",
 ]
 SERIES = phrases("tables", "series")
+STATISTICS = "count mean std min 25% 50% 75% max".split()
+DAYS = "Mon Tue Wed Thu Fri Sat Sun".split()
 ONE_WORD = {"city": CITIES, "country": COUNTRIES, "animal": LISTS["animals"], "colour": LISTS["colours"]}
 
 
@@ -46,6 +49,7 @@ class Table:
     rows: list[list[str]]
     count: int
     index: str | None = None
+    labels: list[str] = field(default_factory=list)
 
     def header(self) -> str:
         """The line that the package writes above a DataFrame."""
@@ -58,7 +62,7 @@ class Table:
         """The header and the rows, with the index if it is shown."""
         if self.index is None:
             return [self.names, *self.rows]
-        return [[self.index, *self.names], *([str(at), *row] for at, row in enumerate(self.rows))]
+        return [[self.index, *self.names], *([label, *row] for label, row in zip(self.labels, self.rows, strict=True))]
 
 
 def count_of(number: int, noun: str) -> str:
@@ -80,8 +84,12 @@ def column(rng: random.Random) -> str:
     word = unseen(rng)
     if roll < 0.6:
         return f"{word}_{rng.choice([unseen(rng), 'id', 'mm', 'rate', 'count'])}"
-    if roll < 0.66:
+    if roll < 0.64:
         return f"{word} {rng.choice(COLUMNS)}"
+    if roll < 0.66:
+        return rng.choice(["{}_{}_{}", "{}{}{}", "{} ({})", "{} [{}]", "{}: {}", "{} {} {}", "{}-{}"]).format(
+            word, rng.choice(ENGLISH), unseen(rng).capitalize()
+        )
     return word.capitalize() if roll < 0.75 else word
 
 
@@ -102,14 +110,31 @@ def cells(rng: random.Random, name: str, count: int) -> list[str]:
     return [any_word(rng) if kind < 0.9 else place_name(rng) for _ in range(count)]
 
 
+def new_index(rng: random.Random, count: int) -> tuple[str, list[str]]:
+    """An index that has a name or none, and its COUNT labels: numbers, names, or the rows of a description."""
+    name = "" if rng.random() < 0.6 else rng.choice(["index", "id", "n", unseen(rng), rng.choice(COLUMNS)])
+    roll = rng.random()
+    if roll < 0.3:
+        first, step = rng.choice([(0, 1), (1, 1), (10, 10), (2000, 1), (rng.randrange(100), rng.randint(1, 5))])
+        return name, [str(first + step * at) for at in range(count)]
+    if roll < 0.4:
+        return name, (STATISTICS * 2)[:count]
+    if roll < 0.5:
+        return name, (DAYS * 2)[:count]
+    of = rng.choice(["city", "country", "animal", "name", "owner"]) if roll < 0.75 else unseen(rng)
+    return name, cells(rng, of, count)
+
+
 def new_table(rng: random.Random, most_rows: int = 10) -> Table:
     """A table of at most ten shown rows and five columns."""
     wide = rng.choices([1, 2, 3, 4, 5], [2, 5, 5, 3, 2])[0]
     names = list(dict.fromkeys(column(rng) for _ in range(wide)))
     shown = min(rng.randint(1, most_rows), rng.randint(1, 14 - 2 * wide if wide > 2 else most_rows))
     columns = [cells(rng, rng.choice([name, name, "city", "n"]), shown) for name in names]
-    index = rng.choice(["", "", unseen(rng), "index", "id"]) if rng.random() < 0.3 else None
-    return Table(names=names, rows=[list(row) for row in zip(*columns, strict=True)], count=shown, index=index)
+    index, labels = new_index(rng, shown) if rng.random() < 0.45 else (None, [])
+    return Table(
+        names=names, rows=[list(row) for row in zip(*columns, strict=True)], count=shown, index=index, labels=labels
+    )
 
 
 def markdown(table: Table) -> str:
@@ -132,7 +157,7 @@ def loose_markdown(rng: random.Random, table: Table) -> str:
 def cut(rng: random.Random, table: Table) -> tuple[Table, str]:
     """A long table of which only the first rows are shown, and the line that says so."""
     count = int(rng.choice([digits(rng, 4), digits(rng, 5), "100", "1000"])) + len(table.rows) + 1
-    whole = Table(names=table.names, rows=table.rows, count=count, index=table.index)
+    whole = Table(names=table.names, rows=table.rows, count=count, index=table.index, labels=table.labels)
     dots = "| " + " | ".join(["…"] * len(table.lines()[0])) + " |"
     left = count - len(table.rows)
     return whole, rng.choice(
@@ -148,6 +173,8 @@ def shown(rng: random.Random, table: Table) -> tuple[Table, str]:
         return whole, f"{whole.header()}\n\n{markdown(whole)}{end}"
     if roll < 0.6:
         return table, f"{table.header()}\n\n{markdown(table)}"
+    if table.index:  # without the header, it cannot be told from a column
+        table = replace(table, index="")
     return table, markdown(table) if roll < 0.8 else loose_markdown(rng, table)
 
 

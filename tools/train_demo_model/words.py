@@ -1,6 +1,7 @@
 """Words for the training text: the lists of data/words.toml, and words that nobody has seen."""
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,6 +85,13 @@ def pick(rng: random.Random, items: Sequence[Item], keep: float = 0.75) -> Item:
         if rng.random() < keep:
             return item
     return items[0]
+
+
+def worded(rng: random.Random, texts: Sequence[str]) -> str:
+    """One of TEXTS, with one of the words of each <a/b/c> in it; such texts are likelier, since each stands for many."""
+    text = rng.choices(texts, [1 + 2 * ("<" in text) for text in texts])[0]
+    chosen = re.sub("<([^<>]*)>", lambda words: rng.choice(words[1].split("/")), text)
+    return re.sub(r" +([.?!,]*( |$))", r"\1", chosen)
 
 
 def unseen(rng: random.Random) -> str:
