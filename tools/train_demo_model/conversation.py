@@ -46,7 +46,7 @@ WIDER = TASKS | {
     fact_turns: 50,
     self_turns: 6,
     refusal_turns: 17,
-    chat_turns: 6,
+    chat_turns: 10,
     table_turns: 20,
     list_turns: 6,
     json_turns: 13,
