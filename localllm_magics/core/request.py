@@ -72,7 +72,7 @@ class Request:
         id: Names the generation, its card and its completion.
 
     Raises:
-        BadOption: RAW with more than one message.
+        BadOption: RAW with more than one message, or with THINK.
     """
 
     messages: tuple[Message, ...]
@@ -86,3 +86,6 @@ class Request:
         if self.raw and len(self.messages) != 1:
             message = "--raw continues one text: there can be no system prompt and no other message."
             raise BadOption(message, "Leave --system out.")
+        if self.raw and self.think is not None:
+            message = "--raw has no chat template, in which --think and --no-think could change something."
+            raise BadOption(message, "Leave one of them out.")

@@ -362,3 +362,34 @@ def test_without_a_schema_json_is_text() -> None:
     completion = fed(TextDelta("{}")).to_completion("stop")
 
     assert (completion.text, completion.value) == ("{}", None)
+
+
+@pytest.mark.parametrize(
+    ("think", "reasoning", "reason", "notice"),
+    [
+        pytest.param(False, "Hm", "stop", "The model reasoned all the same", id="unwanted"),
+        pytest.param(False, "Hm", "stopped", "The model reasoned all the same", id="unwanted, and stopped"),
+        pytest.param(False, "\n", "stop", "", id="an empty block"),
+        pytest.param(True, "", "stop", "No reasoning came with --think", id="missing"),
+        pytest.param(True, "", "length", "", id="not come so far"),
+        pytest.param(True, "Hm", "stop", "", id="wanted"),
+        pytest.param(None, "Hm", "stop", "", id="left to the model"),
+    ],
+)
+def test_reasoning_that_is_not_as_it_was_asked_for_is_told(
+    think: bool | None, reasoning: str, reason: FinishReason, notice: str
+) -> None:
+    generation = Generation(replace(REQUEST, think=think), MODEL)
+    generation.feed(ReasoningDelta(reasoning, 1))
+    generation.feed(TextDelta("So.", 1))
+
+    notices = generation.to_completion(reason).notices
+
+    assert len(notices) == bool(notice)
+    assert "".join(notices).startswith(notice)
+
+
+def test_that_there_is_no_reasoning_is_told_once() -> None:
+    generation = Generation(replace(REQUEST, think=True), MODEL, notices=["No switch: --think changed nothing."])
+
+    assert generation.to_completion("stop").notices == ("No switch: --think changed nothing.",)

@@ -64,3 +64,9 @@ def test_numbers_of_numpy_are_load_options() -> None:
     taken = options(ctx=np.int64(512), gpu_layers=np.int32(3))
 
     assert (taken, type(taken.ctx)) == (LoadOptions(ctx=512, gpu_layers=3), int)
+
+
+@pytest.mark.parametrize("think", [True, False])
+def test_a_raw_text_has_no_template_that_could_switch_reasoning(*, think: bool) -> None:
+    with pytest.raises(BadOption, match="--raw has no chat template"):
+        Request(messages=to_messages("Once"), raw=True, think=think)

@@ -7,6 +7,7 @@ from typing import Literal
 from localllm_magics.core.request import Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.openai.identity import ServerKind
+from localllm_magics.engines.think_options import think_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ def _sampling(sampling: Sampling, form: Dialect, *, is_raw: bool) -> dict[str, o
 
 def _think(form: Dialect, *, is_wanted: bool) -> dict[str, object]:
     if form.has_template_options:
-        return {"chat_template_kwargs": {"enable_thinking": is_wanted}}
+        return {"chat_template_kwargs": think_options(is_wanted=is_wanted)}
     return {"reasoning_effort": "medium" if is_wanted else "none"}
 
 

@@ -9,6 +9,7 @@ from localllm_magics.core.request import Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.engines.openai.dialect import to_body
 from localllm_magics.engines.openai.identity import ServerKind
+from localllm_magics.engines.think_options import think_options
 
 MESSAGES = (Message.from_text("system", "Be kind."), Message.from_text("user", "Hi"))
 SENT = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
@@ -58,7 +59,7 @@ def test_plain_text_is_a_prompt(kind: ServerKind) -> None:
 @pytest.mark.parametrize("is_wanted", [True, False])
 @pytest.mark.parametrize("kind", ServerKind)
 def test_reasoning_is_switched_in_the_template_or_by_its_effort(kind: ServerKind, *, is_wanted: bool) -> None:
-    in_template = {"chat_template_kwargs": {"enable_thinking": is_wanted}}
+    in_template = {"chat_template_kwargs": think_options(is_wanted=is_wanted)}
     by_effort = {"reasoning_effort": "medium" if is_wanted else "none"}
 
     expected = in_template if kind in (*LLAMA_CPP, ServerKind.VLLM) else by_effort
