@@ -90,6 +90,7 @@ class KernelEngine:
                 tokens=tuple((token, loaded.tokenizer.to_text(token)) for token in prompt.tokens),
                 context=loaded.context.size,
                 sampling=request.sampling.or_else(loaded.sampling),
+                notices=prompt.notices,
             )
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -91,19 +91,18 @@ class LoadedModel:
 
         Raises:
             PromptTooLong: There is no room for an answer.
-            BadTemplate: The chat template failed.
+            BadTemplate: The chat template failed, or left out a message.
             LoadFailed: The file was truncated, and to read it would end the process.
             Stopped: STOP was set.
         """
         self._require_whole_files()
         request = self._with_system(request)
-        rendered = self._render(request, stop)
-        self._refuse_far_too_long(rendered.text, stop)
         if request.raw:
-            tokens = self.tokenizer.tokenize(rendered.text, add_special=True, parse_special=True)
+            rendered = Rendered(text=request.messages[-1].text)
         else:
-            contents = [message.text for message in request.messages]
-            tokens = prompt_tokens(self.tokenizer, lambda others: self._render(request, stop, others).text, contents)
+            rendered = self._template.render(request.messages, think=request.think, stop=stop)
+        self._refuse_far_too_long(rendered.text, stop)
+        tokens = prompt_tokens(self.tokenizer, rendered.text, rendered.spans)
         if not tokens:
             raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
         self._check_length(len(tokens))
@@ -142,16 +141,6 @@ class LoadedModel:
         if system is None or request.raw or has_one:
             return request
         return replace(request, messages=(Message.from_text("system", system), *request.messages))
-
-    def _render(self, request: Request, stop: Stop, contents: Sequence[str] | None = None) -> Rendered:
-        """The text of REQUEST, or of the same with other CONTENTS in its messages."""
-        messages = request.messages
-        if request.raw:
-            return Rendered(text=messages[-1].text)
-        if contents is not None:
-            pairs = zip(messages, contents, strict=True)
-            messages = tuple(Message.from_text(message.role, content) for message, content in pairs)
-        return self._template.render(messages, think=request.think, stop=stop)
 
     def _require_whole_files(self) -> None:
         """Refuse to read a mapped file that was truncated; one that was removed or replaced stays mapped as it was."""

@@ -78,6 +78,12 @@ class Tokenizer:
         return bool(self._api.llama_vocab_is_eog(self.pointer, token))
 
     @property
+    def beginning(self) -> list[int]:
+        """The beginning-of-sequence token where the model wants a prompt to begin with it, else nothing."""
+        wants_it = self._api.llama_vocab_get_add_bos(self.pointer)
+        return [self._api.llama_vocab_bos(self.pointer)] if wants_it else []
+
+    @property
     def bos(self) -> str:
         """The beginning-of-sequence token as text, empty if there is none."""
         return self.to_text(self._api.llama_vocab_bos(self.pointer))

@@ -235,17 +235,29 @@ def test_a_chat_prompt_has_the_template_around_it(loaded: LoadedModel) -> None:
     assert prompt.notices == ()
 
 
-def test_a_beginning_that_the_template_wrote_is_not_added_again(lib: Library, tmp_path: Path) -> None:
+@pytest.mark.parametrize("adds_bos", [True, False])
+@pytest.mark.parametrize("template", ["{{ bos_token }}{{ messages[0].content }}", "{{ messages[0].content }}"])
+def test_a_beginning_that_is_written_already_is_not_added_again(
+    lib: Library, tmp_path: Path, template: str, *, adds_bos: bool
+) -> None:
     path = write_random_model(
-        tmp_path / "bos.gguf",
-        {"tokenizer.chat_template": "{{ bos_token }}{{ messages[0].content }}", "tokenizer.ggml.add_bos_token": True},
+        tmp_path / "bos.gguf", {"tokenizer.chat_template": template, "tokenizer.ggml.add_bos_token": adds_bos}
     )
     loaded = load(lib, describe_file(path, reference="bos", source="folder"), LoadOptions(ctx=256, threads=1))
+    bos = loaded.tokenizer.bos
 
-    chat, raw = loaded.prompt(ask("cat"), Stop()).tokens, loaded.prompt(ask("cat", raw=True), Stop()).tokens
+    def tokens(text: str, *, raw: bool = False) -> list[int]:
+        return loaded.prompt(ask(text, raw=raw), Stop()).tokens
 
-    assert loaded.tokenizer.bos
-    assert chat == raw
+    (cat,) = loaded.tokenizer.tokenize("c", add_special=False, parse_special=False)
+    (first,) = loaded.tokenizer.tokenize(bos, add_special=False, parse_special=True)
+    plain = loaded.tokenizer.tokenize(bos, add_special=False, parse_special=False)
+    beginning = [first] * (adds_bos or "bos" in template)
+    assert tokens("c") == [*beginning, cat]
+    assert tokens(bos + "c") == [*beginning, *plain, cat]  # in a message it is data
+    assert tokens("c", raw=True) == [first, cat][not adds_bos :]
+    assert tokens(bos + "c", raw=True) == [first, cat]
+    assert tokens(bos + bos + "c", raw=True) == [first, first, cat]
     loaded.close()
 
 

@@ -1,4 +1,5 @@
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 
@@ -60,10 +61,14 @@ LLAMA_3 = """\
 {{- bos_token }}
 {%- if not date_string is defined %}
     {%- if strftime_now is defined %}
-        {%- set date_string = strftime_now("%Y") %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
     {%- endif %}
 {%- endif %}
-{{- "<|start_header_id|>system<|end_header_id|>\\n\\nToday Year: " + date_string + "<|eot_id|>" }}
+{{- "<|start_header_id|>system<|end_header_id|>\\n\\nToday Date: " + date_string + "\\n\\n" }}
+{%- if messages[0].role == 'system' %}{{- messages[0].content }}{% endif %}
+{{- "<|eot_id|>" }}
 {%- for message in messages %}
     {%- if message.role == 'system' %}{% continue %}{% endif %}
     {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}
@@ -80,7 +85,14 @@ TALK = (
 
 
 def render(source: str | None, *messages: Message) -> Rendered:
-    return ChatTemplate(source, bos="<s>", eos="</s>").render(messages or to_messages("Why?"))
+    """What SOURCE makes of MESSAGES, without where they are: test_message_spans.py."""
+    rendered = ChatTemplate(source, bos="<s>", eos="</s>").render(messages or to_messages("Why?"))
+    return replace(rendered, spans=())
+
+
+def evaluate(expression: str) -> str:
+    """What EXPRESSION gives in a template that otherwise writes what it should."""
+    return render(expression + "{% for m in messages %}{{ m.content }}{% endfor %}").text.removesuffix("Why?")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +113,7 @@ def render(source: str | None, *messages: Message) -> Rendered:
         pytest.param(
             LLAMA_3,
             "<s><|start_header_id|>system<|end_header_id|>\n\n"
-            f"Today Year: {dt.datetime.now().astimezone():%Y}<|eot_id|>"
+            f"Today Date: {dt.datetime.now().astimezone():%d %b %Y}\n\nBe brief.<|eot_id|>"
             "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|>"
             "<|start_header_id|>assistant<|end_header_id|>\n\nSo.<|eot_id|>"
             "<|start_header_id|>user<|end_header_id|>\n\nReally? {{ 1 + 1 }}<|eot_id|>"
@@ -153,10 +165,12 @@ def test_a_model_without_a_template_gets_chatml_and_says_so() -> None:
         pytest.param("unknown is defined", "False", id="undefined"),
         pytest.param("'-' * 3 ~ 2 * 3 ~ 2 ** 3 ~ 2.0 * 2 ~ [1] * 2", "---684.0[1, 1]", id="products"),
         pytest.param("[1, 2][5] is defined", "False", id="past the end"),
+        pytest.param("date_string == strftime_now('%d %b %Y')", "True", id="date, as llama.cpp gives it"),
+        pytest.param("datetime == strftime_now('%b %d %Y')", "True", id="datetime, as llama.cpp gives it"),
     ],
 )
 def test_expressions_of_the_field_work(expression: str, text: str) -> None:
-    assert render("{{ " + expression + " }}").text == text
+    assert evaluate("{{ " + expression + " }}") == text
 
 
 NASTY = [
@@ -280,11 +294,6 @@ def test_with_a_system_prompt_the_first_error_is_told_when_merging_does_not_help
         render("{{ raise_exception('Only ours') }}", *to_messages("Why?", system="Be brief."))
 
 
-def test_a_conversation_that_cannot_be_merged_fails() -> None:
-    with pytest.raises(BadTemplate, match="Only user and assistant"):
-        render(MISTRAL, Message.from_text("system", "a"), Message.from_text("system", "b"))
-
-
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -305,4 +314,4 @@ def test_a_conversation_that_cannot_be_merged_fails() -> None:
 def test_usual_widths_are_allowed(source: str, text: str | None) -> None:
     expected = text or "at 1700000000 and   2.5, **all** 12345678"
 
-    assert render(source).text == expected
+    assert evaluate(source) == expected

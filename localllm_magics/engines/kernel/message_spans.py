@@ -1,0 +1,113 @@
+"""Finds the messages of a conversation in what a chat template made of it."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import markupsafe
+
+from localllm_magics.core.messages import Message
+
+# Of the private use area, so that neither a template nor a tokenizer has a meaning for them.
+PLACEHOLDER = "\ue000{}\ue001"
+_PLACEHOLDERS = re.compile(r"(?:\ue000|\\ue000)(\d+)(?:\ue001|\\ue001)")
+_AS_CODE = re.compile(r"""["']text["']: ?["'](?:\ue000|\\ue000)(\d+)""")
+_SWITCHES = re.compile("/(no_)?think")
+_END_OF_REASONING = re.compile(
+    r"</[^<>\s]{0,20}think[^<>\s]{0,20}>|\[/THINK\]|<\|END_THINKING\|>|<channel\|>|<\|message\|>"
+    r"|\[BEGIN FINAL RESPONSE\]"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Where a message is in a text.
+
+    Args:
+        number: Which message, from 0.
+        is_changed: Whether more than white space is not as it was.
+    """
+
+    number: int
+    start: int
+    end: int
+    is_changed: bool = False
+
+
+def placeholders_in(text: str) -> set[int]:
+    """The numbers of the placeholders that TEXT has, without those that are shown as code, in a list of parts."""
+    return _numbers(_PLACEHOLDERS, text) - _numbers(_AS_CODE, text)
+
+
+def find_messages(pattern: str, messages: Sequence[Message], text: str) -> list[Span]:
+    """Where MESSAGES are in TEXT, as far as they are there.
+
+    Args:
+        pattern: TEXT with placeholders in the messages' place: a search alone could find what the template wrote.
+        messages: The conversation.
+        text: What the template made of it.
+    """
+    pieces = _PLACEHOLDERS.split(pattern)
+    for contents in ([message.text for message in messages], [message.text.strip() for message in messages]):
+        written = [contents[int(piece)] if index % 2 else piece for index, piece in enumerate(pieces)]
+        if "".join(written) == text:
+            ends = list(accumulate(map(len, written)))
+            bounds = zip(pieces[1::2], ends[::2], ends[1::2], strict=False)
+            return [Span(number=int(number), start=start, end=end) for number, start, end in bounds]
+    return _search(pieces, messages, text)
+
+
+def _search(pieces: Sequence[str], messages: Sequence[Message], text: str) -> list[Span]:
+    """Where MESSAGES are, whatever happened to white space and case, each behind what was before it in PIECES."""
+    positions = _positions(text)
+    squeezed = _squeeze(text)
+    spans, position = [], 0
+    for before, piece in zip(pieces[::2], pieces[1::2], strict=False):
+        anchor, message = _squeeze(before), messages[int(piece)]
+        anchored = max(squeezed.find(anchor, position) + len(anchor), position)
+        found = next(_occurrences(message, squeezed, (anchored, position, 0)), None)
+        if found is None:
+            continue
+        start, position = found
+        first = positions[start]
+        last = positions[position - 1] + 1 if position > start else first
+        is_changed = "".join(text[first:last].split()) not in ("".join(form.split()) for form in _faithful(message))
+        spans.append(Span(number=int(piece), start=first, end=last, is_changed=is_changed))
+    return spans
+
+
+def _occurrences(message: Message, squeezed: str, starts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    forms = [_squeeze(form) for form in (*_faithful(message), *_escaped(message.text))]
+    for start in starts:
+        for form in forms:
+            found = squeezed.find(form, start)
+            if found >= 0:
+                yield found, found + len(form)
+
+
+def _faithful(message: Message) -> list[str]:
+    """The text, and what is left of it where templates leave out what is for them, and earlier reasoning."""
+    answer = _END_OF_REASONING.split(message.text)[-1] if message.role == "assistant" else message.text
+    return [message.text, _SWITCHES.sub("", message.text), answer]
+
+
+def _escaped(text: str) -> tuple[str, ...]:
+    """TEXT as `tojson` and `escape` write it."""
+    return json.dumps(text, ensure_ascii=False)[1:-1], json.dumps(text)[1:-1], str(markupsafe.escape(text))
+
+
+def _squeeze(text: str) -> str:
+    """TEXT without white space and case."""
+    return "".join(text.split()).casefold()
+
+
+def _positions(text: str) -> list[int]:
+    """Where in TEXT each character of `_squeeze` was; at last, its length."""
+    kept = ((position, character) for position, character in enumerate(text) if not character.isspace())
+    return [*(position for position, character in kept for _ in character.casefold()), len(text)]
+
+
+def _numbers(pattern: re.Pattern[str], text: str) -> set[int]:
+    return {int(number) for number in pattern.findall(text)}
