@@ -41,6 +41,7 @@ class Preview:
         context: The size of the context window, in tokens.
         sampling: The options with the model's defaults filled in.
         sent: The body of the request to a server, as JSON.
+        notices: What had to be done for the chat template, in sentences.
     """
 
     prompt: str
@@ -48,6 +49,7 @@ class Preview:
     context: int
     sampling: Sampling
     sent: str = ""
+    notices: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

@@ -12,7 +12,7 @@ def to_bundle(preview: Preview) -> dict[str, object]:
     from localllm_magics.core.sanitizer.markdown import to_safe_markdown  # its patterns would slow %load_ext down
 
     prompt = strip_control(preview.prompt)
-    summary = _summary(preview)
+    summary = "\n\n".join([_summary(preview), *map(strip_control, preview.notices)])
     tokens = " ".join(f"{strip_control(text)!r}:{id_}" for id_, text in preview.tokens)
     sent = strip_control(preview.sent)
     fence = "`" * (max(map(len, re.findall("`+", prompt)), default=2) + 4)

@@ -1,5 +1,7 @@
 """A dry run shows the exact prompt and generates nothing."""
 
+from dataclasses import replace
+
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -17,6 +19,12 @@ def test_it_shows_prompt_tokens_and_sampling() -> None:
     plain = to_bundle(preview("Why?"))["text/plain"]
 
     assert plain == "Why?\n\n2 tokens of 1,024; temperature 0.0. Nothing was generated.\n\n'a':1 '\\n':2"
+
+
+def test_it_shows_what_had_to_be_done_for_the_template() -> None:
+    bundle = to_bundle(replace(preview("Why?"), notices=("No system\x07 role.",)))
+
+    assert ["Nothing was generated.\n\nNo system role." in str(text) for text in bundle.values()] == [True, True]
 
 
 @pytest.mark.parametrize(
