@@ -365,25 +365,25 @@ def test_without_a_schema_json_is_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("think", "reasoning", "reason", "notice"),
+    ("think", "reasoning", "text", "notice"),
     [
-        pytest.param(False, "Hm", "stop", "The model reasoned all the same", id="unwanted"),
-        pytest.param(False, "Hm", "stopped", "The model reasoned all the same", id="unwanted, and stopped"),
-        pytest.param(False, "\n", "stop", "", id="an empty block"),
-        pytest.param(True, "", "stop", "No reasoning came with --think", id="missing"),
-        pytest.param(True, "", "length", "", id="not come so far"),
-        pytest.param(True, "Hm", "stop", "", id="wanted"),
-        pytest.param(None, "Hm", "stop", "", id="left to the model"),
+        pytest.param(False, "Hm", "So.", "The model reasoned all the same", id="unwanted"),
+        pytest.param(False, "Hm", "", "The model reasoned all the same", id="unwanted, and no answer yet"),
+        pytest.param(False, "\n", "So.", "", id="an empty block"),
+        pytest.param(True, "", "So.", "No reasoning came with --think", id="missing"),
+        pytest.param(True, "", "", "", id="not come so far"),
+        pytest.param(True, "Hm", "So.", "", id="wanted"),
+        pytest.param(None, "Hm", "So.", "", id="left to the model"),
     ],
 )
 def test_reasoning_that_is_not_as_it_was_asked_for_is_told(
-    think: bool | None, reasoning: str, reason: FinishReason, notice: str
+    think: bool | None, reasoning: str, text: str, notice: str
 ) -> None:
     generation = Generation(replace(REQUEST, think=think), MODEL)
     generation.feed(ReasoningDelta(reasoning, 1))
-    generation.feed(TextDelta("So.", 1))
+    generation.feed(TextDelta(text, 1))
 
-    notices = generation.to_completion(reason).notices
+    notices = generation.to_completion("stopped").notices
 
     assert len(notices) == bool(notice)
     assert "".join(notices).startswith(notice)
@@ -391,5 +391,6 @@ def test_reasoning_that_is_not_as_it_was_asked_for_is_told(
 
 def test_that_there_is_no_reasoning_is_told_once() -> None:
     generation = Generation(replace(REQUEST, think=True), MODEL, notices=["No switch: --think changed nothing."])
+    generation.feed(TextDelta("So.", 1))
 
     assert generation.to_completion("stop").notices == ("No switch: --think changed nothing.",)
