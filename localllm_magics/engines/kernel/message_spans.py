@@ -61,20 +61,22 @@ def find_messages(pattern: str, messages: Sequence[Message], text: str) -> list[
 
 def _search(pieces: Sequence[str], messages: Sequence[Message], text: str) -> list[Span]:
     """Where MESSAGES are, whatever happened to white space and case, each behind what was before it in PIECES."""
-    positions = _positions(text)
-    squeezed = _squeeze(text)
+    positions, squeezed = _positions(text), _squeeze(text)
+    anchors = [_squeeze(piece) for piece in pieces[::2]]
     spans, position = [], 0
-    for before, piece in zip(pieces[::2], pieces[1::2], strict=False):
-        anchor, message = _squeeze(before), messages[int(piece)]
-        anchored = max(squeezed.find(anchor, position) + len(anchor), position)
-        found = next(_occurrences(message, squeezed, (anchored, position, 0)), None)
+    for index, number in enumerate(map(int, pieces[1::2])):
+        before, message = squeezed.find(anchors[index], position), messages[number]
+        start = max(before + len(anchors[index]), position)
+        found = next(_occurrences(message, squeezed, (start, position, 0)), None)
+        if found is None and before >= 0:
+            found = _rewritten(message, squeezed, start, anchors[index + 1 :])
         if found is None:
             continue
         start, position = found
         first = positions[start]
         last = positions[position - 1] + 1 if position > start else first
         is_changed = "".join(text[first:last].split()) not in ("".join(form.split()) for form in _faithful(message))
-        spans.append(Span(number=int(piece), start=first, end=last, is_changed=is_changed))
+        spans.append(Span(number=number, start=first, end=last, is_changed=is_changed))
     return spans
 
 
@@ -85,6 +87,12 @@ def _occurrences(message: Message, squeezed: str, starts: Sequence[int]) -> Iter
             found = squeezed.find(form, start)
             if found >= 0:
                 yield found, found + len(form)
+
+
+def _rewritten(message: Message, squeezed: str, start: int, anchors: Sequence[str]) -> tuple[int, int] | None:
+    """What is between START and the next of ANCHORS, if it is no shorter than MESSAGE: replaced, and not cut."""
+    end = squeezed.find(anchors[0], start) if len(anchors) > 1 else len(squeezed) - len(anchors[0])
+    return (start, end) if end - start >= len(_squeeze(message.text)) else None
 
 
 def _faithful(message: Message) -> list[str]:

@@ -51,7 +51,7 @@ _PADDING = {"center", "expandtabs", "ljust", "rjust", "zfill"}
 # A width of seven digits, or one that is given apart, in what `%` or `format` fills in.
 _WIDE = re.compile(r"%(\(\w*\))?[-+ #0]*(\d*\.)?(\d{7}|\*)|\{[^{}]*:[^{}]*\d{7}")
 _NAME_NOTICE = "This model's chat template is only a name, {!r}, so ChatML was used."
-NO_SYSTEM_NOTICE = "This model's template has no system prompt, so it was put before the first message."
+NO_SYSTEM_NOTICE = "This model's template has no place for the system prompt, so it was put before the first message."
 CHANGED_NOTICE = "This model's chat template changes the text of messages; --dry-run shows what the model reads."
 _NO_SWITCH = "This model's chat template has no switch for reasoning, so {} changed nothing."
 _SWITCH_IN_TEXT = " It reads /think and /no_think in a message instead."

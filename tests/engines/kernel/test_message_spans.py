@@ -46,6 +46,10 @@ def test_placeholders_that_a_template_wrote_are_known(text: str, numbers: set[in
             f"x{FIRST}y{SECOND}", "a, x, b y", ["a", "b"], [(0, "a", False), (1, "b", False)], id="far anchor"
         ),
         pytest.param(f"{FIRST}{SECOND}", "Bc", ["a", "b"], [(1, "B", True)], id="one is lost"),
+        pytest.param(f"[{FIRST}] [{SECOND}]", "[4] [b]", "ab", [(0, "4", True), (1, "b", False)], id="replaced"),
+        pytest.param(f"[{FIRST}] [{SECOND}]", "[a] [8.]", "ab", [(0, "a", False), (1, "8.", True)], id="the last too"),
+        pytest.param(f"[{FIRST}] [{SECOND}]", "[a] []", "ab", [(0, "a", False)], id="the last is lost"),
+        pytest.param(f"[{FIRST}]", "(4)", "a", [], id="nothing is as it was"),
     ],
 )
 def test_messages_are_found(

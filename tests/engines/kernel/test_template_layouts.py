@@ -182,6 +182,7 @@ def test_a_long_message_is_not_shown_whole() -> None:
     [
         pytest.param("m.content | upper", "<A> & 'B'\n\"C\"", id="upper"),
         pytest.param("m.content | tojson", '"<a> & \'b\'\\n\\"c\\""', id="JSON"),
+        pytest.param("m.content | replace('\n', '<n>') | upper", "<A> & 'B'<N>\"C\"", id="words for line ends"),
         pytest.param("m.content | tojson(true)", '"<a> & \'b\'\\n\\"c\\""', id="JSON in ASCII"),
         pytest.param("m.content | e", "&lt;a&gt; &amp; &#39;b&#39;\n&#34;c&#34;", id="HTML"),
     ],
