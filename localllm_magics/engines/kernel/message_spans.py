@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -67,26 +67,28 @@ def _search(pieces: Sequence[str], messages: Sequence[Message], text: str) -> li
     for index, number in enumerate(map(int, pieces[1::2])):
         before, message = squeezed.find(anchors[index], position), messages[number]
         start = max(before + len(anchors[index]), position)
-        found = next(_occurrences(message, squeezed, (start, position, 0)), None)
+        found = _find(_forms(message.text), squeezed, (start, position, 0))
         if found is None and before >= 0:
             found = _rewritten(message, squeezed, start, anchors[index + 1 :])
+        found = found or _without_reasoning(message, squeezed, start)
         if found is None:
             continue
         start, position = found
         first = positions[start]
         last = positions[position - 1] + 1 if position > start else first
-        is_changed = "".join(text[first:last].split()) not in ("".join(form.split()) for form in _faithful(message))
+        is_changed = "".join(text[first:last].split()) not in _faithful(message)
         spans.append(Span(number=number, start=first, end=last, is_changed=is_changed))
     return spans
 
 
-def _occurrences(message: Message, squeezed: str, starts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    forms = [_squeeze(form) for form in (*_faithful(message), *_escaped(message.text))]
+def _find(forms: Sequence[str], squeezed: str, starts: Sequence[int]) -> tuple[int, int] | None:
+    """The first of FORMS that is behind the first of STARTS."""
     for start in starts:
         for form in forms:
             found = squeezed.find(form, start)
             if found >= 0:
-                yield found, found + len(form)
+                return found, found + len(form)
+    return None
 
 
 def _rewritten(message: Message, squeezed: str, start: int, anchors: Sequence[str]) -> tuple[int, int] | None:
@@ -95,10 +97,24 @@ def _rewritten(message: Message, squeezed: str, start: int, anchors: Sequence[st
     return (start, end) if end - start >= len(_squeeze(message.text)) else None
 
 
-def _faithful(message: Message) -> list[str]:
-    """The text, and what is left of it where templates leave out what is for them, and earlier reasoning."""
-    answer = _END_OF_REASONING.split(message.text)[-1] if message.role == "assistant" else message.text
-    return [message.text, _SWITCHES.sub("", message.text), answer]
+def _without_reasoning(message: Message, squeezed: str, start: int) -> tuple[int, int] | None:
+    """From START to what an answer has behind its reasoning: what is left of that is data too."""
+    found = _find([_squeeze(_answer(message))], squeezed, (start,))
+    return found and (start, found[1])
+
+
+def _faithful(message: Message) -> set[str]:
+    """The text, and what is left of it where templates leave out what is for them, without white space."""
+    return {"".join(text.split()) for text in (message.text, _SWITCHES.sub("", message.text), _answer(message))}
+
+
+def _answer(message: Message) -> str:
+    """The text behind the reasoning, which templates leave out of earlier answers."""
+    return _END_OF_REASONING.split(message.text)[-1] if message.role == "assistant" else message.text
+
+
+def _forms(text: str) -> list[str]:
+    return [_squeeze(form) for form in (text, _SWITCHES.sub("", text), *_escaped(text))]
 
 
 def _escaped(text: str) -> tuple[str, ...]:
