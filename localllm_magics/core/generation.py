@@ -26,6 +26,7 @@ from localllm_magics.core.completion import Completion, ErrorRecord, FinishReaso
 from localllm_magics.core.errors import IllegalTransition, LocalLLMError
 from localllm_magics.core.events import Delta, Done, Event, Failed, Loading, Pending, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.request import Request
+from localllm_magics.core.unopened_reasoning import part
 from localllm_magics.core.version import __version__
 
 
@@ -194,12 +195,16 @@ class Generation:
 
     def to_completion(self, reason: FinishReason, error: LocalLLMError | None = None) -> Completion:
         """The completion that ends here for REASON."""
-        text = self.text
+        text, reasoning = self.text, self.reasoning
+        if not (reasoning.strip() or self.request.raw):
+            reasoning, text = part(text)
+        if reason == "length":
+            text = text.rstrip("\ufffd")  # a server's piece of a character that the limit cut
         return Completion(
             id=self.id,
             text=text,
             value=_parsed(text) if self.request.schema is not None and reason == "stop" else None,
-            reasoning=self.reasoning or None,
+            reasoning=reasoning if reasoning.strip() else None,
             finish_reason=reason,
             model=self.model,
             versions=Versions(localllm_magics=__version__, engine=self.engine_version),
@@ -250,11 +255,16 @@ class Generation:
                 self._reasoning.append(event.text)
                 self._count(event, now)
             case Done(completion):
-                self.completion = completion
+                self._end(completion)
             case Failed(error, completion):
-                self.error, self.completion = error, completion
+                self.error = error
+                self._end(completion)
             case _:
                 _assert_never(event)
+
+    def _end(self, completion: Completion) -> None:
+        self.completion = completion
+        self._text, self._reasoning = [completion.text], [completion.reasoning or ""]
 
     def _read(self, reading: Reading, now: float) -> None:
         self.reading = reading
