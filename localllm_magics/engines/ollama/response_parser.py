@@ -8,8 +8,9 @@ from localllm_magics.core.events import ProgressEvent, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Counts
 from localllm_magics.engines.reasoning_parser import ReasoningParser
 from localllm_magics.engines.server.server_error import ErrorContext, error_from_record
-from localllm_magics.engines.wire.fields import child, number, text, whole
+from localllm_magics.engines.wire.fields import child, number, raw_text, text, whole
 from localllm_magics.engines.wire.ndjson import Record
+from localllm_magics.engines.wire.surrogates import SurrogateJoiner
 
 
 class OllamaResponseParser:
@@ -28,6 +29,7 @@ class OllamaResponseParser:
         self._context = context
         self._is_cached = is_cached
         self._reasoning = ReasoningParser(is_raw=is_raw)
+        self._thinking_halves, self._content_halves = SurrogateJoiner(), SurrogateJoiner()
 
     @property
     def is_complete(self) -> bool:
@@ -46,11 +48,11 @@ class OllamaResponseParser:
             raise error_from_record(record["error"], self._context)
         holder = child(record, "message") or record
         events: list[ProgressEvent] = []
-        if (reasoning := text(holder, "thinking")) is not None:
-            events.append(ReasoningDelta(reasoning, 1, estimated=True))
+        if (reasoning := raw_text(holder, "thinking")) is not None:
+            events.append(ReasoningDelta(self._thinking_halves.feed(reasoning), 1, estimated=True))
             self._pieces += 1
-        if (piece := text(holder, "content", "response")) is not None:
-            events += self._reasoning.feed(TextDelta(piece, 1, estimated=True))
+        if (piece := raw_text(holder, "content", "response")) is not None:
+            events += self._reasoning.feed(TextDelta(self._content_halves.feed(piece), 1, estimated=True))
             self._pieces += 1
         if record.get("done") is True or text(record, "done_reason") is not None:
             self.finish_reason = "length" if record.get("done_reason") == "length" else "stop"

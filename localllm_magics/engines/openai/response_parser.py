@@ -10,8 +10,9 @@ from localllm_magics.engines.openai.arrival_rate import ArrivalRate
 from localllm_magics.engines.openai.records import END_OF_STREAM
 from localllm_magics.engines.reasoning_parser import ReasoningParser
 from localllm_magics.engines.server.server_error import ErrorContext, error_from_record
-from localllm_magics.engines.wire.fields import Json, child, children, number, text, whole, word
+from localllm_magics.engines.wire.fields import Json, child, children, number, raw_text, text, whole, word
 from localllm_magics.engines.wire.ndjson import Record
+from localllm_magics.engines.wire.surrogates import SurrogateJoiner
 
 _MILLISECONDS = 1e3
 _REASONING = ("reasoning_content", "reasoning", "thinking")
@@ -32,6 +33,7 @@ class OpenAIResponseParser:
         """The model that the server names in its answer."""
         self._context = context
         self._reasoning = ReasoningParser(is_raw=is_raw)
+        self._reasoning_halves, self._content_halves = SurrogateJoiner(), SurrogateJoiner()
         self._arrivals = ArrivalRate(clock)
         self._counted = 0
         self._timings: Json = {}
@@ -124,10 +126,10 @@ class OpenAIResponseParser:
             return
         tokens, is_estimate = self._new_tokens()
         if reasoning is not None:
-            yield ReasoningDelta(reasoning, tokens, estimated=is_estimate)
+            yield ReasoningDelta(self._reasoning_halves.feed(reasoning), tokens, estimated=is_estimate)
             tokens = 0  # they include those of the text in the same record
         if piece is not None:
-            yield from self._reasoning.feed(TextDelta(piece, tokens, estimated=is_estimate))
+            yield from self._reasoning.feed(TextDelta(self._content_halves.feed(piece), tokens, estimated=is_estimate))
 
     def _new_tokens(self) -> tuple[int, bool]:
         """How many tokens the current piece has, and whether that is an estimate."""
@@ -158,7 +160,7 @@ def _completion_choice(record: Record) -> Json:
 
 def _reasoning(holder: Json) -> str | None:
     """The reasoning of a piece: a text, or parts that some servers send beside the text, or among its parts."""
-    reasoning = text(holder, *_REASONING)
+    reasoning = raw_text(holder, *_REASONING)
     if reasoning is not None:
         return reasoning
     nested = [inner for part in children(holder, "content") for inner in children(part, "thinking")]
@@ -168,9 +170,9 @@ def _reasoning(holder: Json) -> str | None:
 def _content(holder: Json) -> str | None:
     """The text of a piece, which may be a list of parts."""
     if not isinstance(holder.get("content"), list):
-        return text(holder, "content", "text")
-    return _joined(children(holder, "content")) or text(holder, "text")
+        return raw_text(holder, "content", "text")
+    return _joined(children(holder, "content")) or raw_text(holder, "text")
 
 
 def _joined(parts: Iterable[Json]) -> str | None:
-    return "".join(text(part, "text") or "" for part in parts) or None
+    return "".join(raw_text(part, "text") or "" for part in parts) or None

@@ -10,11 +10,18 @@ _LONGEST_WORD = 200
 
 def text(document: Json, *names: str) -> str | None:
     """The first of NAMES that is a text and not empty; lone surrogates become U+FFFD."""
-    for name in names:
-        found = document.get(name)
-        if found and isinstance(found, str):
-            return found if found.isascii() else found.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return None
+    found = raw_text(document, *names)
+    return None if found is None else valid_text(found)
+
+
+def raw_text(document: Json, *names: str) -> str | None:
+    """The same, with lone surrogates as they are."""
+    return next((found for name in names if (found := document.get(name)) and isinstance(found, str)), None)
+
+
+def valid_text(raw: str) -> str:
+    """RAW, in which pairs of surrogates become characters, and lone ones U+FFFD."""
+    return raw if raw.isascii() else raw.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def word(document: Json, *names: str) -> str | None:

@@ -227,3 +227,10 @@ def test_tags_in_plain_text_are_text() -> None:
     parser = OllamaResponseParser(ASKED, is_raw=True)
 
     assert parser.feed({"response": "<think>a"}) == [TextDelta("<think>a", 1, estimated=True)]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("content", TextDelta), ("thinking", ReasoningDelta)])
+def test_a_character_in_two_halves_is_joined(name: str, kind: type[TextDelta | ReasoningDelta]) -> None:
+    _, found = read([{"message": {name: "a\ud83e"}}, {"message": {name: "\udd99b"}}])
+
+    assert found == [kind("a", 1, estimated=True), kind("🦙b", 1, estimated=True)]

@@ -217,7 +217,8 @@ def test_the_tokens_of_a_chunk_with_reasoning_and_text_are_counted_once() -> Non
         pytest.param({**delta(content="x"), "error": None}, "x", id="error null"),
         pytest.param({**delta(content="x"), "timings": "fast"}, "x", id="timings of another type"),
         pytest.param({**delta(content="x"), "usage": {"completion_tokens": -1}}, "x", id="less than no tokens"),
-        pytest.param(delta(content="\ud83d"), "�", id="half a character"),
+        pytest.param(delta(content="\ud83d"), "", id="half a character, whose other half may come"),
+        pytest.param(delta(content="\ude00"), "�", id="half a character, whose other half did not come"),
         pytest.param({}, "", id="empty record"),
     ],
 )
@@ -318,3 +319,12 @@ def test_an_error_line_of_old_llama_cpp_is_raised() -> None:
 
     with pytest.raises(StreamBroken, match="slot unavailable"):
         read(parser, *RecordDecoder().records(iter([b'error: {"message": "slot unavailable"}\n\n'])))
+
+
+@pytest.mark.parametrize("kind", [TextDelta, ReasoningDelta])
+def test_a_character_in_two_halves_is_joined(kind: type[TextDelta | ReasoningDelta]) -> None:
+    name = "content" if kind is TextDelta else "reasoning_content"
+
+    events = read(OpenAIResponseParser(ASKED), delta(**{name: "a\ud83e"}), delta(**{name: "\udd99b"}), END_OF_STREAM)
+
+    assert events == [kind("a", 1, estimated=True), kind("🦙b", 1, estimated=True)]
