@@ -27,15 +27,17 @@ class AnswerState:
     def __repr__(self) -> str:
         return f"<AnswerState {self.finish_reason or 'unfinished'}, {self._tokens_left} tokens left>"
 
-    def feed(self, piece: bytes, *, is_eog: bool = False) -> list[Delta]:
+    def feed(self, piece: bytes, *, is_eog: bool = False, is_control: bool = False) -> list[Delta]:
         """The events that a token brings; an end-of-generation token is no part of the answer."""
         if is_eog:
             self.finish_reason = "stop"
             return self.close()
         self._tokens_left -= 1
         self._unsent += 1
-        text = self._detokenizer.feed(piece)
+        text = self._detokenizer.close() if is_control else self._detokenizer.feed(piece)
         deltas = self._to_deltas(text) if text else []
+        if is_control:
+            deltas += self._to_deltas(piece.decode("utf-8", "replace"), is_control=True)
         if self._detokenizer.stopped:
             self.finish_reason = "stop"
         elif not self._tokens_left:
@@ -48,6 +50,6 @@ class AnswerState:
         deltas = self._to_deltas(text) if text or self._unsent else []
         return [*deltas, *self._reasoning.end()]
 
-    def _to_deltas(self, text: str) -> list[Delta]:
+    def _to_deltas(self, text: str, *, is_control: bool = False) -> list[Delta]:
         tokens, self._unsent = self._unsent, 0
-        return self._reasoning.feed(TextDelta(text, tokens))
+        return self._reasoning.feed(TextDelta(text, tokens), is_control=is_control)

@@ -6,8 +6,8 @@ import codecs
 class Detokenizer:
     """Turns the bytes of one token after another into text that is safe to show.
 
-    A character is returned with its last byte. Text that may be the start of a stop string is held back until that is
-    decided, so no part of a stop string is ever returned.
+    A character is returned with its last byte, and not at all if the answer ends inside it. Text that may be the start
+    of a stop string is held back until that is decided, so no part of a stop string is ever returned.
 
     Args:
         stop: Strings that end the answer.
@@ -25,8 +25,8 @@ class Detokenizer:
 
     def close(self) -> str:
         """What was held back, at the end."""
-        text = self._until_stop(self._utf8.decode(b"", final=True)) + self._held
-        self._held = ""
+        self._utf8.reset()
+        text, self._held = self._held, ""
         return text
 
     def _until_stop(self, text: str) -> str:

@@ -4,6 +4,7 @@ from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.events import Delta, ReasoningDelta, TextDelta
 from localllm_magics.engines.answer_state import AnswerState
 from localllm_magics.engines.reasoning_parser import ReasoningParser
+from localllm_magics.engines.reasoning_sections import Section
 
 REASONING = ["<th", "ink>", "h", "m</think", ">\n\n", "Yes", "."]
 
@@ -84,6 +85,17 @@ def test_a_stop_text_ends_the_reasoning() -> None:
     assert state.finish_reason == "stop"
 
 
+def test_a_control_token_is_a_mark_and_never_text() -> None:
+    think = Section(start="[THINK]", end="[/THINK]")
+    state = AnswerState(max_tokens=9, stop=("END",), reasoning=ReasoningParser(sections=(think,)))
+    deltas = state.feed(b"[THINK]", is_control=True) + state.feed(b"hm E") + state.feed(b"[/THINK]", is_control=True)
+
+    deltas += state.feed(b"Yes") + state.feed(b"[/THINK]", is_control=True)
+
+    assert to_text(deltas) == ("hm E", "Yes")
+    assert sum(delta.tokens for delta in deltas) == 5
+
+
 def test_plain_text_has_no_reasoning() -> None:
     assert to_text(feed(new_state(is_raw=True), REASONING)) == ("", "".join(REASONING))
 
@@ -94,7 +106,7 @@ def test_plain_text_has_no_reasoning() -> None:
         pytest.param(["Yes <", "E"], ("", "Yes <E"), id="part of a stop text"),
         pytest.param(["<thi"], ("", "<thi"), id="part of a tag"),
         pytest.param(["<think>", "hm</th"], ("hm</th", ""), id="part of the closing tag"),
-        pytest.param(["Yes", "\udcf0"], ("", "Yes\ufffd"), id="part of a character"),
+        pytest.param(["Yes", "\udcf0"], ("", "Yes"), id="part of a character, which is not shown"),
         pytest.param([], ("", ""), id="nothing"),
     ],
 )

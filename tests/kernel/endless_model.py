@@ -9,8 +9,8 @@ from localllm_magics import demo
 RANDOM = "-t 3 --top-k 8 --top-p 1 --min-p 0 --seed 1"
 """Options of an answer that has no end, whatever its words are."""
 
-_ENDS = {b"<|im_end|>": b"<|im_go_|>", b"<|endoftext|>": b"<|beginning|>"}
-"""Tokens that llama.cpp takes for ends by their names, and names of the same length."""
+_ENDS = {b"'<|im_end|>'": b"'~~im_end~~'", b"<|im_end|>": b"<|im_go_|>", b"<|endoftext|>": b"<|beginning|>"}
+"""What the template writes behind an answer, tokens that llama.cpp takes for ends, and others of the same length."""
 _NEVER = "\u0105"
 """The byte 5, which no training text has: in thousands of tokens it never came near the likeliest hundred."""
 

@@ -4,18 +4,19 @@ from collections.abc import Generator
 
 from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.errors import BadOption, LocalLLMError
-from localllm_magics.core.events import Delta, ProgressEvent, Reading, TextDelta
+from localllm_magics.core.events import Delta, ProgressEvent, Reading
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.request import Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.answer_state import AnswerState
+from localllm_magics.engines.kernel.answer_marks import NO_MARKS, AnswerMarks
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.prompt import Prompt
 from localllm_magics.engines.kernel.sampler import Sampler
-from localllm_magics.engines.reasoning_parser import OPENING_TAG, ReasoningParser
+from localllm_magics.engines.reasoning_parser import ReasoningParser
 
 
 def answer(
@@ -44,27 +45,31 @@ def answer(
         for done in context.prefill(tokens):
             yield Reading(done, len(tokens), cached)
             stop.check()  # not every device checks the abort flag
-        state = _new_state(request, prompt, sampling, context)
-        return (yield from _decode(loaded, sampler, state, stop))
+        marks = NO_MARKS if request.raw else loaded.marks(stop)
+        state = _new_state(request, prompt, sampling, context, marks)
+        return (yield from _decode(loaded, sampler, state, marks, stop))
 
 
-def _new_state(request: Request, prompt: Prompt, sampling: Sampling, context: Context) -> AnswerState:
-    reasoning = ReasoningParser(is_raw=request.raw)
-    if prompt.text.rstrip().endswith(OPENING_TAG):  # some templates write the tag that begins the reasoning
-        reasoning.feed(TextDelta(OPENING_TAG, 0))
+def _new_state(
+    request: Request, prompt: Prompt, sampling: Sampling, context: Context, marks: AnswerMarks
+) -> AnswerState:
+    reasoning = ReasoningParser(is_raw=request.raw, sections=marks.sections, prompt=prompt.text)
     max_tokens = min(sampling.max_tokens or context.size, context.size - context.n_past)
-    return AnswerState(max_tokens=max_tokens, stop=sampling.stop, reasoning=reasoning)
+    return AnswerState(max_tokens=max_tokens, stop=(*sampling.stop, *marks.end_texts), reasoning=reasoning)
 
 
 def _decode(
-    loaded: LoadedModel, sampler: Sampler, state: AnswerState, stop: Stop
+    loaded: LoadedModel, sampler: Sampler, state: AnswerState, marks: AnswerMarks, stop: Stop
 ) -> Generator[Delta, None, FinishReason]:
-    context, tokenizer = loaded.context, loaded.tokenizer
+    context, tokenizer, control = loaded.context, loaded.tokenizer, marks.control
     try:
         while True:
             token = sampler.sample(context.pointer)
-            is_eog = tokenizer.is_eog(token)
-            yield from state.feed(b"" if is_eog else tokenizer.token_to_piece(token), is_eog=is_eog)
+            if token in control:
+                yield from state.feed(control[token], is_control=True)
+            else:
+                is_eog = tokenizer.is_eog(token) or token in marks.end_tokens
+                yield from state.feed(b"" if is_eog else tokenizer.token_to_piece(token), is_eog=is_eog)
             if state.finish_reason is not None:
                 return state.finish_reason
             stop.check()

@@ -13,6 +13,7 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import DEFAULT_CONTEXT, LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop, poll
+from localllm_magics.engines.kernel.answer_marks import AnswerMarks, find_marks
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel, Progress
@@ -85,6 +86,7 @@ class LoadedModel:
         self._mapped = {part.path: _stat(part.path) for part in info.files} if plan.map_file else {}
         notice = info.defaults.template_notice
         self._template = ChatTemplate(self.model.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice)
+        self._marks: AnswerMarks | None = None
 
     def prompt(self, request: Request, stop: Stop) -> Prompt:
         """The exact text and tokens for REQUEST.
@@ -107,6 +109,17 @@ class LoadedModel:
             raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
         self._check_length(len(tokens))
         return Prompt(text=rendered.text, tokens=tokens, notices=rendered.notices)
+
+    def marks(self, stop: Stop) -> AnswerMarks:
+        """What its chat template says about its answers.
+
+        Raises:
+            Stopped: STOP was set.
+        """
+        if self._marks is None:
+            source = self.model.chat_template or ""
+            self._marks = find_marks(source, lambda talk: self._template.render(talk, stop=stop).text, self.tokenizer)
+        return self._marks
 
     def close(self) -> None:
         """Give the memory back; again is no error."""
