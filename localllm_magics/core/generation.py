@@ -211,15 +211,15 @@ class Generation:
             stats=self._stats(),
             sampling=self.sampling,
             error=None if error is None else ErrorRecord(kind=error.kind, message=error.message, hint=error.hint),
-            notices=tuple(dict.fromkeys([*self.notices, *self._ignored_think()])),
+            notices=tuple(dict.fromkeys([*self.notices, *self._ignored_think(text, reasoning)])),
         )
 
-    def _ignored_think(self) -> list[str]:
+    def _ignored_think(self, text: str, reasoning: str) -> list[str]:
         """What to say where the model did not reason as it was asked to; no server refuses all that it ignores."""
-        has_reasoned, told = bool(self.reasoning.strip()), any("--think" in notice for notice in self.notices)
+        has_reasoned, told = bool(reasoning.strip()), any("--think" in notice for notice in self.notices)
         if self.request.think is False and has_reasoned:
             return ["The model reasoned all the same: it, or its server, has no switch that --no-think could use."]
-        if self.request.think and self.text and not has_reasoned and not told:
+        if self.request.think and text and not has_reasoned and not told:
             return ["No reasoning came with --think: the model has none, or its server keeps it."]
         return []
 

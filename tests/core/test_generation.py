@@ -336,31 +336,6 @@ def test_without_reasoning_there_is_none(events: list[Event]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "raw", "reasoning", "text"),
-    [
-        pytest.param([TextDelta("Hm.</th"), TextDelta("ink>Yes.")], False, "Hm.", "Yes.", id="in the text"),
-        pytest.param([TextDelta("Hm.</think>Yes.")], True, None, "Hm.</think>Yes.", id="plain text"),
-        pytest.param([ReasoningDelta("A"), TextDelta("B</think>C")], False, "A", "B</think>C", id="parted before"),
-    ],
-)
-def test_reasoning_that_only_has_an_end_is_parted_at_the_end(
-    events: list[Event], raw: bool, reasoning: str | None, text: str
-) -> None:
-    generation = fed(*events, request=replace(REQUEST, raw=raw))
-
-    completion = generation.to_completion("stop")
-    generation.feed(Done(completion))
-
-    assert (completion.reasoning, completion.text) == (reasoning, text)
-    assert (generation.reasoning or None, generation.text) == (reasoning, text)
-
-
-@pytest.mark.parametrize(("reason", "text"), [("length", "Hi "), ("stop", "Hi \ufffd\ufffd")])
-def test_a_piece_of_a_character_at_the_limit_is_not_shown(reason: FinishReason, text: str) -> None:
-    assert fed(TextDelta("Hi \ufffd\ufffd")).to_completion(reason).text == text
-
-
-@pytest.mark.parametrize(
     ("text", "value"),
     [
         pytest.param('{"name": "Oslo", "people": [1, 2]}', {"name": "Oslo", "people": [1, 2]}, id="an object"),

@@ -1,6 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
+from localllm_magics.core.completion import FinishReason
+from localllm_magics.core.events import Done, Event, ReasoningDelta, TextDelta
 from localllm_magics.core.unopened_reasoning import part
+from tests.core.test_generation import REQUEST, fed
 
 
 @pytest.mark.parametrize(
@@ -45,3 +50,34 @@ def test_a_long_text_takes_no_time() -> None:
     text = "a " * 500_000 + "</think>" + " " * 1_000_000
 
     assert part(text) == ("", text)
+
+
+@pytest.mark.parametrize(
+    ("events", "raw", "reasoning", "text"),
+    [
+        pytest.param([TextDelta("Hm.</th"), TextDelta("ink>Yes.")], False, "Hm.", "Yes.", id="in the text"),
+        pytest.param([TextDelta("Hm.</think>Yes.")], True, None, "Hm.</think>Yes.", id="plain text"),
+        pytest.param([ReasoningDelta("A"), TextDelta("B</think>C")], False, "A", "B</think>C", id="parted before"),
+    ],
+)
+def test_reasoning_that_only_has_an_end_is_parted_at_the_end(
+    events: list[Event], raw: bool, reasoning: str | None, text: str
+) -> None:
+    generation = fed(*events, request=replace(REQUEST, raw=raw))
+
+    completion = generation.to_completion("stop")
+    generation.feed(Done(completion))
+
+    assert (completion.reasoning, completion.text) == (reasoning, text)
+    assert (generation.reasoning or None, generation.text) == (reasoning, text)
+
+
+@pytest.mark.parametrize(("reason", "text"), [("length", "Hi "), ("stop", "Hi \ufffd\ufffd")])
+def test_a_piece_of_a_character_at_the_limit_is_not_shown(reason: FinishReason, text: str) -> None:
+    assert fed(TextDelta("Hi \ufffd\ufffd")).to_completion(reason).text == text
+
+
+def test_reasoning_parted_at_the_end_is_reasoning_that_was_asked_for() -> None:
+    completion = fed(TextDelta("Hm.</think>Yes."), request=replace(REQUEST, think=True)).to_completion("stop")
+
+    assert completion.notices == ()
