@@ -171,13 +171,14 @@ class OpenAIEngine:
         self, exchange: Exchange, endpoint: Endpoint, generation: Generation, stop: Stop
     ) -> Generator[ProgressEvent, None, FinishReason]:
         context, decoder = self._error_context(endpoint), RecordDecoder()
-        parser = OpenAIResponseParser(context, is_raw=generation.request.raw)
+        may_drop = endpoint.identity.kind is ServerKind.LLAMA_CPP_SERVER
+        parser = OpenAIResponseParser(context, is_raw=generation.request.raw, needs_reason=may_drop)
         try:
             reason = yield from read_response(exchange, decoder.records, parser, generation, context)
         except StreamBroken as exc:
             if decoder.was_empty:
                 raise self._why_empty(generation.request, endpoint, stop) from exc
-            if parser.is_complete and endpoint.identity.kind is ServerKind.LLAMA_CPP_SERVER:
+            if parser.is_complete and may_drop:
                 raise StreamBroken(
                     f"{context.address.url} dropped this answer, as it does when another request comes in.",
                     "Ask one thing at a time, or start it with --interrupt_requests false.",

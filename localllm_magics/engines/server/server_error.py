@@ -162,7 +162,7 @@ def error_from_record(value: object, context: ErrorContext) -> LocalLLMError:
     """The error in an error record in the middle of a stream."""
     error = ServerError.from_value(value, context.redact)
     message = f"{context.address.url} broke off: {error.message or _NO_REASON}"
-    return _by_message(error, context) or StreamBroken(message, "The text so far is kept. Ask again.")
+    return _by_message(error, context) or StreamBroken(message, "Ask again.")
 
 
 def _by_access(reply: Reply, message: str, context: ErrorContext) -> LocalLLMError | None:

@@ -92,7 +92,7 @@ def _no_tls(error: ssl.SSLError, address: Address) -> LocalLLMError:
 def _in_the_middle(error: BaseException, address: Address) -> LocalLLMError:
     is_silent = isinstance(error, httpcore.TimeoutException)
     failure = "sent nothing for too long" if is_silent else "broke the connection"
-    return StreamBroken(f"{address.url} {failure} in the middle of its answer.", "The text so far is kept. Ask again.")
+    return StreamBroken(f"{address.url} {failure} in the middle of its answer.", "Ask again.")
 
 
 def _no_answer(error: BaseException, address: Address, message: str) -> LocalLLMError:

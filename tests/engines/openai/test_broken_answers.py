@@ -44,7 +44,7 @@ def answered(body: bytes, name: str, value: str) -> Steps:
     ("answer", "error", "words"),
     [
         pytest.param(sse(delta("x")), StreamBroken, "ended its answer too early", id="no end"),
-        pytest.param(sse(delta("x"), "[DONE]"), StreamBroken, "ended its answer too early", id="no reason"),
+        pytest.param(sse(delta("")), StreamBroken, "ended its answer too early", id="no text either"),
         pytest.param(sse(delta("x"), ends=False), StreamBroken, "broke the connection", id="cut"),
         pytest.param(sse(delta("x"), {"error": "lost"}), StreamBroken, "broke off: lost", id="error"),
         pytest.param(sse(delta("x"), "{no"), StreamBroken, "cannot be parsed", id="no JSON"),
