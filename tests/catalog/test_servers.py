@@ -158,6 +158,29 @@ def test_all_addresses_are_asked_at_the_same_time(start: ExitStack) -> None:
     assert [len(found(server, everything).models) for server in servers] == [2, 2, 2]
 
 
+def test_an_ollama_elsewhere_is_asked_everything_at_once(start: ExitStack) -> None:
+    all_asked = threading.Event()
+    answers = {
+        "/": Send(http_response(200, {}, b"Ollama is running")),
+        "/api/version": saying({"version": "0.33.0"}),
+        "/api/tags": saying(TAGS),
+    }
+    nothing = Send(http_response(404))
+    script = {path: [Wait(all_asked), answers.get(path, nothing)] for path in (*answers, "/props", "/v1/models")}
+    server = start.enter_context(FaultServer(script))
+
+    def watch() -> None:
+        server.wait_for_requests(5)
+        all_asked.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    daemon = found(server, find(settings(server)))
+    watcher.join()
+
+    assert (daemon.name, len(daemon.models)) == ("Ollama 0.33.0", 2)
+
+
 def test_nobody_waits_for_a_silent_server(start: ExitStack) -> None:
     says_nothing = start.enter_context(FaultServer({"*": [Hold()]}))
     never_ends = start.enter_context(FaultServer({"*": [Drip(http_response(200, {}, b" " * 10_000), 0.5)]}))

@@ -119,7 +119,7 @@ def read_response(
     drain, has_text = Drain(exchange, parser, DRAIN_SECONDS), False
     try:
         with closing(drain.records(decode(exchange.chunks()))) as records:
-            for event in parse(records, parser, context):
+            for event in exchange.redact_events(parse(records, parser, context)):
                 has_text = has_text or isinstance(event, TextDelta | ReasoningDelta)
                 yield event
         if parser.finish_reason is None:
