@@ -24,7 +24,9 @@ def download_error(origin: str, host: str, path: str) -> BadOption | None:
         return _to_download(link, "a page about a model", f"Have Ollama download it: %llm pull ollama:{name}")
     if _HUGGING_FACE.fullmatch(host):
         name = "/".join(names[:2]) or "USER/REPOSITORY"
-        hint = f"Download one of its GGUF files and load that, or have Ollama download it: %llm pull ollama:hf.co/{name}"
+        hint = (
+            f"Download one of its GGUF files and load that, or have Ollama download it: %llm pull ollama:hf.co/{name}"
+        )
         return _to_download(link, "a page about models", hint)
     return None
 

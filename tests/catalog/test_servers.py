@@ -9,7 +9,7 @@ from localllm_magics.catalog.servers import ServerStatus, candidate_addresses, f
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.engines.server.settings import ServerSettings
-from tests.server.faults import Drip, FaultServer, Hold, Send, Wait
+from tests.server.faults import Drip, FaultServer, Hold, Send, Steps, Wait
 from tests.server.http_bytes import http_response
 from tests.server.http_server import HttpServer
 from tests.server.recordings import load
@@ -166,7 +166,9 @@ def test_an_ollama_elsewhere_is_asked_everything_at_once(start: ExitStack) -> No
         "/api/tags": saying(TAGS),
     }
     nothing = Send(http_response(404))
-    script = {path: [Wait(all_asked), answers.get(path, nothing)] for path in (*answers, "/props", "/v1/models")}
+    script: dict[str, Steps] = {
+        path: [Wait(all_asked), answers.get(path, nothing)] for path in (*answers, "/props", "/v1/models")
+    }
     server = start.enter_context(FaultServer(script))
 
     def watch() -> None:

@@ -13,7 +13,7 @@ from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 from tests.engines.openai.asking import CHAT, HELLO
-from tests.server.faults import FaultServer, InTurn, Send
+from tests.server.faults import FaultServer, InTurn, Send, Steps
 from tests.server.http_bytes import http_response
 from tests.server.server_process import free_port
 
@@ -52,7 +52,7 @@ def test_a_server_that_is_down_is_an_error_of_its_engine() -> None:
 
 
 def test_another_kind_of_server_at_the_same_address_is_found_after_a_failure() -> None:
-    script = {
+    script: dict[str, Steps | InTurn] = {
         "/": InTurn([[Send(http_response(200, {}, b"Ollama is running"))], [Send(http_response(404))]]),
         "/api/version": InTurn(
             [[Send(http_response(200, JSON, b'{"version":"0.33.0"}'))]] * 2 + [[Send(http_response(404))]]

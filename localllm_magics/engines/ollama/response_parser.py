@@ -52,7 +52,9 @@ class OllamaResponseParser:
         done, reason = record.get("done"), text(record, "done_reason")
         if done is True or reason is not None:
             self.finish_reason = to_finish_reason(reason or "stop")
-            self.is_complete = done is not False  # some proxies give each record a reason, and some the last one no `done`
+            self.is_complete = (
+                done is not False
+            )  # some proxies give each record a reason, and some the last one no `done`
             self._counts = self._to_counts(record)
             events += self._reasoning.end()
         return events

@@ -109,12 +109,7 @@ def identify(
     seconds: float | None = None,
     replies: Mapping[str, Reply] | None = None,
 ) -> Identity:
-    """Find out which server is at CONNECTION.
-
-    Args:
-        stop: Ends it.
-        seconds: How long the server has for each reply.
-        replies: Those to `questions` and others, where it was asked before.
+    """Find out which server is at CONNECTION, which may have given REPLIES to `questions` and more before.
 
     Raises:
         LocalLLMError: It cannot be reached, wants a key, or is not a model server.

@@ -116,18 +116,13 @@ def read_response(
         Stopped: The exchange was cancelled.
     """
     require_stream(exchange, context)
-    drain, has_text = Drain(exchange, parser, DRAIN_SECONDS), False
+    drain = Drain(exchange, parser, DRAIN_SECONDS)
     try:
         with closing(drain.records(decode(exchange.chunks()))) as records:
-            for event in exchange.redact_events(parse(records, parser, context)):
-                has_text = has_text or isinstance(event, TextDelta | ReasoningDelta)
-                yield event
-        if parser.finish_reason is None:
-            raise StreamBroken(f"{context.address.url} ended its answer too early.", "Ask again.")
-    except StreamBroken as exc:
-        raise StreamBroken(exc.message, f"The text so far is kept. {exc.hint}" if has_text else exc.hint) from exc
+            yield from _noting_text(exchange.redact_events(parse(records, parser, context)))
     finally:
         generation.counts = parser.counts
+    assert parser.finish_reason is not None  # noqa: S101 - else it broke off
     if drain.is_over:
         generation.notices.append(f"{context.address.url} did not close its answer: what came later is not in it.")
     return parser.finish_reason
@@ -169,16 +164,30 @@ def parse(
         except StreamBroken:
             if goes_on or parser.finish_reason is None:
                 raise
-            return
+            break
         has_reason = parser.finish_reason is not None
         if record is None or (isinstance(record, Malformed) and has_reason and not goes_on):
-            return
+            break
         if isinstance(record, Malformed):
             excerpt = f"{record.reason}: {record.excerpt(context.redact)!r}"
             raise StreamBroken(f"{context.address.url} sent what cannot be parsed: {excerpt}", "Is it a model server?")
         events = parser.feed(record)
         goes_on = goes_on or (has_reason and bool(events))
         yield from events
+    if parser.finish_reason is None:
+        raise StreamBroken(f"{context.address.url} ended its answer too early.", "Ask again.")
+
+
+def _noting_text(events: Iterable[ProgressEvent]) -> Iterator[ProgressEvent]:
+    """EVENTS; where they break off after some text, the error says that it is kept."""
+    has_text = False
+    try:
+        for event in events:
+            has_text = has_text or isinstance(event, TextDelta | ReasoningDelta)
+            yield event
+    except StreamBroken as exc:
+        hint = f"The text so far is kept. {exc.hint}" if has_text else exc.hint
+        raise StreamBroken(exc.message, hint) from exc
 
 
 class Drain:

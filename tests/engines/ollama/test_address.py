@@ -58,7 +58,7 @@ def test_without_the_variable_ollama_is_at_its_usual_place() -> None:
 
 @pytest.mark.parametrize("text", ["a b", "a\\b", "h\nx", "hf.co/u/r"])
 def test_what_a_user_types_must_be_an_address(text: str) -> None:
-    with pytest.raises(BadOption, match="is no address|to download"):
+    with pytest.raises(BadOption, match=r"is no address|to download"):
         parse_typed_host(text)
 
 

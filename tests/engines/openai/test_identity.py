@@ -274,7 +274,9 @@ def test_no_question_is_asked_twice(serve: Callable[[Script], FaultServer], scri
 
     identify(Connection(Address.from_text(server.address)))
 
-    assert sorted(request.path for request in server.requests) == sorted(["/props", "/v1/models", "/api/version", *more])
+    assert sorted(request.path for request in server.requests) == sorted(
+        ["/props", "/v1/models", "/api/version", *more]
+    )
 
 
 def test_the_first_questions_are_asked_at_once(serve: Callable[[Script], FaultServer]) -> None:

@@ -279,7 +279,7 @@ def test_the_own_shape_of_llama_cpp_ends(last: Record, reason: str) -> None:
         pytest.param([end("length", content="x")], False, "length", id="with a reason"),
     ],
 )
-def test_the_mark_at_the_end_ends_an_answer(records: list[Record], needs_reason: bool, reason: str | None) -> None:  # noqa: FBT001 - a table
+def test_the_mark_at_the_end_ends_an_answer(records: list[Record], needs_reason: bool, reason: str | None) -> None:
     parser = OpenAIResponseParser(ASKED, needs_reason=needs_reason)
 
     read(parser, *records, END_OF_STREAM)

@@ -38,7 +38,7 @@ from tests.engines.server.connecting import to
         pytest.param("[fe80::1%eth0]", "fe80::/10", True, id="IPv6 with a zone"),
     ],
 )
-def test_hosts_are_exempt_as_listed(host: str, listed: str, is_one: bool) -> None:  # noqa: FBT001 - a table
+def test_hosts_are_exempt_as_listed(host: str, listed: str, is_one: bool) -> None:
     assert is_exempt(Address.from_text(f"http://{host}"), listed) == is_one
 
 

@@ -25,7 +25,7 @@ from localllm_magics.engines.server.response import (
 from localllm_magics.engines.server.server_error import ErrorContext
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 from tests.server.conftest import MakeFaultServer
-from tests.server.faults import Hold, Send, Wait
+from tests.server.faults import Hold, Send, Steps, Wait
 from tests.server.http_bytes import LAST_CHUNK, chunk, chunked_head, http_response
 from tests.server.waiting import PATIENCE
 
@@ -195,8 +195,8 @@ def test_an_answer_that_was_left_open_says_so(fault_server: MakeFaultServer, mon
 def test_text_after_a_finish_reason_belongs_to_the_answer(fault_server: MakeFaultServer) -> None:
     goes_on = threading.Event()
     first, second = b'{"text":"Hello","reason":1}\n', b'{"text":" world","reason":1}\n'
-    end = [Wait(goes_on), Send(chunk(second)), Send(LAST_CHUNK)]
-    server = fault_server({"/a": [Send(chunked_head("") + chunk(first)), *end]})
+    steps: Steps = [Send(chunked_head("") + chunk(first)), Wait(goes_on), Send(chunk(second) + LAST_CHUNK)]
+    server = fault_server({"/a": steps})
     generation = Generation(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
     events: list[ProgressEvent] = []
 
@@ -305,7 +305,9 @@ def test_what_breaks_after_the_end_does_not_matter(after: Callable[[], Iterator[
     [
         pytest.param(lambda: broken({"text": "a"}), "The line went dead.", id="a broken connection"),
         pytest.param(
-            lambda: broken({"reason": 1}, {"text": "a", "reason": 1}), "The line went dead.", id="a reason in each record"
+            lambda: broken({"reason": 1}, {"text": "a", "reason": 1}),
+            "The line went dead.",
+            id="a reason in each record",
         ),
         pytest.param(lambda: iter([{"text": "a"}, {"error": 1}]), "It broke.", id="an error"),
         pytest.param(
