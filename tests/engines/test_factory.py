@@ -7,7 +7,8 @@ import pytest
 
 from localllm_magics.catalog.server_reference import resolve_server_reference
 from localllm_magics.core.errors import BadOption, DaemonNotReachable, LocalLLMError
-from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.server.settings import ServerSettings
@@ -74,6 +75,15 @@ def test_another_kind_of_server_at_the_same_address_is_found_after_a_failure() -
             model.complete("Hi")
 
     assert before != repr(model)
+
+
+def test_a_server_that_is_named_alone_previews_a_prompt() -> None:
+    script: dict[str, Steps] = {"/v1/models": [Send(http_response(200, JSON, b'{"data":[{"id":"m"}]}'))]}
+    with FaultServer(script) as server:
+        engine = new_engine(resolve_server_reference(server.address, Path()), LoadOptions(), ServerSettings())
+
+        assert '"Hi"' in engine.preview(Request(messages=to_messages("Hi")), Stop()).sent
+        assert repr(engine) == f"<OpenAIEngine {server.address}>"
 
 
 def test_a_server_that_is_named_alone_takes_no_load_options() -> None:

@@ -7,13 +7,14 @@ from contextlib import closing
 from typing import Protocol, TypeAlias, TypeVar
 
 from localllm_magics.core.completion import FinishReason
-from localllm_magics.core.errors import DaemonError, DaemonNotReachable, StreamBroken
+from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
 from localllm_magics.core.events import Loading, ProgressEvent, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Counts, Generation
 from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.engines.server.connection import Exchange
 from localllm_magics.engines.server.content_encoding import SUPPORTED, content_encodings
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
+from localllm_magics.engines.server.transport_errors import drop_frames
 from localllm_magics.engines.wire.lines import LIMIT
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
@@ -68,7 +69,7 @@ def wait_for_head(
     probe: Callable[[], _Event | None],
     *,
     probe_seconds: float = _PROBE_SECONDS,
-    max_silent_seconds: float = 30.0,
+    max_silent_seconds: float = 60.0,
 ) -> Iterator[_Event]:
     """Wait for the head of the response, and yield what PROBE finds out meanwhile.
 
@@ -120,6 +121,9 @@ def read_response(
     try:
         with closing(drain.records(decode(exchange.chunks()))) as records:
             yield from _noting_text(exchange.redact_events(parse(records, parser, context)))
+    except LocalLLMError as exc:
+        drop_frames(exc)
+        raise
     finally:
         generation.counts = parser.counts
     assert parser.finish_reason is not None  # noqa: S101 - else it broke off

@@ -46,27 +46,32 @@ class Secret:
 
     def redact_events(self, events: Iterable[ProgressEvent]) -> Iterator[ProgressEvent]:
         """EVENTS without it, in however many pieces it comes."""
-        words = self._words(_SHORTEST)
         held: TextDelta | ReasoningDelta | None = None  # what may be its start
         try:
             for event in events:
                 if held is not None and type(held) is not type(event):
                     yield held
                     held = None
-                if not words or not isinstance(event, TextDelta | ReasoningDelta):
+                if not isinstance(event, TextDelta | ReasoningDelta):
                     yield event
                     continue
                 kind, before = type(event), held.text if held is not None else ""
-                text = _replaced(before + event.text, words)
-                end = len(text) - max(overlap(text, word) for word in words)
-                yield kind(text[:end], event.tokens, event.estimated)
-                held = kind(text[end:], 0) if text[end:] else None
+                text, start = self._without_start(before + event.text)
+                yield kind(text, event.tokens, event.estimated)
+                held = kind(start, 0) if start else None
         except (LocalLLMError, Stopped):
             if held is not None:
                 yield held
             raise
         if held is not None:
             yield held
+
+    def _without_start(self, text: str) -> tuple[str, str]:
+        """TEXT without it, and in two: the second may be its start."""
+        words = self._words(_SHORTEST)
+        text = _replaced(text, words)
+        end = len(text) - max((overlap(text, word) for word in words), default=0)
+        return text[:end], text[end:]
 
     def _split(self) -> tuple[str, str]:
         scheme, _, value = self.key.partition(" ")

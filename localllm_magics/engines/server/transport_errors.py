@@ -75,7 +75,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def drop_frames(error: BaseException) -> None:
-    """Forget where ERROR was raised: the frames hold the key, and a proxy's password, in their local variables."""
+    """Forget where ERROR was raised: keys, passwords of proxies, and what a server echoes are local variables there."""
     for cause in causes(error):
         cause.__traceback__ = None
 
