@@ -126,6 +126,11 @@ def identify(
     version = ollama.to_version(replies["/api/version"])
     if version is not None and ollama.is_banner(replies.get("/") or ask_all(["/"])["/"]):
         return Identity(kind=ServerKind.OLLAMA, version=version, models=to_models(listed.to_dict()))
+    return _other(base, listed, connection, ask_all)
+
+
+def _other(base: str, listed: Reply, connection: Connection, ask_all: _AskAll) -> Identity:
+    """A server that is neither llama-server nor Ollama, and what is LISTED below BASE."""
     if listed.status in (200, 404, 405) and not _is_list(listed):
         base, listed = _find_list(base, listed, ask_all)
     _check(listed, connection)

@@ -161,25 +161,32 @@ def parse(
         LocalLLMError: The answer broke off, or a record is an error.
         Stopped: The exchange was cancelled.
     """
-    goes_on = False  # after its finish reason
+    has_reason = goes_on = False
     while not parser.is_complete:
-        try:
-            record = next(records, None)
-        except StreamBroken:
-            if goes_on or parser.finish_reason is None:
-                raise
+        record = _next(records, context, may_break=has_reason and not goes_on)
+        if record is None:
             break
-        has_reason = parser.finish_reason is not None
-        if record is None or (isinstance(record, Malformed) and has_reason and not goes_on):
-            break
-        if isinstance(record, Malformed):
-            excerpt = f"{record.reason}: {record.excerpt(context.redact)!r}"
-            raise StreamBroken(f"{context.address.url} sent what cannot be parsed: {excerpt}", "Is it a model server?")
         events = parser.feed(record)
         goes_on = goes_on or (has_reason and bool(events))
+        has_reason = parser.finish_reason is not None
         yield from events
     if parser.finish_reason is None:
         raise StreamBroken(f"{context.address.url} ended its answer too early.", "Ask again.")
+
+
+def _next(records: Iterator[Record | Malformed], context: ErrorContext, *, may_break: bool) -> Record | None:
+    """The next record; None at the end, and where they break off and may."""
+    try:
+        record = next(records, None)
+        if not isinstance(record, Malformed):
+            return record
+        excerpt = f"{record.reason}: {record.excerpt(context.redact)!r}"
+        message, hint = f"{context.address.url} sent what cannot be parsed: {excerpt}", "Is it a model server?"
+    except StreamBroken as exc:
+        message, hint = exc.message, exc.hint
+    if may_break:
+        return None
+    raise StreamBroken(message, hint)
 
 
 def _noting_text(events: Iterable[ProgressEvent]) -> Iterator[ProgressEvent]:

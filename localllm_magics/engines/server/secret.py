@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.events import ProgressEvent, ReasoningDelta, TextDelta
@@ -46,25 +46,21 @@ class Secret:
 
     def redact_events(self, events: Iterable[ProgressEvent]) -> Iterator[ProgressEvent]:
         """EVENTS without it, in however many pieces it comes."""
-        held: TextDelta | ReasoningDelta | None = None  # what may be its start
+        held: list[TextDelta | ReasoningDelta] = []  # at most one, that may be its start
         try:
             for event in events:
-                if held is not None and type(held) is not type(event):
-                    yield held
-                    held = None
-                if not isinstance(event, TextDelta | ReasoningDelta):
+                if held and type(held[0]) is not type(event):
+                    yield held.pop()
+                if isinstance(event, TextDelta | ReasoningDelta):
+                    shown, start = self._without_start("".join(one.text for one in held) + event.text)
+                    yield replace(event, text=shown)
+                    held = [replace(event, text=start, tokens=0)] if start else []
+                else:
                     yield event
-                    continue
-                kind, before = type(event), held.text if held is not None else ""
-                text, start = self._without_start(before + event.text)
-                yield kind(text, event.tokens, event.estimated)
-                held = kind(start, 0) if start else None
         except (LocalLLMError, Stopped):
-            if held is not None:
-                yield held
+            yield from held
             raise
-        if held is not None:
-            yield held
+        yield from held
 
     def _without_start(self, text: str) -> tuple[str, str]:
         """TEXT without it, and in two: the second may be its start."""
