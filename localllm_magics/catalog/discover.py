@@ -16,25 +16,40 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEMO = "demo"
+MOST_SHOWN = 100
+"""Rows of the table; some servers list 100,000 models."""
 _HEADERS = ("Reference", "Name", "Architecture", "Parameters", "Quantization", "Size", "Context", "Kind", "Source")
 
 
 class ModelList(list[ModelInfo]):
-    """Models, displayed as a table.
+    """Models, displayed as a table, of which the first `MOST_SHOWN` are shown.
 
     Args:
         models: In the order of the table.
         notes: Sentences below the table.
+        command: What lists them, and takes a word that is in their names.
     """
 
-    def __init__(self, models: Iterable[ModelInfo] = (), *, notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, models: Iterable[ModelInfo] = (), *, notes: Sequence[str] = (), command: str = "%llm models"
+    ) -> None:
         super().__init__(models)
         self.notes = tuple(notes)
+        self._command = command
+
+    def with_name(self, part: str) -> "ModelList":
+        """Those with PART in their name or reference, in whatever case; an empty one is in all."""
+        wanted = part.casefold()
+        found = (info for info in self if wanted in info.reference.casefold() or wanted in info.name.casefold())
+        return ModelList(found, notes=self.notes, command=self._command)
 
     def to_table(self) -> Table:
         """The table that a terminal or a notebook shows."""
-        problems = tuple(info.problem for info in self if info.problem is not None)
-        return Table(headers=_HEADERS, rows=tuple(_row(info) for info in self), notes=(*problems, *self.notes))
+        shown = self[:MOST_SHOWN]
+        more = f"These are {len(shown)} of {len(self):,}. For those with a word in their names: {self._command} WORD"
+        problems = [info.problem for info in shown if info.problem is not None]
+        notes = (*problems, *[more][: len(self) - len(shown)], *self.notes)
+        return Table(headers=_HEADERS, rows=tuple(_row(info) for info in shown), notes=notes)
 
     def to_pandas(self) -> "pd.DataFrame":
         """A DataFrame with a column for each field that the `repr` of `ModelInfo` has.

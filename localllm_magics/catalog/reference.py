@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files, ollama_models
@@ -16,6 +17,7 @@ from localllm_magics.core.model_info import Kind, ModelInfo
 from localllm_magics.engines.ollama.name import parse_name
 
 _MAX_NAMES_SHOWN = 5
+_MOST_COMPARED = 5_000  # names, in half a second
 _LIST = "%llm models"
 _NO_TEXT: dict[Kind | None, str] = {
     "embedding": "makes vectors of text and cannot generate any; load a chat model instead",
@@ -148,7 +150,7 @@ def _unknown(text: str, models: Sequence[ModelInfo]) -> ModelNotFound:
 
 def _nearest(text: str, names: Mapping[str, str]) -> list[str]:
     """The values of the case-folded names closest to TEXT, without duplicates."""
-    near = get_close_matches(text.casefold(), names, n=_MAX_NAMES_SHOWN)
+    near = get_close_matches(text.casefold(), islice(names, _MOST_COMPARED), n=_MAX_NAMES_SHOWN)
     return list(dict.fromkeys(names[name] for name in near))
 
 

@@ -12,8 +12,10 @@ from localllm_magics.engines.ollama.address import ollama_address, parse_typed_h
 from localllm_magics.engines.served_models import ollama_model, openai_model
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
-_LOCAL_OR_IP = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/v1)?/?", re.IGNORECASE)
+_LOCAL_OR_IP = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/\S*)?", re.IGNORECASE)
 """Host and port without a scheme; anything else with a colon may be the name of a model and its tag."""
+_MODEL_PAGE = re.compile(r"(www\.)?((huggingface|hf)\.co(/[^/\s]+){3}|ollama\.com/)", re.IGNORECASE)
+"""A link without its scheme; a shorter one, such as hf.co/user/repository:Q4_K_M, is a model's name in Ollama."""
 _MODEL_AT_URL = re.compile(r"(?P<model>.*?)@?(?P<url>https?://.*)", re.IGNORECASE | re.DOTALL)
 _HAS_PORT = re.compile(r".*:\d+(/.*)?")
 _SCHEMES = ("ollama", "openai", "llamafile")
@@ -61,7 +63,10 @@ def _openai(text: str, rest: str, _folder: Path) -> ModelInfo:
 
 
 def _is_address(text: str) -> bool:
-    return bool(_URL.match(text) or _LOCAL_OR_IP.fullmatch(text))
+    if _URL.match(text) or _MODEL_PAGE.match(text):
+        return True
+    # With a path that is not an endpoint's, it may be the name of a model in a registry.
+    return bool(_LOCAL_OR_IP.fullmatch(text)) and not Address.from_typed(text).path
 
 
 def _split_model(rest: str) -> tuple[str, str]:

@@ -93,23 +93,23 @@ def inspect_server(address: Address, settings: ServerSettings, *, is_named: bool
         LocalLLMError: There is no server, or not one of language models.
     """
     from localllm_magics.engines.ollama import api as ollama
-    from localllm_magics.engines.openai.identity import ServerKind, identify
+    from localllm_magics.engines.openai.identity import ServerKind, identify, questions
     from localllm_magics.engines.server.connection import Connection
 
     connection = Connection.to(address, settings, to_start=how_to_start(address), is_named=is_named)
-    if address.port == ollama_address().port:
-        version = ollama.version(connection, seconds=seconds)
-        if version is not None:
-            models = tuple(ollama.list_models(connection, seconds))
-            return ServerStatus(address=address, name=f"Ollama {version}", models=models, is_named=is_named)
-    identity = identify(connection, seconds=seconds)
-    if identity.kind is ServerKind.OLLAMA:
-        models = tuple(ollama.list_models(connection, seconds))
+    # All at once: together they have half a second.
+    replies = connection.ask_all([*questions(address), "/", "/api/tags"], seconds=seconds)
+    version = ollama.to_version(replies["/api/version"]) if address.port == ollama_address().port else None
+    if version is None:
+        identity = identify(connection, seconds=seconds, replies=replies)
+        name, is_loading = identity.name, identity.is_loading
+        is_ollama = identity.kind is ServerKind.OLLAMA
+        models = () if is_ollama else tuple(_to_info(served, address) for served in identity.models)
     else:
-        models = tuple(_to_info(served, address) for served in identity.models)
-    return ServerStatus(
-        address=address, name=identity.name, models=models, is_named=is_named, is_loading=identity.is_loading
-    )
+        name, is_loading, is_ollama, models = f"Ollama {version}", False, True, ()
+    if is_ollama:
+        models = tuple(ollama.to_models(replies["/api/tags"], connection))
+    return ServerStatus(address=address, name=name, models=models, is_named=is_named, is_loading=is_loading)
 
 
 def _to_info(served: "ServedModel", address: Address) -> ModelInfo:

@@ -5,13 +5,17 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from localllm_magics.core.download_link import download_error
 from localllm_magics.core.errors import BadOption
 
 KEY_VARIABLE = "LOCALLLM_API_KEY"
 """The environment variable with the key for servers that have none of their own."""
 PORTS = {"http": 80, "https": 443}
 _EXAMPLE = "Write it like http://127.0.0.1:8080."
-_ENDPOINT = re.compile(r"/v1(/chat/completions|/completions|/models)?\Z")
+_ENDPOINT = re.compile(
+    r"(/chat/completions|/completions?|/models|/responses|/embeddings|/props|/health|/docs"
+    r"|(?<!/api)/v1|/api(/(generate|chat|tags|version|show|ps|pull|embed))?|/)\Z"
+)
 _OWN = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _HOST = re.compile(r"[^\s/?#@\\:%\x00-\x20]+(%[\w.-]+)?")
 
@@ -32,7 +36,9 @@ class Address:
 
     @classmethod
     def from_parts(cls, scheme: str, host: str, port: int, path: str) -> "Address":
-        """The address to connect to; a path that ends in `/v1`, or in an endpoint below it, is that of its parent.
+        """The address to connect to; a path that ends in `/v1`, or in an endpoint, is that of its parent.
+
+        An `/api` at the end is Ollama's, and so no part of the address; `/api/v1` is another server's, and stays.
 
         A server that binds every interface (`0.0.0.0`, `::`) is reached on this machine's own, and so is `localhost`,
         which most servers mean as 127.0.0.1; for TLS the name stays, as a certificate may hold nothing else.
@@ -40,11 +46,13 @@ class Address:
         name = host.lower().rstrip(".")
         is_localhost = name == "localhost" and scheme == "http"
         known = "127.0.0.1" if is_localhost else _OWN.get(name, host)
-        return cls(scheme, known, port, _ENDPOINT.sub("", path.rstrip("/")).rstrip("/"), is_localhost)
+        while (base := _ENDPOINT.sub("", path)) != path:
+            path = base
+        return cls(scheme, known, port, path, is_localhost)
 
     @classmethod
     def from_text(cls, text: str) -> "Address":
-        """An address from a URL.
+        """An address from a URL, of which ? and # and what follows are left out: no server has an API there.
 
         Raises:
             BadOption: It is no URL of a server.
@@ -52,7 +60,7 @@ class Address:
         if "@" in text:  # checked first, so that no message shows a password
             raise BadOption(
                 "An address holds no user and no password: it would be saved in the notebook.",
-                f"Put the key into the environment variable {KEY_VARIABLE}.",
+                f"Leave them out, and put into the environment variable {KEY_VARIABLE}: Basic USER:PASSWORD",
             )
         try:
             parts = urlsplit(text.strip())
@@ -61,8 +69,6 @@ class Address:
             raise BadOption(f"{text!r} is no address: {exc}.", _EXAMPLE) from exc
         if parts.scheme not in PORTS or port == 0:
             raise BadOption(f"{text!r} is no address of a server.", _EXAMPLE)
-        if parts.query or parts.fragment:
-            raise BadOption("An address of a server ends with its path, without ? and #.", _EXAMPLE)
         address = cls.from_parts(parts.scheme, parts.hostname or "", port or PORTS[parts.scheme], parts.path)
         return address.require_host(text)
 
@@ -82,10 +88,14 @@ class Address:
             text: What it was made of.
 
         Raises:
-            BadOption: Its host cannot be one.
+            BadOption: Its host cannot be one, or it is a link to a model.
         """
         if not _HOST.fullmatch(self.host.replace(":", ".")):
             raise BadOption(f"{text!r} is no address of a server.", _EXAMPLE)
+        origin = self.url.removesuffix(self.path)
+        error = download_error(origin.removesuffix(f":{PORTS[self.scheme]}"), self.host, self.path)
+        if error is not None:
+            raise error
         return self
 
     @property

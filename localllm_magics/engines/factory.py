@@ -8,6 +8,7 @@ from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.base import Engine
+from localllm_magics.engines.detected_engine import DetectedEngine
 from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
 
@@ -53,9 +54,13 @@ def _openai(info: ModelInfo, address: Address, options: LoadOptions, settings: S
     connection = Connection.to(address, settings, to_start=how_to_start(address))
     if info.reference.lower().startswith("openai:"):
         return OpenAIEngine(info, options, ExternalServer(connection), info.name)
-    if (name := _ollama_model(connection)) is not None:
-        return _ollama(replace(info, name=name, engine="ollama"), address, options, settings)
-    return OpenAIEngine(info, options, ExternalServer(connection))
+
+    def detect(options: LoadOptions) -> Engine:
+        if (name := _ollama_model(connection)) is not None:
+            return _ollama(replace(info, name=name, engine="ollama"), address, options, settings)
+        return OpenAIEngine(info, options, ExternalServer(connection))
+
+    return DetectedEngine(detect, detect(options))
 
 
 def _ollama_model(connection: "Connection") -> str | None:

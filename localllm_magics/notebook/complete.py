@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
@@ -15,6 +16,8 @@ from localllm_magics.session import Session
 _LINE = re.compile(r"^\s*(?:[\w.\[\]'\"]+\s*=\s*)?(%{1,2})(?:llm|localllm)\s+(.*)$")
 _OPEN_EXPRESSION = re.compile(r"\{\{(?!.*\}\})")
 _BEFORE_OTHERS = 100
+MOST_OFFERED = 200
+"""Words for one Tab; a few more letters bring the others."""
 
 
 def new_matcher(session: Session) -> Callable[[CompletionContext], SimpleMatcherResult]:
@@ -58,7 +61,7 @@ def complete(before: str, after: str, session: Session) -> tuple[str, list[str]]
     if command is None or is_escaping:  # what the backslash escapes is not typed yet
         return unfinished.typed, []
     words = dict.fromkeys(word for word in _words(command, unfinished, session) if word.startswith(unfinished.word))
-    return unfinished.typed, [_spelled(unfinished, word, after) for word in words]
+    return unfinished.typed, [_spelled(unfinished, word, after) for word in islice(words, MOST_OFFERED)]
 
 
 def _command(magic: str, line: str) -> tuple[Command | None, str]:

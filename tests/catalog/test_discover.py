@@ -76,6 +76,21 @@ def test_a_model_of_which_nothing_is_known_is_a_row() -> None:
     assert models.to_table().rows == (("x", "x", "", "", "", "", "", "", "daemon"),)
 
 
+def test_a_long_list_is_shown_in_part_and_says_how_to_see_more() -> None:
+    models = ModelList(
+        [ModelInfo(reference=f"m{number}", name=f"Name {number}", source="daemon") for number in range(100_000)],
+        notes=["A note."],
+    )
+
+    shown = str(models)
+
+    assert len(shown) < 20_000
+    assert shown.endswith("These are 100 of 100,000. For those with a word in their names: %llm models WORD\nA note.")
+    assert [info.reference for info in models.with_name("NAME 9999")][:2] == ["m9999", "m99990"]
+    assert models.with_name("m777").notes == ("A note.",)
+    assert "These are" not in str(models.with_name("M7777"))
+
+
 def test_a_list_becomes_a_data_frame(folder: Path) -> None:
     frame = discover(folder).to_pandas()
 

@@ -9,7 +9,7 @@ from localllm_magics.catalog.servers import ServerStatus, candidate_addresses, f
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.engines.server.settings import ServerSettings
-from tests.server.faults import Drip, FaultServer, Hold, Send, Wait
+from tests.server.faults import Drip, FaultServer, Hold, Send, Steps, Wait
 from tests.server.http_bytes import http_response
 from tests.server.http_server import HttpServer
 from tests.server.recordings import load
@@ -156,6 +156,31 @@ def test_all_addresses_are_asked_at_the_same_time(start: ExitStack) -> None:
     watcher.join()
 
     assert [len(found(server, everything).models) for server in servers] == [2, 2, 2]
+
+
+def test_an_ollama_elsewhere_is_asked_everything_at_once(start: ExitStack) -> None:
+    all_asked = threading.Event()
+    answers = {
+        "/": Send(http_response(200, {}, b"Ollama is running")),
+        "/api/version": saying({"version": "0.33.0"}),
+        "/api/tags": saying(TAGS),
+    }
+    nothing = Send(http_response(404))
+    script: dict[str, Steps] = {
+        path: [Wait(all_asked), answers.get(path, nothing)] for path in (*answers, "/props", "/v1/models")
+    }
+    server = start.enter_context(FaultServer(script))
+
+    def watch() -> None:
+        server.wait_for_requests(5)
+        all_asked.set()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    daemon = found(server, find(settings(server)))
+    watcher.join()
+
+    assert (daemon.name, len(daemon.models)) == ("Ollama 0.33.0", 2)
 
 
 def test_nobody_waits_for_a_silent_server(start: ExitStack) -> None:

@@ -27,8 +27,17 @@ from localllm_magics.core.errors import BadOption
         pytest.param("http://h:1/v1/chat/completions", "http://h:1", id="an endpoint"),
         pytest.param("http://h:1/base/v1/models/", "http://h:1/base", id="an endpoint below a path"),
         pytest.param("http://h:1/v1/other", "http://h:1/v1/other", id="no endpoint of v1"),
-        pytest.param("http://h:1/a/models", "http://h:1/a/models", id="no endpoint"),
-        pytest.param("http://h:1/api/v1", "http://h:1/api", id="a path and v1"),
+        pytest.param("http://h:1/a/models", "http://h:1/a", id="an endpoint without v1"),
+        pytest.param("http://h:1//v1//", "http://h:1", id="more slashes"),
+        pytest.param("http://h:1/openai/v1/chat/completions", "http://h:1/openai", id="a path and v1"),
+        pytest.param("http://h:1/api/v1", "http://h:1/api/v1", id="api and v1"),
+        pytest.param("http://h:1/api/v3/chat/completions", "http://h:1/api/v3", id="another version"),
+        pytest.param("http://h:1/api", "http://h:1", id="Ollama's base"),
+        pytest.param("http://h:1/base/api/generate/", "http://h:1/base", id="Ollama's endpoint"),
+        pytest.param("http://h:1/api/chat/completions", "http://h:1", id="Open WebUI's endpoint"),
+        pytest.param("http://h:1/v1/models?limit=3", "http://h:1", id="a query"),
+        pytest.param("http://h:1/#/chat/1", "http://h:1", id="a page"),
+        pytest.param("https://ollama.com/api", "https://ollama.com:443", id="Ollama's cloud"),
         pytest.param("http://h:1/my/v1x", "http://h:1/my/v1x", id="a path"),
         pytest.param("http://bücher.example:1", "http://bücher.example:1", id="not ASCII"),
     ],
@@ -57,15 +66,13 @@ def test_a_url_is_an_address(text: str, url: str) -> None:
         pytest.param("http://[::1", id="half a bracket"),
         pytest.param("http://a b", id="a space"),
         pytest.param("http://a\\b", id="a backslash"),
-        pytest.param("http://h:1/?x=1", id="a query"),
-        pytest.param("http://h:1/#x", id="a fragment"),
     ],
 )
 def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(BadOption) as caught:
         Address.from_text(text)
 
-    assert caught.value.hint == "Write it like http://127.0.0.1:8080." or "without ? and #" in caught.value.message
+    assert caught.value.hint == "Write it like http://127.0.0.1:8080."
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,34 @@ def test_a_password_is_refused_and_never_shown(text: str) -> None:
         Address.from_text(text)
 
     assert "hunter2" not in str(caught.value)
-    assert "LOCALLLM_API_KEY" in caught.value.hint
+    assert "LOCALLLM_API_KEY: Basic USER:PASSWORD" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "to_type"),
+    [
+        pytest.param(
+            "https://huggingface.co/u/r/resolve/main/x.Q4_K_M.gguf?download=true",
+            "!curl -LO https://huggingface.co/u/r/resolve/main/x.Q4_K_M.gguf  and  %llm load x.Q4_K_M.gguf",
+            id="a file",
+        ),
+        pytest.param(
+            "https://huggingface.co/u/r/blob/main/x.GGUF",
+            "!curl -LO https://huggingface.co/u/r/resolve/main/x.GGUF  and  %llm load x.GGUF",
+            id="a page about a file",
+        ),
+        pytest.param("http://h:8080/x.llamafile", "%llm load llamafile:x.llamafile", id="a llamafile"),
+        pytest.param("https://huggingface.co/u/r/tree/main", "%llm pull ollama:hf.co/u/r", id="a repository"),
+        pytest.param("https://hf.co/", "%llm pull ollama:hf.co/USER/REPOSITORY", id="all repositories"),
+        pytest.param("https://ollama.com/library/llama3.2:1b", "%llm pull ollama:llama3.2:1b", id="a page of Ollama"),
+        pytest.param("https://www.ollama.com/u/m", "%llm pull ollama:u/m", id="somebody's model"),
+    ],
+)
+def test_a_link_to_a_model_is_no_address(text: str, to_type: str) -> None:
+    with pytest.raises(BadOption, match="to download, and no server") as caught:
+        Address.from_text(text)
+
+    assert caught.value.hint.endswith(to_type)
 
 
 @pytest.mark.parametrize(

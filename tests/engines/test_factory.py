@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.catalog.server_reference import resolve_server_reference
-from localllm_magics.core.errors import DaemonNotReachable
-from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.errors import BadOption, DaemonNotReachable, LocalLLMError
+from localllm_magics.core.messages import to_messages
+from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.server.settings import ServerSettings
-from tests.server.faults import FaultServer, Send
+from localllm_magics.model import Model
+from tests.engines.openai.asking import CHAT, HELLO
+from tests.server.faults import FaultServer, InTurn, Send, Steps
 from tests.server.http_bytes import http_response
 from tests.server.server_process import free_port
 
@@ -47,6 +50,49 @@ def test_a_server_that_is_down_is_an_error_of_its_engine() -> None:
 
     with pytest.raises(DaemonNotReachable, match="Nothing listens"):
         list(engine.load(Stop()))
+
+
+def test_another_kind_of_server_at_the_same_address_is_found_after_a_failure() -> None:
+    script: dict[str, Steps | InTurn] = {
+        "/": InTurn([[Send(http_response(200, {}, b"Ollama is running"))], [Send(http_response(404))]]),
+        "/api/version": InTurn(
+            [[Send(http_response(200, JSON, b'{"version":"0.33.0"}'))]] * 2 + [[Send(http_response(404))]]
+        ),
+        "/api/tags": [Send(http_response(200, JSON, b'{"models":[{"name":"m:latest"}]}'))],
+        "/v1/models": [Send(http_response(200, JSON, b'{"data":[{"id":"m"}]}'))],
+        CHAT: HELLO,
+    }
+    with FaultServer(script) as server:
+        info = resolve_server_reference(server.address, Path())
+        model = Model(new_engine(info, LoadOptions(), ServerSettings()), info)
+        before = repr(model)
+        with pytest.raises(LocalLLMError, match="no such service"):
+            model.complete("Hi")
+
+        assert model.complete("Hi").text == "Hello"
+        model.unload()
+        with pytest.raises(LocalLLMError, match="was unloaded"):
+            model.complete("Hi")
+
+    assert before != repr(model)
+
+
+def test_a_server_that_is_named_alone_previews_a_prompt() -> None:
+    script: dict[str, Steps] = {"/v1/models": [Send(http_response(200, JSON, b'{"data":[{"id":"m"}]}'))]}
+    with FaultServer(script) as server:
+        engine = new_engine(resolve_server_reference(server.address, Path()), LoadOptions(), ServerSettings())
+
+        assert '"Hi"' in engine.preview(Request(messages=to_messages("Hi")), Stop()).sent
+        assert repr(engine) == f"<OpenAIEngine {server.address}>"
+
+
+def test_a_server_that_is_named_alone_takes_no_load_options() -> None:
+    with FaultServer({}) as server:
+        engine = new_engine(resolve_server_reference(server.address, Path()), LoadOptions(), ServerSettings())
+
+        assert engine.with_options(LoadOptions()).status().model.engine == "openai"
+        with pytest.raises(BadOption):
+            engine.with_options(LoadOptions(ctx=5))
 
 
 def test_a_reference_may_be_written_in_capitals() -> None:

@@ -11,9 +11,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.model import Model
 from localllm_magics.notebook.commands.registry import COMMANDS
-from localllm_magics.notebook.complete import complete
+from localllm_magics.notebook.complete import MOST_OFFERED, complete
 from localllm_magics.notebook.config import LocalLLM
-from localllm_magics.session import default_session
+from localllm_magics.session import Session, default_session
 from tests.notebook.conftest import found_in_time
 from tests.server.ollama_stand_in import OllamaStandIn
 
@@ -235,3 +235,15 @@ def test_unload_offers_what_is_loaded(shell: InteractiveShell, says: Callable[..
     says("Hi.")
 
     assert tab(shell, "%llm unload ") == {"scripted"}
+
+
+def test_of_very_many_models_only_some_are_offered() -> None:
+    session = Session()
+    session.listed = tuple(f"openai:m{number}@http://h:1" for number in range(100_000))
+
+    many = complete("%llm load openai:m", "", session)
+    one = complete("%llm load openai:m77777", "", session)
+
+    assert many is not None
+    assert len(many[1]) == MOST_OFFERED
+    assert one == ("openai:m77777", ["openai:m77777@http://h:1"])

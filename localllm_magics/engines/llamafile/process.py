@@ -16,7 +16,7 @@ from pathlib import Path
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LoadFailed
 from localllm_magics.engines.llamafile.exit_reason import exit_error, is_port_taken
-from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, is_before_0_10
+from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, environment_for, is_before_0_10
 
 HOST = "127.0.0.1"
 _STARTED = re.compile(rb"^started (\d{1,9})\n")
@@ -140,6 +140,7 @@ class ServerProcess:
             self._is_old = is_before_0_10(self._command, self.log)
             self._start_supervisor()
         except OSError as exc:
+            exc.__traceback__ = None  # the frames of `subprocess` hold the key in their local variables
             raise LoadFailed(f"{self.file.name} cannot be started: {exc}.", "`%llm doctor` shows the set-up.") from exc
 
     def _start_supervisor(self) -> None:
@@ -152,7 +153,7 @@ class ServerProcess:
         with self.log.open("ab", buffering=0) as log:
             self._supervisor = subprocess.Popen(
                 [*SUPERVISED, *self._command, *listen, *self._arguments],
-                env={**os.environ, "LLAMA_API_KEY": self.key},
+                env=environment_for(self.key),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -17,6 +17,7 @@ from localllm_magics.core.request import ALL_LAYERS, LoadOptions
 SUPERVISED = (sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")))
 """Prefix of a command: all its processes end when this process ends or closes the pipe to the supervisor."""
 
+_SECRET = re.compile(r".*_(KEY|TOKEN|SECRET|PASSWORD)", re.IGNORECASE | re.DOTALL)
 _APE_MAGIC = (b"MZqFpD", b"jartsr")  # Actually Portable Executable, which a shell starts
 _NATIVE_MAGIC = (b"\x7fELF", b"#!")
 _VERSION = re.compile(rb"\bllamafile v(\d{1,4})\.(\d{1,4})")
@@ -52,6 +53,12 @@ def arguments_for(options: LoadOptions) -> list[str]:
     return arguments + ([] if options.threads is None else ["-t", str(options.threads)])
 
 
+def environment_for(key: str = "") -> dict[str, str]:
+    """The environment of a llamafile that answers only requests with KEY: without the keys for other servers."""
+    own = {name: value for name, value in os.environ.items() if not _SECRET.fullmatch(name)}
+    return own | ({"LLAMA_API_KEY": key} if key else {})
+
+
 def is_before_0_10(command: Sequence[str], log: Path, seconds: float = 10.0) -> bool:
     """Whether the llamafile that COMMAND starts is older than 0.10; one that reports no version in SECONDS is not.
 
@@ -61,6 +68,7 @@ def is_before_0_10(command: Sequence[str], log: Path, seconds: float = 10.0) -> 
         with (
             subprocess.Popen(
                 [*SUPERVISED, *command, "--version"],
+                env=environment_for(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=output,

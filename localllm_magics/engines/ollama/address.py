@@ -1,10 +1,10 @@
 """Where Ollama listens."""
 
 import os
+import re
 from collections.abc import Mapping
 
 from localllm_magics.core.address import PORTS, Address
-from localllm_magics.core.errors import BadOption
 
 DEFAULT_PORT = 11434
 
@@ -35,9 +35,7 @@ def parse_typed_host(text: str) -> Address:
     Raises:
         BadOption: TEXT is no address.
     """
-    if "?" in text or "#" in text:
-        raise BadOption(f"{text!r} is no address of a server.", f"Write it like http://127.0.0.1:{DEFAULT_PORT}.")
-    return parse_host(text).require_host(text)
+    return parse_host(re.split("[?#]", text)[0]).require_host(text)
 
 
 def _split_port(netloc: str, default: int) -> tuple[str, int]:

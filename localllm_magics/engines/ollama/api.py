@@ -14,6 +14,7 @@ from localllm_magics.engines.ollama.name import parse_name
 from localllm_magics.engines.ollama.parameters import to_context, to_sampling
 from localllm_magics.engines.served_models import ollama_model
 from localllm_magics.engines.server.connection import Connection
+from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
@@ -92,17 +93,24 @@ def error_context(connection: Connection, model: str, to_get_model: str) -> Erro
 
 def version(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> str | None:
     """The version of the server; None if it is not Ollama."""
-    return word(connection.ask("GET", "/api/version", stop=stop, seconds=seconds).to_dict(), "version")
+    return to_version(connection.ask("GET", "/api/version", stop=stop, seconds=seconds))
+
+
+def to_version(reply: Reply) -> str | None:
+    """The version in a REPLY of `/api/version`; None if it is none of Ollama."""
+    return word(reply.to_dict(), "version")
 
 
 def is_ollama(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> bool:
     """Whether an Ollama answers."""
-    return version(connection, stop, seconds) is not None and has_banner(connection, stop, seconds)
+    if version(connection, stop, seconds) is None:
+        return False
+    return is_banner(connection.ask("GET", "/", stop=stop, seconds=seconds))
 
 
-def has_banner(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> bool:
-    """Whether the root has Ollama's banner: other servers imitate only parts of its API."""
-    return connection.ask("GET", "/", stop=stop, seconds=seconds).body.strip() == b"Ollama is running"
+def is_banner(reply: Reply) -> bool:
+    """Whether the REPLY of the root is Ollama's banner: other servers imitate only parts of its API."""
+    return reply.body.strip() == b"Ollama is running"
 
 
 def describe(connection: Connection, name: str, stop: Stop) -> ModelDescription | None:
@@ -134,7 +142,15 @@ def list_models(connection: Connection, seconds: float | None = None) -> list[Mo
     Raises:
         LocalLLMError: The server does not answer, or refuses.
     """
-    reply = connection.ask("GET", "/api/tags", seconds=seconds)
+    return to_models(connection.ask("GET", "/api/tags", seconds=seconds), connection)
+
+
+def to_models(reply: Reply, connection: Connection) -> list[ModelInfo]:
+    """The models in a REPLY of `/api/tags`.
+
+    Raises:
+        LocalLLMError: The server refuses.
+    """
     raise_for_status(reply, error_context(connection, "it", ""))
     return [_to_info(entry, name, connection) for name, entry in _named(reply.to_dict())]
 

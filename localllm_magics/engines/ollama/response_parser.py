@@ -7,6 +7,7 @@ from localllm_magics.core.completion import FinishReason
 from localllm_magics.core.events import ProgressEvent, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Counts
 from localllm_magics.engines.reasoning_parser import ReasoningParser
+from localllm_magics.engines.server.response import to_finish_reason
 from localllm_magics.engines.server.server_error import ErrorContext, error_from_record
 from localllm_magics.engines.wire.fields import child, number, raw_text, text, whole
 from localllm_magics.engines.wire.ndjson import Record
@@ -24,17 +25,13 @@ class OllamaResponseParser:
 
     def __init__(self, context: ErrorContext, *, is_cached: bool = False, is_raw: bool = False) -> None:
         self.finish_reason: FinishReason | None = None
+        self.is_complete = False
         self._counts = Counts()
         self._pieces = 0
         self._context = context
         self._is_cached = is_cached
         self._reasoning = ReasoningParser(is_raw=is_raw)
         self._thinking_halves, self._content_halves = SurrogateJoiner(), SurrogateJoiner()
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the last record was fed."""
-        return self.finish_reason is not None
 
     @property
     def counts(self) -> Counts:
@@ -54,8 +51,12 @@ class OllamaResponseParser:
         if (piece := raw_text(holder, "content", "response")) is not None:
             events += self._reasoning.feed(TextDelta(self._content_halves.feed(piece), 1, estimated=True))
             self._pieces += 1
-        if record.get("done") is True or text(record, "done_reason") is not None:
-            self.finish_reason = "length" if record.get("done_reason") == "length" else "stop"
+        done, reason = record.get("done"), text(record, "done_reason")
+        if done is True or reason is not None:
+            self.finish_reason = to_finish_reason(reason or "stop")
+            self.is_complete = (
+                done is not False
+            )  # some proxies give each record a reason, and some the last one no `done`
             self._counts = self._to_counts(record)
             events += self._reasoning.end()
         return events

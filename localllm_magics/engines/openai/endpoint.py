@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from localllm_magics.core.errors import AccessDenied, DaemonError, DaemonNotReachable
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.openai.dialect import dialect
-from localllm_magics.engines.openai.identity import Identity, ServedModel, ServerKind, identify
+from localllm_magics.engines.openai.identity import Identity, ServedModel, ServerKind, identify, usual_base
 from localllm_magics.engines.openai.llama_server import LOADED
 from localllm_magics.engines.server.connection import Connection
 from localllm_magics.engines.server.model_choice import sole_model
@@ -74,7 +74,7 @@ def find_endpoint(connection: Connection, wanted: str, stop: Stop) -> Endpoint:
     except (AccessDenied, DaemonNotReachable):
         raise
     except DaemonError:
-        identity = Identity(kind=ServerKind.OTHER)
+        identity = Identity(kind=ServerKind.OTHER, base=usual_base(connection.address))
     served = _find_model(identity, wanted, connection.address.url)
     return Endpoint(connection=connection, identity=identity, wanted=wanted, served=served)
 

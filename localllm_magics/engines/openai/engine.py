@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.errors import DaemonNotReachable, LocalLLMError, ModelNotInDaemon, StreamBroken
+from localllm_magics.core.errors import DaemonBusy, LocalLLMError, PromptTooLong, StreamBroken
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
@@ -27,8 +27,8 @@ from localllm_magics.engines.server.connection import Exchange
 from localllm_magics.engines.server.response import read_response, wait_for_head
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 
-_NEEDS_NEW_ENDPOINT = (DaemonNotReachable, StreamBroken, ModelNotInDaemon)
-"""After these errors, another server may be there next time, or another model."""
+_SAME_SERVER = (DaemonBusy, PromptTooLong)
+"""After other errors, another server may be there next time, or another model."""
 
 
 class OpenAIEngine:
@@ -96,8 +96,8 @@ class OpenAIEngine:
         with self._lifetime.using(stop):
             try:
                 return (yield from self._answer(generation, stop))
-            except _NEEDS_NEW_ENDPOINT:
-                self._is_current = False
+            except LocalLLMError as exc:
+                self._is_current = self._is_current and isinstance(exc, _SAME_SERVER)
                 raise
 
     def preview(self, request: Request, stop: Stop) -> Preview:
@@ -171,13 +171,14 @@ class OpenAIEngine:
         self, exchange: Exchange, endpoint: Endpoint, generation: Generation, stop: Stop
     ) -> Generator[ProgressEvent, None, FinishReason]:
         context, decoder = self._error_context(endpoint), RecordDecoder()
-        parser = OpenAIResponseParser(context, is_raw=generation.request.raw)
+        may_drop = endpoint.identity.kind is ServerKind.LLAMA_CPP_SERVER
+        parser = OpenAIResponseParser(context, is_raw=generation.request.raw, needs_reason=may_drop)
         try:
             reason = yield from read_response(exchange, decoder.records, parser, generation, context)
         except StreamBroken as exc:
             if decoder.was_empty:
                 raise self._why_empty(generation.request, endpoint, stop) from exc
-            if parser.is_complete and endpoint.identity.kind is ServerKind.LLAMA_CPP_SERVER:
+            if parser.is_complete and may_drop:
                 raise StreamBroken(
                     f"{context.address.url} dropped this answer, as it does when another request comes in.",
                     "Ask one thing at a time, or start it with --interrupt_requests false.",
@@ -231,4 +232,5 @@ def _sampling(request: Request, endpoint: Endpoint) -> Sampling:
 
 
 def _path(request: Request, endpoint: Endpoint) -> str:
-    return dialect(endpoint.identity.kind).raw_path if request.raw else "/v1/chat/completions"
+    path = dialect(endpoint.identity.kind).raw_path if request.raw else "/v1/chat/completions"
+    return f"{endpoint.identity.base}{path.removeprefix('/v1')}" if path.startswith("/v1/") else path

@@ -2,12 +2,13 @@
 
 import enum
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
+from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption, DaemonError
 from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
 from localllm_magics.core.stop import Stop
@@ -18,6 +19,9 @@ from localllm_magics.engines.server.server_error import ErrorContext, raise_for_
 from localllm_magics.engines.wire.fields import Json, child, children, text, whole, word
 
 _AskAll: TypeAlias = Callable[[Sequence[str]], dict[str, Reply]]
+_OWN_VERSION = re.compile(r"/v\d\w*(/openai)?\Z")
+"""How the path of an address ends that has the endpoints right below it, such as `/api/v3`."""
+_OTHER_BASES = ("", "/api", "/v1")
 _LLAMA_CPP_PROPS = {"build_info", "total_slots", "default_generation_settings", "user_name"}
 
 
@@ -76,12 +80,14 @@ class Identity:
 
     Args:
         is_loading: It answers, but its model is not loaded yet.
+        base: What stands between the address and the endpoints of the OpenAI API.
         sampling: Its default sampling.
     """
 
     kind: ServerKind
     version: str = ""
     is_loading: bool = False
+    base: str = "/v1"
     models: tuple[ServedModel, ...] = ()
     sampling: Sampling = Sampling()
     context: int | None = None
@@ -92,30 +98,65 @@ class Identity:
         return f"{self.kind.value} {self.version}".rstrip()
 
 
-def identify(connection: Connection, stop: Stop | None = None, seconds: float | None = None) -> Identity:
-    """Find out which server is at CONNECTION.
+def questions(address: Address) -> list[str]:
+    """The paths whose replies tell servers apart."""
+    return ["/props", f"{usual_base(address)}/models", "/api/version"]
+
+
+def identify(
+    connection: Connection,
+    stop: Stop | None = None,
+    seconds: float | None = None,
+    replies: Mapping[str, Reply] | None = None,
+) -> Identity:
+    """Find out which server is at CONNECTION, which may have given REPLIES to `questions` and more before.
 
     Raises:
         LocalLLMError: It cannot be reached, wants a key, or is not a model server.
         Stopped: STOP was set.
     """
     ask_all = partial(connection.ask_all, stop=stop, seconds=seconds)
-    props, listed = ask_all(["/props", "/v1/models"]).values()
+    base = usual_base(connection.address)
+    replies = ask_all(questions(connection.address)) if replies is None else replies
+    props, listed = replies["/props"], replies[f"{base}/models"]
     if props.is_loading or listed.is_loading:
         return Identity(kind=ServerKind.LLAMA_SERVER, is_loading=True)
     if props.status == 200 and _LLAMA_CPP_PROPS & props.to_dict().keys():
         return _llama_cpp(props.to_dict(), listed)
-    _check(listed, connection)
-    version = ollama.version(connection, stop, seconds)
-    if version is not None and ollama.has_banner(connection, stop, seconds):
+    version = ollama.to_version(replies["/api/version"])
+    if version is not None and ollama.is_banner(replies.get("/") or ask_all(["/"])["/"]):
         return Identity(kind=ServerKind.OLLAMA, version=version, models=to_models(listed.to_dict()))
-    if listed.status != 200 or not isinstance(listed.to_dict().get("data"), list):
+    return _other(base, listed, connection, ask_all)
+
+
+def _other(base: str, listed: Reply, connection: Connection, ask_all: _AskAll) -> Identity:
+    """A server that is neither llama-server nor Ollama, and what is LISTED below BASE."""
+    if listed.status in (200, 404, 405) and not _is_list(listed):
+        base, listed = _find_list(base, listed, ask_all)
+    _check(listed, connection)
+    if not _is_list(listed):
         url = connection.address.url
         raise DaemonError(
-            f"{url} is not a model server: /v1/models has no list of models (status {listed.status}).",
+            f"{url} is not a model server: {base}/models has no list of models (status {listed.status}).",
             "Is another program on that port? Type: %llm models",
         )
-    return _from_list(listed, ask_all)
+    return replace(_from_list(listed, ask_all), base=base)
+
+
+def usual_base(address: Address) -> str:
+    """What stands between ADDRESS and the endpoints, where nothing else is known."""
+    return "" if _OWN_VERSION.search(address.path) else "/v1"
+
+
+def _is_list(reply: Reply) -> bool:
+    return reply.status == 200 and isinstance(reply.to_dict().get("data"), list)
+
+
+def _find_list(usual: str, listed: Reply, ask_all: _AskAll) -> tuple[str, Reply]:
+    """Where else the list of models is; USUAL and what was LISTED there if it is nowhere."""
+    others = [base for base in _OTHER_BASES if base != usual]
+    replies = zip(others, ask_all([f"{base}/models" for base in others]).values(), strict=True)
+    return next(((base, reply) for base, reply in replies if _is_list(reply)), (usual, listed))
 
 
 def to_models(document: Json) -> tuple[ServedModel, ...]:

@@ -9,6 +9,7 @@ from localllm_magics.core.generation import Counts
 from localllm_magics.engines.openai.arrival_rate import ArrivalRate
 from localllm_magics.engines.openai.records import END_OF_STREAM
 from localllm_magics.engines.reasoning_parser import ReasoningParser
+from localllm_magics.engines.server.response import to_finish_reason
 from localllm_magics.engines.server.server_error import ErrorContext, error_from_record
 from localllm_magics.engines.wire.fields import Json, child, children, number, raw_text, text, whole, word
 from localllm_magics.engines.wire.ndjson import Record
@@ -22,16 +23,29 @@ _CALLS_TOOL = "The model called a tool, and has none here."
 
 
 class OpenAIResponseParser:
-    """Parses one answer, IS_RAW where it continues plain text; see `engines.server.response.ResponseParser`."""
+    """Parses one answer; see `engines.server.response.ResponseParser`.
+
+    Args:
+        context: For the messages of errors.
+        is_raw: Whether it continues plain text.
+        needs_reason: Whether `[DONE]` without a finish reason means that the server dropped the answer.
+        clock: For the times of pieces.
+    """
 
     def __init__(
-        self, context: ErrorContext, *, is_raw: bool = False, clock: Callable[[], float] = time.perf_counter
+        self,
+        context: ErrorContext,
+        *,
+        is_raw: bool = False,
+        needs_reason: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.finish_reason: FinishReason | None = None
         self.is_complete = False
         self.model: str | None = None
         """The model that the server names in its answer."""
         self._context = context
+        self._needs_reason = needs_reason
         self._reasoning = ReasoningParser(is_raw=is_raw)
         self._reasoning_halves, self._content_halves = SurrogateJoiner(), SurrogateJoiner()
         self._arrivals = ArrivalRate(clock)
@@ -40,12 +54,15 @@ class OpenAIResponseParser:
         self._usage: Json = {}
         self._is_filtered = False
         self._calls_tool = False
+        self._has_ended = False  # by a finish reason without text: some proxies give each text one
 
     def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD."""
         self._arrivals.note_read()
         if record is END_OF_STREAM:
             self.is_complete = True
+            if self._arrivals.pieces and not self._needs_reason:
+                self.finish_reason = self.finish_reason or "stop"
             return self._reasoning.end()
         self._raise_error(record)
         self._store_counts(record)
@@ -103,18 +120,19 @@ class OpenAIResponseParser:
         if not (whole(usage, "prompt_tokens") or whole(usage, "completion_tokens")):
             return  # some servers send zeros for what they did not count
         self._usage = usage
-        # Counts without text are a server's last record.
-        self.is_complete = self.finish_reason is not None and not record.get("choices")
+        # Counts alone, after an end without text, are a server's last record.
+        self.is_complete = self._has_ended and not record.get("choices")
 
     def _events(self, choice: Json) -> Iterator[ProgressEvent]:
-        yield from self._deltas(choice)
-        reason = text(choice, "finish_reason")
+        deltas, reason = list(self._deltas(choice)), text(choice, "finish_reason")
+        yield from deltas
+        self._has_ended = reason is not None and not deltas
         if reason is None:
             return
         if reason == "error":
             raise error_from_record(choice.get("error"), self._context)
         self._is_filtered = reason == "content_filter"
-        self.finish_reason = "length" if reason == "length" else "stop"
+        self.finish_reason = to_finish_reason(reason)
         yield from self._reasoning.end()
 
     def _deltas(self, choice: Json) -> Iterator[ProgressEvent]:
@@ -170,9 +188,9 @@ def _reasoning(holder: Json) -> str | None:
 def _content(holder: Json) -> str | None:
     """The text of a piece, which may be a list of parts."""
     if not isinstance(holder.get("content"), list):
-        return raw_text(holder, "content", "text")
-    return _joined(children(holder, "content")) or raw_text(holder, "text")
+        return raw_text(holder, "content", "text", "refusal")
+    return _joined(children(holder, "content")) or raw_text(holder, "text", "refusal")
 
 
 def _joined(parts: Iterable[Json]) -> str | None:
-    return "".join(raw_text(part, "text") or "" for part in parts) or None
+    return "".join(raw_text(part, "text", "refusal") or "" for part in parts) or None

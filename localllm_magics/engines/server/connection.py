@@ -8,7 +8,7 @@ httpx has no place for one.
 import json
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, contextmanager, suppress
@@ -27,6 +27,7 @@ from localllm_magics.core.errors import (
     SetupError,
     StreamBroken,
 )
+from localllm_magics.core.events import ProgressEvent
 from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.background import in_background
@@ -35,8 +36,9 @@ from localllm_magics.engines.server.network import Network
 from localllm_magics.engines.server.proxy import find_proxy
 from localllm_magics.engines.server.read_throttle import ReadThrottle
 from localllm_magics.engines.server.reply import Reply
+from localllm_magics.engines.server.secret import Secret
 from localllm_magics.engines.server.settings import ServerSettings
-from localllm_magics.engines.server.transport_errors import TRANSPORT_ERRORS, causes, from_transport
+from localllm_magics.engines.server.transport_errors import TRANSPORT_ERRORS, drop_frames, from_transport
 
 SILENT_SECONDS = 600.0
 """So long a server may be busy with a request, or with the next token, without a byte."""
@@ -62,9 +64,10 @@ class Connection:
     """How to reach a server.
 
     Args:
-        key: What goes into the header `Authorization`; no message contains it.
+        key: The API key, for a server that is ours; no message contains it.
         ca_file: A file of certificates to trust on top of the system's.
         to_start: How to start a server there.
+        settings: Where the key of another server is looked up, anew for each request.
     """
 
     address: Address
@@ -72,12 +75,13 @@ class Connection:
     ca_file: str | None = None
     to_start: str = "Is the server running?"
     limits: Limits = Limits()
+    settings: ServerSettings | None = None
 
     @classmethod
     def to(cls, address: Address, settings: ServerSettings, *, to_start: str, is_named: bool = True) -> "Connection":
         """The connection to ADDRESS; a server that the user has not named gets no key."""
-        key = settings.find_key(address) if is_named else None
-        return cls(address, key, settings.ca_file or None, to_start)
+        keys = settings if is_named else None
+        return cls(address, ca_file=settings.ca_file or None, to_start=to_start, settings=keys)
 
     def __repr__(self) -> str:
         return f"<Connection to {self.address.url}>"
@@ -107,9 +111,15 @@ class Connection:
         with Exchange(self, "POST", path, body) as exchange, stop.calling(exchange.cancel):
             yield exchange
 
+    @property
+    def secret(self) -> Secret:
+        """The key as it is set now; an empty one is none."""
+        key = self.key if self.settings is None else self.settings.find_key(self.address)
+        return Secret(key or "")
+
     def redact(self, text: str) -> str:
         """TEXT of a server without our key in it."""
-        return text.replace(self.key, "…") if self.key else text
+        return self.secret.redact(text)
 
     def _replies(self, requests: Sequence[tuple[str, str, object]], stop: Stop, seconds: float | None) -> list[Reply]:
         seconds = self.limits.answer_seconds if seconds is None else seconds
@@ -154,6 +164,7 @@ class Exchange:
         self._path = path
         self._body = body
         self._seconds = seconds
+        self._secret = connection.secret
         self._throttle = ReadThrottle()
         self._network = Network(self._throttle, connection.address.other_hosts)
         self._pool: httpcore.ConnectionPool | None = None
@@ -202,6 +213,10 @@ class Exchange:
         self._throttle.begin()
         yield from self._pieces()
 
+    def redact_events(self, events: Iterable[ProgressEvent]) -> Iterator[ProgressEvent]:
+        """EVENTS of the answer without our key in them."""
+        return self._secret.redact_events(events)
+
     def read_all(self, until: float = float("inf")) -> Reply:
         """The whole response, the second time too; of an error only the start.
 
@@ -214,7 +229,8 @@ class Exchange:
         """
         if self._reply is None:
             head = self.head
-            self._reply = replace(head, body=self._whole(until) if head.status == 200 else self._start(until))
+            body = self._whole(until) if head.status == 200 else self._start(until)
+            self._reply = replace(head, body=self._secret.redact_body(body))
         return self._reply
 
     @property
@@ -257,14 +273,14 @@ class Exchange:
         connection = self._connection
         if self._network.is_cancelled:
             raise Stopped from None
+        drop_frames(error)
         if isinstance(error, LocalLLMError):
             raise error
-        for cause in causes(error):
-            cause.__traceback__ = None  # its frames hold the key in their local variables
+        redact = self._secret.redact
         ours = from_transport(
-            error, connection.address, is_answered=is_answered, to_start=connection.to_start, redact=connection.redact
+            error, connection.address, is_answered=is_answered, to_start=connection.to_start, redact=redact
         )
-        is_safe = connection.redact(str(error)) == str(error)  # it may quote the server, which may quote the key
+        is_safe = redact(str(error)) == str(error)  # it may quote the server, which may quote the key
         raise ours from (error if is_safe else None)
 
     def _open(self) -> httpcore.Response:
@@ -283,7 +299,7 @@ class Exchange:
         # In ASCII, so that a lone surrogate does not keep a text from being sent.
         content = None if self._body is None else json.dumps(self._body).encode()
         request = httpx.Request(
-            self._method, f"{address.url}{self._path}", headers=_headers(connection, content), content=content
+            self._method, f"{address.url}{self._path}", headers=_headers(self._secret, content), content=content
         )
         url = httpcore.URL(
             scheme=address.scheme,
@@ -303,7 +319,7 @@ class Exchange:
         self._network.close()
 
 
-def _headers(connection: Connection, content: bytes | None) -> dict[str, str]:
+def _headers(secret: Secret, content: bytes | None) -> dict[str, str]:
     headers = {
         "User-Agent": f"localllm-magics/{__version__}",
         "Accept": "*/*",
@@ -312,11 +328,11 @@ def _headers(connection: Connection, content: bytes | None) -> dict[str, str]:
     }
     if content is not None:
         headers["Content-Type"] = "application/json"
-    if connection.key is None:
+    if not secret.key:
         return headers
-    if not (connection.key.isascii() and connection.key.isprintable()):
+    if not (secret.authorization.isascii() and secret.authorization.isprintable()):
         raise BadOption("The API key has characters that no key can have.", "Set its variable again.")
-    return headers | {"Authorization": f"Bearer {connection.key}"}
+    return headers | {"Authorization": secret.authorization}
 
 
 def _tls_context(connection: Connection) -> ssl.SSLContext | None:

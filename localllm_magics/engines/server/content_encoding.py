@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 SUPPORTED = frozenset({"gzip", "x-gzip", "deflate"})
-_MOST_ENCODINGS = 4
+_FREE_BYTES = 16 * 2**20
+_MOST_EXPANSION = 200  # of events, whose JSON says much twice: some 30
 _STEP_BYTES = 64 * 2**10
 _ZLIB_OR_GZIP = zlib.MAX_WBITS + 32
 _RAW = -zlib.MAX_WBITS  # what some servers send as deflate; the standard means zlib
@@ -24,24 +25,27 @@ def decompress(chunks: Iterable[bytes], headers: Mapping[str, str]) -> Iterator[
     An encoding that is not supported leaves it as it is.
 
     Raises:
-        zlib.error: It is not compressed as HEADERS say, or too many times.
+        zlib.error: It is not compressed as HEADERS say, more than once, or made to fill the memory.
     """
     encodings = [name for name in content_encodings(headers) if name in SUPPORTED]
-    if len(encodings) > _MOST_ENCODINGS:
+    if len(encodings) > 1:
         raise zlib.error(f"{len(encodings)} times")
-    for name in reversed(encodings):
-        chunks = _inflate(iter(chunks), may_be_raw=name == "deflate")
-    return iter(chunks)
+    return _inflate(iter(chunks), may_be_raw=encodings == ["deflate"]) if encodings else iter(chunks)
 
 
 def _inflate(chunks: Iterator[bytes], *, may_be_raw: bool) -> Iterator[bytes]:
     start = next(chunks, b"")
     is_raw = may_be_raw and start[:1] != b"" and start[0] & 0x0F != _ZLIB_METHOD
     inflater = zlib.decompressobj(_RAW if is_raw else _ZLIB_OR_GZIP)
+    read = written = 0
     for chunk in chain([start], chunks):
         data, rest = b"", chunk
+        read += len(chunk)
         while rest or len(data) == _STEP_BYTES:
             data = inflater.decompress(rest, _STEP_BYTES)
             rest = inflater.unconsumed_tail
+            written += len(data)
+            if written > _FREE_BYTES + _MOST_EXPANSION * read:
+                raise zlib.error(f"{read:,} bytes stand for more than {written:,}")
             if data:
                 yield data

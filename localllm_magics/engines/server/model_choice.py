@@ -16,9 +16,9 @@ def sole_model(loaded: Sequence[str], names: Sequence[str], *, server: str, sche
     if len(loaded) == 1:
         return loaded[0]
     if len(names) > 1:
-        listed = ", ".join(names[:5])
+        listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
         raise ModelNotInDaemon(
-            f"{server} has {len(names)} models, and none was named: {listed}.",
+            f"{server} has {len(names):,} models, and none was named: {listed}.",
             f"Type: %llm load {scheme}:{names[0]}@{url}",
         )
     return names[0] if names else None

@@ -3,23 +3,26 @@
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Protocol, TypeAlias, TypeVar
 
 from localllm_magics.core.completion import FinishReason
-from localllm_magics.core.errors import DaemonError, DaemonNotReachable, StreamBroken
-from localllm_magics.core.events import Loading, ProgressEvent, Reading
+from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError, StreamBroken
+from localllm_magics.core.events import Loading, ProgressEvent, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Counts, Generation
 from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.engines.server.connection import Exchange
 from localllm_magics.engines.server.content_encoding import SUPPORTED, content_encodings
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
+from localllm_magics.engines.server.transport_errors import drop_frames
 from localllm_magics.engines.wire.lines import LIMIT
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
 _PROBE_SECONDS = 0.5  # before the first probe; later ones are less frequent
 _RETRY_SECONDS = 1.0  # between probes that get no answer
-_DRAIN_SECONDS = 2.0  # for counts and the end of the stream, once the answer has a finish reason
+_LENGTH_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "max_length", "model_length", "limit"})
+DRAIN_SECONDS = 10.0
+"""For the next record, once the answer has a finish reason."""
 _Event = TypeVar("_Event", bound=ProgressEvent)
 Records: TypeAlias = Generator[Record | Malformed, None, None]
 
@@ -29,7 +32,7 @@ class ResponseParser(Protocol):
 
     @property
     def finish_reason(self) -> FinishReason | None:
-        """Why the answer ended, once it has."""
+        """Why the answer ended, as far as the server says; text may follow, as some proxies give each record one."""
 
     @property
     def is_complete(self) -> bool:
@@ -47,6 +50,11 @@ class ResponseParser(Protocol):
         """
 
 
+def to_finish_reason(reason: str) -> FinishReason:
+    """Ours for REASON in the words of a server."""
+    return "length" if reason.lower() in _LENGTH_REASONS else "stop"
+
+
 def ndjson_records(chunks: Iterable[bytes], limit: int = LIMIT) -> Records:
     """The records in CHUNKS, each as soon as it is complete; LIMIT is the most bytes of a line."""
     decoder = NDJSON(limit)
@@ -61,7 +69,7 @@ def wait_for_head(
     probe: Callable[[], _Event | None],
     *,
     probe_seconds: float = _PROBE_SECONDS,
-    max_silent_seconds: float = 30.0,
+    max_silent_seconds: float = 60.0,
 ) -> Iterator[_Event]:
     """Wait for the head of the response, and yield what PROBE finds out meanwhile.
 
@@ -109,13 +117,18 @@ def read_response(
         Stopped: The exchange was cancelled.
     """
     require_stream(exchange, context)
+    drain = Drain(exchange, parser, DRAIN_SECONDS)
     try:
-        with drain_timeout(exchange, parser) as chunks, closing(decode(chunks)) as records:
-            yield from parse(records, parser, context)
+        with closing(drain.records(decode(exchange.chunks()))) as records:
+            yield from _noting_text(exchange.redact_events(parse(records, parser, context)))
+    except LocalLLMError as exc:
+        drop_frames(exc)
+        raise
     finally:
         generation.counts = parser.counts
-    if parser.finish_reason is None:
-        raise StreamBroken(f"{context.address.url} ended its answer too early.", "The text so far is kept. Ask again.")
+    assert parser.finish_reason is not None  # noqa: S101 - else it broke off
+    if drain.is_over:
+        generation.notices.append(f"{context.address.url} did not close its answer: what came later is not in it.")
     return parser.finish_reason
 
 
@@ -142,42 +155,85 @@ def require_stream(exchange: Exchange, context: ErrorContext) -> None:
 def parse(
     records: Iterator[Record | Malformed], parser: ResponseParser, context: ErrorContext
 ) -> Iterator[ProgressEvent]:
-    """The events of RECORDS; what breaks after the finish reason does not matter.
+    """The events of RECORDS; what breaks after the finish reason does not matter, unless text came after it, too.
 
     Raises:
         LocalLLMError: The answer broke off, or a record is an error.
         Stopped: The exchange was cancelled.
     """
+    has_reason = goes_on = False
     while not parser.is_complete:
-        try:
-            record = next(records, None)
-        except (StreamBroken, Stopped):
-            if parser.finish_reason is None:
-                raise
-            return
-        if record is None or (isinstance(record, Malformed) and parser.finish_reason is not None):
-            return
-        if isinstance(record, Malformed):
-            excerpt = f"{record.reason}: {record.excerpt(context.redact)!r}"
-            raise StreamBroken(f"{context.address.url} sent what cannot be parsed: {excerpt}", "Is it a model server?")
-        yield from parser.feed(record)
+        record = _next(records, context, may_break=has_reason and not goes_on)
+        if record is None:
+            break
+        events = parser.feed(record)
+        goes_on = goes_on or (has_reason and bool(events))
+        has_reason = parser.finish_reason is not None
+        yield from events
+    if parser.finish_reason is None:
+        raise StreamBroken(f"{context.address.url} ended its answer too early.", "Ask again.")
 
 
-@contextmanager
-def drain_timeout(
-    exchange: Exchange, parser: ResponseParser, seconds: float = _DRAIN_SECONDS
-) -> Iterator[Iterator[bytes]]:
-    """The chunks of a response; SECONDS after PARSER has the finish reason, EXCHANGE is cancelled."""
-    timer = threading.Timer(seconds, exchange.cancel)
-    timer.daemon = True
-
-    def chunks() -> Iterator[bytes]:
-        for chunk in exchange.chunks():
-            yield chunk
-            if parser.finish_reason is not None and timer.ident is None:
-                timer.start()
-
+def _next(records: Iterator[Record | Malformed], context: ErrorContext, *, may_break: bool) -> Record | None:
+    """The next record; None at the end, and where they break off and may."""
     try:
-        yield chunks()
-    finally:
-        timer.cancel()
+        record = next(records, None)
+        if not isinstance(record, Malformed):
+            return record
+        excerpt = f"{record.reason}: {record.excerpt(context.redact)!r}"
+        message, hint = f"{context.address.url} sent what cannot be parsed: {excerpt}", "Is it a model server?"
+    except StreamBroken as exc:
+        message, hint = exc.message, exc.hint
+    if may_break:
+        return None
+    raise StreamBroken(message, hint)
+
+
+def _noting_text(events: Iterable[ProgressEvent]) -> Iterator[ProgressEvent]:
+    """EVENTS; where they break off after some text, the error says that it is kept."""
+    has_text = False
+    try:
+        for event in events:
+            has_text = has_text or isinstance(event, TextDelta | ReasoningDelta)
+            yield event
+    except StreamBroken as exc:
+        hint = f"The text so far is kept. {exc.hint}" if has_text else exc.hint
+        raise StreamBroken(exc.message, hint) from exc
+
+
+class Drain:
+    """Ends EXCHANGE where a server leaves it open: SECONDS after the last record, once PARSER has a finish reason."""
+
+    def __init__(self, exchange: Exchange, parser: ResponseParser, seconds: float) -> None:
+        self.is_over = False
+        """Whether it has ended the exchange."""
+        self._exchange = exchange
+        self._parser = parser
+        self._seconds = seconds
+
+    def records(self, records: Records) -> Records:
+        """RECORDS, each of which was parsed when the next one is asked for."""
+        timer: threading.Timer | None = None
+        try:
+            for record in records:
+                if timer is not None:
+                    timer.cancel()
+                yield record
+                if self._parser.finish_reason is not None:
+                    timer = self._start()
+        except Stopped:
+            if not self.is_over:
+                raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _start(self) -> threading.Timer:
+        timer = threading.Timer(self._seconds, self._end)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _end(self) -> None:
+        self.is_over = True
+        self._exchange.cancel()

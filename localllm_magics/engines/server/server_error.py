@@ -26,7 +26,7 @@ from localllm_magics.core.errors import (
 )
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.engines.server.reply import Reply
-from localllm_magics.engines.server.settings import TO_SET_KEY
+from localllm_magics.engines.server.settings import TO_SET_KEY, TO_SET_PASSWORD
 
 _LONGEST_MESSAGE = 300
 _MOST_WRAPPINGS = 6
@@ -162,7 +162,7 @@ def error_from_record(value: object, context: ErrorContext) -> LocalLLMError:
     """The error in an error record in the middle of a stream."""
     error = ServerError.from_value(value, context.redact)
     message = f"{context.address.url} broke off: {error.message or _NO_REASON}"
-    return _by_message(error, context) or StreamBroken(message, "The text so far is kept. Ask again.")
+    return _by_message(error, context) or StreamBroken(message, "Ask again.")
 
 
 def _by_access(reply: Reply, message: str, context: ErrorContext) -> LocalLLMError | None:
@@ -172,7 +172,7 @@ def _by_access(reply: Reply, message: str, context: ErrorContext) -> LocalLLMErr
         redirected = f"{context.address.url} redirects to {target}, which was not followed."
         return DaemonError(redirected, "If you trust it, use that address.")
     if reply.status in (401, 407) or (reply.status == 403 and not reply.is_html):
-        return _denied(reply.status, message, context)
+        return _denied(reply, message, context)
     if reply.status == 429 or (reply.status == 503 and not reply.is_html and not reply.is_loading):
         return _busy(reply, message, context)
     return None
@@ -233,12 +233,15 @@ def _too_long(error: ServerError, context: ErrorContext) -> PromptTooLong:
     )
 
 
-def _denied(status: int, message: str, context: ErrorContext) -> AccessDenied:
-    url = context.address.url
+def _denied(reply: Reply, message: str, context: ErrorContext) -> AccessDenied:
+    url, status = context.address.url, reply.status
     if status == 403 and not message:
         return AccessDenied(f"{url} forbids this, without a reason (status 403).", context.to_get_access)
-    denial = "forbids this" if status == 403 else "wants a key, or another one"
-    return AccessDenied(f"{url} {denial} (status {status}): {message or _NO_REASON}", TO_SET_KEY)
+    is_basic = reply.headers.get("www-authenticate", "")[:5].lower() == "basic"
+    wanted = "wants a user and a password, or others" if is_basic else "wants a key, or another one"
+    denial = "forbids this" if status == 403 else wanted
+    hint = TO_SET_PASSWORD if is_basic else TO_SET_KEY
+    return AccessDenied(f"{url} {denial} (status {status}): {message or _NO_REASON}", hint)
 
 
 def _text(reply: Reply) -> str:

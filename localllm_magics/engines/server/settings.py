@@ -8,6 +8,8 @@ from localllm_magics.core.address import KEY_VARIABLE, Address
 
 TO_SET_KEY = f'Set the key in a terminal before Jupyter starts: export {KEY_VARIABLE}="…"'
 
+TO_SET_PASSWORD = TO_SET_KEY.replace("the key", "user and password").replace("…", "Basic USER:PASSWORD")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:

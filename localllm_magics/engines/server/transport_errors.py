@@ -23,6 +23,16 @@ TRANSPORT_ERRORS = (
     OSError,
     ValueError,
 )
+_TO_RENEW = "The server needs another certificate."
+_TO_NAME_CA = "If you trust it, type: %config LocalLLM.ca_file = '/path/to/its/ca.pem'"
+_TO_NAME_HOST = "Write its address with a name that the certificate is for, or have it made for this one."
+_TO_TRUST = {
+    **dict.fromkeys((2, 18, 19, 20, 21), _TO_NAME_CA),  # by an unknown authority, or by itself
+    **dict.fromkeys((62, 64), _TO_NAME_HOST),
+    9: "It is not valid yet: is the clock of this machine right?",
+    10: "It has to be renewed on the server, if the clock of this machine is right.",
+}
+"""What to do about the errors of OpenSSL's x509_vfy.h; naming an authority helps with few of them."""
 _BINARY = "illegal request line"  # a message of h11: no text begins so, but an alert of TLS does
 _LONGEST_MESSAGE = 120
 _MOST_CAUSES = 10
@@ -64,6 +74,12 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def drop_frames(error: BaseException) -> None:
+    """Forget where ERROR was raised: keys, passwords of proxies, and what a server echoes are local variables there."""
+    for cause in causes(error):
+        cause.__traceback__ = None
+
+
 def _no_connection(error: BaseException, address: Address, message: str, to_start: str) -> LocalLLMError:
     found = list(causes(error))
     tls = next((cause for cause in found if isinstance(cause, ssl.SSLError)), None)
@@ -83,8 +99,8 @@ def _no_connection(error: BaseException, address: Address, message: str, to_star
 
 def _no_tls(error: ssl.SSLError, address: Address) -> LocalLLMError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        hint = "If you trust it, type: %config LocalLLM.ca_file = '/path/to/its/ca.pem'"
-        return DaemonNotReachable(f"The certificate of {address.url} is not trusted: {error.verify_message}.", hint)
+        message = f"The certificate of {address.url} is not trusted: {error.verify_message.rstrip('.')}."
+        return DaemonNotReachable(message, _TO_TRUST.get(error.verify_code, _TO_RENEW))
     reason = getattr(error, "reason", None) or error
     return DaemonNotReachable(f"{address.url} does not speak TLS: {reason}.", f"Try {_with_scheme('http', address)}.")
 
@@ -92,7 +108,7 @@ def _no_tls(error: ssl.SSLError, address: Address) -> LocalLLMError:
 def _in_the_middle(error: BaseException, address: Address) -> LocalLLMError:
     is_silent = isinstance(error, httpcore.TimeoutException)
     failure = "sent nothing for too long" if is_silent else "broke the connection"
-    return StreamBroken(f"{address.url} {failure} in the middle of its answer.", "The text so far is kept. Ask again.")
+    return StreamBroken(f"{address.url} {failure} in the middle of its answer.", "Ask again.")
 
 
 def _no_answer(error: BaseException, address: Address, message: str) -> LocalLLMError:

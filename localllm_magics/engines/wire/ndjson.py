@@ -1,4 +1,4 @@
-"""Records out of newline-delimited JSON, as Ollama streams them."""
+"""Records out of newline-delimited JSON, as Ollama streams them; a line that is `null` is none."""
 
 import json
 from collections.abc import Callable
@@ -52,7 +52,7 @@ class NDJSON:
     def close(self) -> list[Record | Malformed]:
         """The record whose line end is missing, if there is one."""
         text = decode(self._lines.close()).strip(_SPACE)
-        return [parse_last(text)] if text else []
+        return [] if text in ("", "null") else [parse_last(text)]
 
 
 def decode(data: bytes | bytearray) -> str:
@@ -83,4 +83,4 @@ def parse_last(text: str) -> Record | Malformed:
 
 
 def _parse_lines(lines: list[bytes]) -> list[Record | Malformed]:
-    return [parse(line) for line in lines if line and not line.isspace()]
+    return [parse(line) for line in lines if line.strip() not in (b"", b"null")]

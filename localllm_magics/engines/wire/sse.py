@@ -2,7 +2,8 @@
 
 The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html, but for these: a lone CR ends no
 line; `id` and `retry` mean nothing; `error` lines, of old llama.cpp servers, are data of an event of that name; the
-last event may lack its blank line; and an event whose data is blank, with which gateways keep a stream alive, is none.
+last event may lack its blank line; and an event whose data is blank or `null`, with which gateways keep a stream alive,
+is none.
 """
 
 import json
@@ -82,7 +83,7 @@ class SSE:
         """The event that a blank line ends, unless it has no data."""
         name, data = self._name, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._clear()
-        if not data or data.isspace():
+        if data.strip() in (b"", b"null"):
             return []
         return [Event(decode(name) if name else "message", decode(data))]
 
@@ -108,4 +109,4 @@ def to_record(event: Event) -> Record | Malformed | None:
 
 
 def _is_done(event: Event) -> bool:
-    return event.data == "[DONE]"
+    return event.data.strip() == "[DONE]"

@@ -1,10 +1,12 @@
 """`%llm connect`: what a server is and has."""
 
 import time
+from collections.abc import Sequence
 
 from localllm_magics.catalog.discover import ModelList
 from localllm_magics.catalog.servers import ServerStatus, inspect_server
 from localllm_magics.core.address import Address
+from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.commands.command import Command
@@ -22,16 +24,18 @@ def _connect(notebook: Notebook, parsed: Parsed) -> ModelList:
     session.listed = tuple(dict.fromkeys([*session.listed, *(info.reference for info in server.models)]))
     if len(server.models) == 1:
         session.use(_alone(server), LoadOptions()).keep()
-    return ModelList(server.models, notes=(_sentence(server),))
+    found = ModelList(server.models, command=f"%llm connect {address.url}").with_name("".join(parsed.words[1:]))
+    found.notes = (_sentence(server, found or server.models),)
+    return found
 
 
-def _sentence(server: ServerStatus) -> str:
+def _sentence(server: ServerStatus, found: Sequence[ModelInfo]) -> str:
     start = f"{server.name} runs at {server.address.url}"
     if not server.models:
         return f"{start}, and has no model."
     if len(server.models) == 1:
         return f"{start}; {_alone(server)} is the current model now."
-    return f"{start}. To use one of its models, type for example: %llm load {server.models[0].reference}"
+    return f"{start}. To use one of its models, type for example: %llm load {found[0].reference}"
 
 
 def _alone(server: ServerStatus) -> str:
@@ -42,9 +46,9 @@ def _alone(server: ServerStatus) -> str:
 
 COMMAND = Command(
     name="connect",
-    words="URL",
+    words="URL [WORD]",
     needs="an address",
     run=_connect,
-    help="see what a server has, and remember it",
+    help="see what a server has, or what of it has WORD in its name, and remember the server",
     hint="Type: %llm connect http://127.0.0.1:8080",
 )

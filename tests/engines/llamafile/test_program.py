@@ -5,7 +5,7 @@ import pytest
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.engines.llamafile.program import arguments_for, command_for, is_before_0_10
+from localllm_magics.engines.llamafile.program import arguments_for, command_for, environment_for, is_before_0_10
 from tests.engines.llamafile.programs import write_program
 from tests.processes import is_gone
 
@@ -25,6 +25,19 @@ def test_a_shell_starts_what_the_system_does_not_know(tmp_path: Path, start: byt
     file.chmod(0o755)
 
     assert command_for(file) == [*shell, str(file)]
+
+
+def test_a_llamafile_inherits_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("LOCALLLM_API_KEY", "MY_SERVER_KEY", "HF_TOKEN", "Some_Password")
+    for name in (*secrets, "KEYBOARD", "TOKENIZERS"):
+        monkeypatch.setenv(name, "x")
+
+    environment = environment_for("its own")
+
+    assert environment["LLAMA_API_KEY"] == "its own"
+    assert not environment.keys() & set(secrets)
+    assert environment.keys() >= {"KEYBOARD", "TOKENIZERS", "PATH"}
+    assert "LLAMA_API_KEY" not in environment_for()
 
 
 def test_a_name_is_no_option_and_not_searched_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,3 +234,14 @@ def test_a_character_in_two_halves_is_joined(name: str, kind: type[TextDelta | R
     _, found = read([{"message": {name: "a\ud83e"}}, {"message": {name: "\udd99b"}}])
 
     assert found == [kind("a", 1, estimated=True), kind("🦙b", 1, estimated=True)]
+
+
+def test_a_reason_in_each_record_is_no_end() -> None:
+    first = {"message": {"content": "Hel"}, "done": False, "done_reason": "stop"}
+
+    before, _ = read([first])
+    after, events = read([first, {"message": {"content": "lo"}, "done": True, "done_reason": "max_tokens"}])
+
+    assert (before.is_complete, before.finish_reason) == (False, "stop")
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Hello"
+    assert (after.is_complete, after.finish_reason) == (True, "length")

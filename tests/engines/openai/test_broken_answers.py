@@ -1,5 +1,7 @@
 """What users are told of answers that break off, and what is asked after them."""
 
+import traceback
+
 import pytest
 
 from localllm_magics.core.errors import (
@@ -27,6 +29,7 @@ from tests.server.faults import Close, Hold, InTurn, Reset, Send, Steps
 from tests.server.http_bytes import chunked_head, http_response
 from tests.server.waiting import wait_until
 
+KEY = "sk-very-secret"
 TOO_LONG = {
     "error": {
         "message": "This model's maximum context length is 512 tokens. However, you requested 4016 tokens.",
@@ -44,7 +47,7 @@ def answered(body: bytes, name: str, value: str) -> Steps:
     ("answer", "error", "words"),
     [
         pytest.param(sse(delta("x")), StreamBroken, "ended its answer too early", id="no end"),
-        pytest.param(sse(delta("x"), "[DONE]"), StreamBroken, "ended its answer too early", id="no reason"),
+        pytest.param(sse(delta("")), StreamBroken, "ended its answer too early", id="no text either"),
         pytest.param(sse(delta("x"), ends=False), StreamBroken, "broke the connection", id="cut"),
         pytest.param(sse(delta("x"), {"error": "lost"}), StreamBroken, "broke off: lost", id="error"),
         pytest.param(sse(delta("x"), "{no"), StreamBroken, "cannot be parsed", id="no JSON"),
@@ -80,9 +83,9 @@ def test_after_a_failure_the_server_is_looked_at_anew(serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("status", "looks"),
-    [pytest.param(429, 1, id="busy"), pytest.param(400, 1, id="refused"), pytest.param(404, 2, id="no such model")],
+    [pytest.param(429, 1, id="busy"), pytest.param(400, 2, id="refused"), pytest.param(404, 2, id="no such model")],
 )
-def test_after_a_refusal_the_server_is_the_same_unless_its_model_is_gone(serve: Serve, status: int, looks: int) -> None:
+def test_after_a_refusal_another_server_may_be_there(serve: Serve, status: int, looks: int) -> None:
     refused = said({"error": {"message": "The model does not exist"} if status == 404 else {}}, status)
     server = serve({**they.LLAMA_SERVER, CHAT: InTurn([refused, HELLO])})
     model = model_on(server)
@@ -162,3 +165,28 @@ def test_a_refusal_before_the_first_token_names_the_status(serve: Serve) -> None
     found = error_of(model_on(serve({**they.OTHER, CHAT: busy})))
 
     assert (found.kind, found.hint) == ("daemon_busy", "Try again after 3 seconds.")
+
+
+def test_no_traceback_holds_a_key_that_a_server_echoes(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALLLM_API_KEY", KEY)
+    answer = sse(delta(f"{KEY[:5]}"), {"error": {"message": f"bad key {KEY}"}})
+
+    error = error_of(model_on(serve({**they.OTHER, CHAT: answer})))
+
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    assert "bad key …" in error.message
+    assert KEY not in "".join(shown.format())
+
+
+def test_a_key_that_a_server_echoes_is_in_no_name_and_no_text(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALLLM_API_KEY", KEY)
+    script = {
+        "/props": said({"build_info": f"b1 {KEY}", "total_slots": 1}),
+        "/v1/models": said(they.models(f"m {KEY}")),
+        CHAT: sse({**delta(KEY[:5]), "model": KEY}, delta(KEY[5:]), {"choices": [{"finish_reason": "stop"}]}, "[DONE]"),
+    }
+
+    completion = completion_of(model_on(serve(script)))
+
+    assert (completion.text, completion.model.name, completion.versions.engine) == ("…", "m …", "llama-server b1 …")
+    assert KEY not in repr(completion)

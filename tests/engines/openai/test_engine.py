@@ -28,6 +28,7 @@ from tests.engines.openai.asking import (
     engine_on,
     error_of,
     events_of,
+    model_at,
     model_on,
     sse,
 )
@@ -318,3 +319,13 @@ def test_an_engine_of_a_server_that_runs_takes_no_other_options(serve: Serve) ->
     with pytest.raises(BadOption, match="was started with its own context"):
         engine.with_options(LoadOptions(ctx=512))
     assert engine.with_options(LoadOptions()).status() == engine.status()
+
+
+@pytest.mark.parametrize(
+    ("typed", "path"),
+    [("/api/v3", "/api/v3/chat/completions"), ("", "/chat/completions"), ("/openai/v1", "/openai" + CHAT)],
+)
+def test_an_answer_is_asked_for_where_the_list_of_models_is(serve: Serve, typed: str, path: str) -> None:
+    server = serve({path.replace("chat/completions", "models"): said(they.models("m")), path: HELLO})
+
+    assert completion_of(model_at(f"{server.address}{typed}", "m")).text == "Hello"

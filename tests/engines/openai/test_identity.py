@@ -76,6 +76,28 @@ def test_lm_studio_reports_more_in_its_own_list(connect: Connect) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("typed", "base", "path"),
+    [
+        pytest.param("", "", "/models", id="at the root"),
+        pytest.param("/api", "/api", "/api/models", id="below /api, as Open WebUI"),
+        pytest.param("/openai", "", "/openai/models", id="without a version"),
+        pytest.param("/openai/v1", "/v1", "/openai/v1/models", id="below another path"),
+        pytest.param("/api/v1/chat/completions", "", "/api/v1/models", id="/api/v1"),
+        pytest.param("/api/v3", "", "/api/v3/models", id="another version"),
+        pytest.param("/v1beta/openai/", "", "/v1beta/openai/models", id="as Gemini"),
+    ],
+)
+def test_the_list_of_models_is_found_below_other_paths(
+    serve: Callable[[Script], FaultServer], typed: str, base: str, path: str
+) -> None:
+    server = serve({**they.NOTHING, path: said(models("m"))})
+
+    identity = identify(Connection(Address.from_text(f"{server.address}{typed}")))
+
+    assert (identity.base, [model.name for model in identity.models]) == (base, ["m"])
+
+
 def test_vllm_reports_its_window(connect: Connect) -> None:
     assert [model.context for model in identify(connect(they.VLLM)).models] == [4096]
 
@@ -242,9 +264,9 @@ def test_a_model_answers_to_its_name_its_file_and_its_aliases(name: str, is_mean
     ("script", "more"),
     [
         pytest.param(they.LLAMA_SERVER, [], id="llama-server"),
-        pytest.param(they.VLLM, ["/api/version", "/version"], id="vLLM"),
-        pytest.param(they.OLLAMA, ["/", "/api/version"], id="Ollama"),
-        pytest.param(they.OTHER, ["/api/v0/models", "/api/version", "/flagz"], id="other"),
+        pytest.param(they.VLLM, ["/version"], id="vLLM"),
+        pytest.param(they.OLLAMA, ["/"], id="Ollama"),
+        pytest.param(they.OTHER, ["/api/v0/models", "/flagz"], id="other"),
     ],
 )
 def test_no_question_is_asked_twice(serve: Callable[[Script], FaultServer], script: Script, more: list[str]) -> None:
@@ -252,7 +274,9 @@ def test_no_question_is_asked_twice(serve: Callable[[Script], FaultServer], scri
 
     identify(Connection(Address.from_text(server.address)))
 
-    assert sorted(request.path for request in server.requests) == sorted(["/props", "/v1/models", *more])
+    assert sorted(request.path for request in server.requests) == sorted(
+        ["/props", "/v1/models", "/api/version", *more]
+    )
 
 
 def test_the_first_questions_are_asked_at_once(serve: Callable[[Script], FaultServer]) -> None:

@@ -204,6 +204,8 @@ def test_the_tokens_of_a_chunk_with_reasoning_and_text_are_counted_once() -> Non
         pytest.param(delta(content=""), "", id="empty"),
         pytest.param(delta(role="assistant"), "", id="role only"),
         pytest.param(delta(content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), "ab", id="parts"),
+        pytest.param(delta(content=None, refusal="No."), "No.", id="a refusal"),
+        pytest.param(delta(content=[{"type": "refusal", "refusal": "No."}]), "No.", id="a refusal among parts"),
         pytest.param(delta(content=[{"type": "image_url"}, "x", None]), "", id="parts without text"),
         pytest.param(delta(content=7), "", id="a number"),
         pytest.param({"choices": []}, "", id="no choice"),
@@ -233,7 +235,14 @@ def test_odd_records_are_no_trouble(record: Record, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("given", "reason"),
-    [("stop", "stop"), ("length", "length"), ("tool_calls", "stop"), ("content_filter", "stop")],
+    [
+        ("stop", "stop"),
+        ("length", "length"),
+        ("max_tokens", "length"),
+        ("MAX_TOKENS", "length"),
+        ("tool_calls", "stop"),
+        ("content_filter", "stop"),
+    ],
 )
 def test_an_end_may_come_with_the_last_text(given: str, reason: str) -> None:
     parser = OpenAIResponseParser(ASKED)
@@ -262,12 +271,31 @@ def test_the_own_shape_of_llama_cpp_ends(last: Record, reason: str) -> None:
     assert parser.finish_reason == reason
 
 
-def test_a_mark_at_the_end_is_not_yet_a_reason() -> None:
+@pytest.mark.parametrize(
+    ("records", "needs_reason", "reason"),
+    [
+        pytest.param([delta(content="x")], False, "stop", id="without a reason"),
+        pytest.param([delta(content="x")], True, None, id="of a server that drops answers so"),
+        pytest.param([delta(role="assistant")], False, None, id="without text"),
+        pytest.param([end("length", content="x")], False, "length", id="with a reason"),
+    ],
+)
+def test_the_mark_at_the_end_ends_an_answer(records: list[Record], needs_reason: bool, reason: str | None) -> None:
+    parser = OpenAIResponseParser(ASKED, needs_reason=needs_reason)
+
+    read(parser, *records, END_OF_STREAM)
+
+    assert (parser.is_complete, parser.finish_reason) == (True, reason)
+
+
+def test_counts_in_the_middle_end_no_answer() -> None:
     parser = OpenAIResponseParser(ASKED)
+    usage: Record = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
 
-    read(parser, delta(content="x"), END_OF_STREAM)
+    events = read(parser, end(content="Hel"), usage, end(content="lo"))
 
-    assert (parser.is_complete, parser.finish_reason) == (True, None)
+    assert texts(events) == "Hello"
+    assert not parser.is_complete
 
 
 def test_an_error_that_ollama_swallows_leaves_no_reason() -> None:

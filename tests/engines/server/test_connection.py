@@ -22,7 +22,7 @@ from tests.server.faults import Close, Drip, Flood, Hold, Reset, Send, Steps, Wa
 from tests.server.http_bytes import chunk, chunked, chunked_head, head, http_response
 from tests.server.waiting import PATIENCE
 
-BOMB = gzip.compress(gzip.compress(bytes(2**23)))
+BOMB = gzip.compress(bytes(2**23))
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -96,7 +96,7 @@ def test_an_answer_that_is_compressed_wrongly_is_broken(fault_server: MakeFaultS
     "steps",
     [
         pytest.param(
-            [Send(http_response(200, {"Content-Encoding": "gzip, gzip"}, BOMB)), Hold()],
+            [Send(http_response(200, {"Content-Encoding": "gzip"}, BOMB)), Hold()],
             id="compressed",
         ),
         pytest.param([Send(TEXT), Flood(chunk(b"x" * 65536))], id="without end"),

@@ -1,8 +1,10 @@
 import logging
 import ssl
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+import trustme
 
 from localllm_magics.core.errors import (
     BadOption,
@@ -30,6 +32,35 @@ def test_an_unknown_certificate_is_refused_unless_its_authority_is_named(
     assert server.requests == []
     for url in (server.address, f"https://localhost:{server.port}"):
         assert to(url, ca_file=str(authority_file)).ask("GET", "/a").to_dict() == {"is": "fine"}
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "words", "hint"),
+    [
+        pytest.param("127.0.0.1", -1, "certificate has expired", "has to be renewed", id="expired"),
+        pytest.param("models.example", 1, "not valid for '127.0.0.1'", "with a name that the certificate", id="name"),
+    ],
+)
+def test_no_authority_is_asked_for_where_none_can_help(  # noqa: PLR0913 - a table
+    fault_server: MakeFaultServer,
+    authority: trustme.CA,
+    authority_file: Path,
+    *,
+    names: str,
+    days: int,
+    words: str,
+    hint: str,
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    until = datetime.now(timezone.utc) + timedelta(days=days)
+    authority.issue_cert(names, not_before=until - timedelta(days=9), not_after=until).configure_cert(context)
+    server = fault_server({"/a": [FINE]}, tls=context)
+
+    error = failure(to(server, ca_file=str(authority_file)))
+
+    assert words in error.message
+    assert hint in error.hint
+    assert "ca_file" not in error.hint
 
 
 def test_the_authorities_of_the_environment_are_trusted(

@@ -23,7 +23,6 @@ ENCODED = [
     pytest.param({"content-encoding": "X-GZip"}, gzip.compress(TEXT), id="x-gzip"),
     pytest.param({"content-encoding": "deflate"}, zlib.compress(TEXT), id="deflate"),
     pytest.param({"content-encoding": "deflate"}, deflate_raw(TEXT), id="deflate without zlib"),
-    pytest.param({"content-encoding": "deflate, gzip"}, gzip.compress(zlib.compress(TEXT)), id="two"),
 ]
 
 
@@ -57,7 +56,8 @@ def test_an_empty_body_is_empty(encoding: str) -> None:
         pytest.param("gzip", b"no gzip", id="gzip"),
         pytest.param("deflate", b"no deflate", id="deflate"),
         pytest.param("deflate", gzip.compress(TEXT)[:20] + b"x" * 99, id="another"),
-        pytest.param(", ".join(["gzip"] * 5), gzip.compress(TEXT), id="too often"),
+        pytest.param("gzip, gzip", gzip.compress(gzip.compress(TEXT)), id="twice"),
+        pytest.param("gzip", gzip.compress(bytes(2**25)), id="to fill the memory"),
     ],
 )
 def test_what_is_compressed_wrongly_is_an_error(encoding: str, body: bytes) -> None:
@@ -66,15 +66,15 @@ def test_what_is_compressed_wrongly_is_an_error(encoding: str, body: bytes) -> N
 
 
 def test_a_few_bytes_do_not_fill_the_memory() -> None:
-    body = gzip.compress(gzip.compress(bytes(2**25)))
+    body = gzip.compress(bytes(2**23))
     tracemalloc.start()
     try:
-        size = sum(map(len, decompress([body], {"content-encoding": "gzip, gzip"})))
+        size = sum(map(len, decompress([body], {"content-encoding": "gzip"})))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
-    assert size == 2**25
+    assert size == 2**23
     assert peak < 2**21
 
 

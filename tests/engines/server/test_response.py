@@ -12,9 +12,10 @@ from localllm_magics.core.generation import Counts, Generation
 from localllm_magics.core.messages import to_messages
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.server import response
 from localllm_magics.engines.server.connection import Connection, Exchange
 from localllm_magics.engines.server.response import (
-    drain_timeout,
+    Drain,
     ndjson_records,
     parse,
     read_response,
@@ -24,8 +25,8 @@ from localllm_magics.engines.server.response import (
 from localllm_magics.engines.server.server_error import ErrorContext
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 from tests.server.conftest import MakeFaultServer
-from tests.server.faults import Hold, Send, Wait
-from tests.server.http_bytes import chunk, chunked_head, http_response
+from tests.server.faults import Hold, Send, Steps, Wait
+from tests.server.http_bytes import LAST_CHUNK, chunk, chunked_head, http_response
 from tests.server.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
@@ -166,16 +167,60 @@ def test_a_head_promises_an_answer_or_is_an_error(
             require_stream(exchange, CONTEXT)
 
 
-def test_after_the_end_of_an_answer_the_connection_is_drained_only_briefly(fault_server: MakeFaultServer) -> None:
+def test_a_server_that_leaves_its_answer_open_is_left_after_a_while(fault_server: MakeFaultServer) -> None:
     server = fault_server({"/a": [Send(chunked_head("") + chunk(b'{"text":"a","reason":1}\n')), Hold()]})
     parser = SimpleParser()
 
     with Exchange(connection(server.address), "GET", "/a") as exchange:
         assert exchange.wait(PATIENCE)
-        with drain_timeout(exchange, parser, seconds=0.0) as chunks:
-            events = list(parse(ndjson_records(chunks), parser, CONTEXT))
+        drain = Drain(exchange, parser, seconds=0.0)
+        events = list(parse(drain.records(ndjson_records(exchange.chunks())), parser, CONTEXT))
 
     assert events == [TextDelta("a")]
+    assert drain.is_over
+
+
+def test_an_answer_that_was_left_open_says_so(fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = fault_server({"/a": [Send(chunked_head("") + chunk(b'{"text":"a","reason":1}\n')), Hold()]})
+    monkeypatch.setattr(response, "DRAIN_SECONDS", 0.0)
+    generation = Generation(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
+
+    with Exchange(connection(server.address), "GET", "/a") as exchange:
+        assert exchange.wait(PATIENCE)
+        list(read_response(exchange, ndjson_records, SimpleParser(), generation, CONTEXT))
+
+    assert generation.notices == ["http://127.0.0.1:9 did not close its answer: what came later is not in it."]
+
+
+def test_text_after_a_finish_reason_belongs_to_the_answer(fault_server: MakeFaultServer) -> None:
+    goes_on = threading.Event()
+    first, second = b'{"text":"Hello","reason":1}\n', b'{"text":" world","reason":1}\n'
+    steps: Steps = [Send(chunked_head("") + chunk(first)), Wait(goes_on), Send(chunk(second) + LAST_CHUNK)]
+    server = fault_server({"/a": steps})
+    generation = Generation(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
+    events: list[ProgressEvent] = []
+
+    with Exchange(connection(server.address), "GET", "/a") as exchange:
+        assert exchange.wait(PATIENCE)
+        for event in read_response(exchange, ndjson_records, SimpleParser(), generation, CONTEXT):
+            events.append(event)
+            goes_on.set()
+
+    assert events == [TextDelta("Hello"), TextDelta(" world")]
+    assert generation.notices == []
+
+
+def test_a_stop_after_a_finish_reason_is_a_stop(fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/a": [Send(chunked_head("") + chunk(b'{"text":"a","reason":1}\n')), Hold()]})
+    generation = Generation(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
+
+    with Exchange(connection(server.address), "GET", "/a") as exchange:
+        assert exchange.wait(PATIENCE)
+        events = read_response(exchange, ndjson_records, SimpleParser(), generation, CONTEXT)
+        assert next(events) == TextDelta("a")
+        exchange.cancel()
+        with pytest.raises(Stopped):
+            next(events)
 
 
 def test_a_stop_ends_the_wait(fault_server: MakeFaultServer) -> None:
@@ -211,13 +256,26 @@ def test_a_response_has_events_and_counts_and_a_finish_reason(
 
     with Exchange(connection(server.address), "GET", "/a") as exchange:
         assert exchange.wait(PATIENCE)
-        with pytest.raises(StreamBroken, match=words) if words else nullcontext():
+        with pytest.raises(StreamBroken, match=words) if words else nullcontext() as caught:
             for event in read(exchange):
                 events.append(event)  # noqa: PERF402 - those before an error count too
 
     assert events[0] == TextDelta("a")
+    assert caught is None or caught.value.hint.startswith("The text so far is kept. ")
     assert generation.counts == counts
     assert reasons == ([] if words else ["stop"])
+
+
+def test_where_no_text_came_none_is_kept(fault_server: MakeFaultServer) -> None:
+    server = fault_server({"/a": [Send(http_response(200, {}, b'{"step":1}\n'))]})
+    generation = Generation(Request(messages=to_messages("Hi")), ModelUsed(reference="m"))
+
+    with Exchange(connection(server.address), "GET", "/a") as exchange:
+        assert exchange.wait(PATIENCE)
+        with pytest.raises(StreamBroken) as caught:
+            list(read_response(exchange, ndjson_records, SimpleParser(), generation, CONTEXT))
+
+    assert caught.value.hint == "Ask again."
 
 
 def test_an_answer_is_parsed_to_its_end_and_no_further() -> None:
@@ -235,7 +293,6 @@ def test_an_answer_is_parsed_to_its_end_and_no_further() -> None:
     "after",
     [
         pytest.param(lambda: broken({"text": "a", "reason": 1}), id="a broken connection"),
-        pytest.param(lambda: broken({"text": "a", "reason": 1}, error=Stopped()), id="a connection that we broke"),
         pytest.param(lambda: iter([{"text": "a", "reason": 1}, Malformed("cut off", "x")]), id="half a record"),
     ],
 )
@@ -247,6 +304,11 @@ def test_what_breaks_after_the_end_does_not_matter(after: Callable[[], Iterator[
     ("records", "words"),
     [
         pytest.param(lambda: broken({"text": "a"}), "The line went dead.", id="a broken connection"),
+        pytest.param(
+            lambda: broken({"reason": 1}, {"text": "a", "reason": 1}),
+            "The line went dead.",
+            id="a reason in each record",
+        ),
         pytest.param(lambda: iter([{"text": "a"}, {"error": 1}]), "It broke.", id="an error"),
         pytest.param(
             lambda: iter([{"text": "a", "reason": 1}, {"error": 1}]), "It broke.", id="an error after the end"

@@ -354,3 +354,10 @@ def test_a_hostile_message_costs_no_time() -> None:
     words = json.dumps({"error": {"message": "model " * 20_000, "type": "model " * 20_000}})
 
     assert type(refused(500, words)) is DaemonError
+
+
+def test_a_proxy_that_wants_a_password_says_how_to_set_it() -> None:
+    error = refused(401, "<title>401</title>", www_authenticate='Basic realm="models"', content_type="text/html")
+
+    assert "wants a user and a password" in error.message
+    assert error.hint.endswith('export LOCALLLM_API_KEY="Basic USER:PASSWORD"')

@@ -70,6 +70,16 @@ def test_a_server_that_nobody_named_gets_no_key(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OPENAI_API_KEY", "theirs")
     address, settings = Address.from_text(HERE), ServerSettings(key_variables={HERE: "OPENAI_API_KEY"})
 
-    assert Connection.to(address, settings, to_start="", is_named=False).key is None
-    assert Connection.to(address, settings, to_start="").key == "theirs"
-    assert Connection.to(address, ServerSettings(), to_start="").key == "ours"
+    assert Connection.to(address, settings, to_start="", is_named=False).secret.key == ""
+    assert Connection.to(address, settings, to_start="").secret.key == "theirs"
+    assert Connection.to(address, ServerSettings(), to_start="").secret.key == "ours"
+
+
+def test_a_key_that_is_set_later_is_used_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = Connection.to(Address.from_text(HERE), ServerSettings(), to_start="")
+    monkeypatch.delenv("LOCALLLM_API_KEY", raising=False)
+    before = connection.secret.key
+
+    monkeypatch.setenv("LOCALLLM_API_KEY", "new")
+
+    assert (before, connection.secret.key) == ("", "new")

@@ -197,3 +197,9 @@ def test_any_records_arrive_however_they_are_split(records: list[Record], end: s
 )
 def test_any_bytes_give_the_same_however_they_are_split(body: bytes, positions: list[int], limit: int) -> None:
     assert decode(NDJSON(limit), *split(body, positions)) == decode(NDJSON(limit), body)
+
+
+def test_a_line_that_is_null_is_no_record() -> None:
+    decoder = NDJSON()
+
+    assert [*decoder.feed(b'null\n{"a":1}\n null \r\nnull'), *decoder.close()] == [{"a": 1}]

@@ -45,6 +45,7 @@ TRANSCRIPTS = [
     pytest.param(b'data\n\ndata:\n\ndata:  \n\ndata\ndata:\n\ndata: {"a":1}\n\n', [A], id="blank data"),
     pytest.param(b'event: ping\ndata:\n\ndata: {"a":1}\n\n', [A], id="blank data with a name"),
     pytest.param(b'data: {"a":1}\n\ndata:', [A], id="blank data at the end"),
+    pytest.param(b'data: null\n\ndata:null \n\ndata: {"a":1}\n\n', [A], id="null"),
     pytest.param(b'data: {"a":1}\n', [A], id="no blank line at the end"),
     pytest.param(b'data: {"a":1}', [A], id="no line end at the end"),
     pytest.param(b"data: [DONE]", [DONE], id="done without line end"),

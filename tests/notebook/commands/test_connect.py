@@ -79,6 +79,23 @@ def test_a_model_whose_name_nobody_can_type_is_left_out(shell: InteractiveShell,
     assert f"Ollama 0.33.0 runs at {server.address}, and has no model." in str(connect(shell, server.address))
 
 
+def test_of_very_many_models_some_are_shown_and_the_others_by_a_word(shell: InteractiveShell, faulty: Faulty) -> None:
+    models = json.dumps({"data": [{"id": f"m{number}"} for number in range(2_000)]}).encode()
+    server = faulty({"/v1/models": [Send(http_response(200, JSON, models))]})
+
+    found, some = connect(shell, server.address), connect(shell, f"{server.address}/v1/models m777")
+    none = connect(shell, f"{server.address} x")
+    listed = shell.run_line_magic("llm", "models no-such-model")
+
+    assert len(found) == 2_000
+    assert f"100 of 2,000. For those with a word in their names: %llm connect {server.address} WORD" in str(found)
+    assert len(str(found)) < 30_000
+    assert [info.name for info in some] == ["m777"]
+    assert f"%llm load openai:m777@{server.address}" in str(some)
+    assert f"%llm load openai:m0@{server.address}" in str(none)
+    assert listed == []
+
+
 def test_a_server_without_models_is_named(shell: InteractiveShell, faulty: Faulty) -> None:
     empty = [Send(http_response(200, JSON, b'{"object":"list","data":[]}'))]
     server = faulty({"/v1/models": empty})
