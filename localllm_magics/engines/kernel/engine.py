@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
+from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
@@ -38,6 +39,7 @@ class KernelEngine:
         self._loaded: LoadedModel | None = None
         self._opening: Future[None] | None = None
         self._lifetime = Lifetime(info.reference)
+        repair_after_fork(self)
 
     def __repr__(self) -> str:
         return f"<KernelEngine {self._info.reference} {'loaded' if self._loaded else 'not loaded'}>"
@@ -107,17 +109,25 @@ class KernelEngine:
             if loaded is not None:
                 loaded.close()
 
+    def after_fork(self) -> None:
+        """Load the model again when it is next used, unless nobody was using it; see `Forkable`."""
+        loaded = self._loaded
+        if self._lock.locked() or (loaded is not None and loaded.placement.device != "CPU"):
+            self._loaded = None  # and not closed: its state is that of a moment in another thread, or of a GPU
+        self._lock, self._opening = threading.Lock(), None
+
     @contextmanager
     def _turn(self, stop: Stop) -> Iterator[None]:
         """Wait for the one context that there is."""
         with self._lifetime.using(stop):
-            for _ in poll(lambda seconds: self._lock.acquire(timeout=seconds), stop):
+            lock = self._lock
+            for _ in poll(lambda seconds: lock.acquire(timeout=seconds), stop):
                 pass
             try:
                 self._lifetime.check()
                 yield
             finally:
-                self._lock.release()
+                lock.release()
 
     def _require_loaded(self) -> LoadedModel:
         assert self._loaded is not None  # noqa: S101 - a load ends with a model, or raises
