@@ -43,6 +43,7 @@ class Stream:
         generation.model = engine.status().model
         self._engine = engine
         self._stop = Stop()
+        self._progress = engine.stream(generation, self._stop)
         self._events: list[Event] = []
         self._changed = threading.Condition()
         self._ended = threading.Event()
@@ -175,7 +176,7 @@ class Stream:
 
     def _answer(self) -> FinishReason:
         """Emit the engine's events, and return why they ended."""
-        events = self._engine.stream(self.generation, self._stop)
+        events = self._progress
         try:
             while True:
                 event = next(events)

@@ -17,6 +17,7 @@ from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.kernel.decode import answer
+from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
@@ -74,11 +75,8 @@ class KernelEngine:
 
     def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
         """Answer a request; see `Engine.stream`."""
-        with self._turn(stop):
-            yield from self._load(stop)
-            lib, loaded = library(), self._require_loaded()
-            generation.model, generation.engine_version = self.status().model, f"llama-cpp-python {lib.version}"
-            return (yield from answer(lib, loaded, generation, stop))
+        give_back_idle_threads()
+        return self._stream(generation, stop)
 
     def preview(self, request: Request, stop: Stop) -> Preview:
         """The exact prompt and its tokens; loads the model where needed."""
@@ -128,6 +126,13 @@ class KernelEngine:
                 yield
             finally:
                 lock.release()
+
+    def _stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        with self._turn(stop):
+            yield from self._load(stop)
+            lib, loaded = library(), self._require_loaded()
+            generation.model, generation.engine_version = self.status().model, f"llama-cpp-python {lib.version}"
+            return (yield from answer(lib, loaded, generation, stop))
 
     def _require_loaded(self) -> LoadedModel:
         assert self._loaded is not None  # noqa: S101 - a load ends with a model, or raises

@@ -3,9 +3,7 @@
 import ctypes
 import functools
 import os
-import platform
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +13,9 @@ from typing import Any
 
 from localllm_magics.core.errors import EngineNotInstalled, SetupError
 from localllm_magics.core.fork import new_lock
-from localllm_magics.engines.kernel.machine import cpu_name
+from localllm_magics.engines.kernel.installing import install_hint, upgrade_hint
 
 OLDEST = (0, 3, 36)  # the first llama-cpp-python whose C API is the one used here
-_REINSTALL = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
-_AMX_FLAGS = "-DCMAKE_C_FLAGS=-fno-dse -DCMAKE_CXX_FLAGS=-fno-dse"  # what an older gcc compiles without it crashes
 _GPU_TYPES = (1, 2)  # GPU and integrated GPU, enum ggml_backend_dev_type in ggml-backend.h
 
 
@@ -181,38 +177,5 @@ def open_library(load: Callable[[], ModuleType]) -> Library:
     version = llama_cpp.__version__
     if tuple(map(int, re.findall(r"\d+", version)[:3])) < OLDEST:
         message = f"llama-cpp-python {version} is too old; {'.'.join(map(str, OLDEST))} or later is needed."
-        raise EngineNotInstalled(message, _hint("pip install --upgrade llama-cpp-python"))
+        raise EngineNotInstalled(message, upgrade_hint())
     return Library(llama_cpp.llama_cpp, version)
-
-
-def install_hint() -> str:
-    """The command that installs llama-cpp-python for what this machine has."""
-    return _hint('pip install "localllm-magics[llama]"')
-
-
-def rebuild_command() -> str:
-    """What compiles llama-cpp-python anew for what this machine has."""
-    return _command(_REINSTALL)
-
-
-def rebuild_hint() -> str:
-    """The same for the GPU of this machine, or for one to come."""
-    return _hint(_REINSTALL, usual_gpu="-DGGML_CUDA=ON")
-
-
-def _command(command: str, usual_gpu: str = "") -> str:
-    """COMMAND with all that this machine needs: whoever types one hint after another must not undo the first."""
-    flags = " ".join(filter(None, (_gpu_flag() or usual_gpu, _AMX_FLAGS if "amx_tile" in cpu_name() else "")))
-    return f'CMAKE_ARGS="{flags}" {command}' if flags else command
-
-
-def _hint(command: str, usual_gpu: str = "") -> str:
-    return f"Type: {_command(command, usual_gpu)} (compiles for some minutes; needs a C++ compiler)"
-
-
-def _gpu_flag() -> str:
-    if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return "-DGGML_METAL=ON"
-    if shutil.which("nvidia-smi"):
-        return "-DGGML_CUDA=ON"
-    return "-DGGML_HIP=ON" if shutil.which("rocminfo") else ""
