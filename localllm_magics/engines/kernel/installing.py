@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 
 from localllm_magics.engines.kernel.machine import cpu_name
 
@@ -25,12 +26,13 @@ _CUDA_BUILDS = (
 _USUAL_CUDA = "cu124"
 _CUDA_VERSION = re.compile(r"CUDA Version: (\d+)\.(\d)")
 _NAME = "llama-cpp-python"
+_AGAIN = "--force-reinstall --no-deps "
 _AMX_FLAGS = "-DCMAKE_C_FLAGS=-fno-dse -DCMAKE_CXX_FLAGS=-fno-dse"  # what an older gcc compiles without it crashes
 
 
 def install_hint() -> str:
     """How to install llama-cpp-python."""
-    return f"Type: {_choice('', '"localllm-magics[llama]"')}"
+    return "Type: " + _choice("", '"localllm-magics[llama]"')
 
 
 def upgrade_hint() -> str:
@@ -41,12 +43,12 @@ def upgrade_hint() -> str:
 def rebuild_hint() -> str:
     """How to get another build for the GPU of this machine, or for one to come."""
     where = "" if _gpu_flag() else "With an NVIDIA GPU, type"
-    return f"{where or 'Type'}: {_choice('--force-reinstall --no-deps ', gpu='-DGGML_CUDA=ON')}"
+    return f"{where or 'Type'}: {_choice(_AGAIN, gpu='-DGGML_CUDA=ON')}"
 
 
 def rebuild_command() -> str:
     """What compiles llama-cpp-python anew for what this machine has."""
-    return _compile("--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python ", _NAME)
+    return _compile(_AGAIN, _NAME)
 
 
 def _choice(options: str, package: str = _NAME, gpu: str = "") -> str:
@@ -65,7 +67,9 @@ def _choice(options: str, package: str = _NAME, gpu: str = "") -> str:
 def _compile(options: str, package: str, gpu: str | None = None) -> str:
     """The command with all that this machine needs: whoever types one hint after another must not undo the first."""
     flags = " ".join(filter(None, (gpu or _gpu_flag(), _AMX_FLAGS if "amx_tile" in cpu_name() else "")))
-    command = f"pip install {options}{package}"
+    # pip keeps what it has compiled, and does not look at the flags when it takes that again.
+    anew = f"--no-cache-dir --no-binary {_NAME} " if options == _AGAIN else ""
+    command = f"pip install {options}{anew}{package}"
     return f'CMAKE_ARGS="{flags}" {command}' if flags else command
 
 
@@ -96,12 +100,9 @@ def _is_apple() -> bool:
 
 def _cuda_build() -> str | None:
     """The newest build that the NVIDIA driver can run; it names the latest version of CUDA that it knows."""
-    if not shutil.which("nvidia-smi"):
-        return _USUAL_CUDA
-    try:
-        said = subprocess.run(["nvidia-smi"], capture_output=True, timeout=10, check=False).stdout
-    except (OSError, subprocess.SubprocessError):
-        return _USUAL_CUDA
+    said = b""
+    with suppress(OSError, subprocess.SubprocessError):  # there is no driver, or it hangs
+        said = subprocess.run(["nvidia-smi"], capture_output=True, timeout=5, check=False).stdout
     found = _CUDA_VERSION.search(said.decode("utf-8", "replace"))
     if found is None:
         return _USUAL_CUDA
