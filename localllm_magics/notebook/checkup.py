@@ -12,6 +12,7 @@ from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.core.version import __version__
+from localllm_magics.engines.kernel.cpu_features import cpu_features
 from localllm_magics.engines.kernel.installing import rebuild_command, rebuild_hint
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.machine import cpu_name, free_memory, physical_cores
@@ -20,10 +21,6 @@ from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.llamafile.pool import clean_logs
 from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
-
-# In words, as llama.cpp calls them, and as Linux does; each needs those before it.
-_X86_FEATURES = (("AVX2", "AVX2", "avx2"), ("AVX-512", "AVX512", "avx512f"), ("AMX", "AMX_INT8", "amx_int8"))
-_ARM_FEATURES = (("NEON", "NEON", "asimd"), ("dot products", "DOTPROD", "asimddp"), ("SVE", "SVE", "sve"))
 
 
 def checkup(settings: ServerSettings) -> Table:
@@ -70,26 +67,15 @@ def _server(server: ServerStatus) -> tuple[str, str, str]:
 def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
     gpus = [device for device in lib.devices() if device.is_gpu]
     crashed = "crashed in a probe; used without weight repacking, so prompt processing is up to 3.5 times slower"
+    used, unused = cpu_features(lib.system_info, cpu_name())
+    features = f"{used}; this CPU has {unused}" if unused else used
     works = build_probe.passes(lib, ProbeResults(), Stop())
     no_gpu = "none found, though the build supports one" if lib.supports_gpu else "this build has no GPU support"
     return [
         ("Kernel engine", f"llama-cpp-python {lib.version}", ""),
-        ("CPU features used", *_cpu_features(lib)),
+        ("CPU features", features, f"`{rebuild_command()}`" if unused else ""),
         ("Threads", "OpenMP's" if "OPENMP = 1" in lib.system_info else "llama.cpp's own, without OpenMP", ""),
         *([] if works else [("Build", crashed, f"`{build_probe.REBUILD}`")]),
         *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),
         *([] if gpus else [("GPU", no_gpu, rebuild_hint())]),
     ]
-
-
-def _cpu_features(lib: Library) -> tuple[str, str]:
-    """The best instruction set that was compiled in and those that were not, and how to use what the CPU has."""
-    features = _ARM_FEATURES if "NEON = " in lib.system_info else _X86_FEATURES
-    used = [word for word, name, _ in features if f" {name} = 1" in lib.system_info]
-    missing = [word for word, *_ in features if word not in used]
-    has = cpu_name().split()
-    unused = [word for word, _, flag in features if word in missing and flag in has]
-    found = ", ".join([*used[-1:], *(f"no {word}" for word in missing)])
-    if not unused:
-        return found, ""
-    return f"{found}; this CPU has {' and '.join(unused)}", f"`{rebuild_command()}`"

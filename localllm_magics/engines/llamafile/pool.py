@@ -58,11 +58,12 @@ class ProcessPool:
         """Give PROCESS back; the last one to do so ends it."""
         with self._lock:
             key = next((key for key, pooled in self._pooled.items() if pooled.process is process), None)
-            if key is not None:
-                self._pooled[key].users -= 1
-                if self._pooled[key].users:
-                    return
-                del self._pooled[key]
+            if key is None:  # it was replaced, or is that of the process that was forked
+                return
+            self._pooled[key].users -= 1
+            if self._pooled[key].users:
+                return
+            del self._pooled[key]
         process.stop()
 
 
