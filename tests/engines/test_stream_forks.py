@@ -40,6 +40,8 @@ def test_a_finished_stream_stays_as_it_is_after_a_fork() -> None:
     assert not stream.is_running
 
 
+# The worker, which would not be there, finds its stream ended.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_stream_that_runs_elsewhere_is_a_failure() -> None:
     engine = ScriptedEngine("one two", hangs_after=1)
     with stream_of(engine) as stream:
