@@ -10,7 +10,11 @@ from localllm_magics.core.errors import NotEnoughMemory, SetupError
 _RESTART = "End what else runs, or restart the kernel, then try again."
 _SPACE = "Free some space, then try again."
 _FILES = "Restart the kernel, or start Jupyter after: ulimit -n 4096"
+_WRITABLE = "Choose a cache folder that can be written: %env XDG_CACHE_HOME=FOLDER"
 _HINTS = {
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.EROFS: _WRITABLE,
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
     errno.EFBIG: _SPACE,
@@ -30,9 +34,11 @@ def to_setup_error(exc: BaseException) -> SetupError | None:
         return SetupError(f"The system allows no more threads; {count} of this process run.", _RESTART)
     if not isinstance(exc, OSError):
         return None
-    what, hint = exc.strerror or str(exc), _HINTS.get(exc.errno or 0, "`%llm doctor` shows the set-up.")
+    what, hint = exc.strerror or str(exc), _HINTS.get(exc.errno or 0)
     if "temporary directory" in what:
         hint = "Name a folder for temporary files: %env TMPDIR=FOLDER"
+    if hint is None:
+        return None
     return SetupError(f"The system refused{f' {exc.filename}' if exc.filename else ''}: {what}.", hint)
 
 
