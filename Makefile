@@ -43,7 +43,8 @@ format: setup  ## format the code and fix what the linter can
 lab: setup  ## JupyterLab on the tutorials
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
-bench: setup-tests  ## the performance tables
+bench: setup-tests  ## the performance tables; OPENMP=yes compiles a build with OpenMP to compare with, 8 minutes
+	$(if $(filter yes,$(OPENMP)),@$(PYTHON) -m tools.setup --openmp)
 	$(BIN)/python -m tools.bench
 
 notebooks: setup  ## run the tutorials and store their outputs

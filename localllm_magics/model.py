@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import UsageError
 from localllm_magics.core.events import Loading
+from localllm_magics.core.exhausted import in_words
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import MessageDict, to_messages
 from localllm_magics.core.model_info import ModelInfo
@@ -140,7 +141,8 @@ class Model:
 
     def start(self, generation: Generation) -> Stream:
         """Make GENERATION, which nobody has begun, in a thread of its own."""
-        return Stream(self._engine, generation)
+        with in_words():
+            return Stream(self._engine, generation)
 
     def reload(self, options: LoadOptions) -> None:
         """Take it out of memory, to be loaded with OPTIONS when it is next used; what runs is stopped."""
@@ -163,6 +165,7 @@ class Model:
 def _raising(message: str) -> Iterator[None]:
     """Raise `UsageError` with MESSAGE where somebody else has stopped the block, by an unload for one."""
     try:
-        yield
+        with in_words():
+            yield
     except Stopped as exc:
         raise UsageError(message) from exc

@@ -2,18 +2,18 @@
 
 import atexit
 import os
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from localllm_magics.catalog.discover import ModelList, discover
+from localllm_magics.catalog.discover import ModelList, discover, running_folder
 from localllm_magics.catalog.file_stamp import has_changed
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption, ModelNotFound
+from localllm_magics.core.exhausted import in_words
+from localllm_magics.core.fork import new_lock
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import GpuLayers, LoadOptions
 from localllm_magics.engines.factory import new_engine
@@ -54,7 +54,7 @@ class Session:
         self.settings = ServerSettings()
         self.listed: tuple[str, ...] = ()
         self._last: dict[str, Completion] = {}
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._state = SessionState()
         self._subscribers: dict[object, Callable[[], None]] = {}
 
@@ -170,7 +170,7 @@ class Session:
     def list_models(self) -> ModelList:
         """All models that can be used, those of servers that answer too; `listed` remembers these."""
         servers = find_servers(self.settings)
-        models = [*discover(Path.cwd()), *(info for server in servers for info in server.models)]
+        models = [*discover(running_folder()), *(info for server in servers for info in server.models)]
         self.listed = tuple(info.reference for server in servers for info in server.models)
         return ModelList(models, notes=[server.problem for server in servers if server.is_named and server.problem])
 
@@ -211,7 +211,7 @@ class Session:
 
     def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
-        return Surroundings(Path.cwd(), os.environ.get("OLLAMA_HOST", ""), settings)
+        return Surroundings(running_folder(), os.environ.get("OLLAMA_HOST", ""), settings)
 
     def _current_reference(self, default: str) -> str:
         """What to type for the current model, wherever we run."""
@@ -307,7 +307,8 @@ def models() -> ModelList:
 
     All known servers are asked at the same time, and have half a second to answer.
     """
-    return default_session().list_models()
+    with in_words():
+        return default_session().list_models()
 
 
 def _typed(reference: object) -> str:

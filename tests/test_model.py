@@ -1,9 +1,10 @@
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from localllm_magics.core.errors import StreamBroken, UsageError
+from localllm_magics.core.errors import SetupError, StreamBroken, UsageError
 from localllm_magics.core.events import Done, Loading, Pending
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.model_info import ModelInfo
@@ -13,6 +14,7 @@ from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.base import Preview
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
+from localllm_magics.session import models
 from localllm_magics.testing import ScriptedEngine
 
 INFO = ModelInfo(reference="scripted", name="scripted", source="bundled")
@@ -164,3 +166,17 @@ def test_reloading_closes_the_engine_before(tmp_path: Path) -> None:
 
     assert stream.completion().finish_reason == "stopped"
     assert model.options == LoadOptions(ctx=512)
+
+
+def test_too_few_threads_are_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, _ = new_model("Yes.")
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    with pytest.raises(SetupError, match="allows no more threads"):
+        model.complete("Why?")
+    with pytest.raises(SetupError, match="allows no more threads"):
+        models()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo, session
-from localllm_magics.core.errors import BadOption
+from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.session import Session
 from tests.test_session import ANY, keep
@@ -120,3 +120,17 @@ def test_a_bad_load_option_is_refused_before_anything_is_read() -> None:
 )
 def test_load_options_are_written_as_they_are_typed(options: LoadOptions, text: str) -> None:
     assert str(options) == text
+
+
+def test_models_are_found_and_used_where_the_running_folder_was_deleted(
+    new_session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    assert keep(new_session, "demo").path == demo.PATH
+    assert "demo" in [info.reference for info in new_session.list_models()]
+    with pytest.raises(ModelNotFound, match=r"There is no file mine\.gguf"):
+        new_session.use("mine.gguf", ANY)

@@ -71,6 +71,14 @@ class ModelList(list[ModelInfo]):
         return self.to_table().to_markdown()
 
 
+def running_folder() -> Path:
+    """The folder in which we run; one that was deleted is the relative path to it, where no file is found."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path()
+
+
 def discover(folder: Path) -> ModelList:
     """List the bundled model, the GGUF files in FOLDER itself, and Ollama's models, unreadable ones too."""
     found = [inspect_file(path, reference=path.name, source="folder") for path in model_files(folder)]

@@ -19,7 +19,7 @@ from localllm_magics.core.errors import ModelError, SetupError, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.model_info import FileStamp
 from localllm_magics.core.table import to_size
-from localllm_magics.engines.cache_folder import cache_folder
+from localllm_magics.engines.cache_folder import cache_folder, make_private, open_regular
 
 CACHE_BYTES = 50_000_000_000
 """The size limit of the cache; the least recently used weights are removed first."""
@@ -30,6 +30,7 @@ _STALE_NANOSECONDS = 600 * 10**9  # a copy in progress is written to all the tim
 _CHUNK_BYTES = 1 << 24
 _BLOCK_BYTES = 1 << 16
 _FICLONERANGE = 0x4020940D
+_COPY_TIME = 10**18  # that of a copy's last change, in whole seconds for every file system: who writes to it changes it
 
 
 def extract_weights(
@@ -51,11 +52,13 @@ def extract_weights(
     folder = folder or default_folder()
     try:
         target = folder / _cached_name(path, weights)
-        if _is_complete(target, weights):
+        if _is_complete(target, weights) and target.stat().st_mtime_ns == _COPY_TIME:
             with contextlib.suppress(OSError):  # it may be the file of another user
-                os.utime(target)
+                _set_used(target)
             return target
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
         _evict(folder, weights.size, keep=target, max_bytes=max_bytes)
         _extract(path, weights, target, chunk_bytes)
     except OSError as exc:
@@ -70,9 +73,12 @@ def default_folder() -> Path:
 
 
 def cache_contents(folder: Path | None = None) -> list[FileStamp]:
-    """The files of the cache, the least recently used first: a use sets the time of the last change."""
-    stamps = [read_stamp(file) for file in _files(folder or default_folder()) if _CACHED.search(file.name)]
-    return sorted(filter(None, stamps), key=lambda stamp: (stamp.modified_ns, stamp.path.name))
+    """The files of the cache, the least recently used first: a use sets the time of the last access."""
+    found = [
+        (_used(file), read_stamp(file)) for file in _files(folder or default_folder()) if _CACHED.search(file.name)
+    ]
+    stamps = [(used, stamp) for used, stamp in found if stamp is not None]
+    return [stamp for _, stamp in sorted(stamps, key=lambda pair: (pair[0], pair[1].path.name))]
 
 
 def clean_cache(folder: Path | None = None) -> int:
@@ -105,10 +111,20 @@ def _verify(part: Path, weights: EmbeddedWeights, path: Path, chunk_bytes: int) 
 
 def _is_complete(file: Path, weights: EmbeddedWeights) -> bool:
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             return os.fstat(opened.fileno()).st_size == weights.size and opened.read(len(GGUF_MAGIC)) == GGUF_MAGIC
     except OSError:
         return False
+
+
+def _set_used(file: Path) -> None:
+    os.utime(file, ns=(time.time_ns(), _COPY_TIME))
+
+
+def _used(file: Path) -> int:
+    with contextlib.suppress(OSError):
+        return file.stat().st_atime_ns
+    return 0
 
 
 def _extract(path: Path, weights: EmbeddedWeights, target: Path, chunk_bytes: int) -> None:
@@ -122,6 +138,7 @@ def _extract(path: Path, weights: EmbeddedWeights, target: Path, chunk_bytes: in
                 _copy(source, copy, weights, chunk_bytes)
         _verify(part, weights, path, chunk_bytes)
         part.replace(target)
+        _set_used(target)  # and not earlier: a part that seems old is removed
     except BaseException:
         part.unlink(missing_ok=True)
         raise

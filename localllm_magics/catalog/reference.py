@@ -61,7 +61,7 @@ def _describe(path: Path, reference: str) -> ModelInfo:
 
     stamp = read_stamp(path)
     info = describe_file(extract_weights(path), reference=reference, source="folder")
-    return replace(info, files=(stamp,) if stamp is not None else ())
+    return replace(info, files=(*filter(None, (stamp,)), *info.files))
 
 
 def _is_folder(path: Path) -> bool:

@@ -85,9 +85,10 @@ def _plain(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """TEXT as Markdown in which no character is syntax."""
+    """TEXT as Markdown in which no character is syntax, but for pairs of backticks around code."""
     # Some renderers search the finished page for math, but not across elements.
-    return _MARKDOWN_SYNTAX.sub(lambda m: f"&#{ord(m[0])};", _plain(text)).replace("&#36;", "<span>&#36;</span>")
+    escaped = _MARKDOWN_SYNTAX.sub(lambda m: f"&#{ord(m[0])};", _plain(text)).replace("&#36;", "<span>&#36;</span>")
+    return re.sub("&#96;(.+?)&#96;", r"<code>\1</code>", escaped)
 
 
 def _width(text: str) -> int:

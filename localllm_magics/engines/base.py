@@ -68,7 +68,7 @@ class Engine(Protocol):
         """Answer the generation's request, loading the model first where needed.
 
         The events feed GENERATION; what they do not say, the engine sets there. The stream that runs this makes the
-        terminal event.
+        terminal event. It is called in the thread that asks, and iterated over in another.
 
         Returns:
             Why the answer ended.

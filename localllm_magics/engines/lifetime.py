@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from localllm_magics.core.errors import UsageError
+from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.stop import Stop
 
 
@@ -18,6 +19,11 @@ class Lifetime:
         self._reference = reference
         self._stops: list[Stop] = []
         self._has_ended = False
+        repair_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget what runs in the process that was forked."""
+        self._stops = []
 
     @contextmanager
     def using(self, stop: Stop) -> Iterator[None]:
@@ -26,12 +32,13 @@ class Lifetime:
         Raises:
             UsageError: The engine has ended.
         """
-        self._stops.append(stop)
+        stops = self._stops
+        stops.append(stop)
         try:
             self.check()
             yield
         finally:
-            self._stops.remove(stop)
+            stops.remove(stop)
 
     def check(self) -> None:
         """Raise `UsageError` if the engine has ended."""

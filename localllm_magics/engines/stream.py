@@ -7,6 +7,8 @@ from typing import get_args
 from localllm_magics.core.completion import Completion, FinishReason
 from localllm_magics.core.errors import GenerationFailed, LocalLLMError
 from localllm_magics.core.events import Done, Event, Failed, Pending, ProgressEvent
+from localllm_magics.core.exhausted import to_setup_error
+from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
@@ -41,12 +43,14 @@ class Stream:
         generation.model = engine.status().model
         self._engine = engine
         self._stop = Stop()
+        self._progress = engine.stream(generation, self._stop)
         self._events: list[Event] = []
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._worker = _Worker(self, self._work)
         self._iterator: Iterator[Event] | None = None
         self._emit(Pending())
+        repair_after_fork(self)
         try:
             self._worker.start()
         except BaseException:
@@ -116,6 +120,13 @@ class Stream:
         while self._worker.is_alive():
             self._worker.join(_TICK)
 
+    def after_fork(self) -> None:
+        """End it, for its worker and its engine's work are not in this process."""
+        self._stop, self._changed, self._ended = Stop(), threading.Condition(), threading.Event()
+        if self.generation.completion is None:
+            self._end("error", GenerationFailed("The answer is made in the process that was forked.", "Ask again."))
+        self._ended.set()
+
     def completion(self) -> Completion:
         """Wait for the end.
 
@@ -150,20 +161,22 @@ class Stream:
         except LocalLLMError as exc:
             reason, error = "error", exc
         except BaseException as exc:  # noqa: BLE001 - whoever waits must get a terminal event, whatever happened
-            error = GenerationFailed(
-                f"The engine failed: {type(exc).__name__}: {exc}", "Please report this, with the output of %llm doctor."
-            )
+            hint = "Please report this, with the output of %llm doctor."
+            error = to_setup_error(exc) or GenerationFailed(f"The engine failed: {type(exc).__name__}: {exc}", hint)
             error.__cause__ = exc
             reason = "error"
         if error is not None and self._stop.is_set():  # what fails because it was stopped is no failure
             reason, error = "stopped", None
+        self._end(reason, error)
+
+    def _end(self, reason: FinishReason, error: LocalLLMError | None) -> None:
         completion = self.generation.to_completion(reason, error)
         self._emit(Done(completion) if error is None else Failed(error, completion))
         self._ended.set()
 
     def _answer(self) -> FinishReason:
         """Emit the engine's events, and return why they ended."""
-        events = self._engine.stream(self.generation, self._stop)
+        events = self._progress
         try:
             while True:
                 event = next(events)

@@ -10,6 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import InternalError, LocalLLMError
+from localllm_magics.core.exhausted import to_setup_error
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import Message
 from localllm_magics.core.request import LoadOptions, Request
@@ -199,6 +200,7 @@ class Notebook:
 def _to_error(exc: Exception) -> LocalLLMError:
     if isinstance(exc, LocalLLMError):
         return exc
-    error = InternalError(f"{type(exc).__name__}: {exc}", "Please report this, with the output of %llm doctor.")
+    hint = "Please report this, with the output of %llm doctor."
+    error = to_setup_error(exc) or InternalError(f"{type(exc).__name__}: {exc}", hint)
     error.__cause__ = exc
     return error

@@ -12,8 +12,10 @@ from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.core.version import __version__
-from localllm_magics.engines.kernel.library import Library, library, rebuild_hint
-from localllm_magics.engines.kernel.machine import free_memory, physical_cores
+from localllm_magics.engines.kernel.cpu_features import cpu_features
+from localllm_magics.engines.kernel.installing import rebuild_command, rebuild_hint
+from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.machine import cpu_name, free_memory, physical_cores
 from localllm_magics.engines.kernel.worker import build_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.llamafile.pool import clean_logs
@@ -38,7 +40,7 @@ def checkup(settings: ServerSettings) -> Table:
     rows += [_server(server) for server in find_servers(settings)]
     copied = sum(weights.size_bytes for weights in cache_contents())
     if copied:
-        rows.append(("Weights of llamafiles", f"{to_size(copied)} in {default_folder()}", "%llm doctor --clean"))
+        rows.append(("Weights of llamafiles", f"{to_size(copied)} in {default_folder()}", "`%llm doctor --clean`"))
     return Table(headers=("Part", "Found", "To change it"), rows=tuple(rows))
 
 
@@ -55,7 +57,8 @@ def clean() -> Table:
 def _server(server: ServerStatus) -> tuple[str, str, str]:
     name = f"{server.name} at {server.address.netloc}"
     if server.problem is not None:
-        return (name, server.problem, how_to_start(server.address))
+        what, _, command = how_to_start(server.address).rpartition(": ")
+        return (name, server.problem, f"{what}: `{command}`")
     count = len(server.models)
     found = ", ".join(info.reference for info in server.models[:3]) + (", …" if count > 3 else "")
     return (name, f"runs; {found}" if count else "runs, and has no model", "")
@@ -64,12 +67,15 @@ def _server(server: ServerStatus) -> tuple[str, str, str]:
 def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
     gpus = [device for device in lib.devices() if device.is_gpu]
     crashed = "crashed in a probe; used without weight repacking, so prompt processing is up to 3.5 times slower"
-    build = ("works", "") if build_probe.passes(lib, ProbeResults(), Stop()) else (crashed, build_probe.REBUILD)
+    used, unused = cpu_features(lib.system_info, cpu_name())
+    features = f"{used}; this CPU has {unused}" if unused else used
+    works = build_probe.passes(lib, ProbeResults(), Stop())
     no_gpu = "none found, though the build supports one" if lib.supports_gpu else "this build has no GPU support"
     return [
         ("Kernel engine", f"llama-cpp-python {lib.version}", ""),
-        ("Instruction sets", lib.system_info.strip(" |"), ""),
-        ("Build", *build),
+        ("CPU features", features, f"`{rebuild_command()}`" if unused else ""),
+        ("Threads", "OpenMP's" if "OPENMP = 1" in lib.system_info else "llama.cpp's own, without OpenMP", ""),
+        *([] if works else [("Build", crashed, f"`{build_probe.REBUILD}`")]),
         *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),
         *([] if gpus else [("GPU", no_gpu, rebuild_hint())]),
     ]

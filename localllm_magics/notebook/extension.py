@@ -1,11 +1,11 @@
 """Loading and unloading, exact inverses of each other."""
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from localllm_magics.catalog.discover import running_folder
 from localllm_magics.core.errors import BadOption
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.complete import new_matcher
@@ -41,7 +41,7 @@ def _load_config(shell: InteractiveShell, undo: ExitStack) -> LocalLLM:
     config.observe(apply_settings, names=list(SERVER_SETTINGS))
     apply_settings()
     try:
-        config.read_project(Path.cwd())
+        config.read_project(running_folder())
     except BadOption as exc:
         print(exc)  # noqa: T201 - a wrong setting must not keep the extension from loading
     shell.configurables.append(config)  # type: ignore[arg-type] # IPython's annotation is too narrow

@@ -5,6 +5,7 @@ from dataclasses import replace
 from IPython.core.magic import no_var_expand
 
 from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.exhausted import in_words
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.commands.ask import CELL
 from localllm_magics.notebook.commands.registry import find_command
@@ -27,8 +28,9 @@ class Magics:
         if cell is not None:
             parsed = replace(parsed, text=cell)
         try:
-            command.check(parsed)
-            return command.run(self._notebook, parsed)
+            with in_words():
+                command.check(parsed)
+                return command.run(self._notebook, parsed)
         except LocalLLMError as exc:
             if "no_raise" not in parsed.values:
                 raise

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.catalog.discover import ModelList, bundled_model, discover
+from localllm_magics.catalog.discover import ModelList, bundled_model, discover, running_folder
 from localllm_magics.core.errors import SetupError
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, write_gguf
@@ -115,3 +115,14 @@ def test_ollamas_models_come_last(folder: Path, store: Path) -> None:
     # `demo` alone is the bundled model.
     assert [info.reference for info in models] == ["demo:latest", "hf.co/someone/demo-GGUF:Q8_0", "terse"]
     assert {info.source for info in models} == {"ollama"}
+
+
+def test_a_running_folder_that_was_deleted_has_no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    before = running_folder()
+    folder.rmdir()
+
+    assert before == folder
+    assert [info.source for info in discover(running_folder())] == ["bundled"]

@@ -79,7 +79,7 @@ def test_control_characters_are_visible_in_text(cell: str, text: str) -> None:
     [
         pytest.param("a|b", "a&#124;b", id="pipe"),
         pytest.param("a\nb", "a b", id="line end"),
-        pytest.param("`a`", "&#96;a&#96;", id="code"),
+        pytest.param("`a|<b>` `c", "<code>a&#124;&#60;b&#62;</code> &#96;c", id="code"),
         pytest.param("<img src=x>", "&#60;img src=x&#62;", id="HTML"),
         pytest.param("![a](b)", "!&#91;a&#93;(b)", id="image"),
         pytest.param("*a* ~~b~~", "&#42;a&#42; &#126;&#126;b&#126;&#126;", id="emphasis"),

@@ -34,3 +34,13 @@ def test_an_end_in_the_middle_can_be_noticed() -> None:
 
         with pytest.raises(UsageError, match="m was unloaded"):
             lifetime.check()
+
+
+def test_what_runs_in_the_process_that_was_forked_is_not_stopped_by_the_new_one() -> None:
+    lifetime, running = Lifetime("m"), Stop()
+
+    with lifetime.using(running):
+        lifetime.after_fork()
+        lifetime.end()
+
+    assert not running.is_set()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.errors import GenerationFailed, IllegalTransition, LocalLLMError, StreamBroken
+from localllm_magics.core.errors import GenerationFailed, IllegalTransition, LocalLLMError, SetupError, StreamBroken
 from localllm_magics.core.events import Done, Event, Failed, Loading, Pending, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.generation import Generation, State
 from localllm_magics.core.messages import to_messages
@@ -376,3 +376,8 @@ def test_an_error_before_the_first_text_has_no_first_text() -> None:
 
     assert isinstance(last, Failed)
     assert (last.completion.stats.ttft_seconds, last.completion.stats.decode_seconds) == (0.0, 0.0)
+
+
+def test_too_few_threads_are_an_error_in_words() -> None:
+    with pytest.raises(SetupError, match="allows no more threads"):
+        stream_of(BrokenEngine(error=RuntimeError("can't start new thread"))).completion()

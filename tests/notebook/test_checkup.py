@@ -12,6 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics.catalog.llamafile_cache import default_folder
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.cache_folder import cache_folder
+from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.llamafile.pool import default_logs
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.notebook.checkup import checkup
@@ -41,14 +42,22 @@ def test_it_names_every_part() -> None:
     assert rows["localllm-magics"] == (__version__, "")
     assert sys.executable in rows["Python"][0]
     assert rows["Kernel engine"][0].startswith("llama-cpp-python ")
+    assert rows["CPU features"][0]
     assert rows["Memory"][0].endswith(" free")
 
 
 def test_what_is_wrong_has_a_way_out() -> None:
     rows = rows_of(ServerSettings())
 
-    assert rows["Build"][0] == "works" or "pip install" in rows["Build"][1]
-    assert "GPU" not in rows or "pip install" in rows["GPU"][1]
+    assert "Build" not in rows or rows["Build"][1].startswith("`CMAKE_ARGS=")
+    assert "GPU" not in rows or "`pip install" in rows["GPU"][1] or "`CMAKE_ARGS=" in rows["GPU"][1]
+
+
+def test_it_says_whose_threads_the_build_uses() -> None:
+    rows = rows_of(ServerSettings())
+
+    uses_openmp = "OPENMP = 1" in library().system_info
+    assert rows["Threads"] == ("OpenMP's" if uses_openmp else "llama.cpp's own, without OpenMP", "")
 
 
 def test_without_the_engine_it_says_what_to_install() -> None:
@@ -97,9 +106,9 @@ def test_what_does_not_run_comes_with_how_to_start_it(monkeypatch: pytest.Monkey
 
     problem, mend = rows[f"server at 127.0.0.1:{port}"]
     assert problem == f"Nothing listens at http://127.0.0.1:{port}."
-    assert mend == f"Start the server, for example: llama-server -m model.gguf --port {port}"
+    assert mend == f"Start the server, for example: `llama-server -m model.gguf --port {port}`"
     ollama = next(rows[name] for name in rows if name.startswith("Ollama"))
-    assert ollama[0].startswith("runs") or ollama[1].endswith("ollama serve")
+    assert ollama[0].startswith("runs") or ollama[1].endswith("ollama serve`")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +119,7 @@ def test_each_kind_of_server_is_started_in_its_own_way(port: int, command: str) 
     rows = rows_of(ServerSettings())
 
     problems = [row[2] for name, row in ((name, (name, *row)) for name, row in rows.items()) if f":{port}" in name]
-    assert problems == [""] or problems[0].endswith(command)
+    assert problems == [""] or problems[0].endswith(f": `{command}`")
 
 
 def test_a_silent_server_is_a_row(faulty: Callable[[Mapping[str, Steps]], FaultServer]) -> None:
@@ -136,7 +145,7 @@ def test_what_is_stored_is_listed_and_can_be_removed(
     cleaned = shell.run_line_magic("llm", "doctor --clean")
     again = shell.run_line_magic("llm", "doctor --clean")
 
-    assert before["Weights of llamafiles"] == (f"3.0 kB in {default_folder()}", "%llm doctor --clean")
+    assert before["Weights of llamafiles"] == (f"3.0 kB in {default_folder()}", "`%llm doctor --clean`")
     assert cleaned.rows == (
         ("Weights of llamafiles", "3.0 kB"),
         ("Logs of llamafiles", "20 B"),

@@ -1,7 +1,8 @@
 """Ours, from a notebook: `%%llm` cells in a real kernel."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from tools.bench.ask import MIN_P, TEMPERATURE, TOP_K, TOP_P, Ask, Memory, Sample, Setup, memory_of, steps
 from tools.bench.kernel import LOAD_EXTENSION, Cell, Kernel
@@ -13,12 +14,19 @@ class CellContender:
     Args:
         setup: How it is loaded.
         to_source: The cell for an ask, `source` unless given.
+        environment: Variables of the kernel on top of this process's own.
     """
 
-    def __init__(self, setup: Setup, to_source: Callable[[Setup, Ask], str] | None = None) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        to_source: Callable[[Setup, Ask], str] | None = None,
+        *,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._setup = setup
         self._to_source = to_source or source
-        self.kernel = Kernel()
+        self.kernel = Kernel(environment)
         try:
             self.kernel.run(LOAD_EXTENSION)
         except BaseException:

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from jupyter_client.manager import KernelManager
@@ -82,9 +82,9 @@ class Cell:
 
 
 class Kernel:
-    """A kernel on this Python; a context manager that ends it."""
+    """A kernel on this Python, with ENVIRONMENT on top of this process's own; a context manager that ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="localllm-bench-")
         self._manager = KernelManager(kernel_name="python3")
         # Whatever kernel the user registered, it is this environment that is measured.
@@ -93,7 +93,7 @@ class Kernel:
         spec.argv[0] = sys.executable
         # No start-up files of the user's.
         self._manager.start_kernel(
-            env={**os.environ, "IPYTHONDIR": self._home.name},
+            env={**os.environ, **environment, "IPYTHONDIR": self._home.name},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -6,6 +6,7 @@ from functools import partial
 from tools.bench.daemon import daemon, first_token
 from tools.bench.decode import decode
 from tools.bench.decoder import decoder
+from tools.bench.neighbour import neighbour
 from tools.bench.prefill import prefill
 from tools.bench.result import Section
 from tools.bench.slot import slot
@@ -24,6 +25,7 @@ def full(say: Say) -> Mapping[str, Measure]:
     return {
         "decode-demo": lambda: decode(demo_subject(rounds=15), say),
         "decode-large": lambda: decode(large(), say),
+        "neighbour": lambda: neighbour(large(), say),
         "prefill": lambda: prefill(large(), say),
         "traffic-fast": lambda: traffic(tiny_subject(rounds=1, tokens=100), (200, 1000, 4000), say),
         "traffic-slow": lambda: traffic(large(), (200, 1000), say),
@@ -46,6 +48,7 @@ def quick(say: Say) -> Mapping[str, Measure]:
     return {
         "decode-demo": lambda: decode(demo_subject(rounds=2), say),
         "decode-large": lambda: decode(tiny(), say),
+        "neighbour": lambda: neighbour(tiny(), say),
         "prefill": lambda: prefill(tiny(), say),
         "traffic-fast": lambda: traffic(tiny(), (200, 1000), say),
         "load": lambda: load_extension(3, say),

@@ -13,11 +13,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.setup", description=__doc__)
     parser.add_argument("--browser", action="store_true", help="bring in Chromium too")
     parser.add_argument("--servers", action="store_true", help="compile llama-server and its kin too")
+    parser.add_argument("--openmp", action="store_true", help="compile a build with OpenMP too, for the benchmark")
     wanted = parser.parse_args()
     started = time.monotonic()
     try:
         with environment.one_at_a_time():
-            _set_up(wants_browser=wanted.browser, wants_servers=wanted.servers)
+            _set_up(wanted)
     except SetupFailed as failure:
         print(f"\n[set-up] stopped: {failure}", file=sys.stderr)
         return 1
@@ -26,14 +27,17 @@ def main() -> int:
     return 0
 
 
-def _set_up(*, wants_browser: bool, wants_servers: bool) -> None:
+def _set_up(wanted: argparse.Namespace) -> None:
     environment.create()
     environment.once("packages", environment.packages_key(), environment.install_packages)
     recipe = llama.recipe()
     environment.once("llama", recipe.key, lambda: llama.install(recipe))
-    if wants_servers:
+    if wanted.servers:
         environment.once("servers", recipe.key, lambda: servers.install(recipe))
-    if wants_browser:
+    if wanted.openmp:
+        other = llama.recipe(openmp=True)
+        environment.once("openmp", other.key, lambda: llama.install_beside(other, environment.OPENMP_BUILD))
+    if wanted.browser:
         browser.ensure()
 
 

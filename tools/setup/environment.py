@@ -18,6 +18,8 @@ CONSTRAINTS = ROOT / "tools" / "setup" / "constraints.txt"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOGS = VENV / "setup-logs"
+OPENMP_BUILD = VENV / "llama-openmp"
+"""Where the build with OpenMP is, which only a benchmark uses."""
 
 _NOTES = VENV / "setup-done.json"
 

@@ -51,11 +51,15 @@ class Recipe:
         return cache / "localllm-magics" / kind / f"{name}-{self.version}-{self.key}"
 
 
-def recipe() -> Recipe:
-    """The recipe for this machine; `CMAKE_ARGS` in the environment is added at the end."""
+def recipe(*, openmp: bool = False) -> Recipe:
+    """The recipe for this machine; `CMAKE_ARGS` in the environment is added at the end.
+
+    Args:
+        openmp: Use OpenMP's threads, as the builds of others do.
+    """
     c_compiler, cxx_compiler = _find("CC", "cc", "gcc"), _find("CXX", "c++", "g++", "clang++")
     # ggml's own threads: OpenMP's slow down when another library of the kernel uses OpenMP too.
-    flags = ["-DGGML_RPC=ON", "-DGGML_OPENMP=OFF"]
+    flags = ["-DGGML_RPC=ON", f"-DGGML_OPENMP={'ON' if openmp else 'OFF'}"]
     if _is_gcc(cxx_compiler):
         # gcc before 13.3 drops the stores to the AMX tile configuration: the first prompt crashes.
         flags += ["-DCMAKE_C_FLAGS=-fno-dse", "-DCMAKE_CXX_FLAGS=-fno-dse"]
@@ -79,6 +83,13 @@ def install(wanted: Recipe) -> None:
     run([PYTHON, "-m", "pip", "uninstall", "--yes", "llama-cpp-python"], log=LOGS / "old-llama.log")
     pip("install", str(wheel), log="llama")
     _try_out(wanted)
+
+
+def install_beside(wanted: Recipe, folder: Path) -> None:
+    """Install the wheel of WANTED into FOLDER, for a process with that in its PYTHONPATH, and not into `.venv`."""
+    wheel = _kept_wheel(wanted) or _build(wanted)
+    shutil.rmtree(folder, ignore_errors=True)
+    pip("install", "--no-deps", "--target", str(folder), str(wheel), log="llama-beside")
 
 
 def jobs() -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
+from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
@@ -16,6 +17,7 @@ from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.kernel.decode import answer
+from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
@@ -38,6 +40,7 @@ class KernelEngine:
         self._loaded: LoadedModel | None = None
         self._opening: Future[None] | None = None
         self._lifetime = Lifetime(info.reference)
+        repair_after_fork(self)
 
     def __repr__(self) -> str:
         return f"<KernelEngine {self._info.reference} {'loaded' if self._loaded else 'not loaded'}>"
@@ -72,11 +75,8 @@ class KernelEngine:
 
     def stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
         """Answer a request; see `Engine.stream`."""
-        with self._turn(stop):
-            yield from self._load(stop)
-            lib, loaded = library(), self._require_loaded()
-            generation.model, generation.engine_version = self.status().model, f"llama-cpp-python {lib.version}"
-            return (yield from answer(lib, loaded, generation, stop))
+        give_back_idle_threads()
+        return self._stream(generation, stop)
 
     def preview(self, request: Request, stop: Stop) -> Preview:
         """The exact prompt and its tokens; loads the model where needed."""
@@ -107,17 +107,32 @@ class KernelEngine:
             if loaded is not None:
                 loaded.close()
 
+    def after_fork(self) -> None:
+        """Load the model again when it is next used, unless nobody was using it; see `Forkable`."""
+        loaded = self._loaded
+        if self._lock.locked() or (loaded is not None and loaded.placement.device != "CPU"):
+            self._loaded = None  # and not closed: its state is that of a moment in another thread, or of a GPU
+        self._lock, self._opening = threading.Lock(), None
+
     @contextmanager
     def _turn(self, stop: Stop) -> Iterator[None]:
         """Wait for the one context that there is."""
         with self._lifetime.using(stop):
-            for _ in poll(lambda seconds: self._lock.acquire(timeout=seconds), stop):
+            lock = self._lock
+            for _ in poll(lambda seconds: lock.acquire(timeout=seconds), stop):
                 pass
             try:
                 self._lifetime.check()
                 yield
             finally:
-                self._lock.release()
+                lock.release()
+
+    def _stream(self, generation: Generation, stop: Stop) -> Generator[ProgressEvent, None, FinishReason]:
+        with self._turn(stop):
+            yield from self._load(stop)
+            lib, loaded = library(), self._require_loaded()
+            generation.model, generation.engine_version = self.status().model, f"llama-cpp-python {lib.version}"
+            return (yield from answer(lib, loaded, generation, stop))
 
     def _require_loaded(self) -> LoadedModel:
         assert self._loaded is not None  # noqa: S101 - a load ends with a model, or raises

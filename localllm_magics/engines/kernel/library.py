@@ -3,10 +3,7 @@
 import ctypes
 import functools
 import os
-import platform
 import re
-import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from localllm_magics.core.errors import EngineNotInstalled
-from localllm_magics.engines.kernel.machine import cpu_name
+from localllm_magics.core.errors import EngineNotInstalled, SetupError
+from localllm_magics.core.fork import new_lock
+from localllm_magics.engines.kernel.installing import install_hint, upgrade_hint
 
 OLDEST = (0, 3, 36)  # the first llama-cpp-python whose C API is the one used here
-_REINSTALL = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
-_AMX_FLAGS = "-DCMAKE_C_FLAGS=-fno-dse -DCMAKE_CXX_FLAGS=-fno-dse"  # what an older gcc compiles without it crashes
 _GPU_TYPES = (1, 2)  # GPU and integrated GPU, enum ggml_backend_dev_type in ggml-backend.h
 
 
@@ -68,6 +64,7 @@ class Library:
     def __init__(self, api: ModuleType, version: str) -> None:
         self.api = api
         self.version = version
+        self._process = os.getpid()
         self._shared: Any = api._lib  # noqa: SLF001 - there is no public way to it, and it has no type
         self.log = Log()
         # llama.cpp keeps the pointer for the life of the process, so we keep the callback.
@@ -87,7 +84,7 @@ class Library:
     def supports_gpu(self) -> bool:
         """Whether layers can go to any device but the CPU."""
         # llama_supports_gpu_offload() says yes to every build with RPC, although no server is connected.
-        return any(device.is_gpu for device in self.devices())
+        return any(map(self._is_gpu, self._pointers()))
 
     @property
     def system_info(self) -> str:
@@ -96,9 +93,27 @@ class Library:
 
     def devices(self) -> list[Device]:
         """What the build can really use, in llama.cpp's order."""
+        return [self._device(pointer) for pointer in self._pointers()]
+
+    def require_own_process(self) -> None:
+        """Raise where a GPU would be used in a forked process: drivers end one that tries.
+
+        Raises:
+            SetupError: This process was forked from the one that opened the library.
+        """
+        if os.getpid() != self._process and self.supports_gpu:
+            raise SetupError(
+                "This process was forked from one that uses the GPU, and cannot use it.",
+                'Start it anew instead: multiprocessing.set_start_method("spawn")',
+            )
+
+    def _pointers(self) -> list[int]:
         count = self._device_function("count", ctypes.c_size_t)
         get = self._device_function("get", ctypes.c_void_p, ctypes.c_size_t)
-        return [self._device(get(index)) for index in range(count())]
+        return [get(index) for index in range(count())]
+
+    def _is_gpu(self, pointer: int) -> bool:
+        return self._device_function("type", ctypes.c_int, ctypes.c_void_p)(pointer) in _GPU_TYPES
 
     def _device(self, pointer: int) -> Device:
         function, size = self._device_function, ctypes.POINTER(ctypes.c_size_t)
@@ -107,7 +122,7 @@ class Library:
         return Device(
             name=function("name", ctypes.c_char_p, ctypes.c_void_p)(pointer).decode("utf-8", "replace"),
             description=function("description", ctypes.c_char_p, ctypes.c_void_p)(pointer).decode("utf-8", "replace"),
-            is_gpu=function("type", ctypes.c_int, ctypes.c_void_p)(pointer) in _GPU_TYPES,
+            is_gpu=self._is_gpu(pointer),
             free_bytes=free.value,
             total_bytes=total.value,
         )
@@ -120,7 +135,7 @@ class Library:
         self.log.add(text.decode("utf-8", "replace"))
 
 
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 def library() -> Library:
@@ -128,9 +143,12 @@ def library() -> Library:
 
     Raises:
         EngineNotInstalled: llama-cpp-python is missing or does not load.
+        SetupError: See `Library.require_own_process`.
     """
     with _lock:
-        return open_library(_import_llama_cpp)
+        lib = open_library(_import_llama_cpp)
+    lib.require_own_process()
+    return lib
 
 
 def _import_llama_cpp() -> ModuleType:
@@ -159,38 +177,5 @@ def open_library(load: Callable[[], ModuleType]) -> Library:
     version = llama_cpp.__version__
     if tuple(map(int, re.findall(r"\d+", version)[:3])) < OLDEST:
         message = f"llama-cpp-python {version} is too old; {'.'.join(map(str, OLDEST))} or later is needed."
-        raise EngineNotInstalled(message, _hint("pip install --upgrade llama-cpp-python"))
+        raise EngineNotInstalled(message, upgrade_hint())
     return Library(llama_cpp.llama_cpp, version)
-
-
-def install_hint() -> str:
-    """The command that installs llama-cpp-python for what this machine has."""
-    return _hint('pip install "localllm-magics[llama]"')
-
-
-def rebuild_command() -> str:
-    """What compiles llama-cpp-python anew for what this machine has."""
-    return _command(_REINSTALL)
-
-
-def rebuild_hint() -> str:
-    """The same for the GPU of this machine, or for one to come."""
-    return _hint(_REINSTALL, usual_gpu="-DGGML_CUDA=ON")
-
-
-def _command(command: str, usual_gpu: str = "") -> str:
-    """COMMAND with all that this machine needs: whoever types one hint after another must not undo the first."""
-    flags = " ".join(filter(None, (_gpu_flag() or usual_gpu, _AMX_FLAGS if "amx_tile" in cpu_name() else "")))
-    return f'CMAKE_ARGS="{flags}" {command}' if flags else command
-
-
-def _hint(command: str, usual_gpu: str = "") -> str:
-    return f"Type: {_command(command, usual_gpu)} (compiles for some minutes; needs a C++ compiler)"
-
-
-def _gpu_flag() -> str:
-    if platform.system() == "Darwin" and platform.machine() == "arm64":
-        return "-DGGML_METAL=ON"
-    if shutil.which("nvidia-smi"):
-        return "-DGGML_CUDA=ON"
-    return "-DGGML_HIP=ON" if shutil.which("rocminfo") else ""

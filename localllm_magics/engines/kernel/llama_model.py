@@ -9,8 +9,15 @@ from typing import TypeAlias
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.kernel.installing import upgrade_hint
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.plan import WeightsPlan
+
+_REASON = re.compile(r"^(?:gguf_\w+|\w+: error loading model): (?:\w+_\w+: )?(.+)$", re.MULTILINE)
+_SAYS_NOTHING = ("failed to load model", "failed to read")
+_NEWER = re.compile(r"invalid ggml type|unknown (pre-)?tokenizer|wrong number of tensors|unsupported|bad GGUF version")
+"""What the build does not know may be newer than it."""
+_LONGEST_REASON = 200
 
 Progress: TypeAlias = Callable[[float], None]  # takes the loaded part, from 0 to 1
 
@@ -119,9 +126,11 @@ def _load_error(path: Path, log: str) -> LocalLLMError:
     unknown = re.search(r"unknown model architecture: '([^']*)'", log)
     if unknown:
         return UnsupportedArchitecture(
-            f"This build of llama.cpp does not know the architecture {unknown[1]!r} of {path.name}.",
-            "Type: pip install --upgrade llama-cpp-python, then restart the kernel.",
+            f"This build of llama.cpp does not know the architecture {unknown[1]!r} of {path.name}.", upgrade_hint()
         )
-    reasons = re.findall(r"error loading model[^:]*: (.+)", log)
-    reason = reasons[-1].strip() if reasons else "no reason given"
-    return LoadFailed(f"llama.cpp refused {path.name}: {reason}.", "Try another file of the model.")
+    # The last line that says more than that something failed; those of the header come before the model's.
+    reasons = [reason for reason in _REASON.findall(log) if not reason.startswith(_SAYS_NOTHING)]
+    text = " ".join(reasons[-1].split()) if reasons else "no reason given"
+    reason = "".join(character for character in text if character.isprintable())[:_LONGEST_REASON].rstrip(".")
+    hint = upgrade_hint() if _NEWER.search(reason) else "Try another file of the model."
+    return LoadFailed(f"llama.cpp refused {path.name}: {reason}.", hint)

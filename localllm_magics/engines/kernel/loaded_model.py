@@ -1,13 +1,13 @@
 """A model in memory: weights, context, tokenizer and template together."""
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
+from localllm_magics.core.fork import new_lock
 from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import DEFAULT_CONTEXT, LoadOptions, Request
@@ -35,7 +35,7 @@ _MAPPED = (
     "The weights do not fit into the free memory, so they are read from the file while it answers, which can be slow; "
     "the file must not be overwritten meanwhile."
 )
-_loading = threading.Lock()
+_loading = new_lock()
 
 
 class LoadedModel:

@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from localllm_magics.core.request import GpuLayers
-from localllm_magics.engines.kernel.library import Device, rebuild_hint
+from localllm_magics.engines.kernel.installing import rebuild_hint
+from localllm_magics.engines.kernel.library import Device
 
 _BUFFER = re.compile(r"(\S+)\s+(?:\w+ )?(?:model|KV|compute|output|RS) buffer size = *([\d.]+) MiB")
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")

@@ -5,13 +5,14 @@ import threading
 from concurrent.futures import wait as wait_for
 
 from localllm_magics.core.errors import NotEnoughMemory
+from localllm_magics.core.fork import new_lock
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.kernel.library import Library
 
 # Some tokenizers use std::regex, which recurses with each character of a word: 335 bytes with gcc. A word of 25,000
 # characters, an image in base64 perhaps, would end the process in a thread's usual stack.
 _STACK_PER_CHARACTER = 1024
-_stack_size = threading.Lock()
+_stack_size = new_lock()
 
 
 class Tokenizer:

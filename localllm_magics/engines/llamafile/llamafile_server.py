@@ -1,6 +1,5 @@
 """A llamafile as the server of an engine: started at first use, and shared by all engines that use it alike."""
 
-import threading
 import time
 from collections.abc import Generator
 from concurrent.futures import Future
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from localllm_magics.core.errors import DaemonNotReachable, LoadFailed, StreamBroken
 from localllm_magics.core.events import Loading
+from localllm_magics.core.fork import new_lock, repair_after_fork
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop, Stopped, poll
 from localllm_magics.engines.background import in_background
@@ -25,7 +25,12 @@ class LlamafileServer:
         self._pool = pool
         self._max_load_seconds = max_load_seconds
         self._process: ServerProcess | None = None
-        self._lock = threading.Lock()
+        self._lock = new_lock()
+        repair_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leave the process to the one that was forked, and start another when it is next used."""
+        self._process = None
 
     @property
     def has_exited(self) -> bool:

@@ -3,11 +3,11 @@
 import contextlib
 import os
 import re
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from localllm_magics.core.fork import new_lock, repair_after_fork
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.cache_folder import cache_folder
 from localllm_magics.engines.llamafile.process import ServerProcess
@@ -27,8 +27,13 @@ class ProcessPool:
 
     def __init__(self, logs: Path | None = None) -> None:
         self._logs = logs
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._pooled: dict[tuple[str, LoadOptions], _Pooled] = {}
+        repair_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leave the processes to the one that was forked."""
+        self._pooled = {}
 
     def acquire(self, file: Path, options: LoadOptions) -> ServerProcess:
         """Return the process that runs FILE with OPTIONS, started now if there is none; `release` gives it back.
@@ -53,11 +58,12 @@ class ProcessPool:
         """Give PROCESS back; the last one to do so ends it."""
         with self._lock:
             key = next((key for key, pooled in self._pooled.items() if pooled.process is process), None)
-            if key is not None:
-                self._pooled[key].users -= 1
-                if self._pooled[key].users:
-                    return
-                del self._pooled[key]
+            if key is None:  # it was replaced, or is that of the process that was forked
+                return
+            self._pooled[key].users -= 1
+            if self._pooled[key].users:
+                return
+            del self._pooled[key]
         process.stop()
 
 

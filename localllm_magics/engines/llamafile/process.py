@@ -15,6 +15,7 @@ from pathlib import Path
 
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LoadFailed
+from localllm_magics.engines.cache_folder import make_private
 from localllm_magics.engines.llamafile.exit_reason import exit_error, is_port_taken
 from localllm_magics.engines.llamafile.program import SUPERVISED, command_for, environment_for, is_before_0_10
 
@@ -136,7 +137,8 @@ class ServerProcess:
 
     def _start(self) -> None:
         try:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.log.parent)
+            os.close(os.open(self.log, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
             self._is_old = is_before_0_10(self._command, self.log)
             self._start_supervisor()
         except OSError as exc:

@@ -1,7 +1,6 @@
 """`%llm pull`: a model downloaded by an Ollama server, with a bar."""
 
-from pathlib import Path
-
+from localllm_magics.catalog.discover import running_folder
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption
@@ -49,7 +48,7 @@ def pull_model(reference: str, settings: ServerSettings, display: Display) -> st
 
 
 def _to_ollama(reference: str) -> tuple[str, Address]:
-    info = resolve_server_reference(reference, Path.cwd()) if is_server_reference(reference) else None
+    info = resolve_server_reference(reference, running_folder()) if is_server_reference(reference) else None
     if info is None or info.engine != "ollama" or info.address is None:
         raise BadOption(f"{reference!r} is no model of Ollama.", f"Type: %llm pull ollama:{reference or 'NAME'}")
     return info.name, info.address

@@ -352,3 +352,31 @@ def test_unloading_gives_the_memory_back(tmp_path: Path) -> None:
     assert all(before - after > 70e6 for before, after in zip(loaded, unloaded, strict=True))
     # What is lost is lost in each round; what the system takes its time with is not.
     assert min(unloaded[1:]) - unloaded[0] < 10e6
+
+
+def test_closing_waits_for_a_load_that_nobody_waits_for(demo: ModelInfo) -> None:
+    begun, may_end, stop = threading.Event(), threading.Event(), Stop()
+
+    class Slow(KernelEngine):
+        def _open(self, loaded: list[float], stop: Stop) -> None:
+            begun.set()
+            may_end.wait()
+            super()._open(loaded, Stop())
+
+    engine = Slow(demo, LoadOptions(threads=1))
+    loading = engine.load(stop)
+    next(loading)
+    stop.set()
+    with pytest.raises(Stopped):
+        next(loading)
+    begun.wait()
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    closing.join(0.3)  # one that does not wait is done by then
+    may_end.set()
+    closing.join()
+    opening = engine._opening  # noqa: SLF001 - nobody else waits for it
+    assert opening is not None
+    opening.exception()
+
+    assert engine.status().memory_bytes == 0

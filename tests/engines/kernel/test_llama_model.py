@@ -1,5 +1,6 @@
 import os
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,62 @@ def test_a_file_that_does_not_fit_its_own_header_is_refused(lib: Library, tmp_pa
 
     with pytest.raises(LoadFailed, match=r"llama\.cpp refused random\.gguf: "):
         load(lib, path)
+
+
+def refusal(lib: Library, demo: ModelInfo, folder: Path, old: bytes, new: bytes) -> LoadFailed:
+    """Why the bundled model is refused with NEW bytes in the place of OLD ones."""
+    assert demo.path is not None
+    path = folder / "changed.gguf"
+    path.write_bytes(demo.path.read_bytes().replace(old, new, 1))
+    with pytest.raises(LoadFailed) as caught:
+        LlamaModel(lib, path, WeightsPlan(), stop=Stop())
+    return caught.value
+
+
+def with_type(number: int) -> bytes:
+    """A tensor's entry with another type: its name, two sizes, the type."""
+    return b"blk.0.attn_q.weight" + struct.pack("<IQQI", 2, 192, 192, number)
+
+
+Q8_0 = with_type(8)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "hint"),
+    [
+        pytest.param((Q8_0, with_type(200)), "has invalid ggml type 200", "pip install --upgrade", id="newer type"),
+        pytest.param((Q8_0, with_type(4)), "of type 4 (DEPRECATED)", "another file", id="old type"),
+        pytest.param(
+            (b"blk.0.attn_k.weight", b"blk.0.attn_q.weight"), "duplicate tensor name 'blk.0", "another file", id="twice"
+        ),
+        pytest.param(
+            (b"blk.1.ffn_up.weight", b"blk.1.ffn_xx.weight"),
+            "tensor 'blk.1.ffn_up.weight' not found",
+            "another file",
+            id="missing",
+        ),
+        pytest.param((b"smollm", b"sm\x07\x1bl9"), "unknown pre-tokenizer type: 'sml9'", "--upgrade", id="tokenizer"),
+    ],
+)
+def test_a_refused_file_says_why(
+    lib: Library, demo: ModelInfo, tmp_path: Path, change: tuple[bytes, bytes], reason: str, hint: str
+) -> None:
+    refused = refusal(lib, demo, tmp_path, *change)
+
+    assert refused.message.startswith("llama.cpp refused changed.gguf: ")
+    assert reason in refused.message
+    assert hint in refused.hint
+
+
+def test_what_a_file_says_of_itself_is_cut_short(lib: Library, tmp_path: Path) -> None:
+    path = write_random_model(tmp_path / "random.gguf", {"tokenizer.ggml.pre": "x" * 5000})
+
+    with pytest.raises(LoadFailed) as caught:
+        load(lib, path)
+
+    assert len(caught.value.message) < 300
+
+
+def test_a_file_that_is_gone_has_no_reason(lib: Library, tmp_path: Path) -> None:
+    with pytest.raises(LoadFailed, match=r"llama\.cpp refused gone\.gguf: "):
+        LlamaModel(lib, tmp_path / "gone.gguf", WeightsPlan(), stop=Stop())

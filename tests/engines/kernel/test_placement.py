@@ -50,7 +50,7 @@ def test_the_placement_is_read_from_the_log(log: str, devices: list[Device], exp
     assert placement(log, devices) == expected
 
 
-NO_GPU = "this build has no GPU support. Type: "
+NO_GPU = "this build has no GPU support. "
 
 
 @pytest.mark.parametrize(

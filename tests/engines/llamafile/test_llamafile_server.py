@@ -216,3 +216,16 @@ def test_a_start_that_fails_after_a_stop_is_no_failure(tmp_path: Path, pool: Pro
 
     with pytest.raises(Stopped):
         connect(LlamafileServer(file, pool), stop=stop)
+
+
+def test_a_forked_process_leaves_the_server_alone(program: Path, pool: ProcessPool) -> None:
+    server = LlamafileServer(program, pool)
+    connect(server)
+    process = server._process  # noqa: SLF001 - nobody else tells
+    assert process is not None
+
+    server.after_fork()
+    server.close()
+
+    assert process.is_running
+    pool.release(process)

@@ -123,3 +123,24 @@ def test_a_log_has_a_name_that_is_safe_and_new(tmp_path: Path) -> None:
 
     assert len(names) == 20
     assert all(name.startswith("a_b_-") and name.isprintable() for name in names)
+
+
+def test_a_forked_process_leaves_the_processes_alone(pool: ProcessPool, program: Path) -> None:
+    process = pool.acquire(program, DEFAULT)
+    pooled = pool._pooled  # noqa: SLF001 - as the process that was forked keeps it
+
+    pool.after_fork()
+    pool.release(process)
+    is_running = process.is_running
+
+    assert is_running
+    pool._pooled = pooled  # noqa: SLF001 - the same
+    pool.release(process)
+
+
+def test_a_log_is_for_its_user_alone(pool: ProcessPool, program: Path) -> None:
+    process = pool.acquire(program, DEFAULT)
+    modes = [oct(path.stat().st_mode & 0o777) for path in (process.log.parent, process.log)]
+    pool.release(process)
+
+    assert modes == ["0o700", "0o600"]

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from localllm_magics import demo
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
-from localllm_magics.engines.kernel.library import Library, library, rebuild_command
+from localllm_magics.engines.kernel.installing import rebuild_command
+from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
@@ -20,7 +21,7 @@ from localllm_magics.engines.kernel.worker.process import Limits, begin_worker, 
 REBUILD = rebuild_command()
 NOTICE = (
     "This build of llama.cpp crashed when it was probed, so weights are not repacked: reading prompts is up to "
-    f"3.5 times slower. To rebuild it, type: {REBUILD}"
+    f"3.5 times slower. To rebuild it, type: `{REBUILD}`"
 )
 _COMMAND = (sys.executable, "-m", "localllm_magics.engines.kernel.worker.build_probe")
 

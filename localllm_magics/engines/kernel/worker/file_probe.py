@@ -16,6 +16,7 @@ from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
+from localllm_magics.engines.kernel.installing import upgrade_hint
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine import free_memory, usual_threads
@@ -26,7 +27,6 @@ from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, ke
 from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker, report, run_probe
 
 _TEXT = "Why?\n\n  1 + 2 = 3; caf\xe9, \u65e5\u672c, \U0001f999\t\x01" + "".join(map(chr, range(33, 127)))
-_HINT = "Try another file of the model, or a newer llama.cpp: pip install --upgrade llama-cpp-python"
 _MEMORY_HINT = "Perhaps memory ran out: close what needs much of it, or choose a smaller model: %llm models"
 
 
@@ -63,7 +63,8 @@ def require_pass(
         return
     # Weights on the CPU are mapped and not copied, so that they are in memory once, and read from the disk once.
     layers = 0 if options.gpu_layers in (None, "auto", 0) else -1
-    key = key_of(lib, str(info.path.resolve()), info.size_bytes, layers, *changed)
+    path = info.path.resolve()
+    key = key_of(lib, str(path), info.size_bytes, layers, *changed, subject=path)
     if results.get(key):
         return
     limits = Limits(memory_bytes=max(1 << 30, free_memory()))  # libraries need memory whatever the file is
@@ -78,7 +79,12 @@ def _require_exit(reference: str, end: Exit) -> None:
         return
     reason = _reason(end.stderr)
     message = f"llama.cpp crashed when {reference} was probed in a subprocess{reason and ': '}{reason}."
-    raise EngineCrashed(message, _MEMORY_HINT if end.exceeded or end.code == -9 else _HINT)
+    raise EngineCrashed(
+        message,
+        _MEMORY_HINT
+        if end.exceeded or end.code == -9
+        else f"Try another file of the model, or a newer llama.cpp. {upgrade_hint()}",
+    )
 
 
 def _reason(stderr: str) -> str:

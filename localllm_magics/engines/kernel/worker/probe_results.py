@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
-from localllm_magics.engines.cache_folder import cache_folder
+from localllm_magics.engines.cache_folder import cache_folder, open_regular, write_private
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.machine import cpu_name
 
 _MOST_RESULTS = 1000
+_MOST_BYTES = 1 << 20
 
 
 class ProbeResults:
@@ -31,10 +33,9 @@ class ProbeResults:
 
     def store(self, key: str, *, passed: bool) -> None:
         """Keep the result of KEY; where that is impossible, it is found again next time."""
-        newest = [*self._read().items(), (key, passed)][-_MOST_RESULTS:]
         with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text(json.dumps(dict(newest)))
+            kept = [item for item in self._read().items() if _has_subject(item[0])]
+            write_private(self._path, json.dumps(dict([*kept, (key, passed)][-_MOST_RESULTS:])).encode())
 
     def clear(self) -> int:
         """Remove all results; the bytes that were freed."""
@@ -47,14 +48,26 @@ class ProbeResults:
 
     def _read(self) -> dict[str, bool]:
         try:
-            stored = json.loads(self._path.read_text())
+            with open_regular(self._path) as file:
+                stored = json.loads(file.read(_MOST_BYTES))
         except (OSError, ValueError, RecursionError):
             return {}
         return {key: value is True for key, value in stored.items()} if isinstance(stored, dict) else {}
 
 
-def key_of(lib: Library, *more: str | int | None) -> str:
-    """Names a build on a CPU, and MORE: the files of the build's folder, and the CPU's features."""
+def key_of(lib: Library, *more: str | int | None, subject: Path | None = None) -> str:
+    """Names a build on a CPU, and MORE: the files of the build's folder, and the CPU's features.
+
+    The result of a SUBJECT, a file, is forgotten when that is gone.
+    """
     path = lib.path
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in path.parent.iterdir())
-    return hashlib.sha256(repr((str(path), files, cpu_name(), *more)).encode()).hexdigest()
+    digest = hashlib.sha256(repr((str(path), files, cpu_name(), *more)).encode()).hexdigest()
+    return digest if subject is None else f"{digest} {os.fsencode(subject).hex()}"
+
+
+def _has_subject(key: str) -> bool:
+    subject = key.partition(" ")[2]
+    with suppress(ValueError):
+        return not subject or os.path.lexists(bytes.fromhex(subject))
+    return False

@@ -127,7 +127,7 @@ def run_in_subprocess(command: Sequence[str], stop: Stop, limits: Limits = Limit
         OSError: It cannot be started.
     """
     # Python's -m puts the working folder first, where a user's own random.py may lie: here it is an empty one.
-    paths = [str(Path(path).resolve()) for path in (*filter(None, sys.path), ".")]
+    paths = list(map(_absolute, (*filter(None, sys.path), ".")))
     # Files and no pipes: nobody has to read them while the process writes, or to wait for who else holds them open.
     with tempfile.TemporaryDirectory(prefix="localllm-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -146,6 +146,13 @@ def run_in_subprocess(command: Sequence[str], stop: Stop, limits: Limits = Limit
                 yield Subprocess(process, folder, stop, limits)
             finally:
                 process.kill()
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)  # noqa: PTH100 - what Path has for that follows links
+    except OSError:  # the working folder was deleted
+        return path
 
 
 def run_probe(command: Sequence[str], stop: Stop, limits: Limits) -> Exit | None:

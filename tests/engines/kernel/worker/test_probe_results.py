@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,42 @@ def test_they_are_in_the_cache_of_the_user(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_key_names_the_build_and_the_rest(lib: Library) -> None:
     assert key_of(lib) == key_of(lib) != key_of(lib, "file", 1) != key_of(lib, "file", 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_in_the_place_of_the_file_is_replaced(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
+    results = ProbeResults(path)
+
+    found = results.get("a")
+    results.store("a", passed=True)
+
+    assert found is None
+    assert results.get("a") is True
+
+
+def test_a_folder_in_the_place_of_the_file_is_no_error(path: Path) -> None:
+    path.mkdir(parents=True)
+    results = ProbeResults(path)
+
+    results.store("a", passed=True)
+
+    assert results.get("a") is None
+    assert results.clear() == 0
+
+
+def test_what_was_found_of_a_file_goes_with_it(path: Path, lib: Library, tmp_path: Path) -> None:
+    kept, gone = tmp_path / "kept.gguf", tmp_path / "gone.gguf"
+    keys = [key_of(lib, subject=file) for file in (kept, gone)]
+    results = ProbeResults(path)
+    for file, key in zip((kept, gone), keys, strict=True):
+        file.touch()
+        results.store(key, passed=True)
+    gone.unlink()
+
+    results.store("a", passed=True)
+    results.store("b no subject", passed=True)
+    results.store("c", passed=True)
+
+    assert json.loads(path.read_text()) == {keys[0]: True, "a": True, "c": True}

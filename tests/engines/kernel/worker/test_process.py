@@ -232,3 +232,14 @@ def test_what_lies_in_the_working_folder_hides_no_module(tmp_path: Path, monkeyp
     assert end is not None
     assert "mine" not in end.stderr
     assert run("import only_here")[1].is_success
+
+
+def test_it_runs_where_the_running_folder_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+    _, end = run(f"{REPORT}report(event='passed')")
+
+    assert end.is_success

@@ -1,0 +1,71 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from localllm_magics.engines.cache_folder import make_private, open_regular, write_private
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_folders_and_files_are_for_their_user_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "file"
+
+    write_private(file, b"1")
+
+    assert [mode(path) for path in (tmp_path / "a", tmp_path / "a" / "b", file)] == [0o700, 0o700, 0o600]
+
+
+def test_a_folder_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    make_private(tmp_path)
+
+    assert mode(tmp_path) == 0o700
+
+
+def test_a_folder_that_the_user_has_linked_to_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere").chmod(0o755)
+    (tmp_path / "link").symlink_to("elsewhere")
+
+    make_private(tmp_path / "link")
+
+    assert mode(tmp_path / "elsewhere") == 0o755
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+
+    with pytest.raises(OSError, match="File exists"):
+        make_private(tmp_path / "a")
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    victim, link = tmp_path / "victim", tmp_path / "link"
+    victim.write_bytes(b"precious")
+    link.symlink_to(victim)
+
+    write_private(link, b"new")
+
+    assert (victim.read_bytes(), link.is_symlink(), link.read_bytes()) == (b"precious", False, b"new")
+
+
+def test_what_cannot_be_replaced_stays_and_no_rest_is_left(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+
+    with pytest.raises(OSError, match="directory"):
+        write_private(tmp_path / "folder", b"new")
+
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(OSError, match="is no file"):
+        open_regular(tmp_path / "pipe")
