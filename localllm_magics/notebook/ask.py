@@ -22,6 +22,7 @@ from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.notebook.dry_run import to_bundle
 from localllm_magics.notebook.interrupts import shorten, uninterrupted
 from localllm_magics.notebook.prompt.interpolate import interpolate
+from localllm_magics.notebook.prompt.scope import visible_names
 from localllm_magics.notebook.question import Question
 from localllm_magics.session import Session, Use
 
@@ -178,15 +179,16 @@ class Notebook:
         """The request with its expressions evaluated, each once."""
         if not question.has_vars:
             return question.request
+        names = visible_names(self._shell.user_ns)
+
+        def evaluate(expression: str) -> object:
+            return eval(compile(expression, "<prompt>", "eval"), names)  # noqa: S307 - the user's own expression
+
         messages = tuple(
-            Message.from_text(message.role, interpolate(message.text, self._evaluate))
+            Message.from_text(message.role, interpolate(message.text, evaluate))
             for message in question.request.messages
         )
         return replace(question.request, messages=messages)
-
-    def _evaluate(self, expression: str) -> object:
-        code = compile(expression, "<prompt>", "eval")
-        return eval(code, self._shell.user_global_ns, self._shell.user_ns)  # noqa: S307 - the user's own expression
 
     def _insert_code(self, text: str) -> None:
         found = _CODE_BLOCK.search(text)

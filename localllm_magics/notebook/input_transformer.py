@@ -5,6 +5,8 @@ import re
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 
+from localllm_magics.notebook.prompt.interpolate import names_in
+
 _ASK = re.compile(
     r"^(?P<indent>[ \t]*)(?:(?P<target>[^\W\d][\w.\[\]'\"]*)[ \t]*=[ \t]*)?"
     r"%(?P<name>llm|localllm)[ \t]+(?P<rest>ask\b.*)$"
@@ -49,6 +51,9 @@ def _rewrite(parts: list[str]) -> list[str]:
     if match is None:
         return parts
     call = f"get_ipython().run_line_magic({match['name']!r}, {match['rest']!r})"
+    names = names_in(match["rest"]) if match["indent"] else ()
+    if names:  # a function keeps a variable of the one around it only where its code has the name
+        call = f"({call}, lambda: ({', '.join(names)},))[0]"
     statement = f"{match['target']} = {call}" if match["target"] else f"{call} and None"
     return [f"{match['indent']}{statement}\n", *["\n"] * len(begun)]
 
