@@ -14,6 +14,7 @@ from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import Message
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sanitizer.control import strip_control
+from localllm_magics.core.table import Table
 from localllm_magics.engines.base import Preview
 from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.card import Card
@@ -60,6 +61,10 @@ class Notebook:
     def write(self, text: str) -> None:
         """Show a line of TEXT."""
         print(strip_control(text))  # noqa: T201 - the magic's output
+
+    def show(self, table: Table) -> None:
+        """Show TABLE, whatever becomes of the value of the line."""
+        self._shell.display_pub.publish({"text/plain": str(table), "text/markdown": table.to_markdown()}, metadata={})
 
     def answer(self, question: Question, *, is_cell: bool = False) -> Completion | Preview | None:
         """Show the answer, or what would be sent; None while it is generated in the background.

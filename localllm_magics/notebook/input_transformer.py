@@ -11,6 +11,7 @@ _ASK = re.compile(
     r"^(?P<indent>[ \t]*)(?:(?P<target>[^\W\d][\w.\[\]'\"]*)[ \t]*=[ \t]*)?"
     r"%(?P<name>llm|localllm)[ \t]+(?P<rest>ask\b.*)$"
 )
+_CELL = re.compile(r"%%(llm|localllm)(\s|$)")
 _NOT_PYTHON = re.compile(r"^[ \t]*(?:[^\W\d][^'\"#=]*=[ \t]*)?[%!?]")
 
 
@@ -30,6 +31,14 @@ def rewrite_ask_lines(lines: list[str]) -> list[str]:
     for parts in logical_lines:
         rewritten += parts if len(rewritten) in quoted else _rewrite(parts)
     return rewritten
+
+
+def keep_empty_cells(lines: list[str]) -> list[str]:
+    """LINES, and below `%%llm` alone an empty one, so that the magic runs and says what is missing."""
+    return [*lines, "\n"] if len(lines) == 1 and _CELL.match(lines[0]) else lines
+
+
+keep_empty_cells.has_side_effects = True  # type: ignore[attr-defined] # for IPython: not while a cell is being typed
 
 
 def _logical_lines(lines: Iterable[str]) -> Iterator[list[str]]:

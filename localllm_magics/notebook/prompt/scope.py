@@ -1,8 +1,7 @@
 """The variables that an expression sees where its magic stands, in a function too."""
 
-import sys
 from collections.abc import Iterator
-from inspect import CO_OPTIMIZED
+from inspect import CO_OPTIMIZED, currentframe
 from types import CodeType, FrameType
 
 _NOT_THE_USERS = {"IPython", "ipykernel", "localllm_magics"}
@@ -26,7 +25,7 @@ def visible_names(shell_names: dict[str, object]) -> dict[str, object]:
 
 def _calling_frame() -> FrameType | None:
     """The innermost frame of the user's code."""
-    frame: FrameType | None = sys._getframe()
+    frame = currentframe()
     while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_THE_USERS:
         frame = frame.f_back
     return frame
