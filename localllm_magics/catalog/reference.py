@@ -151,7 +151,7 @@ def _no_model_but_folder(text: str, path: Path) -> ModelNotFound:
 
 
 def _unknown(text: str, models: Sequence[ModelInfo]) -> ModelNotFound:
-    near = _nearest(text, {name: info.reference for info in models for name in _names(info)})
+    near = _nearest(text, {name: info.reference for info in reversed(models) for name in _names(info)})
     among = f" The nearest: {_join(near)}." if near else ""
     may_pull = f" To have Ollama download it, type: %llm pull ollama:{text}" if not near and parse_name(text) else ""
     return ModelNotFound(f"There is no model {text!r}.{among}", f"{LIST_MODELS}{may_pull}")

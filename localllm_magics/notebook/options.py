@@ -116,7 +116,7 @@ ASKING = (
 )
 HELP = Option(flags=("-h", "--help"), help="show the options")
 _BELOW = "Write the prompt below the line with %%llm, or after %llm ask."
-_CONVERSATION = "Each cell asks anew; put what was said into the prompt: {{ _llm.text }}"
+_CONVERSATION = "Conversations are still to come; until then, put what was said into the prompt: {{ _llm.text }}"
 _SCHEMA = "From Python, a server follows a schema: model.complete(prompt, schema={...})."
 OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("temp", "heat"), "--temperature"),

@@ -30,7 +30,7 @@ class Parsed:
         words: Its other words.
         text: The text after them, as it stands.
         open_option: The option at its end whose value is missing.
-        quoted_text: An option with a text of one word and the words after it, as it may have been meant, in quotes.
+        quoting_hint: What to type where the words after an option's text were meant to belong to it; else empty.
         error: The first thing that is wrong; the rest was read all the same.
     """
 
@@ -38,7 +38,7 @@ class Parsed:
     words: tuple[str, ...] = ()
     text: str = ""
     open_option: Option | None = None
-    quoted_text: str = ""
+    quoting_hint: str = ""
     error: BadOption | None = None
 
     def select(self, options: Sequence[Option]) -> dict[str, object]:
@@ -76,7 +76,7 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
         words=tuple(words),
         text=lexer.rest,
         open_option=reader.open_option,
-        quoted_text=reader.quoted_text,
+        quoting_hint=reader.quoting_hint,
         error=error or reader.conflict(),
     )
 
@@ -216,10 +216,10 @@ class _OptionReader:
             self._unquoted[-1].append(word)
 
     @property
-    def quoted_text(self) -> str:
+    def quoting_hint(self) -> str:
         """See `Parsed`."""
         found = next((words for words in self._unquoted if words[0] and len(words) > 2), None)
-        return f'{found[0]} "{" ".join(found[1:])}"' if found else ""
+        return f'A text of several words goes into quotation marks: {found[0]} "{" ".join(found[1:])}"' if found else ""
 
     def conflict(self) -> BadOption | None:
         """An error for the first two options that exclude each other, if any."""

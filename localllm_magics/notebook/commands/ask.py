@@ -13,10 +13,9 @@ def _ask_cell(notebook: Notebook, parsed: Parsed) -> None:
     try:
         notebook.answer(to_question(parsed), is_cell=True)
     except ModelNotFound as exc:
-        if not parsed.quoted_text:
+        if not parsed.quoting_hint:
             raise
-        hint = f"A text of several words goes into quotation marks: {parsed.quoted_text}"
-        raise ModelNotFound(exc.message, hint) from exc
+        raise ModelNotFound(exc.message, parsed.quoting_hint) from exc
 
 
 COMMAND = Command(

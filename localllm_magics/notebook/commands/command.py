@@ -66,8 +66,8 @@ class Command:
         typed, hint = f"{self.magic} {self.name}".strip(), self.hint or f"Type: {self.usage}"
         most = len(self.words.split())
         if len(parsed.words) > most:
-            if parsed.quoted_text:
-                hint = f"A text of several words goes into quotation marks: {parsed.quoted_text}"
+            if parsed.quoting_hint:
+                hint = parsed.quoting_hint
             elif most and is_path_like(parsed.words[-1]):
                 hint = f'A path with blanks goes into quotation marks: "{" ".join(parsed.words)}"'
             raise BadOption(f"{typed} does not take {parsed.words[most]!r}.", hint)

@@ -13,12 +13,12 @@ from localllm_magics.notebook.commands.ask import CELL
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.parser import Parsed, quoted
 
-_CONVERSATION = "Each cell asks anew; put what was said into the prompt: {{ _llm.text }}"
+_CONVERSATION = "Conversations are still to come; until then, put what was said into the prompt: {{ _llm.text }}"
 _HINTS = {
     "threads": _CONVERSATION,
     "thread": _CONVERSATION,
     "reset": _CONVERSATION,
-    "bench": "Each card has the rate of its answer; so has, for the last one: %llm status",
+    "bench": "Benchmarks are still to come; the rate of the last answer is in: %llm status",
 }
 _OTHER_NAMES = {
     **dict.fromkeys(("list", "ls", "search"), "models"),
@@ -70,7 +70,7 @@ def nearest_command(name: str, commands: Mapping[str, Command]) -> str:
 
 def _command_hint(line: str, name: str, commands: Mapping[str, Command]) -> str:
     words = CELL.parse(line).words
-    if _is_model(name) or (len(words) == 1 and (is_path_like(name) or _is_known(name))):
+    if _is_model(name) or (len(words) == 1 and (is_path_like(name) or is_known(name))):
         return f"Write the prompt below a line with %%llm {line}, or type: {_ask_line(line, name)}"
     if name.lower() in _HINTS and len(words) < _MOST_WORDS:
         return _HINTS[name.lower()]
@@ -86,7 +86,7 @@ def _is_model(word: str) -> bool:
     return word == DEMO or is_server_reference(word) or word.lower().endswith((".gguf", ".llamafile"))
 
 
-def _is_known(word: str) -> bool:
+def is_known(word: str) -> bool:
     """Whether WORD is the name of a model."""
     try:
         resolve(word, Path())
