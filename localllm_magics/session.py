@@ -24,6 +24,7 @@ from localllm_magics.model import Model
 from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
 
 DEFAULT_MODEL = "demo"
+_VARIABLES = ("OLLAMA_HOST", "OLLAMA_MODELS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ class Session:
 
     def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
-        return Surroundings(Path.cwd(), os.environ.get("OLLAMA_HOST", ""), settings)
+        return Surroundings(Path.cwd(), tuple(map(os.environ.get, _VARIABLES)), settings)
 
     def _current_reference(self, default: str) -> str:
         """What to type for the current model, wherever we run."""
@@ -355,6 +356,8 @@ def _kept_options(options: LoadOptions, model: Model) -> tuple[str, ...]:
     kept = replace(model.options, **asked)
     if kept.ctx is not None and model.context is not None:
         kept = replace(kept, ctx=model.context)
+    if kept.gpu_layers == "auto":  # the default
+        kept = replace(kept, gpu_layers=None)
     if kept == LoadOptions():
         return ()
     reference = shlex.quote(model.info.reference)

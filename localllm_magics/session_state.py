@@ -12,10 +12,14 @@ from localllm_magics.model import Model
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the meaning of a reference depends on, beside the files that it names."""
+    """What the meaning of a reference depends on, beside the files that it names.
+
+    Args:
+        variables: Those of the environment that say where Ollama and its store are.
+    """
 
     folder: Path
-    ollama_host: str
+    variables: tuple[str | None, ...]
     settings: ServerSettings
 
 

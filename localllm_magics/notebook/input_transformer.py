@@ -1,4 +1,4 @@
-"""Lets `%llm ask` lines end in a question mark, which IPython would take for a call for help."""
+"""Lets lines of `%llm` end in a question mark, which IPython would take for a call for help."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from localllm_magics.notebook.prompt.interpolate import names_in
 
 _ASK = re.compile(
     r"^(?P<indent>[ \t]*)(?:(?P<target>[^\W\d][\w.\[\]'\"]*)[ \t]*=[ \t]*)?"
-    r"%(?P<name>llm|localllm)[ \t]+(?P<rest>ask\b.*)$"
+    r"%(?P<name>llm|localllm)[ \t]+(?P<rest>ask\b.*|\S+[ \t].*\?[ \t]*)$"
 )
 _CELL = re.compile(r"%%(llm|localllm)(\s|$)")
 _NOT_PYTHON = re.compile(r"^[ \t]*(?:[^\W\d][^'\"#=]*=[ \t]*)?[%!?]")

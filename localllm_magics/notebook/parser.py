@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.notebook.options import OTHER_NAMES, Option
+from localllm_magics.notebook.options import HELP, OTHER_NAMES, Option
 
 _CURSOR = "\N{OBJECT REPLACEMENT CHARACTER}"
 _BLANKS = r" \t\r\n"
@@ -189,26 +189,28 @@ class _OptionReader:
         Raises:
             BadOption: It is unknown, lacks its value, has a wrong one, or was given before.
         """
-        flag, equals, value = word.partition("=")
-        attached = value if equals else None
-        option = self._by_flag.get(flag)
-        if option is None and self._has_attached(word):
-            flag, attached = word[:2], word[2:]
-            option = self._by_flag[flag]
-            if not option.metavar:
-                self._store(option, flag, True)
-                self.read(f"-{attached}")
-                return
-        if option is None:
-            option = self._by_beginning(flag, has_value=attached is not None)
-            flag = option.flags[-1]
+        option, flag, attached = self._recognize(word)
         if option.metavar:
             self._store(option, flag, self._value(option, flag, attached))
             return
         self._unquoted.append([""])
         self._store(option, flag, True)
-        if attached is not None:
+        if attached is not None and word.startswith(f"{flag}="):
             raise BadOption(f"{flag} takes no value.", f"Write {flag} alone.")
+        if attached is not None:
+            self.read(f"-{attached}")  # of `-bn5`
+
+    def _recognize(self, word: str) -> tuple[Option, str, str | None]:
+        """The option of WORD, its flag, and what is attached to it."""
+        flag, equals, value = word.partition("=")
+        attached = value if equals else None
+        if flag in self._by_flag:
+            return self._by_flag[flag], flag, attached
+        # `-n5`, and not a long name with one dash too few, such as `-ngl`
+        if word[:2] in self._by_flag and not self._meant(flag, 0.75):
+            return self._by_flag[word[:2]], word[:2], word[2:]
+        option = self._by_beginning(flag, has_value=attached is not None)
+        return option, option.flags[-1], attached
 
     def extend_text(self, word: str) -> None:
         """WORD, which is no option, may belong to the text of the last one."""
@@ -234,9 +236,9 @@ class _OptionReader:
         if attached is None and self.lexer.at_end:
             self.open_option = option
             raise BadOption(f"{flag} needs a value, {option.metavar}.", hint)
-        is_quoted = attached is None and self.lexer.rest[0] in "\"'"
+        is_text = option.metavar == "TEXT" and (attached is not None or self.lexer.rest[0] not in "\"'")
         word = self.lexer.word() if attached is None else attached
-        self._unquoted.append(["" if is_quoted or option.metavar != "TEXT" else flag, word])
+        self._unquoted.append([flag if is_text and " " not in word else "", word])
         try:
             return option.convert(word)
         except ValueError as exc:
@@ -252,10 +254,6 @@ class _OptionReader:
         else:
             self.values[option.name] = value
 
-    def _has_attached(self, word: str) -> bool:
-        """Whether WORD is a short option with its value, `-n5`, and not a long one with one dash too few, `-ngl`."""
-        return word[:2] in self._by_flag and word[1] != "-" and not self._meant(word.partition("=")[0], 0.75)
-
     def _by_beginning(self, flag: str, *, has_value: bool) -> Option:
         """The only option whose long name begins so."""
         found = [long for long in self._by_flag if flag[:2] == "--" and long.startswith(flag)]
@@ -263,19 +261,27 @@ class _OptionReader:
             return self._by_flag[found[0]]
         if not has_value and not self.lexer.at_end and not self.lexer.at_option:
             self.lexer.word()  # probably its value
+        raise self._unknown(flag, found)
+
+    def _unknown(self, flag: str, found: Sequence[str]) -> BadOption:
         if found:
-            raise BadOption(f"{flag} can mean {' or '.join(found)}.", "Write one of them.")
-        known = f"Known options: {', '.join(self._by_flag)}."
-        raise BadOption(f"There is no option {flag}.", self._meant(flag, 0.6) or known)
+            return BadOption(f"{flag} can mean {' or '.join(found)}.", "Write one of them.")
+        known = ", ".join(known for known in self._by_flag if known not in HELP.flags)
+        otherwise = f"Known options: {known}." if known else "Leave it out; this command takes no options."
+        return BadOption(f"There is no option {flag}.", self._meant(flag, 0.6) or otherwise)
 
     def _meant(self, flag: str, likeness: float) -> str:
         """A hint at the option that FLAG, a name with an error or of another program, means; empty if none is near."""
-        name = flag.lstrip("-").replace("_", "-")
-        names = {known.lstrip("-"): known for known in self._by_flag}
-        names |= {other: way for other, way in OTHER_NAMES.items() if way in self._by_flag or way[0] != "-"}
-        begun = {names[known] for known in names if known.startswith(name.lower()) and len(name) > 1}
-        near = [name.lower(), *difflib.get_close_matches(name.lower(), names, 1, likeness)]
-        meant = next((names[known] for known in near if known in names), "")
-        if len(begun) == 1 and name.lower() not in names:
-            meant = begun.pop()
+        name, names = flag.lstrip("-").replace("_", "-").lower(), self._names
+        meant = names.get(name, "")
+        if not meant:
+            begun = {names[known] for known in names if len(name) > 1 and known.startswith(name)}
+            near = difflib.get_close_matches(name, names, 1, likeness)
+            meant = begun.pop() if len(begun) == 1 else "".join(map(names.__getitem__, near))
         return f"Did you mean {meant}?" if meant[:1] == "-" else meant
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """What can be meant by each name without its dashes: an option, or something else to do."""
+        others = {name: way for name, way in OTHER_NAMES.items() if way in self._by_flag or way[0] != "-"}
+        return others | {flag.lstrip("-"): flag for flag in self._by_flag}

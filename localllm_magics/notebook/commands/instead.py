@@ -70,15 +70,14 @@ def nearest_command(name: str, commands: Mapping[str, Command]) -> str:
 
 def _command_hint(line: str, name: str, commands: Mapping[str, Command]) -> str:
     words = CELL.parse(line).words
-    if _is_model(name) or (len(words) == 1 and (is_path_like(name) or is_known(name))):
+    if _is_model(name) or (words == (name,) and (is_path_like(name) or is_known(name))):
         return f"Write the prompt below a line with %%llm {line}, or type: {_ask_line(line, name)}"
-    if name.lower() in _HINTS and len(words) < _MOST_WORDS:
-        return _HINTS[name.lower()]
-    near = nearest_command(name, commands)
-    if near and near != "ask" and len(words) <= _MOST_WORDS:
-        return f"Did you mean %llm {near}?"
     asking = f"To ask a model, type: %llm ask {line}"
-    return f"To list all commands, type: %llm help. {asking}" if words == (name,) else asking
+    if len(words) > _MOST_WORDS or name[0] == "-":
+        return asking
+    near = nearest_command(name, commands)
+    meant = f"Did you mean %llm {near}?" if near != "ask" else asking
+    return _HINTS.get(name.lower()) or (meant if near else f"To list all commands, type: %llm help. {asking}")
 
 
 def _is_model(word: str) -> bool:

@@ -29,8 +29,7 @@ def status_table(session: Session) -> Table:
 def _running(stream: Stream) -> str:
     """What is asked, of which model, and how to stop it."""
     prompt = shorten(strip_control(stream.request.messages[-1].text)[:_MAX_PROMPT], _MAX_SHOWN, placeholder=" …")
-    tokens, id_ = stream.generation.tokens, stream.request.id
-    return f"{stream.generation.model.reference} answers “{prompt}”, {tokens:,} tokens so far: %llm stop {id_}"
+    return f"{stream.generation.model.reference} answers “{prompt}”. To stop it, type: %llm stop {stream.request.id}"
 
 
 def _row(model: Model, status: EngineStatus, session: Session) -> tuple[str, ...]:
