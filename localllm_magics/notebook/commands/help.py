@@ -7,7 +7,7 @@ from localllm_magics.core.table import Table
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.commands.instead import nearest_command
 
-_NOTE = "A cell asks with %%llm [MODEL] [options] above its prompt; %llm help ask has the options."
+_NOTE = "A cell asks with %%llm [MODEL] [options] above its prompt; %%llm --help has the options."
 
 
 def new_help(commands: Mapping[str, Command]) -> Command:

@@ -134,7 +134,7 @@ def _as_f_string(source: str) -> str:
     quote = next((mark for mark in ('"', "'") if mark not in source), '"""')
     text = f"f{quote}{{{source}}}{quote}"
     # With a blank after its colon it is JSON, or a sentence.
-    return text if re.search(r"[:!=](?!\s)", source) and _syntax_problem(text) is None else ""
+    return text if re.search(r"=$|[:!=]\S", source) and _syntax_problem(text) is None else ""
 
 
 def _insertion(expression: _Expression, evaluate: Callable[[str], object]) -> str:
