@@ -294,7 +294,7 @@ def load(
     gpu_layers: GpuLayers | None = None,
     threads: int | None = None,
 ) -> Model:
-    """Load a model and make it the current one.
+    """Load a model and make it the current one; options that are left out go back to their defaults.
 
     Args:
         reference: `demo`, a path to a GGUF file or a llamafile, a name that `models()` lists, or a model of a server:

@@ -119,7 +119,7 @@ _BELOW = "Write the prompt below the line with %%llm, or after %llm ask."
 _CONVERSATION = "Conversations are still to come; until then, put what was said into the prompt: {{ _llm.text }}"
 _SCHEMA = "From Python, a server follows a schema: model.complete(prompt, schema={...})."
 OTHER_NAMES: Mapping[str, str] = {
-    **dict.fromkeys(("temp", "heat"), "--temperature"),
+    "temp": "--temperature",
     **dict.fromkeys(("predict", "n-predict", "num-predict", "max-new-tokens", "max-length"), "--max-tokens"),
     **dict.fromkeys(("max-completion-tokens", "max-output-tokens", "tokens", "limit"), "--max-tokens"),
     **dict.fromkeys(("repetition-penalty", "frequency-penalty", "presence-penalty"), "--repeat-penalty"),
@@ -128,9 +128,9 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("sys", "system-prompt", "system-message", "instruction"), "--system"),
     **dict.fromkeys(("ctx-size", "n-ctx", "num-ctx", "context", "context-size", "context-length"), "--ctx"),
     **dict.fromkeys(("c", "max-model-len"), "--ctx"),
-    **dict.fromkeys(("ngl", "n-gpu-layers", "num-gpu", "layers", "gpu", "device"), "--gpu-layers"),
+    **dict.fromkeys(("ngl", "n-gpu-layers", "num-gpu", "layers"), "--gpu-layers"),
     **dict.fromkeys(("tb", "threads-batch", "n-threads", "num-thread", "nthreads", "cpus"), "--threads"),
-    **dict.fromkeys(("output", "var", "variable", "store", "name"), "--out"),
+    **dict.fromkeys(("output", "var", "variable", "store"), "--out"),
     **dict.fromkeys(("reasoning", "thinking", "enable-thinking", "reasoning-effort"), "--think"),
     **dict.fromkeys(("disable-thinking", "no-reasoning", "no-thinking"), "--no-think"),
     **dict.fromkeys(("bg", "async", "nowait"), "--background"),

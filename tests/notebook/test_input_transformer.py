@@ -1,6 +1,7 @@
 """`%llm ask` lines may end in a question mark; everything else in a cell stays as it is."""
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.notebook.input_transformer import keep_empty_cells, rewrite_ask_lines
 
@@ -102,3 +103,8 @@ def test_everything_else_stays(cell: str) -> None:
 )
 def test_a_cell_without_a_prompt_gets_an_empty_one(cell: list[str], kept: list[str]) -> None:
     assert keep_empty_cells(cell) == kept
+
+
+def test_a_prompt_can_be_typed_below_its_line(shell: InteractiveShell) -> None:
+    assert shell.check_complete("%%llm demo")[0] == "incomplete"
+    assert shell.check_complete("%%llm demo\nHi\n\n")[0] == "complete"
