@@ -2,8 +2,9 @@
 
 import atexit
 import os
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from localllm_magics.catalog.discover import ModelList, discover, running_folder
 from localllm_magics.catalog.file_stamp import has_changed
@@ -23,6 +24,7 @@ from localllm_magics.model import Model
 from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
 
 DEFAULT_MODEL = "demo"
+_VARIABLES = ("OLLAMA_HOST", "OLLAMA_MODELS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,14 @@ class Session:
         entry = Entry(model, model.info.reference, self._surroundings(), model.options)
         self._update(lambda state: replace(state.put(entry), current=model))
 
-    def use(self, reference: str | None, options: LoadOptions, default: str = DEFAULT_MODEL) -> Use:
+    def use(
+        self,
+        reference: str | None,
+        options: LoadOptions,
+        default: str = DEFAULT_MODEL,
+        *,
+        keeps_options: bool = True,
+    ) -> Use:
         """The model that REFERENCE names, or the current one, or DEFAULT; it need not be in memory yet.
 
         A load option that differs from how it is loaded takes it out of memory, to be reloaded, and so does a file
@@ -102,6 +111,7 @@ class Session:
             reference: As the user wrote it; see `load`.
             options: How it is to be loaded.
             default: A reference, for the case that there is no other.
+            keeps_options: What OPTIONS leave out stays as the model is loaded, and does not become the default.
 
         Raises:
             LocalLLMError: There is no such model, or its file cannot be used.
@@ -109,17 +119,20 @@ class Session:
         surroundings = self._surroundings()
         typed = self._current_reference(default) if reference is None else reference
         known = self._find_current(surroundings) if reference is None else self._find(reference, surroundings)
-        model, is_new = self._claim(known or self._resolved(typed, surroundings), typed, surroundings)
+        named, model = (None, known) if known else self._resolved(typed, surroundings)
+        model, is_new = self._claim(Entry(model, typed, surroundings, named=named))
         notices = self._unload_changed(model)
-        before, wanted = model.options, _changed(options, model).or_else(model.options)
-        if wanted != before:
+        wanted = _wanted(options, model, keeps_options=keeps_options)
+        if wanted != model.options:
             try:
                 model.reload(wanted)
             except BaseException:
                 self.end_use(model, is_proven=False)
                 raise
             if not is_new:
-                notices = (*notices, f"Reloaded with {wanted}.")
+                notices = (*notices, f"Reloaded with {str(wanted) or 'the defaults'}.")
+        elif not is_new:
+            notices = (*notices, *_kept_options(options, model))
         return Use(model, self, notices)
 
     def end_use(self, model: Model, *, is_proven: bool) -> None:
@@ -183,12 +196,13 @@ class Session:
             if _is_ours(entry.model):
                 entry.model.unload()
 
-    def _claim(self, model: Model, typed: str, surroundings: Surroundings) -> tuple[Model, bool]:
-        """Begin a use of MODEL, or of the one that another thread has made of the same; whether it is the first."""
+    def _claim(self, new: Entry) -> tuple[Model, bool]:
+        """Begin a use of NEW's model, or of one that another thread has made of the same; whether it is the first."""
         with self._lock:
-            entry = self._state.same(model, surroundings) or Entry(model, typed, surroundings)
+            entry = self._state.same(new.model, new.surroundings) or new
             is_new = self._state.of(entry.model) is None
-            entry = replace(entry, reference=typed, surroundings=surroundings, uses=entry.uses + 1)
+            named, uses = new.named or entry.named, entry.uses + 1
+            entry = replace(new, model=entry.model, options=entry.options, named=named, uses=uses)
             self._state = self._state.put(entry)
         return entry.model, is_new
 
@@ -211,7 +225,7 @@ class Session:
 
     def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
-        return Surroundings(running_folder(), os.environ.get("OLLAMA_HOST", ""), settings)
+        return Surroundings(running_folder(), tuple(map(os.environ.get, _VARIABLES)), settings)
 
     def _current_reference(self, default: str) -> str:
         """What to type for the current model, wherever we run."""
@@ -233,13 +247,13 @@ class Session:
     def _find(self, typed: str, surroundings: Surroundings) -> Model | None:
         """The model that TYPED has named before, if it would name the same one again."""
         for entry in reversed(self._state.entries):
-            info, is_same = entry.model.info, entry.surroundings == surroundings and not entry.model.is_unloaded
-            if is_same and typed in (entry.reference, info.reference) and not has_changed(info):
+            is_same = entry.surroundings == surroundings and not entry.model.is_unloaded
+            if is_same and typed in (entry.reference, entry.model.info.reference) and not entry.has_changed:
                 return entry.model
         return None
 
-    def _resolved(self, typed: str, surroundings: Surroundings) -> Model:
-        """The model that TYPED names now: one that is in use, or a new one."""
+    def _resolved(self, typed: str, surroundings: Surroundings) -> tuple[ModelInfo, Model]:
+        """What TYPED names now, and its model: one that is in use, or a new one."""
         text, folder = typed.strip(), surroundings.folder
         is_server = is_server_reference(text)
         try:
@@ -249,9 +263,9 @@ class Session:
             known = [m for m in self.models if m.info.reference == text and not has_changed(m.info)]
             if not known:
                 raise
-            return known[-1]
+            return known[-1].info, known[-1]
         same = next((e for e in self._state.entries if is_same(e, info, surroundings)), None)
-        return same.model if same else self._new_model(info)
+        return info, same.model if same else self._new_model(info)
 
     def _new_model(self, info: ModelInfo) -> Model:
         current = self.current
@@ -280,7 +294,7 @@ def load(
     gpu_layers: GpuLayers | None = None,
     threads: int | None = None,
 ) -> Model:
-    """Load a model and make it the current one.
+    """Load a model and make it the current one; options that are left out go back to their defaults.
 
     Args:
         reference: `demo`, a path to a GGUF file or a llamafile, a name that `models()` lists, or a model of a server:
@@ -292,7 +306,8 @@ def load(
     Raises:
         LocalLLMError: There is no such model, or it cannot be loaded.
     """
-    use = default_session().use(_typed(reference), LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads))
+    options = LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads)
+    use = default_session().use(_typed(reference), options, keeps_options=False)
     try:
         use.model.load()
     except BaseException:
@@ -328,8 +343,23 @@ def _is_ours(model: Model) -> bool:
     return model.info.engine not in ("ollama", "openai")
 
 
-def _changed(options: LoadOptions, model: Model) -> LoadOptions:
-    """OPTIONS without those that MODEL, which is in memory, has anyway."""
-    is_so = {"ctx": model.context, "gpu_layers": model.gpu_layers}
-    same = {name: None for name, value in is_so.items() if value is not None and getattr(options, name) == value}
-    return replace(options, **same)
+def _wanted(options: LoadOptions, model: Model, *, keeps_options: bool) -> LoadOptions:
+    """How MODEL is to be loaded; what it has anyway changes nothing."""
+    before, is_so = model.options, {"ctx": model.context, "gpu_layers": model.gpu_layers}
+    same = {name: value for name, value in is_so.items() if value is not None and getattr(options, name) == value}
+    wanted = replace(options, **{name: getattr(before, name) for name in same})
+    return wanted.or_else(before) if keeps_options else wanted
+
+
+def _kept_options(options: LoadOptions, model: Model) -> tuple[str, ...]:
+    """A notice of those that MODEL was loaded with before, and that OPTIONS do not ask for."""
+    asked = {name: None for name, value in asdict(options).items() if value is not None}
+    kept = replace(model.options, **asked)
+    if kept.ctx is not None and model.context is not None:
+        kept = replace(kept, ctx=model.context)
+    if kept.gpu_layers == "auto":  # the default
+        kept = replace(kept, gpu_layers=None)
+    if kept == LoadOptions():
+        return ()
+    reference = shlex.quote(model.info.reference)
+    return (f"`{kept}`, as loaded before; `%llm load {reference}` goes back to the defaults.",)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from localllm_magics.catalog.file_stamp import has_changed
+from localllm_magics.catalog.file_stamp import has_changed, is_same_file
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.server.settings import ServerSettings
@@ -12,10 +12,14 @@ from localllm_magics.model import Model
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the meaning of a reference depends on, beside the files that it names."""
+    """What the meaning of a reference depends on, beside the files that it names.
+
+    Args:
+        variables: Those of the environment that say where Ollama and its store are.
+    """
 
     folder: Path
-    ollama_host: str
+    variables: tuple[str | None, ...]
     settings: ServerSettings
 
 
@@ -26,6 +30,7 @@ class Entry:
     Args:
         reference: As it was typed last.
         surroundings: In which the reference was resolved.
+        named: What the reference was resolved to; None where that is the model's own description.
         options: With which it was loaded or has answered last; None if it never was or has.
         uses: How many uses of it have not ended.
     """
@@ -35,6 +40,12 @@ class Entry:
     surroundings: Surroundings
     options: LoadOptions | None = None
     uses: int = 0
+    named: ModelInfo | None = None
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether another file lies now where its own was, or where its reference leads."""
+        return has_changed(self.model.info) or (self.named is not None and has_changed(self.named))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class SessionState:
 
 def has_same_file(one: Model, other: Model) -> bool:
     """Whether both were made of the same path, at different times perhaps."""
-    return one is not other and one.path is not None and one.path == other.path
+    return one is not other and is_same_file(one.path, other.path)
 
 
 def _is_same_name(one: Model, other: Model) -> bool:
@@ -96,9 +107,9 @@ def _is_same_name(one: Model, other: Model) -> bool:
 def is_same(entry: Entry, info: ModelInfo, surroundings: Surroundings) -> bool:
     """Whether INFO means the model of ENTRY: the same file, or the same name on the same server, run alike."""
     one = entry.model.info
-    if entry.model.is_unloaded or (one.engine, one.path, one.defaults) != (info.engine, info.path, info.defaults):
+    if entry.model.is_unloaded or (one.engine, one.defaults) != (info.engine, info.defaults):
         return False
-    if info.path is not None:
-        return not has_changed(one)
+    if one.path is not None or info.path is not None:
+        return is_same_file(one.path, info.path) and not has_changed(one)
     is_same_server = (one.address, one.name) == (info.address, info.name)
     return is_same_server and entry.surroundings.settings == surroundings.settings

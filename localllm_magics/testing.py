@@ -41,7 +41,7 @@ class ScriptedEngine:
         self, *answers: str | LocalLLMError, reference: str = "scripted", hangs_after: int | None = None
     ) -> None:
         self.requests: list[Request] = []
-        self._options = LoadOptions(ctx=1024)
+        self._options = LoadOptions()
         self._answers = answers or ("",)
         self._reference = reference
         self._hangs_after = hangs_after

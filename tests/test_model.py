@@ -102,7 +102,7 @@ def test_it_tells_what_it_is() -> None:
 
     assert (model.info, model.path, model.status()) == (INFO, None, engine.status())
     assert (model.context, model.gpu_layers, model.memory_bytes) == (1024, None, 0)
-    assert model.options == LoadOptions(ctx=1024)
+    assert model.options == LoadOptions()
     assert repr(model) == "<Model scripted: script, context 1024>"
 
 

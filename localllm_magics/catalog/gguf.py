@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, TypeAlias
 
+from localllm_magics.catalog.file_stamp import broken_link
 from localllm_magics.core.errors import ModelError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
 
@@ -122,7 +123,7 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             return _read(_Reader(file, path.name, status.st_size))
     except FileNotFoundError as exc:
-        raise ModelNotFound(f"There is no file {path}.", LIST_MODELS) from exc
+        raise ModelNotFound(broken_link(path, str(path)) or f"There is no file {path}.", LIST_MODELS) from exc
     except (OSError, ValueError) as exc:
         raise ModelError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}.", LIST_MODELS) from exc
 

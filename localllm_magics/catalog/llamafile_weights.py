@@ -17,6 +17,7 @@ from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 
+from localllm_magics.catalog.file_stamp import broken_link
 from localllm_magics.core.errors import LoadFailed, ModelError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
 from localllm_magics.core.table import to_size
@@ -65,7 +66,7 @@ def find_weights(path: Path) -> EmbeddedWeights:
         with _LimitedFile(path) as file, zipfile.ZipFile(file) as archive:
             return _locate(_select_member(archive, path), file, path)
     except FileNotFoundError as exc:
-        raise ModelNotFound(f"There is no file {path}.", LIST_MODELS) from exc
+        raise ModelNotFound(broken_link(path, str(path)) or f"There is no file {path}.", LIST_MODELS) from exc
     except OSError as exc:
         raise ModelError(f"{path} cannot be read: {exc.strerror or exc}.", LIST_MODELS) from exc
     except _ZIP_ERRORS as exc:

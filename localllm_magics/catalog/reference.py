@@ -9,16 +9,16 @@ from itertools import islice
 from pathlib import Path
 
 from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files, ollama_models
-from localllm_magics.catalog.file_stamp import read_stamp
+from localllm_magics.catalog.file_stamp import broken_link, read_stamp
 from localllm_magics.catalog.inspect import describe_file, first_part
 from localllm_magics.catalog.ollama_store import describe_stored, find_stored
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
+from localllm_magics.core.hints import LIST_MODELS
 from localllm_magics.core.model_info import Kind, ModelInfo
 from localllm_magics.engines.ollama.name import parse_name
 
 _MAX_NAMES_SHOWN = 5
 _MOST_COMPARED = 5_000  # names, in half a second
-_LIST = "%llm models"
 _NO_TEXT: dict[Kind | None, str] = {
     "embedding": "makes vectors of text and cannot generate any; load a chat model instead",
     "projector": "is the image part of a model and cannot generate text; load the model that it belongs to",
@@ -42,15 +42,24 @@ def resolve(reference: str, folder: Path, others: Callable[[], Sequence[ModelInf
         raise _unknown(text, ())
     if text == DEMO:
         return _usable(bundled_model())
-    path = folder / os.path.expanduser(text)  # noqa: PTH111 - unlike Path's, it accepts ~ with an unknown user
+    path = _to_path(text, folder)
     if read_stamp(path) is not None and not _is_folder(path):
         return _usable(_describe(path, text))
-    if not _is_path_like(text):
+    if problem := broken_link(path, text):
+        raise ModelNotFound(problem, "Make the link anew, or download the file again.")
+    if not is_path_like(text):
         return _usable(_find_named(text, path, discover(folder), others))
     matches = _matches(text, ollama_models()) if parse_name(text) else []
     if not matches:
         raise _no_file(text, path)
     return _usable(_require_one(text, matches))
+
+
+def _to_path(text: str, folder: Path) -> Path:
+    path = folder / os.path.expanduser(text)  # noqa: PTH111 - unlike Path's, it accepts ~ with an unknown user
+    if os.name != "nt" and "\\" in text and read_stamp(path) is None:
+        return _to_path(text.replace("\\", "/"), folder)  # as it is written on Windows
+    return path
 
 
 def _describe(path: Path, reference: str) -> ModelInfo:
@@ -68,7 +77,8 @@ def _is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - unlike Path's, it accepts a path that is too long or has a null character
 
 
-def _is_path_like(text: str) -> bool:
+def is_path_like(text: str) -> bool:
+    """Whether TEXT is written as the path of a file, be it there or not."""
     return "/" in text or "\\" in text or text in {"~", ".", ".."} or text.lower().endswith(".gguf")
 
 
@@ -117,7 +127,7 @@ def _usable(info: ModelInfo) -> ModelInfo:
     elif info.problem is not None and info.path is not None:
         info = describe_file(info.path, reference=info.reference, source=info.source)
     if info.kind in _NO_TEXT:
-        raise LoadFailed(f"{info.reference} {_NO_TEXT[info.kind]}.", _LIST)
+        raise LoadFailed(f"{info.reference} {_NO_TEXT[info.kind]}.", LIST_MODELS)
     return info
 
 
@@ -125,11 +135,11 @@ def _no_file(text: str, path: Path) -> ModelNotFound:
     if _is_folder(path):
         return _no_model_but_folder(text, path)
     if not _is_folder(path.parent):
-        return ModelNotFound(f"There is no file {text}: the folder {path.parent} does not exist.", _LIST)
+        return ModelNotFound(f"There is no file {text}: the folder {path.parent} does not exist.", LIST_MODELS)
     there = {file.name.casefold(): file.name for file in model_files(path.parent)}
     near = _nearest(path.name, there) or list(there.values())
     if not near:
-        return ModelNotFound(f"There is no file {text}, and no GGUF file in its folder.", _LIST)
+        return ModelNotFound(f"There is no file {text}, and no GGUF file in its folder.", LIST_MODELS)
     start = text[: max(text.rfind("/"), text.rfind("\\")) + 1]
     shown = [start + name for name in near]
     return ModelNotFound(f"There is no file {text}. There is: {_join(shown)}.", _load(shown[0]))
@@ -138,14 +148,15 @@ def _no_file(text: str, path: Path) -> ModelNotFound:
 def _no_model_but_folder(text: str, path: Path) -> ModelNotFound:
     names = [f"{text.rstrip('/')}/{file.name}" for file in model_files(path)]
     if not names:
-        return ModelNotFound(f"{text} is a folder, and has no GGUF files.", _LIST)
+        return ModelNotFound(f"{text} is a folder, and has no GGUF files.", LIST_MODELS)
     return ModelNotFound(f"{text} is a folder. It has: {_join(names)}.", _load(names[0]))
 
 
 def _unknown(text: str, models: Sequence[ModelInfo]) -> ModelNotFound:
-    near = _nearest(text, {name: info.reference for info in models for name in _names(info)})
+    near = _nearest(text, {name: info.reference for info in reversed(models) for name in _names(info)})
     among = f" The nearest: {_join(near)}." if near else ""
-    return ModelNotFound(f"There is no model {text!r}.{among}", _LIST)
+    may_pull = f" To have Ollama download it, type: %llm pull ollama:{text}" if not near and parse_name(text) else ""
+    return ModelNotFound(f"There is no model {text!r}.{among}", f"{LIST_MODELS}{may_pull}")
 
 
 def _nearest(text: str, names: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from localllm_magics.catalog.file_stamp import read_stamp
+from localllm_magics.catalog.file_stamp import broken_link, read_stamp
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
@@ -82,7 +82,8 @@ def _llamafile(text: str, rest: str, folder: Path) -> ModelInfo:
     path = folder / os.path.expanduser(rest)  # noqa: PTH111 - unlike Path's, it accepts ~ with an unknown user
     stamp = read_stamp(path) if os.path.isfile(path) else None  # noqa: PTH113 - unlike Path's, it accepts any text
     if stamp is None:
-        raise ModelNotFound(f"There is no file {rest or 'after llamafile:'}.", "Write llamafile:path/to/x.llamafile.")
+        missing = broken_link(path, rest) or f"There is no file {rest or 'after llamafile:'}."
+        raise ModelNotFound(missing, "Write llamafile:path/to/x.llamafile.")
     return ModelInfo(
         reference=text,
         name=path.stem,

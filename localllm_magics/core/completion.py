@@ -156,6 +156,10 @@ class Completion:
     def __str__(self) -> str:
         return self.text
 
+    def wait(self, seconds: float | None = None) -> "Completion":  # noqa: ARG002 - it has ended already
+        """Itself: a variable bound in the background can be waited for before its end, and after it."""
+        return self
+
     def to_json(self) -> CompletionDocument:
         """The document that stays in a notebook."""
         return {

@@ -15,6 +15,7 @@ from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import Message
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sanitizer.control import strip_control
+from localllm_magics.core.table import Table
 from localllm_magics.engines.base import Preview
 from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.card import Card
@@ -22,7 +23,10 @@ from localllm_magics.notebook.card.front_end import FrontEnd
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.notebook.dry_run import to_bundle
 from localllm_magics.notebook.interrupts import shorten, uninterrupted
+from localllm_magics.notebook.next_cell import NextCell
+from localllm_magics.notebook.pending import PendingCompletion
 from localllm_magics.notebook.prompt.interpolate import interpolate
+from localllm_magics.notebook.prompt.scope import visible_names
 from localllm_magics.notebook.question import Question
 from localllm_magics.session import Session, Use
 
@@ -39,6 +43,7 @@ class _Asking:
     use: Use | None = None
     stream: Stream | None = None
     error: LocalLLMError | None = None
+    pending: PendingCompletion | None = None
     has_thread: bool = False  # of its own, in which it is ended
 
 
@@ -56,10 +61,15 @@ class Notebook:
         self.config = config
         self.front_end = FrontEnd(shell, config)
         self._shell = shell
+        self._next_cell = NextCell(shell)
 
     def write(self, text: str) -> None:
         """Show a line of TEXT."""
         print(strip_control(text))  # noqa: T201 - the magic's output
+
+    def show(self, table: Table) -> None:
+        """Show TABLE, whatever becomes of the value of the line."""
+        self._shell.display_pub.publish({"text/plain": str(table), "text/markdown": table.to_markdown()}, metadata={})
 
     def answer(self, question: Question, *, is_cell: bool = False) -> Completion | Preview | None:
         """Show the answer, or what would be sent; None while it is generated in the background.
@@ -144,7 +154,10 @@ class Notebook:
 
         # The context tells ipykernel which cell the thread's output belongs to.
         run: Callable[[Callable[[], None]], None] = contextvars.copy_context().run
-        name = f"localllm-card-{asking.generation.id}"
+        name, out = f"localllm-card-{asking.generation.id}", asking.question.out
+        if out is not None:
+            asking.pending = PendingCompletion(out, asking.generation)
+            self._shell.push({out: asking.pending})
         with uninterrupted():  # only one of two threads may end the card
             threading.Thread(target=run, args=(follow,), name=name, daemon=True).start()
             asking.has_thread = True
@@ -168,33 +181,42 @@ class Notebook:
         finally:
             self.session.record(completion)
             self._shell.push({"_llm": completion}, interactive=False)
-            if asking.question.out is not None:
-                self._shell.push({asking.question.out: completion})
+            self._bind(asking, completion)
             if asking.use is not None:
                 has_answered = completion.finish_reason in ("stop", "length") or completion.stats.completion_tokens
                 end_use = asking.use.keep if has_answered else asking.use.undo
                 end_use()
 
+    def _bind(self, asking: _Asking, completion: Completion) -> None:
+        """Bind COMPLETION to the variable of ASKING, unless that has another value since then."""
+        out, pending = asking.question.out, asking.pending
+        if pending is not None:
+            pending.end(completion)
+        if out is not None and (pending is None or self._shell.user_ns.get(out) is pending):
+            self._shell.push({out: completion})
+
     def _interpolated(self, question: Question) -> Request:
         """The request with its expressions evaluated, each once."""
         if not question.has_vars:
             return question.request
+        names = visible_names(self._shell.user_ns)
+
+        def evaluate(expression: str) -> object:
+            value = eval(compile(expression, "<prompt>", "eval"), names)  # noqa: S307 - the user's own expression
+            return value.wait() if isinstance(value, PendingCompletion) else value
+
         messages = tuple(
-            Message.from_text(message.role, interpolate(message.text, self._evaluate))
+            Message.from_text(message.role, interpolate(message.text, evaluate))
             for message in question.request.messages
         )
         return replace(question.request, messages=messages)
-
-    def _evaluate(self, expression: str) -> object:
-        code = compile(expression, "<prompt>", "eval")
-        return eval(code, self._shell.user_global_ns, self._shell.user_ns)  # noqa: S307 - the user's own expression
 
     def _insert_code(self, text: str) -> None:
         found = _CODE_BLOCK.search(text)
         if found is None:
             self.write("The answer has no code block, so no cell was made.")
-        else:
-            self._shell.set_next_input(found[2].rstrip("\n"))
+        elif notice := self._next_cell.insert(found[2].rstrip("\n")):
+            self.write(notice)
 
 
 def _to_error(exc: Exception) -> LocalLLMError:

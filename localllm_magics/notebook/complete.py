@@ -91,7 +91,7 @@ def _words(command: Command, line: Unfinished, session: Session) -> Iterable[str
     if before.text:
         return ()
     if line.word.startswith("-"):
-        return [flag for option in command.options for flag in option.flags]
+        return [flag for option in command.all_options for flag in option.flags]
     return () if before.words else command.completes(line.word, session)
 
 

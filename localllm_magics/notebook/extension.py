@@ -10,7 +10,7 @@ from localllm_magics.core.errors import BadOption
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.complete import new_matcher
 from localllm_magics.notebook.config import SERVER_SETTINGS, LocalLLM
-from localllm_magics.notebook.input_transformer import rewrite_ask_lines
+from localllm_magics.notebook.input_transformer import keep_empty_cells, rewrite_ask_lines
 from localllm_magics.notebook.magics import NAMES, Magics
 from localllm_magics.session import default_session
 
@@ -56,8 +56,9 @@ def _load_magics(shell: InteractiveShell, config: LocalLLM, undo: ExitStack) -> 
         for name in NAMES:
             undo.callback(_restore, registry, name, run, registry.get(name))
             registry[name] = run
-    shell.input_transformers_cleanup.append(rewrite_ask_lines)
-    undo.callback(lambda: _remove(shell.input_transformers_cleanup, rewrite_ask_lines))
+    for transformer in (rewrite_ask_lines, keep_empty_cells):
+        shell.input_transformers_cleanup.append(transformer)
+        undo.callback(_remove, shell.input_transformers_cleanup, transformer)
     if shell.Completer is not None:
         matcher = new_matcher(default_session())
         shell.Completer.custom_matchers.append(matcher)

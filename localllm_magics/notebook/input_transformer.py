@@ -1,14 +1,17 @@
-"""Lets `%llm ask` lines end in a question mark, which IPython would take for a call for help."""
+"""Lets lines of `%llm` end in a question mark, which IPython would take for a call for help."""
 
 import ast
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 
+from localllm_magics.notebook.prompt.interpolate import names_in
+
 _ASK = re.compile(
     r"^(?P<indent>[ \t]*)(?:(?P<target>[^\W\d][\w.\[\]'\"]*)[ \t]*=[ \t]*)?"
-    r"%(?P<name>llm|localllm)[ \t]+(?P<rest>ask\b.*)$"
+    r"%(?P<name>llm|localllm)[ \t]+(?P<rest>ask\b.*|\S+[ \t].*\?[ \t]*)$"
 )
+_CELL = re.compile(r"%%(llm|localllm)(\s|$)")
 _NOT_PYTHON = re.compile(r"^[ \t]*(?:[^\W\d][^'\"#=]*=[ \t]*)?[%!?]")
 
 
@@ -30,6 +33,14 @@ def rewrite_ask_lines(lines: list[str]) -> list[str]:
     return rewritten
 
 
+def keep_empty_cells(lines: list[str]) -> list[str]:
+    """LINES, and below `%%llm` alone an empty one, so that the magic runs and says what is missing."""
+    return [*lines, "\n"] if len(lines) == 1 and _CELL.match(lines[0]) else lines
+
+
+keep_empty_cells.has_side_effects = True  # type: ignore[attr-defined] # for IPython: not while a cell is being typed
+
+
 def _logical_lines(lines: Iterable[str]) -> Iterator[list[str]]:
     """LINES, each with those that it goes on in: a magic's do after a backslash, as in IPython."""
     parts: list[str] = []
@@ -49,6 +60,9 @@ def _rewrite(parts: list[str]) -> list[str]:
     if match is None:
         return parts
     call = f"get_ipython().run_line_magic({match['name']!r}, {match['rest']!r})"
+    names = names_in(match["rest"]) if match["indent"] else ()
+    if names:  # a function keeps a variable of the one around it only where its code has the name
+        call = f"({call}, lambda: ({', '.join(names)},))[0]"
     statement = f"{match['target']} = {call}" if match["target"] else f"{call} and None"
     return [f"{match['indent']}{statement}\n", *["\n"] * len(begun)]
 

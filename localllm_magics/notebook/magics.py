@@ -8,7 +8,9 @@ from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.exhausted import in_words
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.commands.ask import CELL
-from localllm_magics.notebook.commands.registry import find_command
+from localllm_magics.notebook.commands.help import list_commands
+from localllm_magics.notebook.commands.instead import check_cell
+from localllm_magics.notebook.commands.registry import COMMANDS, find_command
 from localllm_magics.notebook.interrupts import shorten
 
 NAMES = ("llm", "localllm")
@@ -25,10 +27,15 @@ class Magics:
         """Ask a local model: `%%llm [MODEL] [options]`, prompt below; `%llm help` lists the commands."""
         command, rest = find_command(line) if cell is None else (CELL, line)
         parsed = command.parse(rest)
+        if "help" in parsed.values:
+            self._notebook.show(command.to_table())
+            return None
         if cell is not None:
             parsed = replace(parsed, text=cell)
         try:
             with in_words():
+                if cell is not None:
+                    check_cell(line, parsed, cell, COMMANDS)
                 command.check(parsed)
                 return command.run(self._notebook, parsed)
         except LocalLLMError as exc:
@@ -39,3 +46,7 @@ class Magics:
         except KeyboardInterrupt as exc:
             shorten(exc, "stopped.")
             raise
+
+
+# What %llm? and %%llm? show.
+Magics.run.__doc__ = f"{Magics.run.__doc__}\n\n{list_commands(COMMANDS)}\n\n{CELL.to_table()}"

@@ -1,7 +1,7 @@
 """The options of all commands, declared once: parsing, help, completion and documentation follow from here."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from keyword import iskeyword
 from typing import TypeAlias
@@ -114,3 +114,35 @@ ASKING = (
     Option(flags=("--no-think",), help="let a reasoning model answer without reasoning"),
     Option(flags=("--no-raise",), help="show an error without failing the cell"),
 )
+HELP = Option(flags=("-h", "--help"), help="show the options")
+_BELOW = "Write the prompt below the line with %%llm, or after %llm ask."
+_CONVERSATION = "Conversations are still to come; until then, put what was said into the prompt: {{ _llm.text }}"
+_SCHEMA = "From Python, a server follows a schema: model.complete(prompt, schema={...})."
+OTHER_NAMES: Mapping[str, str] = {
+    "temp": "--temperature",
+    **dict.fromkeys(("predict", "n-predict", "num-predict", "max-new-tokens", "max-length"), "--max-tokens"),
+    **dict.fromkeys(("max-completion-tokens", "max-output-tokens", "tokens", "limit"), "--max-tokens"),
+    **dict.fromkeys(("repetition-penalty", "frequency-penalty", "presence-penalty"), "--repeat-penalty"),
+    **dict.fromkeys(("r", "reverse-prompt", "stop-sequence", "stop-token"), "--stop"),
+    **dict.fromkeys(("random-seed", "rng-seed"), "--seed"),
+    **dict.fromkeys(("sys", "system-prompt", "system-message", "instruction"), "--system"),
+    **dict.fromkeys(("ctx-size", "n-ctx", "num-ctx", "context", "context-size", "context-length"), "--ctx"),
+    **dict.fromkeys(("c", "max-model-len"), "--ctx"),
+    **dict.fromkeys(("ngl", "n-gpu-layers", "num-gpu", "layers"), "--gpu-layers"),
+    **dict.fromkeys(("tb", "threads-batch", "n-threads", "num-thread", "nthreads", "cpus"), "--threads"),
+    **dict.fromkeys(("output", "var", "variable", "store"), "--out"),
+    **dict.fromkeys(("reasoning", "thinking", "enable-thinking", "reasoning-effort"), "--think"),
+    **dict.fromkeys(("disable-thinking", "no-reasoning", "no-thinking"), "--no-think"),
+    **dict.fromkeys(("bg", "async", "nowait"), "--background"),
+    **dict.fromkeys(("dry", "preview", "show-prompt"), "--dry-run"),
+    **dict.fromkeys(("no-template", "no-chat-template", "no-cnv", "completion"), "--raw"),
+    **dict.fromkeys(("no-interpolation", "no-expand", "no-variables"), "--no-vars"),
+    **dict.fromkeys(("p", "prompt", "f", "file", "message"), _BELOW),
+    **dict.fromkeys(("host", "url", "base-url", "api-base", "server"), "Write the address as the model."),
+    **dict.fromkeys(("key", "api-key", "token"), "Put the key into the environment variable LOCALLLM_API_KEY."),
+    **dict.fromkeys(("stream", "no-stream"), "Type: %config LocalLLM.stream = False"),
+    **dict.fromkeys(("keep-alive", "keepalive"), 'Type: %config LocalLLM.keep_alive = "10m"'),
+    **dict.fromkeys(("thread", "conversation", "history", "cnv"), _CONVERSATION),
+    **dict.fromkeys(("schema", "json-schema", "json", "format", "grammar"), _SCHEMA),
+}
+"""What other programs call an option, or a mistyped one is called, and our name of it or what to do instead."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import io
 import os
 import re
 import shlex
@@ -10,9 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from localllm_magics.core.errors import BadOption
-from localllm_magics.notebook.options import Option
+from localllm_magics.notebook.options import HELP, OTHER_NAMES, Option
 
 _CURSOR = "\N{OBJECT REPLACEMENT CHARACTER}"
+_BLANKS = r" \t\r\n"
+# A backslash is part of a path on Windows. Elsewhere it escapes what has a meaning, so that such paths can be read.
+_ESCAPES = os.name != "nt"
+_ESCAPED = rf"""\\[{_BLANKS}"'\\]""" if _ESCAPES else "(?!)"
+_QUOTED = r"""'[^']*'|"(?:\\.|[^"\\])*\"""" if _ESCAPES else r"""'[^']*'|"[^"]*\""""
+_PIECE = re.compile(f"{_QUOTED}|{_ESCAPED}", re.DOTALL)
+_WORD = re.compile(rf"""[{_BLANKS}]*(?P<word>(?:{_PIECE.pattern}|[^{_BLANKS}"'])*)(?P<open>["']?)""", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,7 @@ class Parsed:
         words: Its other words.
         text: The text after them, as it stands.
         open_option: The option at its end whose value is missing.
+        quoting_hint: What to type where the words after an option's text were meant to belong to it; else empty.
         error: The first thing that is wrong; the rest was read all the same.
     """
 
@@ -31,6 +38,7 @@ class Parsed:
     words: tuple[str, ...] = ()
     text: str = ""
     open_option: Option | None = None
+    quoting_hint: str = ""
     error: BadOption | None = None
 
     def select(self, options: Sequence[Option]) -> dict[str, object]:
@@ -60,6 +68,7 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
                 reader.read(word)
             else:
                 words.append(word)
+                reader.extend_text(word)
         except BadOption as exc:
             error = error or exc
     return Parsed(
@@ -67,6 +76,7 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
         words=tuple(words),
         text=lexer.rest,
         open_option=reader.open_option,
+        quoting_hint=reader.quoting_hint,
         error=error or reader.conflict(),
     )
 
@@ -119,17 +129,8 @@ class _Lexer:
     """Words of a line by shell rules, and what is left of it as it stands."""
 
     def __init__(self, line: str) -> None:
+        self.position = 0
         self._line = line
-        self._stream = io.StringIO(line)
-        self._shlex = shlex.shlex(self._stream, posix=True)
-        self._shlex.whitespace_split = True
-        self._shlex.commenters = ""
-        if os.name == "nt":
-            self._shlex.escape = ""  # a backslash is part of a path there
-
-    @property
-    def position(self) -> int:
-        return self._stream.tell()
 
     @property
     def rest(self) -> str:
@@ -144,16 +145,27 @@ class _Lexer:
         return not self.at_end and _is_option(self.rest.split(None, 1)[0])
 
     def word(self) -> str:
-        try:
-            return self._shlex.get_token() or ""
-        except ValueError as exc:
-            raise BadOption(f"A quotation mark is not closed: {self._line.strip()}", "Add the second one.") from exc
+        typed = _WORD.match(self._line, self.position)
+        assert typed is not None  # noqa: S101 - the pattern matches the empty text too
+        self.position = typed.end()
+        if typed["open"]:
+            self.position = len(self._line)
+            hint = "Add the second one. A text with an apostrophe goes into double quotes."
+            raise BadOption(f"A quotation mark is not closed: {self._line.strip()}", hint)
+        return _PIECE.sub(lambda piece: _without_quotes(piece[0]), typed["word"])
 
     def words(self) -> list[str]:
         words = []
         while not self.at_end:
             words.append(self.word())
         return words
+
+
+def _without_quotes(piece: str) -> str:
+    if piece[0] == "\\":
+        return piece[1:]
+    inside = piece[1:-1]
+    return inside if piece[0] == "'" or not _ESCAPES else re.sub(r'\\(["\\])', r"\1", inside)
 
 
 def _is_option(word: str) -> bool:
@@ -168,6 +180,7 @@ class _OptionReader:
         self.lexer = _Lexer(line)
         self.values: dict[str, object] = {}
         self.open_option: Option | None = None
+        self._unquoted: list[list[str]] = []  # a text's flag, its one word, and the words after it
         self._by_flag = {flag: option for option in options for flag in option.flags}
 
     def read(self, word: str) -> None:
@@ -176,19 +189,39 @@ class _OptionReader:
         Raises:
             BadOption: It is unknown, lacks its value, has a wrong one, or was given before.
         """
-        flag, equals, value = word.partition("=")
-        attached = value if equals else None
-        option = self._by_flag.get(flag)
-        if option is None:
-            if not equals and not self.lexer.at_end and not self.lexer.at_option:
-                self.lexer.word()  # probably its value
-            raise self._unknown(flag)
+        option, flag, attached = self._recognize(word)
         if option.metavar:
             self._store(option, flag, self._value(option, flag, attached))
             return
+        self._unquoted.append([""])
         self._store(option, flag, True)
-        if attached is not None:
+        if attached is not None and word.startswith(f"{flag}="):
             raise BadOption(f"{flag} takes no value.", f"Write {flag} alone.")
+        if attached is not None:
+            self.read(f"-{attached}")  # of `-bn5`
+
+    def _recognize(self, word: str) -> tuple[Option, str, str | None]:
+        """The option of WORD, its flag, and what is attached to it."""
+        flag, equals, value = word.partition("=")
+        attached = value if equals else None
+        if flag in self._by_flag:
+            return self._by_flag[flag], flag, attached
+        # `-n5`, and not a long name with one dash too few, such as `-ngl`
+        if word[:2] in self._by_flag and not self._meant(flag, 0.75):
+            return self._by_flag[word[:2]], word[:2], word[2:]
+        option = self._by_beginning(flag, has_value=attached is not None)
+        return option, option.flags[-1], attached
+
+    def extend_text(self, word: str) -> None:
+        """WORD, which is no option, may belong to the text of the last one."""
+        if self._unquoted:
+            self._unquoted[-1].append(word)
+
+    @property
+    def quoting_hint(self) -> str:
+        """See `Parsed`."""
+        found = next((words for words in self._unquoted if words[0] and len(words) > 2), None)
+        return f'A text of several words goes into quotation marks: {found[0]} "{" ".join(found[1:])}"' if found else ""
 
     def conflict(self) -> BadOption | None:
         """An error for the first two options that exclude each other, if any."""
@@ -203,7 +236,9 @@ class _OptionReader:
         if attached is None and self.lexer.at_end:
             self.open_option = option
             raise BadOption(f"{flag} needs a value, {option.metavar}.", hint)
+        is_text = option.metavar == "TEXT" and (attached is not None or self.lexer.rest[0] not in "\"'")
         word = self.lexer.word() if attached is None else attached
+        self._unquoted.append([flag if is_text and " " not in word else "", word])
         try:
             return option.convert(word)
         except ValueError as exc:
@@ -219,11 +254,34 @@ class _OptionReader:
         else:
             self.values[option.name] = value
 
-    def _unknown(self, flag: str) -> BadOption:
-        known = self._by_flag
-        nearest = difflib.get_close_matches(flag, known, 1, 0.5)
-        if nearest:
-            hint = f"Did you mean {nearest[0]}?"
-        else:
-            hint = f"Known options: {', '.join(known)}." if known else "Leave it out; this command takes no options."
-        return BadOption(f"There is no option {flag}.", hint)
+    def _by_beginning(self, flag: str, *, has_value: bool) -> Option:
+        """The only option whose long name begins so."""
+        found = [long for long in self._by_flag if flag[:2] == "--" and long.startswith(flag)]
+        if len(found) == 1:
+            return self._by_flag[found[0]]
+        if not has_value and not self.lexer.at_end and not self.lexer.at_option:
+            self.lexer.word()  # probably its value
+        raise self._unknown(flag, found)
+
+    def _unknown(self, flag: str, found: Sequence[str]) -> BadOption:
+        if found:
+            return BadOption(f"{flag} can mean {' or '.join(found)}.", "Write one of them.")
+        known = ", ".join(known for known in self._by_flag if known not in HELP.flags)
+        otherwise = f"Known options: {known}." if known else "Leave it out; this command takes no options."
+        return BadOption(f"There is no option {flag}.", self._meant(flag, 0.6) or otherwise)
+
+    def _meant(self, flag: str, likeness: float) -> str:
+        """A hint at the option that FLAG, a name with an error or of another program, means; empty if none is near."""
+        name, names = flag.lstrip("-").replace("_", "-").lower(), self._names
+        meant = names.get(name, "")
+        if not meant:
+            begun = {names[known] for known in names if len(name) > 1 and known.startswith(name)}
+            near = difflib.get_close_matches(name, names, 1, likeness)
+            meant = begun.pop() if len(begun) == 1 else "".join(map(names.__getitem__, near))
+        return f"Did you mean {meant}?" if meant[:1] == "-" else meant
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """What can be meant by each name without its dashes: an option, or something else to do."""
+        others = {name: way for name, way in OTHER_NAMES.items() if way in self._by_flag or way[0] != "-"}
+        return others | {flag.lstrip("-"): flag for flag in self._by_flag}

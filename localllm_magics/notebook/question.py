@@ -42,7 +42,7 @@ def to_question(parsed: Parsed) -> Question:
     if not parsed.text.strip():
         raise BadOption("The prompt is empty.", "Write it below the line with %%llm, or after %llm ask.")
     if parsed.words and "model" in values:
-        raise BadOption("The model is given twice.", f"Leave --model {values['model']} out.")
+        raise BadOption("The model is given twice.", parsed.quoting_hint or f"Leave --model {values['model']} out.")
     text = parsed.text.removesuffix("\n") if "raw" in values else parsed.text.strip()
     return Question(
         model=_text(next(iter(parsed.words), values.get("model"))),

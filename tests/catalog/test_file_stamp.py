@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
-from localllm_magics.catalog.file_stamp import has_changed, read_stamp
+from localllm_magics.catalog.file_stamp import has_changed, is_same_file, read_stamp
 from localllm_magics.catalog.ollama_store import describe_stored
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import resolve_server_reference
@@ -100,3 +100,28 @@ def test_of_a_stored_model_its_weights_count(store: Path) -> None:
 
 def test_the_bundled_model_has_a_stamp() -> None:
     assert resolve("demo", Path()).files == (read_stamp(DEMO),)
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        pytest.param("one", True, id="itself"),
+        pytest.param("link", True, id="a link to it"),
+        pytest.param("sub/../one", True, id="another way to write it"),
+        pytest.param("two", False, id="another file"),
+        pytest.param("gone", False, id="no file"),
+        pytest.param("a\0b", False, id="no path"),
+        pytest.param(None, False, id="nothing"),
+    ],
+)
+def test_a_file_is_the_same_by_any_path(tmp_path: Path, other: str | None, expected: bool) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link").symlink_to("one")
+
+    assert is_same_file(tmp_path / "one", None if other is None else tmp_path / other) is expected
+
+
+def test_a_file_that_is_gone_is_the_same_by_its_own_path(tmp_path: Path) -> None:
+    assert is_same_file(tmp_path / "gone", tmp_path / "gone")

@@ -1,3 +1,5 @@
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from localllm_magics import demo
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound, NotAGGUF, TruncatedFile
+from localllm_magics.core.hints import LIST_MODELS
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, TEMPLATE, write_gguf
 from tests.catalog.ollama_stores import LIBRARY, write_model, write_recorded_store
@@ -108,7 +111,7 @@ def test_an_unknown_name_lists_the_nearest(folder: Path) -> None:
 
     assert isinstance(error, ModelNotFound)
     assert "The nearest: Llama-3.2-1B.Q4_K_M.gguf, " in error.message
-    assert error.hint == "%llm models"
+    assert error.hint == LIST_MODELS
 
 
 @pytest.mark.parametrize("reference", ["", "  ", "#+?", "ollama:qwen3"])
@@ -117,6 +120,51 @@ def test_a_name_like_no_other_is_not_found(folder: Path, reference: str) -> None
 
     assert isinstance(error, ModelNotFound)
     assert error.message == f"There is no model {reference.strip()!r}."
+
+
+def test_a_name_of_ollama_s_says_how_to_download_it(folder: Path) -> None:
+    assert failure("qwen3:4b", folder).hint.endswith("To have Ollama download it, type: %llm pull ollama:qwen3:4b")
+
+
+def test_a_copy_of_the_bundled_model_does_not_hide_its_name(tmp_path: Path) -> None:
+    shutil.copy(DEMO, tmp_path / "copy.gguf")
+
+    assert failure("dmeo", tmp_path).message == "There is no model 'dmeo'. The nearest: demo."
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it is the usual way")
+@pytest.mark.parametrize("reference", [r"sub dir\big-00001-of-00002.gguf", r".\llava.gguf"])
+def test_a_path_may_be_written_as_on_windows(folder: Path, reference: str) -> None:
+    info = resolve(reference, folder)
+
+    assert (info.path, info.reference) == (folder / reference.replace("\\", "/"), reference)
+
+
+def test_a_file_with_a_backslash_in_its_name_comes_first(folder: Path) -> None:
+    write_gguf(folder / r"sub\x.gguf", metadata=CHAT)
+
+    assert resolve(r"sub\x.gguf", folder).path == folder / r"sub\x.gguf"
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        pytest.param("gone.gguf", "gone.gguf is a link to /no/where.gguf, which does not exist.", id="a path"),
+        pytest.param("gone", "{folder}/gone.gguf is a link to /no/where.gguf, which does not exist.", id="a name"),
+        pytest.param("lost/x.gguf", "{folder}/lost is a link to nowhere, which does not exist.", id="a folder"),
+        pytest.param("round.gguf", "round.gguf is a link to round.gguf, which does not exist.", id="to itself"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_named(folder: Path, reference: str, message: str) -> None:
+    (folder / "gone.gguf").symlink_to("/no/where.gguf")
+    (folder / "round.gguf").symlink_to("round.gguf")
+    (folder / "lost").symlink_to("nowhere")
+
+    error = failure(reference, folder)
+
+    assert isinstance(error, ModelNotFound)
+    assert error.message == message.format(folder=folder)
+    assert error.hint
 
 
 @pytest.mark.parametrize("reference", ["sub dir", "sub dir/", "./sub dir"])

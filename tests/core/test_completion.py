@@ -157,6 +157,10 @@ def test_its_text_is_the_answer() -> None:
     assert str(DONE) == DONE.text
 
 
+def test_who_waits_for_it_has_it_at_once() -> None:
+    assert DONE.wait() is DONE.wait(0) is DONE
+
+
 def test_the_bundle_has_three_forms() -> None:
     bundle = DONE.to_bundle()
 

@@ -17,6 +17,7 @@ from localllm_magics.core.errors import BadExpression, BadOption, InternalError,
 from localllm_magics.core.events import ProgressEvent, TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.model import Model
 from localllm_magics.notebook.config import LocalLLM
@@ -80,12 +81,15 @@ def test_another_option_loads_the_same_model_and_says_so(
 
     run(shell, "demo --ctx 512 -n 2")
     asked = shell.user_ns["_llm"]
-    shell.run_line_magic("llm", "load demo --ctx 256")
+    run(shell, "-n 2")
+    again = shell.user_ns["_llm"]
+    shell.run_line_magic("llm", "load demo")
     run(shell, "demo -n 2")
 
     assert (asked.notices, asked.model.context) == (("Reloaded with --ctx 512.",), 512)
-    assert "Reloaded with --ctx 256.\n" in capsys.readouterr().out
-    assert (shell.user_ns["_llm"].notices, model.context) == ((), 256)
+    assert again.notices == ("`--ctx 512`, as loaded before; `%llm load demo` goes back to the defaults.",)
+    assert "Reloaded with the defaults.\n" in capsys.readouterr().out
+    assert (shell.user_ns["_llm"].notices, model.options) == ((), LoadOptions())
 
 
 def test_an_expression_that_wants_to_exit_is_a_bad_one(shell: InteractiveShell, says: Says) -> None:
@@ -252,3 +256,42 @@ def test_braces_can_be_left_as_they_are(shell: InteractiveShell, engine: Scripte
     run(shell, "--no-vars", "{{ undefined }}")
 
     assert engine.requests[0].messages[-1].text == "{{ undefined }}"
+
+
+def test_what_a_background_answer_is_bound_to_is_there_at_once(shell: InteractiveShell, says: Says) -> None:
+    says("one two three", hangs_after=2)
+
+    run(shell, "-b -o first")
+    pending = shell.user_ns["first"]
+    shell.run_line_magic("llm", "stop")
+    completion = pending.wait()
+    wait_until(lambda: shell.user_ns["first"] is completion, "the completion")
+
+    assert (completion.text, pending.text, completion.wait()) == ("one two", "one two", completion)
+
+
+def test_a_variable_that_was_bound_anew_is_left_alone(shell: InteractiveShell, says: Says) -> None:
+    says("one two three", hangs_after=2)
+
+    run(shell, "-b -o first")
+    pending = shell.user_ns["first"]
+    shell.user_ns["first"] = 5
+    shell.run_line_magic("llm", "stop")
+    pending.wait()
+    wait_until(lambda: shell.user_ns.get("_llm") is pending.wait(), "the end")
+
+    assert shell.user_ns["first"] == 5
+
+
+def test_an_answer_that_cannot_begin_is_bound_too(shell: InteractiveShell) -> None:
+    with pytest.raises(BadExpression):
+        run(shell, "-b -o first", "{{ undefined }}")
+
+    assert shell.user_ns["first"].state == "failed"
+
+
+def test_a_prompt_waits_for_the_answer_in_it(shell: InteractiveShell, engine: ScriptedEngine) -> None:
+    run(shell, "-b -o first")
+    run(shell, "", "So: {{ first }}")
+
+    assert engine.requests[-1].messages[-1].text == "So: Hi."

@@ -52,7 +52,7 @@ def lines_after_tab(shell: InteractiveShell, text: str, after: str = "") -> set[
         pytest.param("%%llm llama", {"llamafile:"}, id="a program"),
         pytest.param("%llm ask -m open", {"openai:"}, id="a server after the option"),
         pytest.param("%%llm --th", {"--think", "--threads"}, id="reasoning"),
-        pytest.param("%llm doctor --", {"--clean"}, id="an option of the doctor"),
+        pytest.param("%llm doctor --", {"--clean", "--help"}, id="an option of the doctor"),
         pytest.param("%%llm -m d", {"demo"}, id="a model after its option"),
         pytest.param("%%llm demo --temp", {"--temperature"}, id="an option after a model"),
         pytest.param("x = %llm ask --te", {"--temperature"}, id="an option, assigned"),

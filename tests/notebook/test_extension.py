@@ -13,7 +13,7 @@ from localllm_magics import load_ipython_extension, unload_ipython_extension
 from localllm_magics.model import Model
 from localllm_magics.session import default_session
 
-LOADED = {"line": 2, "cell": 2, "cleanup": 1, "configurables": 1, "matchers": 1}
+LOADED = {"line": 2, "cell": 2, "cleanup": 2, "configurables": 1, "matchers": 1}
 
 
 def state(shell: InteractiveShell) -> dict[str, list[object]]:

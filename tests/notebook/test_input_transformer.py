@@ -1,8 +1,9 @@
 """`%llm ask` lines may end in a question mark; everything else in a cell stays as it is."""
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.notebook.input_transformer import rewrite_ask_lines
+from localllm_magics.notebook.input_transformer import keep_empty_cells, rewrite_ask_lines
 
 QUOTE = "ask It's A?"
 BACKSLASH = "ask A \\"
@@ -22,6 +23,16 @@ def call(text: str, name: str = "llm") -> str:
         pytest.param("a.b['c'] = %llm ask Why?\n", f"a.b['c'] = {call('ask Why?')}\n", id="assigned to a part"),
         pytest.param("größe = %llm ask Why?\n", f"größe = {call('ask Why?')}\n", id="assigned to a foreign name"),
         pytest.param("for i in n:\n    %llm ask A\n", f"for i in n:\n    {call('ask A')} and None\n", id="indented"),
+        pytest.param("%llm What is new?\n", f"{call('What is new?')} and None\n", id="the command left out"),
+        pytest.param("%llm ask A {{ x }}\n", f"{call('ask A {{ x }}')} and None\n", id="an expression at the top"),
+        pytest.param(
+            "def f(x):\n    y = %llm ask {{ x + len(z) }}\n",
+            f"def f(x):\n    y = ({call('ask {{ x + len(z) }}')}, lambda: (len, x, z,))[0]\n",
+            id="an expression in a function",
+        ),
+        pytest.param(
+            "if a:\n    %llm ask {{ b\n", f"if a:\n    {call('ask {{ b')} and None\n", id="a wrong expression"
+        ),
         pytest.param("%llm ask What's new?\n", call("ask What's new?") + " and None\n", id="an apostrophe"),
         pytest.param("%llm ask A\n%llm ask B?\n", f"{call('ask A')} and None\n{call('ask B?')} and None\n", id="twice"),
         pytest.param("%llm ask A?", f"{call('ask A?')} and None\n", id="no line end"),
@@ -77,3 +88,23 @@ def test_everything_else_stays(cell: str) -> None:
     lines = cell.splitlines(keepends=True)
 
     assert rewrite_ask_lines(lines) == lines
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"),
+    [
+        pytest.param(["%%llm demo -t 0\n"], ["%%llm demo -t 0\n", "\n"], id="a line end"),
+        pytest.param(["%%localllm"], ["%%localllm", "\n"], id="no line end"),
+        pytest.param(["%%llm\n", "Hi\n"], ["%%llm\n", "Hi\n"], id="a prompt"),
+        pytest.param(["%%llm?\n"], ["%%llm?\n"], id="a call for help"),
+        pytest.param(["%%llmx\n"], ["%%llmx\n"], id="another magic"),
+        pytest.param([], [], id="nothing"),
+    ],
+)
+def test_a_cell_without_a_prompt_gets_an_empty_one(cell: list[str], kept: list[str]) -> None:
+    assert keep_empty_cells(cell) == kept
+
+
+def test_a_prompt_can_be_typed_below_its_line(shell: InteractiveShell) -> None:
+    assert shell.check_complete("%%llm demo")[0] == "incomplete"
+    assert shell.check_complete("%%llm demo\nHi\n\n")[0] == "complete"

@@ -30,6 +30,18 @@ from localllm_magics.notebook.parser import parse
         pytest.param("-s -x", {"system": "-x"}, (), id="a value like an option"),
         pytest.param("-- --raw -n", {}, ("--raw", "-n"), id="after two dashes"),
         pytest.param("- -5", {}, ("-", "-5"), id="a dash and a number"),
+        pytest.param("--temp 0 --max=3", {"temperature": 0.0, "max_tokens": 3}, (), id="the beginnings of names"),
+        pytest.param("--think", {"think": True}, (), id="a name that others begin with"),
+        pytest.param("-n5 -t0.2", {"max_tokens": 5, "temperature": 0.2}, (), id="attached"),
+        pytest.param("-oanswer -mdemo", {"out": "answer", "model": "demo"}, (), id="attached words"),
+        pytest.param("-t-1", {"temperature": -1.0}, (), id="an attached number below zero"),
+        pytest.param("-bn5", {"background": True, "max_tokens": 5}, (), id="a switch and an option"),
+        pytest.param("-bo x", {"background": True, "out": "x"}, (), id="a switch and an option with its value apart"),
+        pytest.param(r"models\tiny.gguf", {}, (r"models\tiny.gguf",), id="a path of Windows"),
+        pytest.param(r"C:\Users\me\x.gguf", {}, (r"C:\Users\me\x.gguf",), id="a whole path of Windows"),
+        pytest.param(r'"C:\my models\x.gguf"', {}, (r"C:\my models\x.gguf",), id="a quoted path of Windows"),
+        pytest.param(r"--stop \n", {"stop": ("\n",)}, (), id="an escape without quotation marks"),
+        pytest.param("demo\\", {}, ("demo\\",), id="a backslash at the end"),
         pytest.param("--gpu-layers all", {"gpu_layers": "all"}, (), id="all layers"),
         pytest.param("--gpu-layers 12", {"gpu_layers": 12}, (), id="some layers"),
         pytest.param("-b --dry-run", {"background": True, "dry_run": True}, (), id="switches"),
@@ -72,7 +84,26 @@ def test_text_is_taken_as_it_stands(line: str, values: dict[str, object], text: 
         pytest.param(
             "--max_tokens 1", "There is no option --max_tokens.", "Did you mean --max-tokens?", id="underline"
         ),
-        pytest.param("-x", "There is no option -x.", "Did you mean --ctx?", id="unknown, short"),
+        pytest.param("-x", "There is no option -x.", "Known options: -m, --model, ", id="unknown, short"),
+        pytest.param("--zzzz 1 --yyyy", "There is no option --zzzz.", "Known options: ", id="unknown, with a value"),
+        pytest.param("-N 5", "There is no option -N.", "Did you mean -n?", id="a capital"),
+        pytest.param("--tmperature 1", "There is no option --tmperature.", "Did you mean --temperature?", id="a slip"),
+        pytest.param("-temp 1", "There is no option -temp.", "Did you mean --temperature?", id="one dash too few"),
+        pytest.param("-sytem x", "There is no option -sytem.", "Did you mean --system?", id="that and a slip"),
+        pytest.param("-ngl 99", "There is no option -ngl.", "Did you mean --gpu-layers?", id="llama.cpp's layers"),
+        pytest.param("--n-predict 9", "There is no option --n-predict.", "Did you mean --max-tokens?", id="its length"),
+        pytest.param("--ctx-size 9", "There is no option --ctx-size.", "Did you mean --ctx?", id="its context"),
+        pytest.param("-tb 9", "There is no option -tb.", "Did you mean --threads?", id="its threads"),
+        pytest.param("--num_ctx 9", "There is no option --num_ctx.", "Did you mean --ctx?", id="Ollama's context"),
+        pytest.param("--n-pred 9", "There is no option --n-pred.", "Did you mean --max-tokens?", id="the start of one"),
+        pytest.param("-p hi", "There is no option -p.", "Write the prompt below", id="the prompt as an option"),
+        pytest.param("--top 1", "--top can mean --top-k or --top-p.", "Write one of them.", id="two meanings"),
+        pytest.param("-n5x", "-n cannot be '5x'.", "Try -n 64.", id="attached, no number"),
+        pytest.param("-bz", "There is no option -z.", "Known options: ", id="unknown, after a switch"),
+        pytest.param("-bb", "-b is given twice.", "Leave one out.", id="a switch twice, attached"),
+        pytest.param(
+            "-s it's", "A quotation mark is not closed: -s it's", "Add the second one. A text", id="apostrophe"
+        ),
         pytest.param(
             "--zzzz=1", "There is no option --zzzz.", "Known options: -m, --model, ", id="unknown, nothing near"
         ),
@@ -108,6 +139,26 @@ def test_an_option_of_a_command_without_options_is_refused() -> None:
 
     assert error is not None
     assert error.hint == "Leave it out; this command takes no options."
+
+
+@pytest.mark.parametrize(
+    ("line", "quoted"),
+    [
+        pytest.param("demo -s You are a pirate", '-s "You are a pirate"', id="a system prompt"),
+        pytest.param("--system=Be brief -n 5", '--system "Be brief"', id="attached"),
+        pytest.param("-n 5 --stop THE END", '--stop "THE END"', id="a stop text"),
+        pytest.param("-s 'Be brief.' demo", "", id="a quoted text"),
+        pytest.param("--system='Be brief.' demo", "", id="quoted, attached"),
+        pytest.param("-s Brief -n 5 demo", "", id="an option between"),
+        pytest.param("-s Brief --raw demo", "", id="a switch between"),
+        pytest.param("-n 5 demo", "", id="a number"),
+        pytest.param("demo other", "", id="no option"),
+    ],
+)
+def test_a_text_without_quotation_marks_is_shown_with_them(line: str, quoted: str) -> None:
+    hint = parse(line, ASKING).quoting_hint
+
+    assert hint == (f"A text of several words goes into quotation marks: {quoted}" if quoted else "")
 
 
 def test_the_first_of_several_mistakes_is_named() -> None:

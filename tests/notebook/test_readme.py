@@ -8,10 +8,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics import demo
+from localllm_magics.notebook.commands.ask import CELL
 from localllm_magics.notebook.commands.registry import COMMANDS
 from localllm_magics.notebook.config import LocalLLM
-from localllm_magics.notebook.options import ASKING
-from localllm_magics.notebook.parser import parse
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,7 +50,7 @@ def test_settings_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("typed", re.findall(r"`%%llm ([^`]*)`", "\n".join(TYPED)))
 def test_options_of_the_table_exist(typed: str) -> None:
-    parsed = parse(typed, ASKING)
+    parsed = CELL.parse(typed)
 
     assert parsed.error is None
     assert parsed.values

@@ -1,5 +1,6 @@
 """`%llm ask` and the cell magic `%%llm`: a question to a model."""
 
+from localllm_magics.core.errors import ModelNotFound
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.options import ASKING
@@ -9,7 +10,12 @@ from localllm_magics.notebook.references import matching_references
 
 
 def _ask_cell(notebook: Notebook, parsed: Parsed) -> None:
-    notebook.answer(to_question(parsed), is_cell=True)
+    try:
+        notebook.answer(to_question(parsed), is_cell=True)
+    except ModelNotFound as exc:
+        if not parsed.quoting_hint:
+            raise
+        raise ModelNotFound(exc.message, parsed.quoting_hint) from exc
 
 
 COMMAND = Command(
@@ -28,5 +34,5 @@ CELL = Command(
     completes=matching_references,
     run=_ask_cell,
     help="ask with the prompt below",
-    hint="The prompt goes below the line with %%llm.",
+    hint="The prompt goes below the line with %%llm, or after %llm ask.",
 )

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from localllm_magics.catalog.reference import is_path_like
 from localllm_magics.core.errors import BadOption
+from localllm_magics.core.table import Table
 from localllm_magics.notebook.ask import Notebook
-from localllm_magics.notebook.options import Completes, Option
+from localllm_magics.notebook.options import HELP, Completes, Option
 from localllm_magics.notebook.parser import Parsed, parse
 
 
@@ -39,9 +41,19 @@ class Command:
         options = "[options]" if self.options else ""
         return " ".join(filter(None, (self.magic, self.name, options, self.words)))
 
+    @property
+    def all_options(self) -> tuple[Option, ...]:
+        """Its own options, and the one that every command has."""
+        return (*self.options, HELP)
+
+    def to_table(self) -> Table:
+        """What it is for, and its options."""
+        rows = tuple((option.usage, option.help) for option in self.all_options)
+        return Table(headers=("Option", "Meaning"), rows=rows, title=self.usage, notes=(f"{self.help}.",))
+
     def parse(self, line: str) -> Parsed:
         """Read LINE, the part after the name."""
-        return parse(line, self.options, takes_text=self.takes_text)
+        return parse(line, self.all_options, takes_text=self.takes_text)
 
     def check(self, parsed: Parsed) -> None:
         """Check that the command can run with PARSED.
@@ -54,6 +66,10 @@ class Command:
         typed, hint = f"{self.magic} {self.name}".strip(), self.hint or f"Type: {self.usage}"
         most = len(self.words.split())
         if len(parsed.words) > most:
+            if parsed.quoting_hint:
+                hint = parsed.quoting_hint
+            elif most and is_path_like(parsed.words[-1]):
+                hint = f'A path with blanks goes into quotation marks: "{" ".join(parsed.words)}"'
             raise BadOption(f"{typed} does not take {parsed.words[most]!r}.", hint)
         if self.needs and not parsed.words:
             raise BadOption(f"{typed} needs {self.needs}.", hint)

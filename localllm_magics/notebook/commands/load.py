@@ -37,7 +37,7 @@ def load_model(model: Model, display: Display) -> None:
 
 
 def _load(notebook: Notebook, parsed: Parsed) -> Table:
-    use = notebook.session.use(parsed.words[0], to_load_options(parsed))
+    use = notebook.session.use(parsed.words[0], to_load_options(parsed), keeps_options=False)
     try:
         load_model(use.model, notebook.front_end.new_display())
     except BaseException:

@@ -1,6 +1,7 @@
 """`%llm pull`: a model downloaded by an Ollama server, with a bar."""
 
-from localllm_magics.catalog.discover import running_folder
+from localllm_magics.catalog.discover import DEMO, running_folder
+from localllm_magics.catalog.reference import is_path_like
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption
@@ -8,11 +9,13 @@ from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.local_servers import how_to_start
+from localllm_magics.engines.ollama.name import parse_name
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.card.surface import Display
 from localllm_magics.notebook.commands.command import Command
-from localllm_magics.notebook.parser import Parsed
+from localllm_magics.notebook.commands.instead import is_known
+from localllm_magics.notebook.parser import Parsed, quoted
 
 _WIDTH = 30
 
@@ -49,9 +52,14 @@ def pull_model(reference: str, settings: ServerSettings, display: Display) -> st
 
 def _to_ollama(reference: str) -> tuple[str, Address]:
     info = resolve_server_reference(reference, running_folder()) if is_server_reference(reference) else None
-    if info is None or info.engine != "ollama" or info.address is None:
-        raise BadOption(f"{reference!r} is no model of Ollama.", f"Type: %llm pull ollama:{reference or 'NAME'}")
-    return info.name, info.address
+    if info is not None and info.engine == "ollama" and info.address is not None:
+        return info.name, info.address
+    hint = f"Type: %llm pull ollama:{reference}"
+    if parse_name(reference) is None or "://" in reference:
+        hint = "Type, for example: %llm pull ollama:llama3.2"
+    elif (reference == DEMO or is_path_like(reference)) and is_known(reference):
+        hint = f"It is here already. To use it, type: %%llm {quoted(reference)}"
+    raise BadOption(f"{reference!r} is no model of Ollama.", hint)
 
 
 def _progress(status: str, done: int, total: int) -> str:

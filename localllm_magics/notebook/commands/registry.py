@@ -2,7 +2,9 @@
 
 from localllm_magics.notebook.commands import ask, config, connect, doctor, load, models, pull, status, stop, unload
 from localllm_magics.notebook.commands.command import Command
-from localllm_magics.notebook.commands.help import find, new_help
+from localllm_magics.notebook.commands.help import new_help
+from localllm_magics.notebook.commands.instead import unknown_command
+from localllm_magics.notebook.options import HELP
 
 _MODULES = (ask, models, connect, pull, load, unload, status, stop, doctor, config)
 COMMANDS: dict[str, Command] = {module.COMMAND.name: module.COMMAND for module in _MODULES}
@@ -16,4 +18,8 @@ def find_command(line: str) -> tuple[Command, str]:
         BadOption: There is no such command.
     """
     name, _, rest = line.strip().partition(" ")
-    return find(name or "help", COMMANDS, f"To ask a model, type: %llm ask {line.strip()}"), rest
+    if name in ("", *HELP.flags):
+        return COMMANDS["help"], rest
+    if name not in COMMANDS:
+        raise unknown_command(line.strip(), COMMANDS)
+    return COMMANDS[name], rest

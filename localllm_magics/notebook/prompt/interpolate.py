@@ -40,6 +40,16 @@ def interpolate(text: str, evaluate: Callable[[str], object]) -> str:
     return "".join(piece if isinstance(piece, str) else _insertion(piece, evaluate) for piece in pieces)
 
 
+def names_in(text: str) -> list[str]:
+    """The names in the expressions of a prompt, sorted; none of a prompt with a wrong one."""
+    try:
+        sources = [piece.source for piece in _parse(text) if not isinstance(piece, str)]
+    except BadExpression:
+        return []
+    nodes = (node for source in sources for node in ast.walk(ast.parse(source, mode="eval")))
+    return sorted({node.id for node in nodes if isinstance(node, ast.Name)})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Expression:
     source: str
@@ -112,8 +122,19 @@ def _syntax_problem(source: str) -> Exception | None:
 def _syntax_error(expression: _Expression, problem: Exception) -> BadExpression:
     if not expression.source:
         return expression.error("nothing between {{ and }}", "Put a Python expression between the braces, ")
+    f_string = _as_f_string(expression.source)
+    if f_string:
+        return expression.error("a format needs an f-string", f"Write {{{{ {f_string} }}}}, ")
     why = problem.msg if isinstance(problem, SyntaxError) else str(problem) or type(problem).__name__
     return expression.error(f"not a Python expression: {why}", "Correct the expression, ")
+
+
+def _as_f_string(source: str) -> str:
+    """An f-string for what an f-string could have between its braces, such as `x:.2f` and `x!r`; else nothing."""
+    quote = next((mark for mark in ('"', "'") if mark not in source), '"""')
+    text = f"f{quote}{{{source}}}{quote}"
+    # With a blank after its colon it is JSON, or a sentence.
+    return text if re.search(r"=$|[:!=]\S", source) and _syntax_problem(text) is None else ""
 
 
 def _insertion(expression: _Expression, evaluate: Callable[[str], object]) -> str:

@@ -115,6 +115,8 @@ def test_without_a_shell_nothing_is_shown(displays: Displays, stand_in: OllamaSt
         pytest.param("pull", "needs a model", "%llm pull ollama:llama3.2", id="none"),
         pytest.param("pull llama3.2", "is no model of Ollama", "%llm pull ollama:llama3.2", id="no scheme"),
         pytest.param("pull openai:x@http://127.0.0.1:9", "is no model of Ollama", "%llm pull ollama:", id="another"),
+        pytest.param("pull demo", "is no model of Ollama", "To use it, type: %%llm demo", id="what is here"),
+        pytest.param("pull ./no.gguf", "is no model of Ollama", "for example: %llm pull ollama:", id="a missing file"),
         pytest.param("pull ollama:", "names no model", "%llm connect", id="no name"),
     ],
 )

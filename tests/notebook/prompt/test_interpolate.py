@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from localllm_magics.core.errors import BadExpression
-from localllm_magics.notebook.prompt.interpolate import interpolate
+from localllm_magics.notebook.prompt.interpolate import interpolate, names_in
 
 WAYS_OUT = r"write \{{ for literal braces, or add --no-vars"
 
@@ -229,3 +229,38 @@ def test_a_name_that_could_be_meant_is_suggested(monkeypatch: pytest.MonkeyPatch
 
 def test_a_page_of_closing_braces_costs_a_bounded_number_of_tries() -> None:
     assert "not a Python expression" in error_of("{{ a b" + "}} " * 100_000).message
+
+
+@pytest.mark.parametrize(
+    ("source", "f_string"),
+    [
+        pytest.param("x:.2f", 'f"{x:.2f}"', id="a format"),
+        pytest.param("x!r", 'f"{x!r}"', id="a conversion"),
+        pytest.param("x=", 'f"{x=}"', id="a name and its value"),
+        pytest.param("d:%d %b %Y", 'f"{d:%d %b %Y}"', id="a date"),
+        pytest.param('a["b"]:,', "f'{a[\"b\"]:,}'", id="double quotes inside"),
+        pytest.param("a[\"b\"]['c']:,", 'f"""{a["b"][\'c\']:,}"""', id="both quotes inside"),
+    ],
+)
+def test_a_format_without_an_f_string_is_shown_with_one(source: str, f_string: str) -> None:
+    error = error_of(f"{{{{ {source} }}}}")
+
+    assert error.message.startswith("line 1, column 1: a format needs an f-string\n")
+    assert error.hint == f"Write {{{{ {f_string} }}}}, {WAYS_OUT}"
+
+
+@pytest.mark.parametrize("source", ['"a": 1', "x y", "why: because", "x:", "if x:"])
+def test_what_is_no_format_gets_no_f_string(source: str) -> None:
+    assert "f-string" not in str(error_of(f"{{{{ {source} }}}}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        pytest.param("{{ b + len(a) }} {{ c.d }}", ["a", "b", "c", "len"], id="some"),
+        pytest.param("plain {x}", [], id="none"),
+        pytest.param("{{ a }} {{ b c }}", [], id="a wrong expression"),
+    ],
+)
+def test_the_names_in_a_prompt_are_found(text: str, names: list[str]) -> None:
+    assert names_in(text) == names
