@@ -110,7 +110,7 @@ def test_answers_look_as_they_should(
 ) -> None:
     end = f"The end of {request.node.callspec.id}."
     # All formulas are drawn at once, so with one that is none of the answer's it is known when.
-    shown.page.evaluate(_SHOW, to_safe_markdown(f"{answer}\n\n{end} $z$"))
+    shown.page.evaluate(_SHOW, f"{to_safe_markdown(answer)}\n\n{end} $z$")
     shown.page.wait_for_function(_IS_DRAWN, arg=end)
     page = shown.page.evaluate(_MEASURE)
 

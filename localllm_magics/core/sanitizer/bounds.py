@@ -4,6 +4,8 @@ import re
 
 # The column up to which a line may open lists and quotes: a dozen of them leave half of a page to the text.
 _MAX_COLUMN = 22
+# And the one up to which a line is searched for the start of a block.
+_MAX_INDENTATION = 200
 _LEAD = re.compile(r"(?:[ \t]*(?:>|(?:[-*+]|\d{1,9}[.)])(?=[ \t]|$)))*[ \t]*")
 _BLANKS_OR_MARKER = re.compile(r"[ \t]+|>|\d*[^ \t>]")
 
@@ -23,6 +25,12 @@ _FORMULA = re.compile(r"\$(?!\d)|\\[(\[]")
 # A table fills each row up to the width of its head: so many cells may be added to all rows together.
 _MAX_TABLE_COLUMNS = 100
 _MAX_ADDED_CELLS = 2_000
+
+
+def bound_indentation(line: str) -> str:
+    """The line with so much indentation as a block may have."""
+    content = line.lstrip(" \t")
+    return line if len(line) - len(content) <= _MAX_INDENTATION else " " * _MAX_INDENTATION + content
 
 
 def bound_nesting(line: str) -> str:

@@ -43,9 +43,9 @@ class _Start:
     lead: tuple[int, int]
 
 
-def find_display(lines: list[str], position: int, *, is_growing: bool) -> Display | None:
-    """The formula that starts in a line; if the text is growing, the end of the formula may be yet to come."""
-    for start in _starts(lines[position]):
+def find_display(line: str, lines: list[str], position: int, *, is_growing: bool) -> Display | None:
+    """The formula that starts in LINE, the one at the position; if the text grows, its end may be yet to come."""
+    for start in _starts(line):
         tex, after = _until_closed(start, lines, position)
         is_open = after is None and is_growing and position + len(tex) == len(lines)
         if after is None and not is_open:

@@ -12,7 +12,7 @@ import re
 from copy import copy
 from dataclasses import dataclass
 
-from localllm_magics.core.sanitizer.bounds import Bounds, bound_nesting
+from localllm_magics.core.sanitizer.bounds import Bounds, bound_indentation, bound_nesting
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.sanitizer.display import Display, find_display
 from localllm_magics.core.sanitizer.growing import complete_line, without_half_a_mark
@@ -168,12 +168,12 @@ class _Page:
 
 def _write_block(lines: list[str], position: int, page: _Page) -> int:
     """Write the block at the position; return the position after it."""
-    line = lines[position]
+    line = bound_indentation(lines[position])
     if fence := _FENCE.match(line):
         return _write_fence(lines, position, fence, page)
     if page.starts_indented_code(line):
         return _write_indented(lines, position, page)
-    if display := find_display(lines, position, is_growing=page.is_growing):
+    if display := find_display(line, lines, position, is_growing=page.is_growing):
         return position + _write_display(display, page)
     is_last = position + 1 == len(lines)
     for shown in complete_line(line, is_first=page.starts_paragraph) if page.is_growing and is_last else [line]:

@@ -101,7 +101,9 @@ def complete_tex(tex: str) -> str:
 
 def sanitize_tex(tex: str) -> str:
     """The formula without commands that load or run, and without syntax for a renderer to which it is prose."""
-    tex = _WIDTHS.sub("{}", _DROPPED.sub(" ", _ROW_SKIP.sub(" ", tex.replace("`", "'"))))
+    tex = _WIDTHS.sub(
+        lambda width: "{0em}" if "{" in width[0] else "", _DROPPED.sub(" ", _ROW_SKIP.sub(" ", tex.replace("`", "'")))
+    )
     tex = _bound_lengths(COMMAND.sub(INERT_BACKSLASH, tex))
     tex = _SPACED.sub(r"\g<0> ", tex)
     is_open: dict[str, bool] = {}

@@ -97,6 +97,7 @@ REWRITTEN = [
         f"5{DOLLAR} and 6{DOLLAR} are $x$, {DOLLAR}7|$y$ {DOLLAR}",
         id="prices-beside-math",
     ),
+    pytest.param("${PATH} and ^a$ ${NP}$", f"{DOLLAR}{{PATH}} and ^a{DOLLAR} ${{NP}}$", id="variables"),
     pytest.param("[a $5](http://e.org/$b)", f"[a {DOLLAR}5](http://e.org/%24b)", id="dollars-in-a-link"),
     pytest.param(
         "H<SUB>2</SUB>O <kbd>`a`</kbd> | <b>c | </b> x<br/>y",

@@ -20,7 +20,10 @@ from localllm_magics.core.sanitizer.tex import complete_tex, is_drawable, saniti
         pytest.param(r"a \\*[ 90em ] b \\[1 pt]c", r"a \\  b \\ c", id="row-skips"),
         pytest.param(r"\smash[b]{x}\mathllap{long}\rlap{/}D", r" {x} {long}\rlap{/}D", id="hidden-sizes"),
         pytest.param(r"\Huge\Huge\large x", r"\Huge   x", id="sizes"),
-        pytest.param(r"\begin{multlined}[t][90em]\end{multlined}", r"\begin{multlined}{}\end{multlined}", id="widths"),
+        pytest.param(r"\begin{multlined}[t][90em]\end{multlined}", r"\begin{multlined}\end{multlined}", id="widths"),
+        pytest.param(
+            r"\begin{spreadlines}{90em}\end{spreadlines}", r"\begin{spreadlines}{0em}\end{spreadlines}", id="spread"
+        ),
         pytest.param(r"x\label{a} \newtagform{b}", r"x  ＼newtagform{b}", id="labels"),
     ],
 )
