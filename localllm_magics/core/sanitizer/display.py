@@ -10,6 +10,8 @@ from localllm_magics.core.sanitizer.tex import complete_tex
 _AT_START = re.compile(LEAD + r"(?P<opening>\$\$|\\\[|(?=\\begin\{(?P<name>[A-Za-z]+\*?)\}))(?P<rest>.*)")
 _LEAD = re.compile(LEAD)
 _ENDS_MATH = re.compile(r"[$`]")
+# After the start of a formula in words: its end, or code. Before it: a backslash.
+_NOT_BEFORE = re.compile(r"\A\\|\\\]|`")
 _PUNCTUATION = re.compile(r"[.,;:]?")
 # The limit of a formula and of the search for its end, so that each opening without an end has the same cost.
 _MAX_LINES = 60
@@ -47,17 +49,25 @@ def find_display(line: str, lines: list[str], position: int, *, is_growing: bool
     """The formula that starts in LINE, the one at the position; if the text grows, its end may be yet to come."""
     for start in _starts(line):
         tex, after = _until_closed(start, lines, position)
-        is_open = after is None and is_growing and position + len(tex) == len(lines)
-        if after is None and not is_open:
-            continue
         body = "\n".join(tex).strip()
-        if after is not None and _PUNCTUATION.fullmatch(after):
-            body, after = body + after, ""
-        if _ENDS_MATH.search(body) or not (body or is_open) or (after and not _may_go_on(start, len(tex))):
-            continue
-        body = complete_tex(body) if is_open else body
-        return Display(before=start.before, tex=body, after=after or "", column=start.lead[1], lines=len(tex))
+        if after is None and is_growing and position + len(tex) == len(lines):
+            body, after, is_complete = complete_tex(body), "", True
+        else:
+            is_complete = bool(body) and after is not None and _may_follow(after, start, len(tex))
+        if is_complete and not _ENDS_MATH.search(body):
+            return _display(start, body, after or "", len(tex))
     return None
+
+
+def _display(start: _Start, tex: str, after: str, lines: int) -> Display:
+    if _PUNCTUATION.fullmatch(after):
+        tex, after = tex + after, ""
+    return Display(before=start.before, tex=tex, after=after, column=start.lead[1], lines=lines)
+
+
+def _may_follow(after: str, start: _Start, lines: int) -> bool:
+    """Whether the text may follow in the last line of a formula: what is within one line is not for itself."""
+    return bool(_PUNCTUATION.fullmatch(after)) or (start.opening == r"\[" and lines > 1)
 
 
 def _starts(line: str) -> Iterator[_Start]:
@@ -68,34 +78,31 @@ def _starts(line: str) -> Iterator[_Start]:
         opening = rf"\begin{{{name}}}" if name else start["opening"]
         yield _Start(before="", opening=opening, closing=closing, rest=start["rest"].strip(), lead=lead_of(start))
     position = max(line.rfind("$$") if line.count("$$") % 2 else -1, line.rfind(r"\["))
-    if position > 0 and line[position - 1] != "\\" and r"\]" not in line[position:] and "`" not in line:
-        opening, rest = line[position : position + 2], line[position + 2 :].strip()
-        lead = _LEAD.match(line)
+    before, opening, rest = line[:position].rstrip(), line[position : position + 2], line[position + 2 :].strip()
+    lead = _LEAD.match(before)
+    if position > 0 and lead and lead.end() < len(before) and not _NOT_BEFORE.search(line[position - 1 :]):
         closing = opening.replace("[", "]")
-        before = line[:position].rstrip()
-        if lead and lead.end() < position:
-            yield _Start(before=before, opening=opening, closing=closing, rest=rest, lead=lead_of(lead))
-
-
-def _may_go_on(start: _Start, lines: int) -> bool:
-    """Whether text may follow in the last line: a formula within one line is part of it."""
-    return start.opening == r"\[" and lines > 1
+        yield _Start(before=before, opening=opening, closing=closing, rest=rest, lead=lead_of(lead))
 
 
 def _until_closed(start: _Start, lines: list[str], position: int) -> tuple[list[str], str | None]:
     """The lines of a formula up to its end, and what follows it in the last one; None if it has no end."""
     tex: list[str] = []
     line = start.rest
-    while True:
-        at = line.rfind(start.closing) if start.closing.startswith(r"\end") else line.find(start.closing)
-        if at >= 0:
-            end = at + len(start.closing)
-            inside = line[:end] if start.closing.startswith(r"\end") else line[:at]
-            return [*tex, inside], line[end:].strip()
-        tex.append(line)
-        position += 1
-        if len(tex) >= _MAX_LINES or position >= len(lines):
-            return tex, None
-        line = (unquoted(lines[position], start.lead[0]) or "").strip()
+    for following in range(position + 1, position + _MAX_LINES + 1):
+        inside, closing, after = _parted(line, start.closing)
+        tex.append(inside)
+        if closing or following == len(lines):
+            return tex, after.strip() if closing else None
+        line = (unquoted(lines[following], start.lead[0]) or "").strip()
         if not line or (line.startswith(start.opening) and start.opening != start.closing):
-            return tex, None
+            break
+    return tex, None
+
+
+def _parted(line: str, closing: str) -> tuple[str, str, str]:
+    """What stands before the end of a formula, the end, and what stands after it; an environment keeps its end."""
+    if not closing.startswith(r"\end"):
+        return line.partition(closing)
+    inside, end, after = line.rpartition(closing)
+    return (inside + end, end, after) if end else (line, "", "")
