@@ -79,3 +79,7 @@ def test_plain_text_starts_no_formula_in_the_page() -> None:
     assert "$" not in written
     assert "\\" not in written
     assert "<span>&#92;</span>&#40;z<span>&#92;</span>&#41;" in written
+
+
+def test_the_end_of_a_formula_is_searched_in_some_lines() -> None:
+    assert "$$" not in to_safe_markdown("$$\n" + "x\n" * 70 + "$$")
