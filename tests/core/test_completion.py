@@ -42,7 +42,7 @@ DONE = Completion(
     sampling=Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0, seed=7, stop=("END",)),
 )
 FAILED = replace(
-    DONE, finish_reason="error", error=ErrorRecord(kind="stream_broken", message="It <b>broke</b>.", hint="Try again.")
+    DONE, finish_reason="error", error=ErrorRecord(kind="stream_broken", message="It <a>broke</a>.", hint="Try again.")
 )
 MARKUP = (
     *"details /details summary /summary script b /b pre !-- --".split(),
@@ -175,13 +175,13 @@ def test_the_bundle_has_three_forms() -> None:
 def test_an_error_stands_below_the_text_so_far() -> None:
     plain = FAILED.to_plain()
 
-    assert plain.startswith("Because *it* is.\n\nSo.\n\nIt <b>broke</b>.\nTry again.\n\n[demo · CPU · failed · ")
+    assert plain.startswith("Because *it* is.\n\nSo.\n\nIt <a>broke</a>.\nTry again.\n\n[demo · CPU · failed · ")
 
 
 def test_an_error_is_no_markup() -> None:
     markdown = FAILED.to_markdown()
 
-    assert "<b>" not in markdown
+    assert "<a>" not in markdown
     assert "**It " in markdown
     assert "** Try again." in markdown
 

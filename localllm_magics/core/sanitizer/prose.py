@@ -6,25 +6,19 @@ import unicodedata
 from collections.abc import Callable
 from urllib.parse import quote
 
-# Commands that load, run or style, in MathJax, KaTeX or LaTeX, and those that can rename them.
-_COMMANDS = """
-    DeclareMathOperator DeclarePairedDelimiters action bbox catcode char class cssId csname def documentclass edef
-    endcsname expandafter futurelet gdef global href htmlClass htmlData htmlId htmlStyle immediate include
-    includegraphics input let mathchardef mathtip mmlToken newcommand newenvironment newread newwrite openin openout
-    providecommand read renewcommand renewenvironment require special style texttip tooltip unicode url usepackage
-    write xdef
-"""
-_COMMAND = re.compile(rf"\\(?=(?:{'|'.join(_COMMANDS.split())})(?![A-Za-z]))")
-_ENVIRONMENT = re.compile(r"\\(begin|end)\b(\{[^{}]*\})?", re.IGNORECASE)
-# Looks like a backslash, but is not one to TeX.
-_INERT_BACKSLASH = "\uff3c"
+from localllm_magics.core.sanitizer.tex import COMMAND, INERT_BACKSLASH, is_drawable, sanitize_tex
 
-# A space, which TeX ignores, separates what would be Markdown syntax in a formula.
-_SPACED_IN_TEX = re.compile(
-    r"<(?![\s=\d-])|!(?=\\*\[)|\](?=[(:])|&(?=#?\w+;)|:(?=//|::)|(?<=www)(?=\.)|~(?=~)|@(?=@)|\\\\(?=[()\[\]])",
-    re.IGNORECASE,
-)
-_ROW_SKIP = re.compile(r"(?<=\\\\)\[-?[\d.]+ ?[a-z]{2}\]")
+# No renderer pairs it with another: not in the source, and alone in its element not in the page either.
+DOLLAR = "<span>&#36;</span>"
+
+# Elements that only change how text looks, and those that are shown as another. Control characters, which the text has
+# none of, stand for the brackets of a tag until it is known whether it has a partner in its line.
+_STYLES = "b code del em i ins kbd mark s small strike strong sub sup u"
+_SHOWN_AS = {"summary": "b", "strike": "s"}
+_STYLE_TAG = re.compile("\x01(/?)([a-z]+)\x02")
+_FOLD = r"(?:</?details(?: open)?>[ \t]*)+"
+_FOLDS = re.compile(rf"\A(?P<lead>[ \t>]*(?:[-*+][ \t]+)?){_FOLD}|{_FOLD}\Z", re.IGNORECASE)
+_ONLY_BREAKS = re.compile(r"(?P<lead>[^<&\w]*)(?P<breaks><br>(?:[ \t]|<br>)*)")
 
 _ALLOWED_SCHEMES = frozenset(["ftp", "http", "https", "mailto", "tel"])
 _SCHEME = re.compile(r"([^/?#:]*):")
@@ -40,27 +34,44 @@ _DEFINITION = re.compile(
     rf"[ ]{{0,3}}\[(?P<label>[^\[\]\\<>`$&!|@]{{1,99}})\]:[ \t]+(?P<target>[^\s<>]+|<[^\s<>]*>){_TITLE}$"
 )
 
+_IMAGE = rf"!\[(?P<alt>[^\[\]\n]{{0,2000}})\]\([ \t]{{0,4}}(?P<source>{_TARGET}){_TITLE}\)"
+# The content of an image that is its own address.
+_DATA = re.compile(r"(data:[^,;]{0,99})[;,].*", re.IGNORECASE | re.DOTALL)
 _LINK = rf"\]\([ \t]{{0,4}}(?P<target>{_TARGET}){_TITLE}\)"
-_HARMFUL = r"""
-    (?P<entity>&(?:\#\d+|\#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]{1,31});)
-  | (?P<tag><(?![ \t=\d-]))
+_HARMFUL = rf"""
+    (?P<entity>&(?:\#\d+|\#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]{{1,31}});)
+  | (?P<style>(?<!\\)</?(?:{"|".join(_STYLES.split())}|summary)[ \t]*/?>)
+  | (?P<break>(?<!\\)<br[ \t]*/?>)
+  | (?P<tag>(?:(?<!\\)\\)?<(?![ \t=\d-]))
+  | (?P<reference>!(?=\[[^\[\]]{{0,2000}}\]\[))
   | (?P<image>!(?=\\*\[))
   | (?P<link>\]\()
   | (?P<definition>\]:)
   | (?P<placeholder>@\\?@)
-  | (?P<attributes>\{(?=[^{}]*=))
-  | (?P<runs>\\?`+|~{3,}|\\?\${2,}|:{3,})
-  | (?P<backslashes>(?<!\\)\\{2,}(?=[()\[\]]))
+  | (?P<attributes>\{{(?=[^{{}}]*=))
+  | (?P<dollars>(?:(?<!\\)\\)?\$+)
+  | (?P<runs>\\?`+|~{{3,}}|:{{3,}})
+  | (?P<backslashes>(?<!\\)\\{{2,}}(?=[()\[\]]))
   | (?P<environment>\\(?=(?:begin|end)\b))
 """
 _SYNTAX = re.compile(_HARMFUL, re.VERBOSE | re.IGNORECASE)
 _WORD = re.compile(rf"(?P<whole_link>{_LINK}) | {_HARMFUL}", re.VERBOSE | re.IGNORECASE)
+# Between two prices are words, and no sign of TeX; after $HOME, perhaps $PATH.
+_NO_WORDS = r"""(?!
+    (?=[^$`\\^_={}<>+/]*\$)(?:[ ]?\d[^$]*\s[A-Za-z]{2} | [^$]*?[A-Za-z]{2}[\s,.;:]+[A-Za-z]{2} | [ ][^$]*?[A-Za-z]{2})
+  | \d[\d.,]*[^\w$`\\}!]{1,3}\$[\w\\(]
+  | [^$`]*\]\((?:https?:|/)
+  | (?-i:\{[A-Z][A-Z_\d]+\}(?![\^_$]))
+  | (?-i:[A-Z][A-Z_]+\b[^$`]*\$[A-Za-z{(])
+)"""
 _PROSE = re.compile(
     rf"""
     (?P<display>\$\$(?P<display_tex>[^$`]+)\$\$(?!\$))
-  | (?P<inline>(?<!\\)\$(?![\s$])(?P<inline_tex>[^$`]+)(?<![\s\\])\$(?![\d$]))
-  | (?P<spaced>(?<!\\)\$(?P<spaced_tex>[ ][^$`]+[ ])\$(?![\d$]))
+  | (?P<inline>(?<!\\)\${_NO_WORDS}(?![\s$])(?P<inline_tex>[^$`]+)(?<![\s\\])\$(?![\d$]))
+  | (?P<spaced>(?<!\\)\${_NO_WORDS}(?P<spaced_tex>[ ][^$`]+[ ])\$(?![\d$]))
   | (?P<round>(?<!\\)\\\((?P<round_tex>[^$`\\]*(?:\\[^()$`][^$`\\]*)*)\\\))
+  | (?P<square>(?<!\\)\\\[(?P<square_tex>[^$`\\]*(?:\\[^\[\]$`][^$`\\]*)*)\\\])
+  | (?P<picture>{_IMAGE})
   | (?P<whole_link>{_LINK})(?P<tail>[^ \t<]*)
   | (?P<autolink>(?<![!\]])<(?P<address>https?://[^\s<>]{{1,2000}})>)(?P<autolink_tail>[^ \t<]*)
   | (?P<url>{_URL}[^ \t<]*)
@@ -85,26 +96,42 @@ def sanitize_line(line: str) -> list[str]:
     if definition and (target := _target(definition["target"])) is not None:
         # A title, which would become an attribute, could stand on the next line.
         return [f"[{definition['label']}]: {target}", ""]
-    return ["".join(_sanitize_parts(line))]
+    return [_pair_styles("".join(_sanitize_parts(_FOLDS.sub(lambda fold: fold["lead"] or "", line))))]
 
 
-def sanitize_tex(tex: str) -> str:
-    """The formula without commands that load or run, and without syntax for a renderer to which it is prose."""
-    tex = _ROW_SKIP.sub("", _COMMAND.sub(_INERT_BACKSLASH, tex.replace("`", "'")))
-    tex = _SPACED_IN_TEX.sub(r"\g<0> ", tex)
-    is_open: dict[str, bool] = {}
-    for environment in _ENVIRONMENT.finditer(tex):
-        is_open[environment[2] or ""] = environment[1].lower() == "begin" or not environment[2]
-    # An environment without an end would be ended by a code block that has one.
-    if any(is_open.values()):
-        return _ENVIRONMENT.sub(lambda found: f"{_INERT_BACKSLASH}{found[0][1:]}", tex)
-    return tex
+def to_plain_line(line: str) -> str:
+    """The line as nothing but characters, none of which starts a formula in the page."""
+    return _to_entities(line.strip()).replace("&#36;", DOLLAR).replace("&#92;", "<span>&#92;</span>")
+
+
+def _pair_styles(written: str) -> str:
+    """The line with the tags that have a partner in it; the others are text."""
+    if "\x01" in written:
+        partners = _partners(written)
+        written = _STYLE_TAG.sub(lambda tag: partners.get(tag.start()) or f"&lt;{tag[1]}{tag[2]}>", written)
+    # On a line of its own, a tag would start a block in which no Markdown is read.
+    only_breaks = _ONLY_BREAKS.fullmatch(written)
+    return f"{only_breaks['lead']}&nbsp;{only_breaks['breaks']}" if only_breaks else written
+
+
+def _partners(written: str) -> dict[int, str]:
+    """The tags to write, by the positions of the marks that stand for them."""
+    partners: dict[int, str] = {}
+    is_open: dict[str, list[int]] = {}
+    for tag in _STYLE_TAG.finditer(written):
+        starts = is_open.setdefault(tag[2], [])
+        if not tag[1]:
+            starts.append(tag.start())
+        elif starts:
+            name = _SHOWN_AS.get(tag[2], tag[2])
+            partners |= {starts.pop(): f"<{name}>", tag.start(): f"</{name}>"}
+    return partners
 
 
 def _sanitize_parts(line: str) -> list[str]:
     parts: list[str] = []
     position = 0
-    for start, end, width in _code_spans(line):
+    for start, end, width in code_spans(line):
         prose = line[position:start].rstrip("\\")
         parts.append(_sanitize_prose(prose))
         # Renderers disagree on whether an escaped backslash escapes the backtick after it.
@@ -117,7 +144,7 @@ def _sanitize_parts(line: str) -> list[str]:
     return [*parts, _sanitize_prose(line[position:])]
 
 
-def _code_spans(line: str) -> list[tuple[int, int, int]]:
+def code_spans(line: str) -> list[tuple[int, int, int]]:
     """Start, end and number of backticks of each code span, in one pass each way."""
     runs = [
         (run.start("ticks"), len(run["ticks"]), len(run["backslashes"]) % 2) for run in _ESCAPED_TICKS.finditer(line)
@@ -148,7 +175,7 @@ def _sanitize_code(code: str) -> str:
 def _sanitize_prose(prose: str) -> str:
     if not _HAS_SYNTAX.search(prose):
         return prose
-    return _PROSE.sub(_replacement, _COMMAND.sub(_INERT_BACKSLASH, prose))
+    return _PROSE.sub(_replacement, COMMAND.sub(INERT_BACKSLASH, prose))
 
 
 def _sanitize_word(word: str) -> str:
@@ -163,8 +190,8 @@ def _replacement(found: re.Match[str]) -> str:
 def _inline_formula(found: re.Match[str]) -> str:
     kind = found.lastgroup
     tex = found[f"{kind}_tex"] if kind == "spaced" else found[f"{kind}_tex"].strip()
-    if not tex.strip():
-        return found[0].replace("$", "&#36;")
+    if not tex.strip() or not is_drawable(tex):
+        return to_plain_line(found[0])
     # Two dollars in a row would start another kind of formula.
     before = " " if found.string.endswith("$", 0, found.start()) else ""
     after = " " if found.string.startswith(("$", "\\"), found.end()) else ""
@@ -176,6 +203,18 @@ def _link(found: re.Match[str]) -> str:
     if target is not None:
         return f"]({target})"
     return rf"]\({_SYNTAX.sub(_replacement, _NOT_IN_WORD.sub(_percent_encoded, found['whole_link'][2:]))}"
+
+
+def _picture(found: re.Match[str]) -> str:
+    """The text and the address of an image, which is not loaded."""
+    source = _DATA.sub(r"\1,…", found["source"].removeprefix("<").removesuffix(">"))
+    alt = _SYNTAX.sub(_replacement, found["alt"]).strip()
+    return f"{alt} ({_sanitize_word(source)})" if alt else f"({_sanitize_word(source)})"
+
+
+def _style(found: re.Match[str]) -> str:
+    name = found[0].strip("<> \t/").lower()
+    return f"\x01{'/' * found[0].startswith('</')}{name}\x02"
 
 
 def _autolink(found: re.Match[str]) -> str:
@@ -194,6 +233,8 @@ def _target(written: str) -> str | None:
 
 def _entity(found: re.Match[str]) -> str:
     decoded = html.unescape(found[0])
+    if decoded == "$":
+        return DOLLAR
     return f"&amp;{found[0][1:]}" if any(map(_must_not_be_decoded, decoded)) else found[0]
 
 
@@ -216,12 +257,18 @@ _REPLACEMENTS: dict[str, Callable[[re.Match[str]], str]] = {
     "inline": _inline_formula,
     "spaced": _inline_formula,
     "round": _inline_formula,
+    "square": _inline_formula,
+    "picture": _picture,
     "whole_link": _link,
     "tail": lambda found: _link(found) + _sanitize_word(found["tail"]),
     "autolink_tail": _autolink,
     "url": lambda found: _sanitize_word(found[0]),
     "entity": _entity,
+    "style": _style,
+    "break": lambda _: "<br>",
     "tag": lambda _: "&lt;",
+    "dollars": lambda found: DOLLAR * found[0].count("$"),
+    "reference": lambda _: "",
     # Not a backslash: marked removes those before brackets in the text of a link, and then parses it again.
     "image": lambda _: "&#33;",
     "link": lambda _: r"]\(",
@@ -230,5 +277,5 @@ _REPLACEMENTS: dict[str, Callable[[re.Match[str]], str]] = {
     "definition": lambda _: "]&#58;",
     "runs": lambda found: _to_entities(found[0].removeprefix("\\")),
     "backslashes": lambda found: "&#92;" * (len(found[0]) // 2),
-    "environment": lambda _: _INERT_BACKSLASH,
+    "environment": lambda _: INERT_BACKSLASH,
 }

@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from localllm_magics.core import sanitizer
-from tests.core.sanitizer import test_control, test_markdown
+from tests.core.sanitizer import test_bounds, test_control, test_growing, test_markdown, test_tex
 
 
 def rows() -> list[list[str]]:
@@ -35,4 +35,5 @@ def test_a_threat_has_a_defence_and_a_test(row: list[str]) -> None:
 
     assert threat
     assert defence
-    assert test in {*ids_of(test_control), *ids_of(test_markdown)}
+    modules = [test_bounds, test_control, test_growing, test_markdown, test_tex]
+    assert test in {name for module in modules for name in ids_of(module)}

@@ -1,0 +1,66 @@
+import pytest
+
+from localllm_magics.core.sanitizer.tex import complete_tex, is_drawable, sanitize_tex
+
+
+@pytest.mark.parametrize(
+    ("tex", "expected"),
+    [
+        pytest.param(r"\rule{5cm}{0.4pt} a\hspace{2em}b\kern-1mu c", None, id="small-lengths-stay"),
+        pytest.param(r"\genfrac{(}{)}{0pt}{}{n}{k} \text{200 mm} 900 cm", None, id="numbers-with-units-stay"),
+        pytest.param(r"\rule{10000em}{10000em}", r"\rule{0em}{0em}", id="rule"),
+        pytest.param(r"\rule[-5em]{1em}{1,5em}", r"\rule[0em]{1em}{1,5em}", id="lowered-rule"),
+        pytest.param(r"\Rule{1em}{90em}{1em}", r"\Rule{1em}{0em}{1em}", id="rule-with-depth"),
+        pytest.param(r"x\raise{20em}{y}\lower 9em z", r"x\raise{0em}{y}\lower 0em z", id="raised"),
+        pytest.param(r"\hspace*{9in}\kern-60em", r"\hspace*{0in}\kern0em", id="shifted"),
+        pytest.param(r"\kern9em" * 4, r"\kern9em" * 2 + r"\kern0em" * 2, id="many-small-ones"),
+        pytest.param(r"\!" * 12, r"\!" * 10 + "  ", id="backwards"),
+        pytest.param(r"\rule%{1em}{9em} \above x", r"＼rule%{1em}{9em} ＼above x", id="lengths-elsewhere"),
+        pytest.param(r"\rule{9999999999em}{1em}", r"＼rule{9999999999em}{1em}", id="endless-number"),
+        pytest.param(r"a \\*[ 90em ] b \\[1 pt]c", r"a \\  b \\ c", id="row-skips"),
+        pytest.param(r"\smash[b]{x}\mathllap{long}\rlap{/}D", r" {x} {long}\rlap{/}D", id="hidden-sizes"),
+        pytest.param(r"\Huge\Huge\large x", r"\Huge   x", id="sizes"),
+        pytest.param(r"\begin{multlined}[t][90em]\end{multlined}", r"\begin{multlined}\end{multlined}", id="widths"),
+        pytest.param(
+            r"\begin{spreadlines}{90em}\end{spreadlines}", r"\begin{spreadlines}{0em}\end{spreadlines}", id="spread"
+        ),
+        pytest.param(r"x\label{a} \newtagform{b}", r"x  ＼newtagform{b}", id="labels"),
+    ],
+)
+def test_lengths_are_bounded(tex: str, expected: str | None) -> None:
+    assert sanitize_tex(tex) == (tex if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    ("tex", "expected"),
+    [
+        pytest.param("", True, id="nothing"),
+        pytest.param(r"\{" * 100 + r"{}" * 100, True, id="braces-that-do-not-nest"),
+        pytest.param("x^{" * 24 + "}" * 24, True, id="nested"),
+        pytest.param("x^{" * 25 + "}" * 25, False, id="nested-too-deep"),
+        pytest.param(r"\left(" * 25 + r"\right)" * 25, False, id="brackets-nested-too-deep"),
+        pytest.param("x" * 8_001, False, id="too-long"),
+        pytest.param("&" * 100 + r"\\" * 100, False, id="too-many-cells"),
+    ],
+)
+def test_what_is_too_large_is_not_drawn(tex: str, expected: bool) -> None:
+    assert is_drawable(tex) is expected
+
+
+@pytest.mark.parametrize(
+    ("tex", "expected"),
+    [
+        pytest.param("", "", id="nothing"),
+        pytest.param(r"\fra", "", id="half-a-command"),
+        pytest.param(r"x = \frac{1}{", r"x = \frac{1}{{}{}}", id="brace"),
+        pytest.param(
+            r"\begin{a} x &= \left( {y} \right) \\ \{ z^",
+            r"\begin{a} x &= \left( {y} \right) \\ \{ z{}{}\end{a}",
+            id="environment",
+        ),
+        pytest.param(r"\left( \text{a", r"\left( \text{a{}{}}\right.", id="bracket"),
+        pytest.param(r"\begin{a} x \end{a", r"\begin{a} x{}{}\end{a}", id="half-an-end"),
+    ],
+)
+def test_the_beginning_of_a_formula_is_completed(tex: str, expected: str) -> None:
+    assert complete_tex(tex) == expected
