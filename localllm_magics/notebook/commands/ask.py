@@ -9,7 +9,7 @@ from localllm_magics.notebook.references import matching_references
 
 
 def _ask_cell(notebook: Notebook, parsed: Parsed) -> None:
-    notebook.answer(to_question(parsed), is_cell=True)
+    notebook.answer(to_question(parsed))
 
 
 COMMAND = Command(
