@@ -38,7 +38,7 @@ def unload_extension(shell: InteractiveShell) -> None:
 def _replace_what_stdout_cannot_show(undo: ExitStack) -> None:
     """In cp1252 or ASCII, an emoji of an answer becomes `?`; it must not end the answer."""
     stdout = sys.stdout
-    if isinstance(stdout, TextIOWrapper) and stdout.errors == "strict":
+    if isinstance(stdout, TextIOWrapper) and stdout.errors == "strict" and not stdout.encoding.startswith("utf"):
         stdout.reconfigure(errors="replace")
         undo.callback(stdout.reconfigure, errors="strict")
 

@@ -37,23 +37,23 @@ class Display:
         self._next = self._start if is_live else math.inf
         self._sent = self._size = self._text_size = 0
 
-    def is_due(self, text_size: int = 0) -> bool:
-        """Whether the time and the traffic allow an update, now that TEXT_SIZE bytes of an answer have come."""
+    def is_due(self, text: str = "") -> bool:
+        """Whether the time and the traffic allow an update, now that TEXT is the answer so far."""
         now = self._clock()
         if now < self._next:
             return False
-        grown = text_size - self._text_size
-        # The final bundle has the text three times, once of them as Markdown, which is as long as the last update.
-        update, final = self._size + grown, self._size + grown + 2.2 * text_size + _DOCUMENT
-        allowed = _ONCE + _PER_SECOND * (now - self._start) + _PER_BYTE * text_size
+        text_size = _size(text)
+        update = self._size + text_size - self._text_size
+        # The final bundle has the text as it is twice, and as Markdown, which is as long as in an update.
+        final = update + 2 * text_size + _DOCUMENT
+        allowed = _ONCE + _PER_SECOND * (now - self._start) + _PER_BYTE * len(text.encode("utf-8", "replace"))
         return self._sent + update + final <= allowed
 
-    def update(self, bundle: Mapping[str, object], text_size: int = 0) -> None:
+    def update(self, bundle: Mapping[str, object], text: str = "") -> None:
         """Show BUNDLE, if it is due."""
-        if self.is_due(text_size):
+        if self.is_due(text):
             self.publish(bundle)
-            self._text_size = text_size
-            self._size = _ENVELOPE + len(json.dumps(bundle, ensure_ascii=False).encode())
+            self._text_size, self._size = _size(text), _size(bundle) + _ENVELOPE
             self._sent += self._size
             self._next = self._clock() + _SECONDS
 
@@ -64,3 +64,8 @@ class Display:
         with uninterrupted():
             self._shell.display_pub.publish(bundle, metadata={}, transient=self._transient, update=self.is_shown)
             self.is_shown = True
+
+
+def _size(value: object) -> int:
+    """Bytes of VALUE in a message."""
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))

@@ -21,12 +21,12 @@ class LiveMarkdown:
 
     def of(self, text: str) -> str:
         """TEXT, which begins with the text before, as safe Markdown without an unfinished last line."""
-        ends = [found.start() for found in _PART.finditer(text, self._ended)]
-        if ends and _is_closed(part := text[self._ended : ends[-1]]):
+        ends = list(_PART.finditer(text, self._ended))
+        if ends and _is_closed(part := text[self._ended : ends[-1].start()]):
             self._safe.append(to_safe_markdown(part))
-            self._ended = ends[-1]
+            self._ended = ends[-1].end()
         rest = _UNFINISHED_LINE.sub("", text[self._ended :])
-        return "\n\n".join(filter(None, [*self._safe, to_safe_markdown(rest).lstrip("\n")]))
+        return "\n\n".join(filter(None, [*self._safe, to_safe_markdown(rest)]))
 
 
 def _is_closed(part: str) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-import sys
+from typing import TextIO
 
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.table import to_width
@@ -13,10 +13,11 @@ _TAB = 8
 
 
 class LiveText:
-    """A text on stdout that grows, and a status where stdout is a terminal."""
+    """A text on STREAM that grows, and a status if that is a terminal."""
 
-    def __init__(self) -> None:
-        self._has_status = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._has_status = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._printed = 0  # characters of the text
         self._column = 0  # of the end of the text
         self._erase = ""  # what takes the status away, and the cursor back to the end of the text
@@ -30,15 +31,15 @@ class LiveText:
             columns = shutil.get_terminal_size().columns
             fresh = self._erase + self._placed(fresh, columns) + self._below(status, columns)
         if fresh:
-            sys.stdout.write(fresh)
-            sys.stdout.flush()
+            self._stream.write(fresh)
+            self._stream.flush()
 
     def end(self, text: str) -> None:
         """Print the rest of TEXT, and go where something else can follow it."""
         self.write(text, "")
         if self._printed:
-            sys.stdout.write("\n\n")
-        sys.stdout.flush()
+            self._stream.write("\n\n")
+        self._stream.flush()
 
     def _placed(self, fresh: str, columns: int) -> str:
         """FRESH, after which the column is known."""
@@ -58,7 +59,7 @@ class LiveText:
             self._erase = ""
             return ""
         while to_width(status) >= columns:
-            status = status[:-1]
+            status = f"…{status[2:]}"  # the numbers stand at its end
         below = "\n" if self._column else ""
         self._erase = _ERASED
         if self._column >= columns:

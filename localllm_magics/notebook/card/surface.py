@@ -1,5 +1,6 @@
 """Where a card is drawn: in one display, or as text that is appended."""
 
+import sys
 from typing import Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -39,12 +40,11 @@ class DisplaySurface:
     def draw(self, generation: Generation) -> None:
         """Update the display, as often as the traffic allows: each update repeats the text."""
         text = generation.text
-        size = len(text.encode("utf-8", "replace"))
-        if self._display.is_due(size):
+        if self._display.is_due(text):
             progress = Progress.of(generation)
             notes = map(presentation.to_safe_markdown, presentation.noted(progress.notices))
             above = "\n\n".join(filter(None, [_thought(generation), self._markdown.of(text), *notes]))
-            self._display.update(status_line.to_bundle(status_line.to_plain(progress), above), size)
+            self._display.update(status_line.to_bundle(status_line.to_plain(progress), above), text)
 
     def finish(self, completion: Completion, *, spell_error: bool) -> None:
         """Put the completion in the display's place."""
@@ -56,7 +56,7 @@ class TextSurface:
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
-        self._live = LiveText()
+        self._live = LiveText(sys.stdout)
 
     def draw(self, generation: Generation) -> None:
         """Write what has come."""
