@@ -80,7 +80,7 @@ def test_the_placeholder_comes_first_and_one_bundle_stays(kernel: Kernel) -> Non
 
 
 def test_every_look_is_markdown_with_the_status_at_its_end(kernel: Kernel) -> None:
-    say(kernel, "**one**\n\ntwo <b>", hangs_after=3)
+    say(kernel, "**one**\n\ntwo <b> three", hangs_after=3)
 
     id_ = kernel.start("%%llm\nHi")
     kernel.wait_for_text(id_, "3 tokens")
