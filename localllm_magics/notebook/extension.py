@@ -38,9 +38,18 @@ def unload_extension(shell: InteractiveShell) -> None:
 def _replace_what_stdout_cannot_show(undo: ExitStack) -> None:
     """In cp1252 or ASCII, an emoji of an answer becomes `?`; it must not end the answer."""
     stdout = sys.stdout
-    if isinstance(stdout, TextIOWrapper) and stdout.errors == "strict" and not stdout.encoding.startswith("utf"):
+
+    def restore() -> None:
+        if not stdout.closed:
+            stdout.reconfigure(errors="strict")  # type: ignore[union-attr] # it is a TextIOWrapper
+
+    if isinstance(stdout, TextIOWrapper) and stdout.errors == "strict" and not _can_show_all(stdout):
         stdout.reconfigure(errors="replace")
-        undo.callback(stdout.reconfigure, errors="strict")
+        undo.callback(restore)
+
+
+def _can_show_all(stdout: TextIOWrapper) -> bool:
+    return stdout.encoding.lower().startswith("utf")
 
 
 def _load_config(shell: InteractiveShell, undo: ExitStack) -> LocalLLM:

@@ -1,6 +1,7 @@
 """The places where a card is drawn."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -15,7 +16,7 @@ from localllm_magics.notebook.card.display import Display
 from localllm_magics.notebook.card.surface import DisplaySurface, Surface, TextSurface
 from localllm_magics.notebook.config import LocalLLM
 
-Displays = list[dict[str, dict[str, str]]]
+Displays = list[dict[str, Any]]
 SMALL = '<small style="color:gray">'
 
 

@@ -20,7 +20,7 @@ from localllm_magics.engines.kernel.worker.process import Limits, begin_worker, 
 REBUILD = rebuild_command()
 NOTICE = (
     "This build of llama.cpp crashed when it was probed, so weights are not repacked: reading prompts is up to "
-    f"3.5 times slower. To rebuild it, type: {REBUILD}"
+    f"3.5 times slower. To rebuild it, type: `{REBUILD}`"
 )
 _COMMAND = (sys.executable, "-m", "localllm_magics.engines.kernel.worker.build_probe")
 
