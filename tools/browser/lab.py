@@ -53,6 +53,11 @@ _IS_DONE = """number => {
 }"""
 
 
+_SCROLL = """pixels => {
+    const scroller = document.querySelector('.jp-WindowedPanel-outer');
+    scroller.scrollBy(0, pixels);
+    return scroller.scrollTop;
+}"""
 _WATCH = """number => {
     const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[number];
     const scroller = document.querySelector('.jp-WindowedPanel-outer');
@@ -115,9 +120,10 @@ class Notebook:
         """Press the stop button of the toolbar."""
         self.page.locator('.jp-NotebookPanel-toolbar [data-command="notebook:interrupt-kernel"]').first.click()
 
-    def scroll(self, pixels: int) -> None:
-        """Scroll the notebook by PIXELS."""
-        self.page.evaluate("y => document.querySelector('.jp-WindowedPanel-outer').scrollBy(0, y)", pixels)
+    def scroll(self, pixels: int) -> float:
+        """Scroll the notebook by PIXELS; where it is then."""
+        position: float = self.page.evaluate(_SCROLL, pixels)
+        return position
 
     @contextmanager
     def frames(self, number: int) -> Iterator[list[Frame]]:
