@@ -42,7 +42,7 @@ DONE = Completion(
     sampling=Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0, seed=7, stop=("END",)),
 )
 FAILED = replace(
-    DONE, finish_reason="error", error=ErrorRecord(kind="stream_broken", message="It <b>broke</b>.", hint="Try again.")
+    DONE, finish_reason="error", error=ErrorRecord(kind="stream_broken", message="It <img>broke.", hint="Try again.")
 )
 MARKUP = (
     *"details /details summary /summary script b /b pre !-- --".split(),
@@ -173,14 +173,14 @@ def test_an_error_stands_below_the_text_so_far() -> None:
     plain = FAILED.to_plain()
 
     assert plain.startswith(
-        "Because *it* is.\n\nSo.\n\nIt <b>broke</b>.\nTry again.\n\n[demo · kernel on CPU · failed · "
+        "Because *it* is.\n\nSo.\n\nIt <img>broke.\nTry again.\n\n[demo · kernel on CPU · failed · "
     )
 
 
 def test_an_error_is_no_markup() -> None:
     markdown = FAILED.to_markdown()
 
-    assert "<b>" not in markdown
+    assert "<img>" not in markdown
     assert "**It " in markdown
     assert "** Try again." in markdown
 

@@ -147,8 +147,8 @@ def test_a_cold_model_is_shown_loading(kernel: Kernel, stand_in: OllamaStandIn) 
 
     cell = kernel.do(f"%%llm {ollama(stand_in)} -n 5\n{QUESTION}")
 
-    states = [message.plain.split(" · ")[2] for message in cell.messages if not message.is_final]
-    assert list(dict.fromkeys(states))[:2] == ["pending", "loading"]
+    parts = [part for message in cell.messages for part in message.plain.split(" · ")]
+    assert parts.index("pending") < parts.index("loading")
     check_answered(cell, engine="ollama")
     assert cell.document["stats"]["load_seconds"] >= 1.5
 
@@ -244,12 +244,12 @@ def test_reasoning_is_counted_while_it_comes_and_folded_at_the_end(kernel: Kerne
     thought = "Hm</details><script>alert(1)</script>"
     server = stack.enter_context(FaultServer(completing(reasoned(thought), Wait(may_answer), said("So."), *END)))
     id_ = kernel.start(f"%%llm {llama(server)}\n{QUESTION}")
-    kernel.wait_for_text(id_, "tokens of reasoning")
+    kernel.wait_for_text(id_, "of reasoning")
     may_answer.set()
     cell = kernel.wait(id_)
 
-    live = [message.plain for message in cell.messages if "tokens of reasoning" in message.plain]
-    assert re.search(r"generating · ~\d+ tokens of reasoning", live[0])
+    live = [message.plain for message in cell.messages if "of reasoning" in message.plain]
+    assert re.search(r"generating · ~\d+ tokens? of reasoning", live[0])
     assert (cell.document["text"], cell.document["reasoning"]) == ("So.", thought)
     markdown = cell.bundle["text/markdown"]
     assert markdown.startswith("<details><summary>Reasoning</summary>\n\nHm")
