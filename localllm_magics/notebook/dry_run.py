@@ -58,4 +58,5 @@ def _summary(preview: Preview) -> str:
     tokens = f"{len(preview.tokens):,} tokens of {preview.context:,}" if preview.tokens else ""
     used = [f"{name} {value}" for name, value in asdict(preview.sampling).items() if value not in (None, ())]
     parts = "; ".join(filter(None, [tokens, ", ".join(used)]))
-    return f"{parts}. Nothing was generated." if parts else "Nothing was generated."
+    hidden = "" if preview.prompt or not preview.sent else "The server does not show its prompt"
+    return ". ".join(filter(None, [parts, hidden, "Nothing was generated."]))

@@ -33,15 +33,19 @@ def test_it_shows_what_had_to_be_done_for_the_template() -> None:
     [
         pytest.param(
             {"messages": [{"role": "system", "content": "Brief."}, {"role": "user", "content": "Why\n\nnot?"}]},
-            "system:\n  Brief.\n\nuser:\n  Why\n\n  not?\n\nNothing was generated.\n\nThe body of the request:\n  {\n",
+            "system:\n  Brief.\n\nuser:\n  Why\n\n  not?\n\nThe server does not show its prompt. Nothing was generated.\n\nThe body of the request:\n  {\n",
             id="messages",
         ),
         pytest.param(
             {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]},
-            'user:\n  [\n    {\n      "type": "text",\n      "text": "Hi"\n    }\n  ]\n\nNothing',
+            'user:\n  [\n    {\n      "type": "text",\n      "text": "Hi"\n    }\n  ]\n\nThe server',
             id="parts",
         ),
-        pytest.param({"prompt": "Once"}, "Once\n\nNothing was generated.\n\nThe body", id="no template"),
+        pytest.param(
+            {"prompt": "Once"},
+            "Once\n\nThe server does not show its prompt. Nothing was generated.\n\nThe body",
+            id="no template",
+        ),
     ],
 )
 def test_what_only_the_server_can_render_is_shown_role_by_role(body: dict[str, object], plain: str) -> None:
