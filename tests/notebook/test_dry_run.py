@@ -33,7 +33,8 @@ def test_it_shows_what_had_to_be_done_for_the_template() -> None:
     [
         pytest.param(
             {"messages": [{"role": "system", "content": "Brief."}, {"role": "user", "content": "Why\n\nnot?"}]},
-            "system:\n  Brief.\n\nuser:\n  Why\n\n  not?\n\nThe server does not show its prompt. Nothing was generated.\n\nThe body of the request:\n  {\n",
+            "system:\n  Brief.\n\nuser:\n  Why\n\n  not?\n\nThe server does not show its prompt. Nothing was "
+            "generated.\n\nThe body of the request:\n  {\n",
             id="messages",
         ),
         pytest.param(
