@@ -16,7 +16,7 @@ from localllm_magics.engines.ollama.parameters import to_context, to_sampling
 _MAX_BYTES = 1_000_000
 _TEMPLATE_NOTICE = (
     "This model's only chat template is Ollama's, written in Go, which cannot be used here, so ChatML was used. "
-    "Ollama itself uses it: %llm load ollama:{}"
+    "Ollama itself uses it: `%llm load ollama:{}`"
 )
 _LOAD_HINT = "It may be in Ollama's own layout, which Ollama alone reads. Type: %llm load ollama:{}"
 _MEDIA_TYPE = "application/vnd.ollama.image."

@@ -1,9 +1,11 @@
 """The finished result of a generation, and its JSON document."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, TypeAlias, TypedDict
 
+from localllm_magics.core import presentation
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.sanitizer.control import strip_control
 
@@ -36,6 +38,22 @@ class ModelUsed:
     gpu_layers: int | None = None
     layers: int | None = None
     context: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The model, where it runs, and for a server at an address the name before that."""
+        found = _SERVER.fullmatch(self.reference)
+        if found is None:
+            return presentation.join([self.reference, self._place])
+        name = found["name"] or ("" if _SERVER.fullmatch(self.name or "") else self.name)
+        server = f"{self.engine or found['engine'] or 'server'} at {found['host']}"
+        return presentation.join([name, server, self.device])
+
+    @property
+    def _place(self) -> str:
+        if not self.device or not self.engine or self.reference.startswith(f"{self.engine}:"):
+            return self.device or ""
+        return f"{self.engine} on {self.device}"
 
 
 def per_second(tokens: int, seconds: float) -> float:
@@ -87,7 +105,7 @@ class Stats:
     @property
     def rate(self) -> str:
         """The decode rate as it is shown: marked where it is a guess, empty where there is none."""
-        return f"{'~' * self.estimated}{self.tokens_per_second:.1f} tok/s" if self.tokens_per_second else ""
+        return presentation.to_rate(self.tokens_per_second, is_estimated=self.estimated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,33 +197,49 @@ class Completion:
         }
 
     def to_markdown(self, *, spell_error: bool = True) -> str:
-        """The answer, made safe to show, the error if wanted, and one small line of stats."""
-        parts = [_folded(self.reasoning), _to_safe_markdown(self.text).rstrip()]
+        """The answer, made safe to show, the error if wanted, notices, and one small line of stats."""
+        safe = presentation.to_safe_markdown
+        parts = [presentation.folded(self.reasoning), safe(self.text)]
         if self.error is not None and spell_error:
-            parts.append(f"**{_to_safe_markdown(self.error.message)}** {_to_safe_markdown(self.error.hint)}")
-        parts.append(f"<sub>{_to_safe_markdown(self.summary())}</sub>")
-        return "\n\n".join(filter(None, parts))
+            parts.append(f"**{safe(self.error.message)}** {safe(self.error.hint)}")
+        parts += map(safe, presentation.noted(self.notices))
+        return "\n\n".join(filter(None, [*parts, presentation.small(f"{_MARKS[self.state]} {self.summary()}")]))
 
     def to_plain(self, *, spell_error: bool = True) -> str:
         """The same for a terminal."""
-        parts = [strip_control(self.text).rstrip()]
+        return "\n\n".join(filter(None, [strip_control(self.text).rstrip(), self.ending(spell_error=spell_error)]))
+
+    def ending(self, *, spell_error: bool = True) -> str:
+        """What stands below the text in a terminal."""
+        parts = presentation.noted(self.notices)
         if self.error is not None and spell_error:
-            parts.append(strip_control(f"{self.error.message}\n{self.error.hint}").rstrip())
-        parts.append(f"[{strip_control(self.summary())}]")
-        return "\n\n".join(filter(None, parts))
+            parts.insert(0, f"{self.error.message}\n{self.error.hint}".rstrip())
+        return strip_control("\n\n".join([*parts, f"[{self.summary()}]"]))
 
     def summary(self) -> str:
-        """One line: the model, the end, counts and rates, and notices."""
-        stats, model = self.stats, self.model
-        parts = [model.reference, model.device or "", _ENDINGS[self.finish_reason]]
+        """One line: the model, the end, counts and rates."""
+        stats, parts = self.stats, [self.model.label, self._end]
         if stats.completion_tokens:
-            count = f"{'~' * stats.estimated}{stats.completion_tokens} token{'s' * (stats.completion_tokens != 1)}"
-            parts += [count, stats.rate, f"first token {stats.ttft_seconds:.2f} s"]
-        if model.context and stats.prompt_tokens:
-            parts.append(f"context {stats.prompt_tokens + stats.completion_tokens} of {model.context}")
+            parts += [
+                presentation.to_tokens(stats.completion_tokens, is_estimated=stats.estimated),
+                stats.rate,
+                presentation.to_first_token(stats.ttft_seconds),
+            ]
+            if stats.prompt_tokens:
+                used = stats.prompt_tokens + stats.completion_tokens
+                parts.append(presentation.to_context(used, self.model.context))
         if stats.cached_tokens:
-            parts.append(f"{stats.cached_tokens} prompt tokens from the cache")
-        return " · ".join([*filter(None, parts), *self.notices])
+            parts.append(f"{stats.cached_tokens:,} prompt tokens from the cache")
+        return presentation.join(parts)
+
+    @property
+    def _end(self) -> str:
+        """Why it ended, if that is not what one expects."""
+        if self.finish_reason == "stopped" and not self.stats.completion_tokens:
+            return "stopped before the first token"
+        if self.finish_reason == "stop" and not self.text.strip():
+            return "empty answer"
+        return _ENDINGS[self.finish_reason]
 
     def to_bundle(self, *, spell_error: bool = True) -> dict[str, object]:
         """The one output that stays in the notebook, by media type."""
@@ -221,19 +255,8 @@ class Completion:
 
 _STATS = (*(f.name for f in fields(Stats) if f.name != "timed_tokens"), "prompt_tokens_per_second", "tokens_per_second")
 _ENDINGS = {"stop": "", "length": "cut off by the token limit", "stopped": "stopped", "error": "failed"}
-
-
-def _to_safe_markdown(text: str) -> str:
-    from localllm_magics.core.sanitizer.markdown import to_safe_markdown  # its patterns would slow %load_ext down
-
-    return to_safe_markdown(text)
-
-
-def _folded(reasoning: str | None) -> str:
-    """The reasoning as a block that opens on a click."""
-    if not reasoning or not reasoning.strip():
-        return ""
-    return f"<details><summary>Reasoning</summary>\n\n{_to_safe_markdown(reasoning).rstrip()}\n\n</details>"
+_MARKS = {"done": "●", "stopped": "■", "failed": "▲"}
+_SERVER = re.compile(r"(?:(?P<engine>[a-z]+):)?(?P<name>[^@]*?)@?https?://(?P<host>[^/?#]+).*", re.DOTALL)
 
 
 def _rounded(value: float) -> float:

@@ -124,7 +124,7 @@ class Generation:
         self._reasoning: list[str] = []
         self._clock = clock
         # The bounds of load, prefill and decode. Prefill ends with its last token, decode with the last one counted.
-        self._start = self._entered = self._loaded_at = clock()
+        self._start = self._entered = self._loaded_at = self._fed = clock()
         self._prefill_start: float | None = None
         self._prefill_end: float | None = None
         self._first: float | None = None
@@ -153,6 +153,11 @@ class Generation:
     def seconds_in_state(self) -> float:
         """How long it has been in its state."""
         return self._clock() - self._entered
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long no event has come."""
+        return self._clock() - self._fed
 
     @property
     def ttft_seconds(self) -> float | None:
@@ -187,7 +192,7 @@ class Generation:
         state = target(event)
         if state not in TRANSITIONS[self.state]:
             raise IllegalTransition(f"Generation {self.id} cannot go from {self.state.value} to {state.value}.")
-        now = self._clock()
+        now = self._fed = self._clock()
         self._add(event, now)
         if state is not self.state:
             # Last: whoever sees a terminal state from another thread finds the completion there.

@@ -12,6 +12,7 @@ class Progress:
 
     Args:
         seconds: How long it has been in its state.
+        quiet_seconds: How long nothing has come from the engine.
         loaded: The loaded part of the model, from 0 to 1, and 0 where nobody reports it.
         prompt_done: Prompt tokens processed, those from a cache included.
         prompt_total: All prompt tokens, 0 where nobody reports them.
@@ -28,6 +29,7 @@ class Progress:
     id: str
     state: State
     seconds: float
+    quiet_seconds: float
     loaded: float
     prompt_done: int
     prompt_total: int
@@ -50,6 +52,7 @@ class Progress:
             id=generation.id,
             state=generation.state,
             seconds=generation.seconds_in_state,
+            quiet_seconds=generation.quiet_seconds,
             loaded=generation.loaded,
             prompt_done=reading.done,
             prompt_total=reading.total,

@@ -35,7 +35,7 @@ class Table:
     def __str__(self) -> str:
         cells = [[_plain(cell) for cell in row] for row in (self.headers, *self.rows)]
         columns = list(zip(*cells, strict=True))
-        widths = [max(map(_width, column)) for column in columns]
+        widths = [max(map(to_width, column)) for column in columns]
         right = [_is_numeric(column[1:]) for column in columns]
         lines = ["  ".join(map(_aligned, row, widths, right)).rstrip() for row in cells]
         lines.insert(1, "  ".join("─" * width for width in widths))
@@ -91,13 +91,13 @@ def _escaped(text: str) -> str:
     return re.sub("&#96;(.+?)&#96;", r"<code>\1</code>", escaped)
 
 
-def _width(text: str) -> int:
+def to_width(text: str) -> int:
     """How many columns of a terminal TEXT needs."""
     return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
 def _aligned(text: str, width: int, right: bool) -> str:
-    gap = " " * (width - _width(text))
+    gap = " " * (width - to_width(text))
     return gap + text if right else text + gap
 
 

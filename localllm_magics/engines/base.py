@@ -36,7 +36,7 @@ class Preview:
     """The exact prompt of a request.
 
     Args:
-        prompt: The text after the chat template, with its special tokens.
+        prompt: The text after the chat template, with its special tokens; empty where a server does not show it.
         tokens: Id and text of each token, which may be part of a character.
         context: The size of the context window, in tokens.
         sampling: The options with the model's defaults filled in.

@@ -71,7 +71,7 @@ class Notebook:
         """Show TABLE, whatever becomes of the value of the line."""
         self._shell.display_pub.publish({"text/plain": str(table), "text/markdown": table.to_markdown()}, metadata={})
 
-    def answer(self, question: Question, *, is_cell: bool = False) -> Completion | Preview | None:
+    def answer(self, question: Question) -> Completion | Preview | None:
         """Show the answer, or what would be sent; None while it is generated in the background.
 
         Raises:
@@ -82,7 +82,7 @@ class Notebook:
             return self._preview(question)
         if question.in_background and self.front_end.is_program:
             question = replace(question, in_background=False)
-        asking = self._new_asking(question, is_cell=is_cell)
+        asking = self._new_asking(question)
         self._ask(asking)
         if asking.has_thread:
             return None
@@ -92,10 +92,10 @@ class Notebook:
             self._insert_code(asking.generation.text)
         return asking.card.completion
 
-    def refuse(self, error: LocalLLMError, *, is_cell: bool) -> None:
+    def refuse(self, error: LocalLLMError) -> None:
         """Show ERROR, for which nothing is asked, as a card that has failed."""
         question = Question(model=None, load=LoadOptions(), request=Request(messages=()), raises=False)
-        asking = self._new_asking(question, is_cell=is_cell)
+        asking = self._new_asking(question)
         asking.error = error
         self._end(asking)
 
@@ -110,11 +110,11 @@ class Notebook:
         self._shell.display_pub.publish(to_bundle(preview), metadata={})
         return preview
 
-    def _new_asking(self, question: Question, *, is_cell: bool) -> _Asking:
+    def _new_asking(self, question: Question) -> _Asking:
         current = self.session.current
         known = current.info.reference if current else self.config.default_model
         generation = Generation(question.request, ModelUsed(reference=question.model or known))
-        surface = self.front_end.new_surface(in_background=question.in_background, is_cell=is_cell)
+        surface = self.front_end.new_surface(in_background=question.in_background)
         card = Card(surface, generation, shows_error=question.in_background or not question.raises)
         return _Asking(question, generation, card)
 

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from traitlets import Bool, Bunch, Dict, List, TraitError, Unicode, validate
+from traitlets import Bool, Bunch, Dict, Enum, List, TraitError, Unicode, validate
 from traitlets.config import Configurable
 
 from localllm_magics.core.address import Address
@@ -60,6 +60,11 @@ class LocalLLM(Configurable):
     stream = Bool(True, help="Stream answers; without it only the final output is shown.").tag(
         config=True, example="stream = true"
     )
+    card = Enum(
+        ("markdown", "text"),
+        "markdown",
+        help="markdown updates one output in place; text appends, for jupyter console and qtconsole.",
+    ).tag(config=True, example='card = "markdown"')
     daemons = List(Unicode(), help="URLs of servers to look for models on, beside the usual ones.").tag(
         config=True, example='daemons = ["http://192.168.1.5:8080"]', check=_check_addresses
     )

@@ -1,6 +1,8 @@
 """Loading and unloading, exact inverses of each other."""
 
+import sys
 from contextlib import ExitStack
+from io import TextIOWrapper
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -22,6 +24,7 @@ def load_extension(shell: InteractiveShell) -> None:
     if id(shell) not in _loaded:
         undo = ExitStack()
         undo.callback(default_session().close)
+        _replace_what_stdout_cannot_show(undo)
         config = _load_config(shell, undo)
         _load_magics(shell, config, undo)
         _loaded[id(shell)] = undo
@@ -30,6 +33,23 @@ def load_extension(shell: InteractiveShell) -> None:
 def unload_extension(shell: InteractiveShell) -> None:
     """Restore what was in SHELL before, stop what runs, and unload all models; again is no error."""
     _loaded.pop(id(shell), ExitStack()).close()
+
+
+def _replace_what_stdout_cannot_show(undo: ExitStack) -> None:
+    """In cp1252 or ASCII, an emoji of an answer becomes `?`; it must not end the answer."""
+    stdout = sys.stdout
+
+    def restore() -> None:
+        if not stdout.closed:
+            stdout.reconfigure(errors="strict")  # type: ignore[union-attr] # it is a TextIOWrapper
+
+    if isinstance(stdout, TextIOWrapper) and stdout.errors == "strict" and not _can_show_all(stdout):
+        stdout.reconfigure(errors="replace")
+        undo.callback(restore)
+
+
+def _can_show_all(stdout: TextIOWrapper) -> bool:
+    return stdout.encoding.lower().startswith("utf")
 
 
 def _load_config(shell: InteractiveShell, undo: ExitStack) -> LocalLLM:

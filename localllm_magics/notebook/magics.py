@@ -41,7 +41,7 @@ class Magics:
         except LocalLLMError as exc:
             if "no_raise" not in parsed.values:
                 raise
-            self._notebook.refuse(exc, is_cell=cell is not None)
+            self._notebook.refuse(exc)
             return None
         except KeyboardInterrupt as exc:
             shorten(exc, "stopped.")

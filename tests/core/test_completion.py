@@ -42,7 +42,7 @@ DONE = Completion(
     sampling=Sampling(temperature=0.8, top_k=40, top_p=0.95, min_p=0.05, repeat_penalty=1.0, seed=7, stop=("END",)),
 )
 FAILED = replace(
-    DONE, finish_reason="error", error=ErrorRecord(kind="stream_broken", message="It <a>broke</a>.", hint="Try again.")
+    DONE, finish_reason="error", error=ErrorRecord(kind="stream_broken", message="It <img>broke.", hint="Try again.")
 )
 MARKUP = (
     *"details /details summary /summary script b /b pre !-- --".split(),
@@ -82,7 +82,8 @@ MARKUP = (
     ),
     *("[x]: http://a", "\\", "\u2028", "\r", "\x1b[2J", "word"),
 )
-FOOT = "demo · CPU · 8 tokens · 4.0 tok/s · first token 0.33 s · context 38 of 1024"
+FOOT = "demo · kernel on CPU · 8 tokens · 4.0 tok/s · first token 0.33 s · context 38 of 1,024"
+SMALL = '<small style="color:gray">'
 
 
 def test_the_document_holds_everything() -> None:
@@ -165,7 +166,7 @@ def test_the_bundle_has_three_forms() -> None:
     bundle = DONE.to_bundle()
 
     assert bundle == {
-        "text/markdown": f"Because *it* is.\n\nSo.\n\n<sub>{FOOT}</sub>",
+        "text/markdown": f"Because *it* is.\n\nSo.\n\n{SMALL}● {FOOT}</small>",
         "text/plain": f"Because *it* is.\n\nSo.\n\n[{FOOT}]",
         MIME_TYPE: DONE.to_json(),
     }
@@ -175,13 +176,15 @@ def test_the_bundle_has_three_forms() -> None:
 def test_an_error_stands_below_the_text_so_far() -> None:
     plain = FAILED.to_plain()
 
-    assert plain.startswith("Because *it* is.\n\nSo.\n\nIt <a>broke</a>.\nTry again.\n\n[demo · CPU · failed · ")
+    assert plain.startswith(
+        "Because *it* is.\n\nSo.\n\nIt <img>broke.\nTry again.\n\n[demo · kernel on CPU · failed · "
+    )
 
 
 def test_an_error_is_no_markup() -> None:
     markdown = FAILED.to_markdown()
 
-    assert "<a>" not in markdown
+    assert "<img>" not in markdown
     assert "**It " in markdown
     assert "** Try again." in markdown
 
@@ -196,8 +199,8 @@ def test_an_error_that_is_told_elsewhere_is_not_repeated() -> None:
 def test_an_empty_answer_is_only_its_foot() -> None:
     empty = replace(DONE, text="", stats=Stats(), finish_reason="stopped")
 
-    assert empty.to_markdown() == "<sub>demo · CPU · stopped</sub>"
-    assert empty.to_plain() == "[demo · CPU · stopped]"
+    assert empty.to_markdown() == f"{SMALL}■ demo · kernel on CPU · stopped before the first token</small>"
+    assert empty.to_plain() == "[demo · kernel on CPU · stopped before the first token]"
 
 
 def test_control_characters_do_not_reach_a_terminal() -> None:
@@ -226,11 +229,22 @@ def test_control_characters_do_not_reach_a_terminal() -> None:
         ),
         pytest.param(
             {"stats": replace(DONE.stats, completion_tokens=1)},
-            "demo · CPU · 1 token · 0.5 tok/s · first token 0.33 s · context 31 of 1024",
+            "demo · kernel on CPU · 1 token · 0.5 tok/s · first token 0.33 s · context 31 of 1,024",
             id="one token",
         ),
+        pytest.param(
+            {"stats": replace(DONE.stats, completion_tokens=0), "finish_reason": "stopped"},
+            "demo · kernel on CPU · stopped before the first token",
+            id="stopped in the prompt",
+        ),
+        pytest.param(
+            {"stats": replace(DONE.stats, prompt_tokens=0)}, FOOT.partition(" · context")[0], id="prompt not counted"
+        ),
         pytest.param({"model": ModelUsed(reference="x"), "stats": Stats()}, "x", id="nothing known"),
-        pytest.param({"notices": ("Slow.", "Old.")}, f"{FOOT} · Slow. · Old.", id="notices"),
+        pytest.param(
+            {"model": ModelUsed(reference="x"), "stats": Stats(), "text": " \n"}, "x · empty answer", id="empty"
+        ),
+        pytest.param({"notices": ("Slow.",)}, FOOT, id="notices"),
     ],
 )
 def test_one_line_sums_it_up(change: dict[str, object], line: str) -> None:
@@ -250,6 +264,47 @@ def test_rates_are_tokens_by_seconds(stats: Stats, rates: tuple[float, float]) -
     assert (stats.prompt_tokens_per_second, stats.tokens_per_second) == rates
 
 
+def test_notices_stand_in_paragraphs_of_their_own() -> None:
+    noted = replace(DONE, notices=("Slow: type `%llm doctor`.", "Old <b>."))
+
+    assert noted.to_plain() == (
+        f"Because *it* is.\n\nSo.\n\nNote: Slow: type `%llm doctor`.\n\nNote: Old <b>.\n\n[{FOOT}]"
+    )
+    assert noted.to_markdown().endswith(
+        f"So.\n\nNote: Slow: type `%llm doctor`.\n\nNote: Old &lt;b>.\n\n{SMALL}● {FOOT}</small>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "label"),
+    [
+        pytest.param(ModelUsed(reference="demo"), "demo", id="nothing known"),
+        pytest.param(
+            ModelUsed(reference="demo", engine="kernel", device="CUDA0"), "demo · kernel on CUDA0", id="device"
+        ),
+        pytest.param(ModelUsed(reference="x", device="CPU"), "x · CPU", id="no engine"),
+        pytest.param(ModelUsed(reference="ollama:x", engine="ollama", device="GPU"), "ollama:x · GPU", id="ollama"),
+        pytest.param(ModelUsed(reference="http://127.0.0.1:8977"), "server at 127.0.0.1:8977", id="address"),
+        pytest.param(
+            ModelUsed(reference="http://127.0.0.1:8977/v1", name="mock", engine="openai"),
+            "mock · openai at 127.0.0.1:8977",
+            id="name by the server",
+        ),
+        pytest.param(
+            ModelUsed(reference="https://h", name="https://h", engine="openai"), "openai at h", id="no name yet"
+        ),
+        pytest.param(ModelUsed(reference="ollama:x:1b@http://h:11434"), "x:1b · ollama at h:11434", id="both"),
+        pytest.param(
+            ModelUsed(reference="openai:a/b@https://h/v1?k", engine="openai", device="GPU"),
+            "a/b · openai at h · GPU",
+            id="device of a server",
+        ),
+    ],
+)
+def test_the_model_stands_before_its_server(model: ModelUsed, label: str) -> None:
+    assert model.label == label
+
+
 def test_notices_make_no_other_completion() -> None:
     assert replace(DONE, notices=("Slow.",)) == DONE
 
@@ -259,7 +314,7 @@ def test_reasoning_is_folded_above_the_answer() -> None:
 
     assert thought.to_markdown() == (
         "<details><summary>Reasoning</summary>\n\nFirst *this*.\n\nThen that.\n\n</details>\n\n"
-        f"Because *it* is.\n\nSo.\n\n<sub>{FOOT}</sub>"
+        f"Because *it* is.\n\nSo.\n\n{SMALL}● {FOOT}</small>"
     )
     assert thought.to_plain() == DONE.to_plain()
     assert thought.to_json()["reasoning"] == "First *this*.\n\nThen that.\n"
@@ -268,20 +323,22 @@ def test_reasoning_is_folded_above_the_answer() -> None:
 def test_reasoning_without_an_answer_is_shown() -> None:
     thought = replace(DONE, reasoning="Hm", text="", finish_reason="stopped")
 
-    assert thought.to_markdown().startswith("<details><summary>Reasoning</summary>\n\nHm\n\n</details>\n\n<sub>")
+    assert thought.to_markdown().startswith("<details><summary>Reasoning</summary>\n\nHm\n\n</details>\n\n<small ")
 
 
 def tags(page: str) -> list[str]:
     """The tags of our own block, as PAGE has them."""
-    return re.findall(r"</?(?:details|summary|sub)>|@@", page)
+    return re.findall(r"</?(?:details|summary|small)\b|@@", page)
 
 
 @given(st.lists(st.sampled_from(MARKUP), max_size=12).map("".join))
 def test_no_reasoning_leaves_its_block(reasoning: str) -> None:
     markdown = replace(DONE, reasoning=f"x{reasoning}", text="@@").to_markdown()
 
-    expected = ["<details>", "<summary>", "</summary>", "</details>", "@@", "<sub>", "</sub>"]
+    expected = ["<details", "<summary", "</summary", "</details", "@@", "<small", "</small"]
     pages = [MarkdownIt("commonmark", {"html": True}).render(markdown), str(mistune.html(markdown))]
     assert [tags(page) for page in pages] == [expected, expected]
-    allowed = r"<(?!/?(?:details|summary|sub|p|br|hr|pre|code|em|strong|ul|ol|li|blockquote|h[1-6]|span)\b)[A-Za-z/!?]"
+    allowed = (
+        r"<(?!/?(?:details|summary|small|p|br|hr|pre|code|em|strong|ul|ol|li|blockquote|h[1-6]|span)\b)[A-Za-z/!?]"
+    )
     assert [re.findall(allowed, page) for page in pages] == [[], []]

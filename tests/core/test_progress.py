@@ -53,6 +53,7 @@ def test_at_first_nothing_is_known(generation: Generation, clock: Clock) -> None
     assert (progress.model, progress.notices) == (MODEL, ("Slow.",))
     assert (progress.tokens_per_second, progress.prompt_tokens_per_second, progress.ttft_seconds) == (None, None, None)
     assert (progress.context_used, progress.is_reasoning) == (None, False)
+    assert progress.quiet_seconds == 2.0
 
 
 def test_a_load_is_reported(generation: Generation, feed: Callable[..., None], clock: Clock) -> None:
@@ -62,6 +63,7 @@ def test_a_load_is_reported(generation: Generation, feed: Callable[..., None], c
     progress = Progress.of(generation)
 
     assert (progress.state, progress.loaded, progress.seconds) == (State.LOADING, 0.5, 3.0)
+    assert progress.quiet_seconds == 1.0
 
 
 def test_a_prefill_is_reported_with_its_rate(generation: Generation, feed: Callable[..., None], clock: Clock) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.kernel.endless_model import RANDOM, write_endless_model
 from tests.kernel.notebook_kernel import ROOT, Cell, Kernel
-from tests.kernel.test_messages import CELL, LINE, MEDIA_TYPES, letters
+from tests.kernel.test_messages import CARD, MEDIA_TYPES, letters
 from tests.server.faults import Close, FaultServer, Hold, InTurn, Send, Steps, Wait
 from tests.server.http_bytes import LAST_CHUNK, chunk, chunked_head, http_response
 from tests.server.llama_server import LlamaServer, llama_server_program
@@ -72,11 +72,11 @@ def ollama(server: OllamaStandIn) -> str:
 
 def check_answered(cell: Cell, *, engine: str) -> None:
     """CELL looks as one of the kernel engine does, and its counts are the server's own."""
-    assert re.fullmatch(CELL, letters(cell)), letters(cell)
+    assert re.fullmatch(CARD, letters(cell)), letters(cell)
     assert [(output["kind"], set(output["data"])) for output in cell.left] == [("display_data", MEDIA_TYPES)]
     document = cell.document
     assert (document["state"], document["model"]["engine"], document["stats"]["estimated"]) == ("done", engine, False)
-    assert document["text"] == cell.stdout != ""
+    assert document["text"] != ""
     assert document["stats"]["prompt_tokens"] > 5
     assert document["stats"]["tokens_per_second"] > 0
     schema = json.loads((ROOT / "localllm_magics" / "core" / "completion.schema.json").read_text("utf-8"))
@@ -94,7 +94,7 @@ def test_a_llama_server_answers_as_the_kernel_engine_does(kernel: Kernel, llama_
     own = kernel.do(f"%%llm demo -t 0 -n 12\n{QUESTION}")
 
     check_answered(cell, engine="openai")
-    assert cell.messages[0].plain == f"{llama(llama_server)} · pending"
+    assert cell.messages[0].plain == f"demo · openai at {llama_server.address.partition('//')[2]} · pending"
     assert cell.document["text"] == own.document["text"]
     for name in ("prompt_tokens", "completion_tokens"):
         assert cell.document["stats"][name] == own.document["stats"][name]
@@ -114,7 +114,7 @@ def test_ollama_answers_as_the_kernel_engine_does(kernel: Kernel, stand_in: Olla
 def test_a_line_is_answered_too(kernel: Kernel, llama_server: LlamaServer) -> None:
     cell = kernel.do(f"x = %llm ask -m {llama(llama_server)} -n 5 {QUESTION}")
 
-    assert re.fullmatch(LINE, letters(cell)), letters(cell)
+    assert re.fullmatch(CARD, letters(cell)), letters(cell)
     assert kernel.value("(x.model.engine, x.stats.completion_tokens)") == "('openai', 5)"
 
 
@@ -147,8 +147,8 @@ def test_a_cold_model_is_shown_loading(kernel: Kernel, stand_in: OllamaStandIn) 
 
     cell = kernel.do(f"%%llm {ollama(stand_in)} -n 5\n{QUESTION}")
 
-    states = [message.plain.split(" · ")[1] for message in cell.messages if message.plain.startswith("ollama:")]
-    assert list(dict.fromkeys(states))[:2] == ["pending", "loading"]
+    parts = [part for message in cell.messages for part in message.plain.split(" · ")]
+    assert parts.index("pending") < parts.index("loading")
     check_answered(cell, engine="ollama")
     assert cell.document["stats"]["load_seconds"] >= 1.5
 
@@ -204,7 +204,7 @@ def test_an_interrupt_reaches_the_engine_behind_ollama(kernel: Kernel, stand_in:
     stand_in.is_endless = False
 
     check_stopped(cell)
-    assert cell.document["text"] == cell.stdout != ""
+    assert cell.document["text"] != ""
     assert cell.document["stats"]["estimated"]
     assert kernel.do(f"%%llm {ollama(stand_in)} -n 5\n{QUESTION}").document["stats"]["completion_tokens"] == 5
 
@@ -244,13 +244,13 @@ def test_reasoning_is_counted_while_it_comes_and_folded_at_the_end(kernel: Kerne
     thought = "Hm</details><script>alert(1)</script>"
     server = stack.enter_context(FaultServer(completing(reasoned(thought), Wait(may_answer), said("So."), *END)))
     id_ = kernel.start(f"%%llm {llama(server)}\n{QUESTION}")
-    kernel.wait_for_text(id_, "tokens of reasoning")
+    kernel.wait_for_text(id_, "of reasoning")
     may_answer.set()
     cell = kernel.wait(id_)
 
-    live = [message.plain for message in cell.messages if "tokens of reasoning" in message.plain]
-    assert re.search(r"generating · ~\d+ tokens of reasoning", live[0])
-    assert (cell.stdout, cell.document["text"], cell.document["reasoning"]) == ("So.", "So.", thought)
+    live = [message.plain for message in cell.messages if "of reasoning" in message.plain]
+    assert re.search(r"generating · ~\d+ tokens? of reasoning", live[0])
+    assert (cell.document["text"], cell.document["reasoning"]) == ("So.", thought)
     markdown = cell.bundle["text/markdown"]
     assert markdown.startswith("<details><summary>Reasoning</summary>\n\nHm")
     assert (markdown.count("</details>"), markdown.count("<script")) == (1, 0)
@@ -293,7 +293,7 @@ def test_answers_in_the_background_end_in_any_order(kernel: Kernel, stack: ExitS
         "first": "first ends",
         "second": "second ends",
     }
-    assert [re.fullmatch(LINE, letters(cell)) is not None for cell in cells.values()] == [True, True]
+    assert [re.fullmatch(CARD, letters(cell)) is not None for cell in cells.values()] == [True, True]
     wait_until(lambda: kernel.value("(first.text, second.text)") == "('first ends', 'second ends')", "both bound")
 
 

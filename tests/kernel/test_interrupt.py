@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.core.sanitizer.control import strip_control
 from tests.kernel.endless_model import RANDOM, write_endless_model
 from tests.kernel.notebook_kernel import Cell, Kernel, say
 
@@ -78,7 +77,7 @@ def test_in_a_load_without_a_question(tmp_path: Path, fresh_answer: str) -> None
         cell = interrupted(fresh, "%llm load demo", "loading")
 
         assert cell.reply["traceback"] == ["KeyboardInterrupt: stopped."]
-        assert cell.left[0]["data"] == {"text/plain": "demo · stopped"}
+        assert cell.left[0]["data"]["text/plain"] == "demo · stopped"
         assert fresh.do(QUESTION).document["text"] == fresh_answer
 
 
@@ -95,7 +94,7 @@ def test_in_decode(kernel: Kernel, fresh_answer: str) -> None:
 
     check_stopped(cell, kernel)
     assert cell.document["stats"]["completion_tokens"] > 0
-    assert cell.stdout == strip_control(cell.document["text"]) != ""
+    assert cell.document["text"] != ""
     assert kernel.value("part.text") == repr(cell.document["text"])
     assert kernel.do(QUESTION).document["text"] == fresh_answer
 

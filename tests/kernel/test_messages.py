@@ -10,19 +10,16 @@ from localllm_magics.core.completion import MIME_TYPE
 from tests.kernel.notebook_kernel import ROOT, Cell, Kernel, say
 
 MEDIA_TYPES = {"text/markdown", "text/plain", MIME_TYPE}
-# D: display, U: its update, S: printed text (in one piece or several), C: clear_output,
-# F and f: display and update with the completion.
+# D: display, U: its update, S: printed text (in one piece or several), F and f: display and update with the completion.
 LETTERS = {
     "display_data": "D",
     "update_display_data": "U",
     "stream": "S",
-    "clear_output": "C",
     "error": "E",
     "execute_result": "R",
 }
 ANSWER = "Hello to you.\n```python\nx = 1\n```"
-CELL = r"D[US]*CF"
-LINE = r"DU*f"
+CARD = r"DU*f"
 
 
 def letters(cell: Cell) -> str:
@@ -41,30 +38,30 @@ def _scripted(kernel: Kernel) -> None:
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        pytest.param("%%llm\nHi", CELL, id="a cell"),
-        pytest.param("%%localllm scripted -t 0\nHi", CELL, id="a cell by its second name"),
-        pytest.param("\n\n%%llm\nHi", CELL, id="a cell after blank lines"),
-        pytest.param("%%llm demo -t 0\nHi", CELL, id="a cell with the bundled model"),
-        pytest.param("%%llm -o answer\nHi", CELL, id="with a name"),
-        pytest.param("%%llm --code\nHi", CELL, id="with code"),
-        pytest.param("%%llm -n 1\nHi", CELL, id="cut off"),
-        pytest.param("%%llm --raw\nHi", CELL, id="raw"),
-        pytest.param("%llm ask Hi?", LINE, id="a line"),
-        pytest.param("x = %llm ask -t 0 Hi?", LINE, id="a line, assigned"),
-        pytest.param("%time x = 1\n%llm ask Hi?", f"S+{LINE}", id="a line after another magic"),
-        pytest.param("print(1)\n%llm ask Hi?", f"S+{LINE}", id="a line after something printed"),
-        pytest.param("get_ipython().run_cell_magic('llm', '', 'Hi')", LINE, id="a cell magic from Python"),
-        pytest.param("%%time\n%%llm\nHi", f"{LINE}S+", id="timed"),
+        pytest.param("%%llm\nHi", CARD, id="a cell"),
+        pytest.param("%%localllm scripted -t 0\nHi", CARD, id="a cell by its second name"),
+        pytest.param("\n\n%%llm\nHi", CARD, id="a cell after blank lines"),
+        pytest.param("%%llm demo -t 0\nHi", CARD, id="a cell with the bundled model"),
+        pytest.param("%%llm -o answer\nHi", CARD, id="with a name"),
+        pytest.param("%%llm --code\nHi", CARD, id="with code"),
+        pytest.param("%%llm -n 1\nHi", CARD, id="cut off"),
+        pytest.param("%%llm --raw\nHi", CARD, id="raw"),
+        pytest.param("%llm ask Hi?", CARD, id="a line"),
+        pytest.param("x = %llm ask -t 0 Hi?", CARD, id="a line, assigned"),
+        pytest.param("%time x = 1\n%llm ask Hi?", f"S+{CARD}", id="a line after another magic"),
+        pytest.param("print(1)\n%llm ask Hi?", f"S+{CARD}", id="a line after something printed"),
+        pytest.param("get_ipython().run_cell_magic('llm', '', 'Hi')", CARD, id="a cell magic from Python"),
+        pytest.param("%%time\n%%llm\nHi", f"{CARD}S+", id="timed"),
         pytest.param("%%capture\n%%llm\nHi", "", id="captured"),
         pytest.param("%%llm --dry-run\nHi", "D", id="a dry run"),
         pytest.param("%llm ask --dry-run Hi", "D", id="a dry run in a line"),
         pytest.param("%llm status", "R", id="a table"),
         pytest.param("%llm stop", "S+", id="a sentence"),
         pytest.param("%%llm --top-p 3\nHi", "E", id="a wrong option"),
-        pytest.param("%%llm --no-raise --top-p 3\nHi", "CF", id="a wrong option that is forgiven"),
-        pytest.param("%%llm\n{{ undefined }}", "DCFE", id="a wrong expression"),
-        pytest.param("%%llm gone.gguf\nHi", "DCFE", id="no such model"),
-        pytest.param("%%llm --no-raise gone.gguf\nHi", "DCF", id="no such model, forgiven"),
+        pytest.param("%%llm --no-raise --top-p 3\nHi", "F", id="a wrong option that is forgiven"),
+        pytest.param("%%llm\n{{ undefined }}", f"{CARD}E", id="a wrong expression"),
+        pytest.param("%%llm gone.gguf\nHi", f"{CARD}E", id="no such model"),
+        pytest.param("%%llm --no-raise gone.gguf\nHi", CARD, id="no such model, forgiven"),
     ],
 )
 def test_a_cell_sends(kernel: Kernel, code: str, expected: str) -> None:
@@ -79,8 +76,34 @@ def test_the_placeholder_comes_first_and_one_bundle_stays(kernel: Kernel) -> Non
 
     assert cell.messages[0].plain == "scripted · pending"
     assert [(output["kind"], set(output["data"])) for output in cell.left] == [("display_data", MEDIA_TYPES)]
-    assert cell.stdout == cell.document["text"] == ANSWER
-    assert cell.document["state"] == "done"
+    assert (cell.stdout, cell.document["text"], cell.document["state"]) == ("", ANSWER, "done")
+
+
+def test_every_look_is_markdown_with_the_status_at_its_end(kernel: Kernel) -> None:
+    say(kernel, "**one**\n\ntwo <b> three", hangs_after=3)
+
+    id_ = kernel.start("%%llm\nHi")
+    kernel.wait_for_text(id_, "3 tokens")
+    kernel.interrupt()
+    cell = kernel.wait(id_)
+
+    *looks, last = [message.content["data"]["text/markdown"] for message in cell.messages if "data" in message.content]
+    assert looks[-1].startswith("**one**\n\ntwo &lt;b>\n\n<small")
+    assert last.startswith("**one**\n\ntwo &lt;b>\n\n<small")
+    assert all(look.endswith("</small>") for look in [*looks, last])
+
+
+def test_text_is_appended_where_no_output_is_updated(kernel: Kernel) -> None:
+    kernel.do('%config LocalLLM.card = "text"')
+    cell = kernel.do("%%llm\nHi")
+    load = kernel.do("%llm load demo")
+    kernel.do('%config LocalLLM.card = "markdown"')
+
+    assert re.fullmatch("S+F", letters(cell))
+    assert cell.stdout == f"{ANSWER}\n\n"
+    assert set(cell.bundle) == {"text/plain", MIME_TYPE}
+    assert cell.bundle["text/plain"].startswith("[scripted · ")
+    assert letters(load) == "R"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +190,7 @@ def test_background_answers_are_made_side_by_side(kernel: Kernel) -> None:
 
     assert between.stdout == "free\n"
     assert running == "2"
-    assert [re.fullmatch(LINE, letters(cell)) is not None for cell in cells] == [True, True]
+    assert [re.fullmatch(CARD, letters(cell)) is not None for cell in cells] == [True, True]
     assert [cell.document["state"] for cell in cells] == ["stopped", "stopped"]
     assert kernel.value("(first.text, second.text, _llm in (first, second))") == "('one', 'one', True)"
     assert len({output["transient"]["display_id"] for cell in cells for output in cell.left}) == 2

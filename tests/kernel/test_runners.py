@@ -88,7 +88,7 @@ def test_a_terminal_streams_text_and_ends_with_the_stats() -> None:
 
     printed = ipython(script)
 
-    assert printed.index("token") < printed.index("[demo · CPU · ") < printed.index("False True")
+    assert printed.index("token") < printed.index("[demo · kernel on CPU · ") < printed.index("False True")
     assert "tok/s" in printed
     assert "Traceback" not in printed
 
@@ -96,7 +96,7 @@ def test_a_terminal_streams_text_and_ends_with_the_stats() -> None:
 def test_ipython_with_a_command() -> None:
     printed = ipython("", "--ext=localllm_magics", "-c", "%llm ask -t 0 What is a token?")
 
-    assert "[demo · CPU · " in printed
+    assert "[demo · kernel on CPU · " in printed
     assert "Completion(" not in printed
 
 

@@ -1,5 +1,6 @@
 """A dry run shows the exact prompt and generates nothing."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -24,7 +25,37 @@ def test_it_shows_prompt_tokens_and_sampling() -> None:
 def test_it_shows_what_had_to_be_done_for_the_template() -> None:
     bundle = to_bundle(replace(preview("Why?"), notices=("No system\x07 role.",)))
 
-    assert ["Nothing was generated.\n\nNo system role." in str(text) for text in bundle.values()] == [True, True]
+    assert ["Nothing was generated.\n\nNote: No system role." in str(text) for text in bundle.values()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("body", "plain"),
+    [
+        pytest.param(
+            {"messages": [{"role": "system", "content": "Brief."}, {"role": "user", "content": "Why\n\nnot?"}]},
+            "system:\n  Brief.\n\nuser:\n  Why\n\n  not?\n\nThe server does not show its prompt. Nothing was "
+            "generated.\n\nThe body of the request:\n  {\n",
+            id="messages",
+        ),
+        pytest.param(
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]},
+            'user:\n  [\n    {\n      "type": "text",\n      "text": "Hi"\n    }\n  ]\n\nThe server',
+            id="parts",
+        ),
+        pytest.param(
+            {"prompt": "Once"},
+            "Once\n\nThe server does not show its prompt. Nothing was generated.\n\nThe body",
+            id="no template",
+        ),
+    ],
+)
+def test_what_only_the_server_can_render_is_shown_role_by_role(body: dict[str, object], plain: str) -> None:
+    sent = json.dumps(body, indent=2)
+    bundle = to_bundle(Preview(prompt="", tokens=(), context=0, sampling=Sampling(), sent=sent))
+
+    assert str(bundle["text/plain"]).startswith(plain)
+    assert f"```json\n{sent}\n```" in str(bundle["text/markdown"])
+    assert ("**user**\n\n```text\n" in str(bundle["text/markdown"])) is ("messages" in body)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Loading and unloading are exact inverses."""
 
+import io
 import os
 import sys
 import warnings
@@ -12,6 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics import load_ipython_extension, unload_ipython_extension
 from localllm_magics.model import Model
 from localllm_magics.session import default_session
+from localllm_magics.testing import scripted_model
 
 LOADED = {"line": 2, "cell": 2, "cleanup": 2, "configurables": 1, "matchers": 1}
 
@@ -158,3 +160,25 @@ def test_two_shells_are_independent(bare_shell: InteractiveShell) -> None:
 
     assert "llm" not in other.magics_manager.magics["cell"]
     assert "llm" in bare_shell.magics_manager.magics["cell"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_what_stdout_cannot_show_ends_no_answer(
+    bare_shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, encoding: str, is_closed: bool
+) -> None:
+    written = io.BytesIO()
+    stdout = io.TextIOWrapper(written, encoding=encoding)
+    monkeypatch.setattr("sys.stdout", stdout)
+    load_ipython_extension(bare_shell)
+    with scripted_model("Hi \U0001f600 there"):
+        bare_shell.run_cell("%llm ask -o answer Hello")
+    shown = written.getvalue()
+    if is_closed:
+        stdout.close()
+
+    unload_ipython_extension(bare_shell)
+
+    assert bare_shell.user_ns["answer"].text == "Hi \U0001f600 there"
+    assert shown.startswith(b"Hi ? there")
+    assert is_closed or stdout.errors == "strict"

@@ -126,7 +126,7 @@ def test_layers_that_went_nowhere_are_noticed(asked: GpuLayers, words: str, stan
     completion = model.complete("Why?", max_tokens=1)
 
     assert completion.notices == (f"{words} asked, 0 on a GPU: Ollama placed demo on the CPU.",)
-    assert "0 on a GPU" in completion.summary()
+    assert "0 on a GPU" in completion.to_plain()
 
 
 def test_a_refreshed_status_has_what_has_changed(model: Model, stand_in: OllamaStandIn) -> None:

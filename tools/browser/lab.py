@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -52,6 +53,35 @@ _IS_DONE = """number => {
 }"""
 
 
+_SCROLL = """pixels => {
+    const scroller = document.querySelector('.jp-WindowedPanel-outer');
+    scroller.scrollBy(0, pixels);
+    return scroller.scrollTop;
+}"""
+_WATCH = """number => {
+    const cell = document.querySelectorAll('.jp-Notebook .jp-CodeCell')[number];
+    const scroller = document.querySelector('.jp-WindowedPanel-outer');
+    const output = cell.querySelector('.jp-Cell-outputWrapper') ?? cell;
+    const frames = window.cardFrames = [];
+    const look = () => {
+        if (window.cardFrames !== frames) return;
+        const formulas = output.querySelectorAll('mjx-container').length;
+        frames.push([output.getBoundingClientRect().height, scroller.scrollTop, formulas]);
+        requestAnimationFrame(look);
+    };
+    look();
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A cell's output in one frame of the browser: its height and where the page is scrolled to, in pixels."""
+
+    height: float
+    scroll: float
+    formulas: int
+
+
 def write(path: Path, *cells: str) -> None:
     """Make a notebook of code CELLS, to be run by this environment's Python."""
     document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
@@ -89,6 +119,20 @@ class Notebook:
     def interrupt(self) -> None:
         """Press the stop button of the toolbar."""
         self.page.locator('.jp-NotebookPanel-toolbar [data-command="notebook:interrupt-kernel"]').first.click()
+
+    def scroll(self, pixels: int) -> float:
+        """Scroll the notebook by PIXELS; where it is then."""
+        position: float = self.page.evaluate(_SCROLL, pixels)
+        return position
+
+    @contextmanager
+    def frames(self, number: int) -> Iterator[list[Frame]]:
+        """The frames of code cell NUMBER while the block runs, complete at its end."""
+        frames: list[Frame] = []
+        self.page.evaluate(_WATCH, number)
+        yield frames
+        seen = self.page.evaluate("() => { const seen = window.cardFrames; window.cardFrames = null; return seen; }")
+        frames += [Frame(*frame) for frame in seen]
 
     def wait(self, number: int) -> None:
         """Wait until code cell NUMBER has run."""

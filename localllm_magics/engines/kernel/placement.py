@@ -40,7 +40,7 @@ def offload_notice(requested: GpuLayers | None, planned: int, actual: int, *, su
         return ""
     layers = "All layers" if requested == "all" else "1 layer" if requested == 1 else f"{requested} layers"
     if supports_gpu:
-        return f"{layers} asked, {actual} on a GPU: %llm doctor lists the devices."
+        return f"{layers} asked, {actual} on a GPU: `%llm doctor` lists the devices."
     return f"{layers} asked, 0 on a GPU: this build has no GPU support. {rebuild_hint()}"
 
 

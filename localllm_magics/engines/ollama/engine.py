@@ -198,8 +198,7 @@ class OllamaEngine:
         self._is_used = True
         reply = self._connection.ask("POST", "/api/chat", body, stop=stop, seconds=60.0)
         raise_for_status(reply, self._error_context)
-        rendered = text(child(reply.to_dict(), "_debug_info"), "rendered_template")
-        return rendered or "(this server does not show the prompt)"
+        return text(child(reply.to_dict(), "_debug_info"), "rendered_template") or ""
 
     def _to_body(self, request: Request, sampling: Sampling) -> dict[str, object]:
         body: dict[str, object] = {"model": self._info.name, "stream": True, "truncate": False, **self._to_keep_alive()}

@@ -95,7 +95,7 @@ def render(
     """
     prompt = body.get("prompt")
     if not kind.is_llama_server:
-        return (prompt if isinstance(prompt, str) else "(this server does not show the prompt)"), ()
+        return (prompt if isinstance(prompt, str) else ""), ()
     if not isinstance(prompt, str):
         template = {name: body[name] for name in ("model", "messages", "chat_template_kwargs") if name in body}
         reply = connection.ask("POST", "/apply-template", template, stop=stop)

@@ -1,17 +1,12 @@
 """The output of one generation: shown before any work, updated, and always ended."""
 
-import time
-
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.progress import Progress
-from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.engines.stream import Stream
 from localllm_magics.notebook.card.surface import Surface
 from localllm_magics.notebook.interrupts import uninterrupted
 
-_TICK = 0.1  # seconds between two updates; ends are noticed immediately. Each update takes a core from the model.
-_STATUS_SECONDS = 0.25
+_TICK = 0.1  # seconds between two looks at the generation; its end is noticed immediately
 
 
 class Card:
@@ -28,15 +23,13 @@ class Card:
         self._surface = surface
         self._generation = generation
         self._shows_error = shows_error
-        self._shown = 0  # characters of the text
-        self._status_at = time.perf_counter()
 
     def __repr__(self) -> str:
         return f"<Card of {self._generation!r}>"
 
     def open(self) -> None:
         """Show that something will come, before any work is done for it."""
-        self._surface.show(Progress.of(self._generation), "")
+        self._surface.draw(self._generation)
 
     def follow(self, stream: Stream) -> Completion:
         """Show STREAM until it ends; its final output is published once.
@@ -51,7 +44,7 @@ class Card:
                 if self._generation.completion is not None:
                     self.finish(self._generation.completion)
                 else:
-                    self._draw()
+                    self._surface.draw(self._generation)
             except KeyboardInterrupt as exc:
                 interrupt = exc
                 stream.stop()
@@ -63,21 +56,6 @@ class Card:
         """Show COMPLETION, the one output that stays; again does nothing."""
         if self.completion is not None:
             return
-        self._append()
         with uninterrupted():
-            self._surface.finish(completion.to_bundle(spell_error=self._shows_error), completion)
+            self._surface.finish(completion, spell_error=self._shows_error)
             self.completion = completion
-
-    def _draw(self) -> None:
-        self._append()
-        now = time.perf_counter()
-        if now - self._status_at >= _STATUS_SECONDS:
-            self._status_at = now
-            self._surface.show(Progress.of(self._generation), self._generation.text)
-
-    def _append(self) -> None:
-        with uninterrupted():
-            text = self._generation.text
-            fresh, self._shown = strip_control(text[self._shown :]), len(text)
-            if fresh:
-                self._surface.append(fresh)

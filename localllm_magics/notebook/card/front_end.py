@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.notebook.card.surface import CellSurface, Display, DisplaySurface, Surface, TerminalSurface
+from localllm_magics.notebook.card.display import Display
+from localllm_magics.notebook.card.surface import DisplaySurface, Surface, TextSurface
 from localllm_magics.notebook.config import LocalLLM
 
 
@@ -20,24 +21,20 @@ class FrontEnd:
         """Whether a program runs the notebook: it takes a cell's output only until the cell has ended."""
         return self._execution.get("allow_stdin") is False
 
-    def new_surface(self, *, in_background: bool, is_cell: bool) -> Surface:
-        """Where a card is drawn; IS_CELL says that a cell magic asks for it."""
-        if self._config.is_streaming and not in_background:
-            if not self._is_kernel:
-                return TerminalSurface()
-            # The output of a cell is cleared only if the magic stands in it alone.
-            if is_cell and str(self._execution.get("code", "")).lstrip().startswith(("%%llm", "%%localllm")):
-                return CellSurface(self._shell)
+    def new_surface(self, *, in_background: bool) -> Surface:
+        """Where a card is drawn."""
+        if self._config.is_streaming and not self._is_live and not in_background:
+            return TextSurface(self._shell)
         return DisplaySurface(Display(self._shell, is_live=self._is_live))
 
     def new_display(self) -> Display:
-        """A display for what takes time; it shows nothing in a terminal, or without streaming."""
+        """A display for what takes time; it shows nothing where a display cannot be updated."""
         return Display(self._shell if self._is_live else None)
 
     @property
     def _is_live(self) -> bool:
         """Whether a display can be updated."""
-        return self._is_kernel and self._config.is_streaming
+        return self._is_kernel and self._config.is_streaming and self._config.card == "markdown"
 
     @property
     def _is_kernel(self) -> bool:

@@ -1,36 +1,35 @@
 """The small live line of a card: what happens now, and how fast."""
 
-import html
-
+from localllm_magics.core import presentation
 from localllm_magics.core.generation import State
 from localllm_magics.core.progress import Progress
 from localllm_magics.core.sanitizer.control import strip_control
 
-_DOTS = {State.DONE: "●", State.STOPPED: "■", State.FAILED: "▲"}
+_QUIET_SECONDS = 10  # from here on, a reader wants to know that a server sends nothing
 
 
 def to_plain(progress: Progress) -> str:
     """The line for a terminal."""
     model = progress.model
-    parts = [model.reference, progress.state.value, *_details(progress)]
-    if model.context and progress.context_used is not None:
-        parts.append(f"context {progress.context_used:,} of {model.context:,}")
-    if model.device:
-        parts.append(f"{model.engine} on {model.device}")
-    return strip_control(" · ".join(parts))
+    context = presentation.to_context(progress.context_used or 0, model.context)
+    return strip_control(presentation.join([model.label, progress.state.value, *_details(progress), context]))
 
 
-def to_bundle(progress: Progress, tail: str = "") -> dict[str, object]:
-    """The line by media type, with TAIL, the end of the text, below it where HTML is shown."""
-    line = to_plain(progress)
-    dot = _DOTS.get(progress.state, "◌")
-    small = f'<div style="font-size:85%;opacity:.75">{dot} {html.escape(line)}</div>'
-    text = html.escape(strip_control(tail))
-    block = f'<pre style="white-space:pre-wrap">{text}</pre>' if text else ""
-    return {"text/plain": line, "text/html": small + block}
+def to_bundle(line: str, above: str = "") -> dict[str, object]:
+    """LINE by media type, with the Markdown ABOVE it."""
+    markdown = "\n\n".join(filter(None, [above, presentation.small(f"◌ {line}")]))
+    return {"text/markdown": markdown, "text/plain": line}
 
 
 def _details(progress: Progress) -> list[str]:
+    details = _numbers(progress)
+    is_at_work = progress.state in (State.READING, State.GENERATING)
+    if is_at_work and progress.model.engine != "kernel" and progress.quiet_seconds >= _QUIET_SECONDS:
+        details.append(f"no data for {progress.quiet_seconds:.0f} s")
+    return details
+
+
+def _numbers(progress: Progress) -> list[str]:
     if progress.state is State.LOADING and progress.loaded:
         return [f"{progress.loaded:.0%}"]
     if progress.state is State.READING and progress.prompt_total:
@@ -49,16 +48,16 @@ def _prefill(progress: Progress) -> list[str]:
     rate = progress.prompt_tokens_per_second
     if rate is not None:
         left = (progress.prompt_total - progress.prompt_done) / rate
-        parts += [f"{rate:.1f} tok/s", f"{left:.0f} s left"]
+        parts += [presentation.to_rate(rate), f"{left:.0f} s left"]
     return parts
 
 
 def _decode(progress: Progress) -> list[str]:
-    about = "~" if progress.is_estimated else ""
-    what = "tokens of reasoning" if progress.is_reasoning else "tokens"
-    parts = [f"{about}{progress.tokens:,} {what}"]
-    if progress.tokens_per_second is not None:
-        parts.append(f"{about}{progress.tokens_per_second:.1f} tok/s")
-    if progress.ttft_seconds is not None:
-        parts.append(f"first token {progress.ttft_seconds:.2f} s")
-    return parts
+    is_estimated = progress.is_estimated
+    return [
+        presentation.to_tokens(
+            progress.tokens, "of reasoning" if progress.is_reasoning else "", is_estimated=is_estimated
+        ),
+        presentation.to_rate(progress.tokens_per_second or 0.0, is_estimated=is_estimated),
+        presentation.to_first_token(progress.ttft_seconds),
+    ]

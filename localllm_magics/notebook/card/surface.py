@@ -1,130 +1,80 @@
-"""Where a card is drawn: a notebook's cell, one display, or a terminal."""
+"""Where a card is drawn: in one display, or as text that is appended."""
 
-import math
 import sys
-import time
-import uuid
-from collections.abc import Callable
 from typing import Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.core.completion import Completion
+from localllm_magics.core import presentation
+from localllm_magics.core.completion import MIME_TYPE, Completion
+from localllm_magics.core.generation import Generation
 from localllm_magics.core.progress import Progress
 from localllm_magics.core.sanitizer.control import strip_control
-from localllm_magics.notebook.card.status_line import to_bundle
+from localllm_magics.notebook.card import status_line
+from localllm_magics.notebook.card.display import Display
+from localllm_magics.notebook.card.live_markdown import LiveMarkdown
+from localllm_magics.notebook.card.live_text import LiveText
 from localllm_magics.notebook.interrupts import uninterrupted
 
-_TAIL = 600  # characters of text shown by a display that is replaced at each update
-_BYTES_PER_SECOND = 3_500  # what such updates may cost
-_ENVELOPE = 250  # bytes of an update beside its bundle
+_THOUGHT = 80  # characters of the reasoning that are shown while it comes: one line
+_LATER = "It is shown when the answer is complete."
 
 
 class Surface(Protocol):
     """What a card needs of a front end."""
 
-    def show(self, progress: Progress, text: str) -> None:
-        """Show PROGRESS now; TEXT is the whole answer so far."""
+    def draw(self, generation: Generation) -> None:
+        """Show how far GENERATION is now."""
 
-    def append(self, text: str) -> None:
-        """Show TEXT after what was appended before."""
-
-    def finish(self, bundle: dict[str, object], completion: Completion) -> None:
-        """Replace everything by BUNDLE."""
-
-
-class Display:
-    """One output that is updated in place; nothing where there is no shell.
-
-    Args:
-        shell: Where it is displayed, if anywhere.
-        is_live: Whether it takes updates; without them it has no id either.
-        clock: Seconds on a clock that does not jump.
-    """
-
-    def __init__(
-        self, shell: InteractiveShell | None, *, is_live: bool = True, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        self.is_shown = False
-        self._shell = shell
-        self._transient = {"display_id": uuid.uuid4().hex} if is_live else {}
-        self._clock = clock
-        self._next = clock() if is_live else math.inf
-
-    def update(self, bundle: dict[str, object]) -> None:
-        """Show BUNDLE, unless that would cost too much so soon after the last update."""
-        now = self._clock()
-        if now >= self._next:
-            size = _ENVELOPE + sum(len(str(part).encode()) for part in bundle.values())
-            self._next = now + size / _BYTES_PER_SECOND
-            self.publish(bundle)
-
-    def publish(self, bundle: dict[str, object]) -> None:
-        """Show BUNDLE."""
-        if self._shell is None:
-            return
-        with uninterrupted():
-            self._shell.display_pub.publish(bundle, metadata={}, transient=self._transient, update=self.is_shown)
-            self.is_shown = True
-
-
-class CellSurface:
-    """A cell with no other output: text is appended, and replaced by the bundle at the end."""
-
-    def __init__(self, shell: InteractiveShell) -> None:
-        self._display = Display(shell)
-        self._shell = shell
-
-    def show(self, progress: Progress, text: str) -> None:  # noqa: ARG002 - the text was appended
-        """Update the line above the text."""
-        self._display.publish(to_bundle(progress))
-
-    def append(self, text: str) -> None:
-        """Write to the cell's output."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
-    def finish(self, bundle: dict[str, object], completion: Completion) -> None:  # noqa: ARG002 - the bundle has it
-        """Clear the cell when the bundle comes, so that nothing flickers."""
-        sys.stdout.flush()
-        self._shell.display_pub.clear_output(wait=True)
-        Display(self._shell).publish(bundle)
+    def finish(self, completion: Completion, *, spell_error: bool) -> None:
+        """Show COMPLETION, which stays."""
 
 
 class DisplaySurface:
-    """One display among others' output: the status and the end of the text, then the bundle in its place."""
+    """One display of Markdown, updated in place: the text so far and the status below it, then the completion."""
 
     def __init__(self, display: Display) -> None:
         self._display = display
+        self._markdown = LiveMarkdown()
 
-    def show(self, progress: Progress, text: str) -> None:
-        """Update the display, now and then: each update repeats the end of the text."""
-        self._display.update(to_bundle(progress, text if len(text) <= _TAIL else f"… {text[-_TAIL:]}"))
+    def draw(self, generation: Generation) -> None:
+        """Update the display, as often as the traffic allows: each update repeats the text."""
+        text = generation.text
+        if self._display.is_due(text):
+            progress = Progress.of(generation)
+            notes = map(presentation.to_safe_markdown, presentation.noted(progress.notices))
+            above = "\n\n".join(filter(None, [_thought(generation), self._markdown.of(text), *notes]))
+            self._display.update(status_line.to_bundle(status_line.to_plain(progress), above), text)
 
-    def append(self, text: str) -> None:
-        """The next `show` has it."""
-
-    def finish(self, bundle: dict[str, object], completion: Completion) -> None:  # noqa: ARG002 - the bundle has it
-        """Put the bundle in the display's place."""
-        self._display.publish(bundle)
+    def finish(self, completion: Completion, *, spell_error: bool) -> None:
+        """Put the completion in the display's place."""
+        self._display.publish(completion.to_bundle(spell_error=spell_error))
 
 
-class TerminalSurface:
-    """A terminal: text as it comes, then the rest of the bundle."""
+class TextSurface:
+    """Text as it comes, in a terminal with the status below it, and at the end what the text does not say."""
 
-    def __init__(self) -> None:
-        self._has_text = False
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._live = LiveText(sys.stdout)
 
-    def show(self, progress: Progress, text: str) -> None:
-        """A terminal shows the text only."""
+    def draw(self, generation: Generation) -> None:
+        """Write what has come."""
+        with uninterrupted():
+            self._live.write(generation.text, status_line.to_plain(Progress.of(generation)))
 
-    def append(self, text: str) -> None:
-        """Print it."""
-        self._has_text = True
-        print(text, end="", flush=True)  # noqa: T201 - a terminal is printed to
+    def finish(self, completion: Completion, *, spell_error: bool) -> None:
+        """Write the rest of the text, and below it the error, the notices and the line of stats."""
+        self._live.end(completion.text)
+        bundle = {"text/plain": completion.ending(spell_error=spell_error), MIME_TYPE: completion.to_json()}
+        self._shell.display_pub.publish(bundle, metadata={})
 
-    def finish(self, bundle: dict[str, object], completion: Completion) -> None:
-        """Print the error and the line of stats, and the text if it was never shown."""
-        plain = str(bundle["text/plain"])
-        shown = strip_control(completion.text).rstrip() if self._has_text else ""
-        print(plain.removeprefix(shown), flush=True)  # noqa: T201 - a terminal is printed to
+
+def _thought(generation: Generation) -> str:
+    """The reasoning: its last words while it comes, then folded. A block that is open would close at each update."""
+    reasoning = generation.reasoning
+    if not reasoning.strip():
+        return ""
+    if generation.text.strip():
+        return f"<details><summary>Reasoning</summary>\n\n{_LATER}\n\n</details>"
+    return presentation.small(f"… {strip_control(reasoning[-_THOUGHT:])}")

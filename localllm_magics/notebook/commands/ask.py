@@ -11,7 +11,7 @@ from localllm_magics.notebook.references import matching_references
 
 def _ask_cell(notebook: Notebook, parsed: Parsed) -> None:
     try:
-        notebook.answer(to_question(parsed), is_cell=True)
+        notebook.answer(to_question(parsed))
     except ModelNotFound as exc:
         if not parsed.quoting_hint:
             raise

@@ -7,8 +7,8 @@ from localllm_magics.core.request import Request
 from localllm_magics.core.table import Table
 from localllm_magics.model import Model
 from localllm_magics.notebook.ask import Notebook
-from localllm_magics.notebook.card.status_line import to_bundle
-from localllm_magics.notebook.card.surface import Display
+from localllm_magics.notebook.card.display import Display
+from localllm_magics.notebook.card.status_line import to_bundle, to_plain
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.commands.status import status_table
 from localllm_magics.notebook.options import LOADING
@@ -23,7 +23,7 @@ def load_model(model: Model, display: Display) -> None:
 
     def show(event: Loading) -> None:
         generation.feed(event)
-        display.update(to_bundle(Progress.of(generation)))
+        display.update(to_bundle(to_plain(Progress.of(generation))))
 
     outcome = "loaded"
     try:
@@ -33,7 +33,7 @@ def load_model(model: Model, display: Display) -> None:
         raise
     finally:
         if display.is_shown:
-            display.publish({"text/plain": f"{model.info.reference} · {outcome}"})
+            display.publish(to_bundle(f"{model.info.reference} · {outcome}"))
 
 
 def _load(notebook: Notebook, parsed: Parsed) -> Table:

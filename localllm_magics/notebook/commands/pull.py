@@ -12,7 +12,7 @@ from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.ollama.name import parse_name
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.notebook.ask import Notebook
-from localllm_magics.notebook.card.surface import Display
+from localllm_magics.notebook.card.display import Display
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.commands.instead import is_known
 from localllm_magics.notebook.parser import Parsed, quoted

@@ -24,7 +24,7 @@ SYSTEM = Message.from_text("system", "You are terse.")
 PLAIN = Sampling()
 GO_NOTICE = (
     "This model's only chat template is Ollama's, written in Go, which cannot be used here, so ChatML was used. "
-    "Ollama itself uses it: %llm load ollama:base"
+    "Ollama itself uses it: `%llm load ollama:base`"
 )
 
 

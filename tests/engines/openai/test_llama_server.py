@@ -97,7 +97,7 @@ def test_a_preview_shows_what_would_be_sent_where_the_server_shows_no_prompt(ser
 
     preview = model.preview(Request(messages=(Message.from_text("user", "Hi"),)))
 
-    assert (preview.prompt, preview.tokens, preview.context) == ("(this server does not show the prompt)", (), 4096)
+    assert (preview.prompt, preview.tokens, preview.context) == ("", (), 4096)
     assert json.loads(preview.sent)["messages"] == [{"role": "user", "content": "Hi"}]
 
 

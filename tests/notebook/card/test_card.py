@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from localllm_magics.core.completion import MIME_TYPE, Completion, FinishReason, ModelUsed
+from localllm_magics.core.completion import Completion, FinishReason, ModelUsed
 from localllm_magics.core.errors import GenerationFailed, LocalLLMError, PromptTooLong
 from localllm_magics.core.events import ProgressEvent, TextDelta
 from localllm_magics.core.generation import Generation
@@ -21,24 +21,22 @@ from localllm_magics.testing import ScriptedEngine
 
 @dataclass
 class Paper:
-    """A surface that keeps what was drawn; an interrupt can be made to come with the first text."""
+    """A surface that keeps what was drawn; interrupts can be made to come with it."""
 
     interrupts: int = 0
     shown: list[str] = field(default_factory=list)
-    appended: list[str] = field(default_factory=list)
-    finished: list[dict[str, object]] = field(default_factory=list)
+    finished: list[Completion] = field(default_factory=list)
+    has_errors: list[bool] = field(default_factory=list)
 
-    def show(self, progress: Progress, text: str) -> None:
-        self.shown.append(to_plain(progress))
+    def draw(self, generation: Generation) -> None:
+        self.shown.append(to_plain(Progress.of(generation)))
         if self.interrupts and len(self.shown) > 1:
             self.interrupts -= 1
             raise KeyboardInterrupt
 
-    def append(self, text: str) -> None:
-        self.appended.append(text)
-
-    def finish(self, bundle: dict[str, object], completion: Completion) -> None:
-        self.finished.append(bundle)
+    def finish(self, completion: Completion, *, spell_error: bool) -> None:
+        self.finished.append(completion)
+        self.has_errors.append(spell_error)
 
 
 class BreakingEngine(ScriptedEngine):
@@ -73,12 +71,12 @@ def test_it_is_shown_before_anything_happens() -> None:
     assert paper.shown == ["scripted · pending"]
 
 
-def test_what_was_appended_is_the_text() -> None:
+def test_it_ends_with_the_completion() -> None:
     paper = Paper()
     completion = follow(ScriptedEngine("one two\n\nthree "), paper)
 
-    assert "".join(paper.appended) == completion.text == "one two\n\nthree "
-    assert [set(bundle) for bundle in paper.finished] == [{"text/markdown", "text/plain", MIME_TYPE}]
+    assert completion.text == "one two\n\nthree "
+    assert paper.finished == [completion]
 
 
 def test_an_interrupt_keeps_the_text_and_ends_the_card() -> None:
@@ -92,7 +90,6 @@ def test_an_interrupt_keeps_the_text_and_ends_the_card() -> None:
 
     assert card.completion is not None
     assert (card.completion.text, card.completion.state) == ("one two", "stopped")
-    assert "".join(paper.appended) == "one two"
     assert len(paper.finished) == 1
 
 
@@ -134,8 +131,7 @@ def test_a_failure_is_spelled_out_only_if_nobody_else_does(shows_error: bool) ->
     generation = new_generation()
     new_card(paper, generation, shows_error=shows_error).finish(generation.to_completion("error", error))
 
-    assert ("Too long." in str(paper.finished[0]["text/markdown"])) is shows_error
-    assert ("Type: less" in str(paper.finished[0]["text/plain"])) is shows_error
+    assert paper.has_errors == [shows_error]
 
 
 def test_a_failure_on_the_way_keeps_the_text() -> None:
@@ -143,7 +139,6 @@ def test_a_failure_on_the_way_keeps_the_text() -> None:
     completion = follow(BreakingEngine(), paper)
 
     assert (completion.text, completion.state) == ("one", "failed")
-    assert "".join(paper.appended) == "one"
     assert len(paper.finished) == 1
 
 
@@ -154,14 +149,6 @@ def test_an_error_before_the_first_token_ends_the_card() -> None:
 
     assert completion.state == "failed"
     assert len(paper.finished) == 1
-
-
-def test_the_live_text_has_no_terminal_sequences() -> None:
-    paper = Paper()
-    completion = follow(ScriptedEngine("\x1b[31mred\x1b[0m \x07bell"), paper)
-
-    assert "".join(paper.appended) == "red bell"
-    assert completion.text == "\x1b[31mred\x1b[0m \x07bell"
 
 
 def test_its_repr_shows_the_state() -> None:

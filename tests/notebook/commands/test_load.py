@@ -10,7 +10,8 @@ from localllm_magics.core.events import Loading
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.stop import Stop
 from localllm_magics.model import Model
-from localllm_magics.notebook.card.surface import Display
+from localllm_magics.notebook.card.display import Display
+from localllm_magics.notebook.card.status_line import to_bundle
 from localllm_magics.notebook.commands.load import load_model
 from localllm_magics.testing import ScriptedEngine
 
@@ -44,8 +45,8 @@ def new_model(engine: ScriptedEngine) -> Model:
 def test_it_ends_with_its_outcome(bare_shell: InteractiveShell, displays: Displays) -> None:
     load_model(new_model(LoadingEngine()), Display(bare_shell))
 
-    assert "scripted · loading · 50%" in str(displays[0])
-    assert displays[-1]["data"] == {"text/plain": "scripted · loaded"}
+    assert "scripted · scripted on script · loading · 50%" in str(displays[0])
+    assert displays[-1]["data"] == to_bundle("scripted · loaded")
     assert [display["update"] for display in displays] == [False, True]
 
 
@@ -58,7 +59,7 @@ def test_one_that_does_not_end_well_too(
     with pytest.raises((LocalLLMError, KeyboardInterrupt)):
         load_model(new_model(LoadingEngine(end)), Display(bare_shell))
 
-    assert displays[-1]["data"] == {"text/plain": f"scripted · {outcome}"}
+    assert displays[-1]["data"] == to_bundle(f"scripted · {outcome}")
 
 
 def test_a_load_without_events_shows_nothing(bare_shell: InteractiveShell, displays: Displays) -> None:

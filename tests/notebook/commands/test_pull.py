@@ -9,7 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.errors import BadOption, DaemonNotReachable, LocalLLMError, ModelNotInDaemon, StreamBroken
 from localllm_magics.engines.server.settings import ServerSettings
-from localllm_magics.notebook.card.surface import Display
+from localllm_magics.notebook.card.display import Display
 from localllm_magics.notebook.commands.pull import pull_model
 from tests.server.faults import Close, FaultServer, Send, Steps
 from tests.server.http_bytes import LAST_CHUNK, chunk, chunked_head

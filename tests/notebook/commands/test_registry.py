@@ -188,13 +188,13 @@ def test_only_what_runs_can_be_stopped(shell: InteractiveShell, says: Says) -> N
 
 
 def test_a_bad_option_that_is_not_to_raise_leaves_a_failed_answer(
-    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+    shell: InteractiveShell, displays: list[dict[str, dict[str, str]]]
 ) -> None:
     shell.push({"_llm": "an old answer"}, interactive=False)
 
     assert shell.run_line_magic("llm", "ask --no-raise -t hot Hello") is None
 
-    assert capsys.readouterr().out == "-t cannot be 'hot'.\nTry -t 0.8.\n\n[demo · failed]\n"
+    assert displays[0]["data"]["text/plain"] == "-t cannot be 'hot'.\nTry -t 0.8.\n\n[demo · failed]"
     assert shell.user_ns["_llm"].error.message == "-t cannot be 'hot'."
 
 

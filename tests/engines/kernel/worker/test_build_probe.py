@@ -88,4 +88,4 @@ def test_a_build_that_crashes_answers_without_repacking_and_says_so(
 
     assert completion.error is None
     assert completion.notices == (NOTICE,)
-    assert REBUILD in completion.summary()
+    assert REBUILD in completion.to_plain()
