@@ -1,7 +1,8 @@
 """Where a card is drawn: in one display, or as text that is appended."""
 
 import sys
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -12,9 +13,11 @@ from localllm_magics.core.progress import Progress
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.notebook.card import status_line
 from localllm_magics.notebook.card.display import Display
-from localllm_magics.notebook.card.live_markdown import LiveMarkdown
 from localllm_magics.notebook.card.live_text import LiveText
 from localllm_magics.notebook.interrupts import uninterrupted
+
+if TYPE_CHECKING:
+    from localllm_magics.core.sanitizer.markdown import GrowingMarkdown
 
 _THOUGHT = 80  # characters of the reasoning that are shown while it comes: one line
 _LATER = "It is shown when the answer is complete."
@@ -35,7 +38,6 @@ class DisplaySurface:
 
     def __init__(self, display: Display) -> None:
         self._display = display
-        self._markdown = LiveMarkdown()
 
     def draw(self, generation: Generation) -> None:
         """Update the display, as often as the traffic allows: each update repeats the text."""
@@ -43,8 +45,14 @@ class DisplaySurface:
         if self._display.is_due(text):
             progress = Progress.of(generation)
             notes = map(presentation.to_safe_markdown, presentation.noted(progress.notices))
-            above = "\n\n".join(filter(None, [_thought(generation), self._markdown.of(text), *notes]))
+            above = "\n\n".join(filter(None, [_thought(generation), self._markdown.update(text).rstrip(), *notes]))
             self._display.update(status_line.to_bundle(status_line.to_plain(progress), above), text)
+
+    @cached_property
+    def _markdown(self) -> "GrowingMarkdown":
+        from localllm_magics.core.sanitizer.markdown import GrowingMarkdown  # its patterns would slow %load_ext down
+
+        return GrowingMarkdown()
 
     def finish(self, completion: Completion, *, spell_error: bool) -> None:
         """Put the completion in the display's place."""

@@ -48,7 +48,7 @@ def test_a_display_is_updated_up_to_the_completion(bare_shell: InteractiveShell,
     ("events", "notices", "above"),
     [
         pytest.param([], (), "", id="nothing"),
-        pytest.param([TextDelta("*Hi*\n\n<b", 1)], (), "*Hi*\n\n&lt;b\n\n", id="text"),
+        pytest.param([TextDelta("*Hi*\n\n<b a", 1)], (), "*Hi*\n\n&lt;b a\n\n", id="text"),
         pytest.param([TextDelta("Hi", 1)], ("Use `x`.",), "Hi\n\nNote: Use `x`.\n\n", id="a notice"),
         pytest.param([ReasoningDelta(f"No.{' so' * 50}\n<b>", 1)], (), None, id="reasoning"),
         pytest.param(
