@@ -41,7 +41,10 @@ class ModelList(list[ModelInfo]):
         """Those with PART in their name or reference, in whatever case; an empty one is in all."""
         wanted = part.casefold()
         found = (info for info in self if wanted in info.reference.casefold() or wanted in info.name.casefold())
-        return ModelList(found, notes=self.notes, command=self._command)
+        named = ModelList(found, notes=self.notes, command=self._command)
+        if not named and self:
+            named.notes = (f"No model has {part!r} in its name. To see all, type: {self._command}", *self.notes)
+        return named
 
     def to_table(self) -> Table:
         """The table that a terminal or a notebook shows."""

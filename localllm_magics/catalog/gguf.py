@@ -312,7 +312,11 @@ def _expected_size(tensors: tuple[Tensor, ...], data_offset: int) -> int | None:
 _CONVERT = "llama.cpp's `convert_hf_to_gguf.py` makes a GGUF file of the original model."
 _WEB_PAGE = "Download the model itself: on Hugging Face the link has `/resolve/`, not `/blob/`."
 _FORMATS: tuple[tuple[bytes, str, str], ...] = (
-    (b"version https://git-lfs", "a Git LFS pointer, the model itself was not downloaded", "git lfs pull"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, the model itself was not downloaded",
+        "Type in a terminal: `git lfs pull`",
+    ),
     (b"<!doctype html", "an HTML page", _WEB_PAGE),
     (b"<html", "an HTML page", _WEB_PAGE),
     (b"pk\x03\x04", "a zip archive, perhaps a PyTorch checkpoint", _CONVERT),

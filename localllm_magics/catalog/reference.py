@@ -170,4 +170,4 @@ def _join(names: Sequence[str]) -> str:
 
 
 def _load(reference: str) -> str:
-    return f"%llm load {shlex.quote(reference)}"
+    return f"Type: %llm load {shlex.quote(reference)}"

@@ -1,6 +1,7 @@
 """The finished result of a generation, and its JSON document."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Literal, TypeAlias, TypedDict
@@ -201,7 +202,7 @@ class Completion:
         safe = presentation.to_safe_markdown
         parts = [presentation.folded(self.reasoning), safe(self.text)]
         if self.error is not None and spell_error:
-            parts.append(f"**{safe(self.error.message)}** {safe(self.error.hint)}")
+            parts += _spelled(self.error)
         parts += map(safe, presentation.noted(self.notices))
         return "\n\n".join(filter(None, [*parts, presentation.small(f"{_MARKS[self.state]} {self.summary()}")]))
 
@@ -262,3 +263,12 @@ _SERVER = re.compile(r"(?:(?P<engine>[a-z]+):)?(?P<name>[^@]*?)@?https?://(?P<ho
 def _rounded(value: float) -> float:
     """To the microsecond: more digits are noise in a saved notebook. Counts stay whole."""
     return round(value, 6) if value % 1 else value
+
+
+def _spelled(error: ErrorRecord) -> list[str]:
+    """ERROR as Markdown: what happened, the lines that show where, if any, and what to do."""
+    safe = presentation.to_safe_markdown
+    what, _, where = error.message.partition("\n")
+    if not where:
+        return [f"**{safe(what)}** {safe(error.hint)}"]
+    return [f"**{safe(what)}**", safe(textwrap.indent(textwrap.dedent(where), "    ")), safe(error.hint)]

@@ -20,10 +20,13 @@ LOCAL_SERVERS = (
     LocalServer("llama_cpp.server, vLLM", (8000,), "python -m llama_cpp.server --model model.gguf --port {port}"),
     LocalServer("LM Studio", (1234,), "lms server start --port {port}"),
 )
+_WEB_PORTS = (80, 443)  # of an address without one
 
 
 def how_to_start(address: Address, *, is_ollama: bool = False) -> str:
     """What to type so that a server, perhaps an Ollama, runs at ADDRESS."""
+    if address.is_loopback and address.port in _WEB_PORTS:
+        return "Add the port, for example: %llm connect http://127.0.0.1:8080"
     if not address.is_loopback:
         return f"Is the address right, and the server running? Type: %llm connect {address.url}"
     if is_ollama or address == ollama_address() or address.port == DEFAULT_PORT:

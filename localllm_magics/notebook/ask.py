@@ -2,6 +2,7 @@
 
 import contextvars
 import re
+import textwrap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,7 +31,9 @@ from localllm_magics.notebook.prompt.scope import visible_names
 from localllm_magics.notebook.question import Question
 from localllm_magics.session import Session, Use
 
-_CODE_BLOCK = re.compile(r"^(`{3,}|~{3,})[^\n]*\n(.*?)^\1", re.MULTILINE | re.DOTALL)
+_CODE_BLOCK = re.compile(
+    r"^[ \t]*(?P<fence>`{3,}|~{3,})[^\n]*\n(?P<code>.*?)(?P<end>^[ \t]*(?P=fence)|\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(slots=True)
@@ -129,7 +132,7 @@ class Notebook:
         except Exception as exc:  # noqa: BLE001 - the boundary: whatever happens, the card ends with an error
             asking.error = _to_error(exc)
         except KeyboardInterrupt as exc:
-            shorten(exc, "stopped. The text so far is in _llm.")
+            shorten(exc, "stopped. The text so far is in _llm." if asking.generation.text else "stopped.")
             raise
         finally:  # SystemExit and its like are the user's, but the card must not wait for ever
             if not asking.has_thread:
@@ -215,7 +218,9 @@ class Notebook:
         found = _CODE_BLOCK.search(text)
         if found is None:
             self.write("The answer has no code block, so no cell was made.")
-        elif notice := self._next_cell.insert(found[2].rstrip("\n")):
+        elif not found["end"]:
+            self.write("The code block of the answer is not complete, so no cell was made.")
+        elif notice := self._next_cell.insert(textwrap.dedent(found["code"]).rstrip("\n")):
             self.write(notice)
 
 

@@ -143,6 +143,7 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("stream", "no-stream"), "Type: %config LocalLLM.stream = False"),
     **dict.fromkeys(("keep-alive", "keepalive"), 'Type: %config LocalLLM.keep_alive = "10m"'),
     **dict.fromkeys(("thread", "conversation", "history", "cnv"), _CONVERSATION),
+    "force": "Nothing is refused for want of memory yet: leave it out.",
     **dict.fromkeys(("schema", "json-schema", "json", "format", "grammar"), _SCHEMA),
 }
 """What other programs call an option, or a mistyped one is called, and our name of it or what to do instead."""

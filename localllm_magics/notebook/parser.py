@@ -12,6 +12,7 @@ from localllm_magics.core.errors import BadOption
 from localllm_magics.notebook.options import HELP, OTHER_NAMES, Option
 
 _CURSOR = "\N{OBJECT REPLACEMENT CHARACTER}"
+_SURE = 0.8  # likeness of a name to that of another program's option, of which there are many
 _BLANKS = r" \t\r\n"
 # A backslash is part of a path on Windows. Elsewhere it escapes what has a meaning, so that such paths can be read.
 _ESCAPES = os.name != "nt"
@@ -276,12 +277,18 @@ class _OptionReader:
         meant = names.get(name, "")
         if not meant:
             begun = {names[known] for known in names if len(name) > 1 and known.startswith(name)}
-            near = difflib.get_close_matches(name, names, 1, likeness)
+            near = difflib.get_close_matches(name, self._own_names, 1, likeness)
+            near = near or difflib.get_close_matches(name, names, 1, _SURE)
             meant = begun.pop() if len(begun) == 1 else "".join(map(names.__getitem__, near))
         return f"Did you mean {meant}?" if meant[:1] == "-" else meant
+
+    @property
+    def _own_names(self) -> dict[str, str]:
+        """Each option by its names without dashes."""
+        return {flag.lstrip("-"): flag for flag in self._by_flag}
 
     @property
     def _names(self) -> dict[str, str]:
         """What can be meant by each name without its dashes: an option, or something else to do."""
         others = {name: way for name, way in OTHER_NAMES.items() if way in self._by_flag or way[0] != "-"}
-        return others | {flag.lstrip("-"): flag for flag in self._by_flag}
+        return others | self._own_names

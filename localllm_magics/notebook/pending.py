@@ -5,6 +5,7 @@ import threading
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import UsageError
 from localllm_magics.core.generation import Generation
+from localllm_magics.notebook.interrupts import shorten
 
 _TICK = 0.1  # seconds; on Windows a wait sees an interrupt only when it ends
 _ATTRIBUTES = frozenset(name for name in dir(Completion) if not name.startswith("_"))
@@ -49,11 +50,15 @@ class PendingCompletion:
         Raises:
             UsageError: It was still generating after SECONDS.
         """
-        if seconds is not None:
-            self._ended.wait(seconds)
-        else:
-            while not self._ended.wait(_TICK):
-                pass
+        try:
+            if seconds is not None:
+                self._ended.wait(seconds)
+            else:
+                while not self._ended.wait(_TICK):
+                    pass
+        except KeyboardInterrupt as exc:
+            shorten(exc, f"stopped waiting; {self._name} is still generating. To stop it, type: %llm stop")
+            raise
         if self._completion is None:
             raise self._still_generating()
         return self._completion

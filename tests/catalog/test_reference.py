@@ -96,7 +96,7 @@ def test_an_ambiguous_name_lists_what_it_could_be(folder: Path, reference: str) 
 
     assert isinstance(error, ModelNotFound)
     assert error.message == f"{reference!r} names 2 models: Llama-3.2-1B.Q4_K_M.gguf, Llama-3.2-1B.Q8_0.gguf."
-    assert error.hint == "%llm load Llama-3.2-1B.Q4_K_M.gguf"
+    assert error.hint == "Type: %llm load Llama-3.2-1B.Q4_K_M.gguf"
 
 
 def test_a_long_list_is_counted(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_folder_lists_its_models(folder: Path, reference: str) -> None:
 
     assert isinstance(error, ModelNotFound)
     assert error.message == f"{reference} is a folder. It has: {inside}."
-    assert error.hint == f"%llm load '{inside}'"
+    assert error.hint == f"Type: %llm load '{inside}'"
 
 
 @pytest.mark.parametrize("reference", ["bare", "./bare"])
@@ -193,7 +193,7 @@ def test_a_missing_file_lists_the_nearest_beside_it(folder: Path) -> None:
 
     assert isinstance(error, ModelNotFound)
     assert error.message.startswith("There is no file ./LAVA.gguf. There is: ./llava.gguf")
-    assert error.hint == "%llm load ./llava.gguf"
+    assert error.hint == "Type: %llm load ./llava.gguf"
 
 
 def test_a_missing_file_unlike_any_lists_what_there_is(folder: Path) -> None:

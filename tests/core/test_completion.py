@@ -342,3 +342,11 @@ def test_no_reasoning_leaves_its_block(reasoning: str) -> None:
         r"<(?!/?(?:details|summary|small|p|br|hr|pre|code|em|strong|ul|ol|li|blockquote|h[1-6]|span)\b)[A-Za-z/!?]"
     )
     assert [re.findall(allowed, page) for page in pages] == [[], []]
+
+
+def test_the_place_of_an_error_is_shown_as_code() -> None:
+    error = ErrorRecord(kind="bad_expression", message="line 1: no\n    {{ x }}\n    ^^^^^^^", hint=r"Write `\{{`.")
+
+    markdown = replace(FAILED, error=error).to_markdown()
+
+    assert "**line 1: no**\n\n```\n{{ x }}\n^^^^^^^\n```\n\nWrite " in markdown

@@ -6,7 +6,8 @@ from localllm_magics.core.sanitizer.prose import code_spans
 from localllm_magics.core.sanitizer.tex import complete_tex
 
 # It may become another mark, or turn the line before it into a heading.
-_HALF_A_MARK = re.compile(r"[ \t>]*(?:[-*+=#~`|:_<\\ \t]*|\$\$?|\d{1,9}[.)])[ \t]*")
+_HALF_A_MARK = re.compile(r"[-*+=#~`|:_<\\ \t]*|\$\$?|\d{1,9}[.)]")
+_LONGEST = 4_000  # characters of a line that is searched for what is open
 _TABLE_HEAD = re.compile(r"[ \t>]*\|.*[^|\s].*")
 _HALF_A_LINK = re.compile(r"!?\[(?P<label>[^\[\]]*)\]\([^()\s]*(?:\([^()\s]*)?\Z|<[/A-Za-z]*\Z|!?\[\Z")
 _OPEN_FORMULA = re.compile(r"(?<!\\)(?P<opening>\\[(\[]|\$(?=[A-Za-z\\({|-][^$]*[\\^_={]))(?P<tex>[^$]*)\Z")
@@ -19,7 +20,7 @@ _STRONG = re.compile(r"(?<![\w*\\])\*\*(?=[^\s*])|(?<=[^\s*\\])\*\*(?![\w*])")
 
 def without_half_a_mark(lines: list[str]) -> list[str]:
     """The lines without a last one that has no words yet."""
-    return lines[:-1] if len(lines) > 1 and _HALF_A_MARK.fullmatch(lines[-1]) else lines
+    return lines[:-1] if len(lines) > 1 and _HALF_A_MARK.fullmatch(lines[-1].strip("> \t")) else lines
 
 
 def complete_line(line: str, *, is_first: bool) -> list[str]:
@@ -27,7 +28,7 @@ def complete_line(line: str, *, is_first: bool) -> list[str]:
     if is_first and _TABLE_HEAD.fullmatch(line):
         cells = line.strip().strip(">| \t").count("|") + 1
         return [line, line[: line.index("|")] + "|---" * cells + "|"]
-    return [_complete_inline(line)]
+    return [_complete_inline(line) if len(line) <= _LONGEST else line]
 
 
 def _complete_inline(line: str) -> str:

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 
 from localllm_magics.core.request import GpuLayers
-from localllm_magics.engines.kernel.installing import rebuild_hint
 from localllm_magics.engines.kernel.library import Device
 
 _BUFFER = re.compile(r"(\S+)\s+(?:\w+ )?(?:model|KV|compute|output|RS) buffer size = *([\d.]+) MiB")
+_MULTIPLE = 256
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 
 
@@ -41,16 +41,16 @@ def offload_notice(requested: GpuLayers | None, planned: int, actual: int, *, su
     layers = "All layers" if requested == "all" else "1 layer" if requested == 1 else f"{requested} layers"
     if supports_gpu:
         return f"{layers} asked, {actual} on a GPU: `%llm doctor` lists the devices."
-    return f"{layers} asked, 0 on a GPU: this build has no GPU support. {rebuild_hint()}"
+    return f"{layers} asked, 0 on a GPU: this build has no GPU support. `%llm doctor` says what to install."
 
 
 def context_notice(requested: int | None, trained: int, actual: int) -> str:
     """The notice for a user whose context of REQUESTED tokens is more than TRAINED, or became a larger one."""
     if requested is None:
         return ""
-    # llama.cpp rounds up; where that changes little, there is no notice.
-    if actual > 2 * requested:
-        return f"The context has {actual:,} tokens, the fewest there can be, and not {requested:,}."
+    # Where rounding changes little, there is no notice.
+    if actual >= 1.25 * requested:
+        return f"The context has {actual:,} tokens: llama.cpp rounds {requested:,} up to a multiple of {_MULTIPLE}."
     if requested > trained:
         return f"The context of {requested:,} tokens is larger than the trained one of {trained:,}."
     return ""

@@ -50,7 +50,7 @@ class Endpoint:
         connection = self.connection
         return ErrorContext(
             address=connection.address,
-            model=(self.served.label if self.served is not None else self.wanted) or "its model",
+            model=(self.served.label if self.served is not None else self.wanted) or "a model",
             to_get_model=f"To see what it has, type: %llm connect {connection.address.url}",
             to_raise_context=dialect(self.identity.kind).to_raise_context,
             redact=connection.redact,

@@ -36,26 +36,34 @@ class Display:
         self._start = clock()
         self._next = self._start if is_live else math.inf
         self._sent = self._size = self._text_size = 0
+        self._read = self._read_size = self._read_bytes = 0  # of the text, so that each character is counted once
 
     def is_due(self, text: str = "") -> bool:
         """Whether the time and the traffic allow an update, now that TEXT is the answer so far."""
         now = self._clock()
         if now < self._next:
             return False
-        text_size = _size(text)
+        text_size = self._size_of(text)
         update = self._size + text_size - self._text_size
         # The final bundle has the text as it is twice, and as Markdown, which is as long as in an update.
         final = update + 2 * text_size + _DOCUMENT
-        allowed = _ONCE + _PER_SECOND * (now - self._start) + _PER_BYTE * len(text.encode("utf-8", "replace"))
+        allowed = _ONCE + _PER_SECOND * (now - self._start) + _PER_BYTE * self._read_bytes
         return self._sent + update + final <= allowed
 
     def update(self, bundle: Mapping[str, object], text: str = "") -> None:
         """Show BUNDLE, if it is due."""
         if self.is_due(text):
             self.publish(bundle)
-            self._text_size, self._size = _size(text), _size(bundle) + _ENVELOPE
+            self._text_size, self._size = self._read_size, _size(bundle) + _ENVELOPE
             self._sent += self._size
             self._next = self._clock() + _SECONDS
+
+    def _size_of(self, text: str) -> int:
+        """Bytes of TEXT, which goes on with the one before, in a message."""
+        new, self._read = text[self._read :], len(text)
+        self._read_bytes += len(new.encode("utf-8", "replace"))
+        self._read_size += _size(new) - _size("")
+        return self._read_size
 
     def publish(self, bundle: Mapping[str, object]) -> None:
         """Show BUNDLE."""

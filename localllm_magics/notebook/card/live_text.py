@@ -7,6 +7,7 @@ from typing import TextIO
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.table import to_width
 
+_ECHO = len("^C")  # a terminal shows the key of the interrupt behind the status, which must not wrap
 _ERASED = "\r\x1b[K"
 _UP = "\x1b[A"
 _TAB = 8
@@ -58,7 +59,7 @@ class LiveText:
         if not status:
             self._erase = ""
             return ""
-        while to_width(status) >= columns:
+        while to_width(status) + _ECHO >= columns:
             status = f"…{status[2:]}"  # the numbers stand at its end
         below = "\n" if self._column else ""
         self._erase = _ERASED

@@ -25,7 +25,7 @@ def _connect(notebook: Notebook, parsed: Parsed) -> ModelList:
     if len(server.models) == 1:
         session.use(_alone(server), LoadOptions()).keep()
     found = ModelList(server.models, command=f"%llm connect {address.url}").with_name("".join(parsed.words[1:]))
-    found.notes = (_sentence(server, found or server.models),)
+    found.notes = (*found.notes, _sentence(server, found))
     return found
 
 
@@ -35,7 +35,8 @@ def _sentence(server: ServerStatus, found: Sequence[ModelInfo]) -> str:
         return f"{start}, and has no model."
     if len(server.models) == 1:
         return f"{start}; {_alone(server)} is the current model now."
-    return f"{start}. To use one of its models, type for example: %llm load {found[0].reference}"
+    example = f" To use one of its models, type for example: %llm load {found[0].reference}" if found else ""
+    return f"{start}.{example}"
 
 
 def _alone(server: ServerStatus) -> str:

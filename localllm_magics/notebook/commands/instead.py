@@ -57,8 +57,8 @@ def check_cell(line: str, parsed: Parsed, cell: str, commands: Mapping[str, Comm
         raise BadOption(f"{word} is a command, not a model.", f"Leave it out, or type: %llm {line.strip()}")
     if not cell.strip():
         model = word if len(parsed.words) == 1 or _is_model(word) else ""
-        typed = f"%%llm {line.strip()}".strip()
-        hint = f"Write it in the lines below {typed}, or type: {_ask_line(line, model)}"
+        typed = line.strip() if model == word or not parsed.words else ""
+        hint = f"Write it in the lines below `{f'%%llm {typed}'.strip()}`, or type: {_ask_line(line, model)}"
         raise BadOption("The prompt is empty.", hint)
 
 

@@ -11,7 +11,7 @@ def _stop(notebook: Notebook, parsed: Parsed) -> None:
     if parsed.words and not count:
         running = ", ".join(stream.request.id for stream in notebook.session.running) or "none"
         raise BadOption(f"No answer with the id {parsed.words[0]} is running.", f"Running: {running}.")
-    notebook.write(f"Stopped {count}." if count else "Nothing is running.")
+    notebook.write(f"Stopped {count} answer{'s' * (count != 1)}." if count else "Nothing is running.")
 
 
 COMMAND = Command(name="stop", words="[ID]", run=_stop, help="stop an answer that is generated, or all")

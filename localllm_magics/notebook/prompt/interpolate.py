@@ -14,7 +14,7 @@ from localllm_magics.notebook.prompt.describe import describe
 
 _OPENING = re.compile(r"\\?\{\{")
 _LITERAL = r"\{{"
-_ALTERNATIVES = rf"write {_LITERAL} for literal braces, or add --no-vars"
+_ALTERNATIVES = rf"write `{_LITERAL}` for literal braces, or add `--no-vars`"
 # Enough for any literal a person types; without it a stray `{{` before a page of JSON costs a parse per `}}`.
 _MAX_CLOSINGS = 100
 _SHOWN_WIDTH = 100

@@ -1,3 +1,5 @@
+import timeit
+
 import pytest
 from hypothesis import given, settings
 
@@ -86,3 +88,12 @@ def test_every_beginning_of_an_attack_is_safe(text: str) -> None:
         shown = growing.update(text[:end])
         assert shown == look(text[:end])
         assert harm_in(shown) == []
+
+
+@pytest.mark.parametrize("mark", ["  ", "> ", "- ", "|", "\\(", "`a ", "[a](", "$a", "**a "])
+def test_a_look_at_a_last_line_of_marks_takes_linear_time(mark: str) -> None:
+    def seconds(count: int) -> float:
+        text = f"A\n{mark * count}x"
+        return min(timeit.repeat(lambda: GrowingMarkdown().update(text), number=1, repeat=3))
+
+    assert seconds(80_000) < 40 * seconds(8_000) + 1

@@ -175,7 +175,7 @@ def test_stop_says_how_many(shell: InteractiveShell, says: Says, capsys: pytest.
     shell.run_line_magic("llm", "stop")
 
     assert stream.completion().finish_reason == "stopped"
-    assert capsys.readouterr().out == "Stopped 1.\nNothing is running.\n"
+    assert capsys.readouterr().out == "Stopped 1 answer.\nNothing is running.\n"
 
 
 def test_only_what_runs_can_be_stopped(shell: InteractiveShell, says: Says) -> None:
@@ -227,25 +227,25 @@ def test_ask_needs_a_text(shell: InteractiveShell, line: str) -> None:
         pytest.param(
             "%%llm demo -t 0",
             "The prompt is empty.",
-            f"Write it in the lines below %%llm demo -t 0, or type: {ASK}",
+            f"Write it in the lines below `%%llm demo -t 0`, or type: {ASK}",
             id="a model",
         ),
         pytest.param(
             "%%llm -t 0 'my demo'\n \n",
             "The prompt is empty.",
-            "Write it in the lines below %%llm -t 0 'my demo', or type: %llm ask -m 'my demo' -t 0 What is a token?",
+            "Write it in the lines below `%%llm -t 0 'my demo'`, or type: %llm ask -m 'my demo' -t 0 What is a token?",
             id="a model after an option",
         ),
         pytest.param(
             "%%llm",
             "The prompt is empty.",
-            "Write it in the lines below %%llm, or type: %llm ask What is a token?",
+            "Write it in the lines below `%%llm`, or type: %llm ask What is a token?",
             id="nothing",
         ),
         pytest.param(
             "%%llm Why is it so?",
             "The prompt is empty.",
-            "Write it in the lines below %%llm Why is it so?, or type: %llm ask Why is it so?",
+            "Write it in the lines below `%%llm`, or type: %llm ask Why is it so?",
             id="a question",
         ),
         pytest.param("%%llm --bogus", "There is no option --bogus.", "Known options", id="a wrong option"),

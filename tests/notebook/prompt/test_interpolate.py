@@ -8,7 +8,7 @@ import pytest
 from localllm_magics.core.errors import BadExpression
 from localllm_magics.notebook.prompt.interpolate import interpolate, names_in
 
-WAYS_OUT = r"write \{{ for literal braces, or add --no-vars"
+WAYS_OUT = r"write `\{{` for literal braces, or add `--no-vars`"
 
 
 class Broken(Exception):
