@@ -56,7 +56,8 @@ def interrupted(kernel: Kernel, code: str, at: str) -> Cell:
 
 def check_stopped(cell: Cell, kernel: Kernel) -> None:
     assert (cell.reply["status"], cell.reply["ename"]) == ("error", "KeyboardInterrupt")
-    assert cell.reply["traceback"] == ["KeyboardInterrupt: stopped. The text so far is in _llm."]
+    kept = " The text so far is in _llm." if cell.document["text"] else ""
+    assert cell.reply["traceback"] == [f"KeyboardInterrupt: stopped.{kept}"]
     assert (cell.document["state"], cell.document["finish_reason"]) == ("stopped", "stopped")
     assert kernel.value("_llm.id") == repr(cell.document["id"])
     assert [output["kind"] for output in cell.left] == ["display_data", "error"]

@@ -234,6 +234,25 @@ def test_the_first_code_block_goes_into_the_next_cell(
     assert capsys.readouterr().out.endswith("The answer has no code block, so no cell was made.\n")
 
 
+def test_a_code_block_in_a_list_loses_its_indentation(shell: InteractiveShell, says: Says) -> None:
+    says("1. So:\n\n   ```python\n   if x:\n       y\n   ```\n")
+
+    run(shell, "--code")
+
+    assert shell.rl_next_input == "if x:\n    y"
+
+
+def test_a_code_block_without_an_end_makes_no_cell(
+    shell: InteractiveShell, says: Says, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says("So:\n```python\nx = 1")
+
+    run(shell, "--code")
+
+    assert not hasattr(shell, "rl_next_input")
+    assert capsys.readouterr().out.endswith("The code block of the answer is not complete, so no cell was made.\n")
+
+
 def test_a_wrong_option_that_is_forgiven_leaves_a_failed_card(
     shell: InteractiveShell, says: Says, displays: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,9 @@ def test_fewer_layers_than_requested_are_a_notice(
     [
         pytest.param(None, 1024, "", id="no request"),
         pytest.param(1000, 1024, "", id="rounded up a little"),
-        pytest.param(2, 256, "The context has 256 tokens: llama.cpp rounds 2 up to a multiple of 256.", id="rounded up a lot"),
+        pytest.param(
+            2, 256, "The context has 256 tokens: llama.cpp rounds 2 up to a multiple of 256.", id="rounded up a lot"
+        ),
         pytest.param(
             2000, 2048, "The context of 2,000 tokens is larger than the trained one of 1,024.", id="more than trained"
         ),
