@@ -17,6 +17,7 @@ from localllm_magics.engines.local_servers import how_to_start
             "python -m llama_cpp.server --model model.gguf --port 8000",
             id="llama_cpp.server",
         ),
+        pytest.param("http://localhost:80", "Add the port, for example: %llm connect", id="an address without a port"),
         pytest.param("http://127.0.0.1:7777", "llama-server -m model.gguf --port 7777", id="another port"),
         pytest.param("http://models.example:8080", "%llm connect http://models.example:8080", id="another machine"),
     ],
