@@ -201,7 +201,8 @@ class Generation:
     def to_completion(self, reason: FinishReason, error: LocalLLMError | None = None) -> Completion:
         """The completion that ends here for REASON."""
         text, reasoning = self.text, self.reasoning
-        if not (reasoning.strip() or self.request.raw):
+        is_json = self.request.schema is not None and _parsed(text) is not None
+        if not (reasoning.strip() or self.request.raw or is_json):
             reasoning, text = part(text)
         if reason == "length":
             text = text.rstrip("\ufffd")  # a server's piece of a character that the limit cut

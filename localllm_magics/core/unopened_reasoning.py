@@ -15,7 +15,7 @@ def part(text: str) -> tuple[str, str]:
     if end is None:
         return "", text
     before, behind = text[: end.start()], text[end.end() :]
-    is_quoted = before.count("`") % 2 or any(start in before for start in _STARTS)
+    is_quoted = before.count("`") % 2 or before.count("~~~") % 2 or any(start in before for start in _STARTS)
     if is_quoted or not _BEFORE.search(before[-8:]) or not _BEHIND.match(behind):
         return "", text
     return before, behind.lstrip()

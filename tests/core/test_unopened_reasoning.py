@@ -36,6 +36,7 @@ def test_text_before_an_end_mark_is_reasoning(text: str, reasoning: str, answer:
         pytest.param("It ends with `</think>` in Qwen3.", id="in code"),
         pytest.param('It ends with "</think>" in Qwen3.', id="in quotes"),
         pytest.param("```\nhmm\n</think>\nParis\n```", id="in a fence"),
+        pytest.param("~~~\nhmm\n</think>\nParis\n~~~", id="in a fence of tildes"),
         pytest.param("1. </think> is the end", id="in a list"),
         pytest.param("It is </think>", id="at the end"),
         pytest.param("It is written\n</think>.", id="before a full stop"),
@@ -70,6 +71,19 @@ def test_reasoning_that_only_has_an_end_is_parted_at_the_end(
 
     assert (completion.reasoning, completion.text) == (reasoning, text)
     assert (generation.reasoning or None, generation.text) == (reasoning, text)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        pytest.param('{"close": "Done.</think>yes"}', '{"close": "Done.</think>yes"}', id="JSON"),
+        pytest.param('Hm.</think>{"n": 1}', '{"n": 1}', id="reasoning before it"),
+    ],
+)
+def test_an_answer_of_a_schema_is_not_cut(said: str, text: str) -> None:
+    generation = fed(TextDelta(said), request=replace(REQUEST, schema={"type": "object"}))
+
+    assert generation.to_completion("stop").text == text
 
 
 @pytest.mark.parametrize(("reason", "text"), [("length", "Hi "), ("stop", "Hi \ufffd\ufffd")])
