@@ -135,9 +135,13 @@ class ReasoningParser:
         if self._step == self._at_start or (in_section and mark in self._section.end):
             self._held += mark
             self._control.append(mark)
-        elif not self._is_reasoning and any(section.start.startswith(mark) for section in self._sections):
+        elif any(section.start.startswith(mark) for section in self._sections if self._may_follow(section)):
             self._emit(self._held)
             self._held, self._control, self._step = mark, [mark], self._at_start
+
+    def _may_follow(self, section: Section) -> bool:
+        """Whether SECTION may begin before the end of this one: reasoning inside reasoning is the same."""
+        return not self._is_reasoning or section.reasoning != ""
 
     def _emit(self, text: str) -> None:
         if text:

@@ -104,6 +104,23 @@ def test_the_marks_of_a_model_part_its_reasoning(
         pytest.param(MAGISTRAL, ["yes", b"[/THINK]", "."], "", "yes.", id="end in the answer"),
         pytest.param(MAGISTRAL, ["a", b"[THINK]", "hm", b"[/THINK]", "b"], "hm", "a\n\nb", id="in the answer"),
         pytest.param(MAGISTRAL, [b"[THINK]", "hm", b"[THINK]", "m"], "hmm", "", id="again in reasoning"),
+        pytest.param(
+            HARMONY,
+            [b"<|channel|>", "analysis", b"<|message|>", "hm", b"<|channel|>", "final", b"<|message|>", "yes"],
+            "hm",
+            "yes",
+            id="gpt-oss without an end",
+        ),
+        pytest.param(
+            HARMONY,
+            [
+                *(b"<|channel|>", "analysis", b"<|message|>", "hm"),
+                *(b"<|start|>", "assistant", b"<|channel|>", "final", b"<|message|>", "yes"),
+            ],
+            "hm",
+            "yes",
+            id="gpt-oss, start without an end",
+        ),
         pytest.param(GEMMA, [b"<|channel>", "yes"], "", "yes", id="without the rest of a mark"),
         pytest.param(GEMMA, ["yes", b"<|channel>", "thought\n", b"<channel|>"], "", "yes", id="empty at the end"),
         pytest.param(
