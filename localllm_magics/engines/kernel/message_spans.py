@@ -66,11 +66,11 @@ def _search(pieces: Sequence[str], messages: Sequence[Message], text: str) -> li
     spans, position = [], 0
     for index, number in enumerate(map(int, pieces[1::2])):
         before, message = squeezed.find(anchors[index], position), messages[number]
-        start = max(before + len(anchors[index]), position)
+        start = before + len(anchors[index]) if before >= 0 else position
         found = _find(_forms(message.text), squeezed, (start, position, 0))
         if found is None and before >= 0:
             found = _rewritten(message, squeezed, start, anchors[index + 1 :])
-        found = found or _without_reasoning(message, squeezed, start)
+        found = found or _without_reasoning(message, squeezed, position, start if before >= 0 else None)
         if found is None:
             continue
         start, position = found
@@ -97,10 +97,12 @@ def _rewritten(message: Message, squeezed: str, start: int, anchors: Sequence[st
     return (start, end) if end - start >= len(_squeeze(message.text)) else None
 
 
-def _without_reasoning(message: Message, squeezed: str, start: int) -> tuple[int, int] | None:
-    """From START to what an answer has behind its reasoning: what is left of that is data too."""
-    found = _find([_squeeze(_answer(message))], squeezed, (start,))
-    return found and (start, found[1])
+def _without_reasoning(message: Message, squeezed: str, position: int, start: int | None) -> tuple[int, int] | None:
+    """What an answer has behind its reasoning: from START, if that is known, because what is left of it is data too."""
+    answer = [_squeeze(_answer(message))]
+    if start is not None and (found := _find(answer, squeezed, (start,))):
+        return start, found[1]
+    return _find(answer, squeezed, (position,))
 
 
 def _faithful(message: Message) -> set[str]:

@@ -64,3 +64,23 @@ def test_a_large_text_that_was_changed_is_searched_in_one_pass() -> None:
     (span,) = find_messages(FIRST, [Message.from_text("user", content)], f"<{content.upper()}>")
 
     assert span == Span(number=0, start=1, end=len(content), is_changed=True)
+
+
+@pytest.mark.parametrize("earlier", [[], ["Yes."]], ids=["alone", "behind another"])
+def test_an_answer_is_found_where_its_reasoning_is_written_another_way(earlier: list[str]) -> None:
+    def said(number: int) -> str:
+        return f"<ask>{PLACEHOLDER.format(2 * number)}</ask><say></think>{PLACEHOLDER.format(2 * number + 1)}</say>"
+
+    answers = ["It writes: <think>plan</think>The answer is 4.", *earlier]
+    roles = [("user", "Hi"), *(turn for answer in answers for turn in (("assistant", answer), ("user", "Bye")))]
+    pattern = "".join(map(said, range(len(answers)))) + f"<ask>{PLACEHOLDER.format(2 * len(answers))}</ask>"
+    text = "<ask>Hi</ask><say><think>plan</think>The answer is 4.</say><ask>Bye</ask>"
+    text += "".join(f"<say></think>{answer}</say><ask>Bye</ask>" for answer in earlier)
+
+    spans = find_messages(pattern, [Message.from_text(*turn) for turn in roles], text)  # type: ignore[arg-type] # roles
+
+    assert [text[span.start : span.end] for span in spans] == [
+        *("Hi", "The answer is 4.", "Bye"),
+        *(part for answer in earlier for part in (answer, "Bye")),
+    ]
+    assert not any(span.is_changed for span in spans)
