@@ -53,7 +53,7 @@ def answer(
 def _new_state(
     request: Request, prompt: Prompt, sampling: Sampling, context: Context, marks: AnswerMarks
 ) -> AnswerState:
-    reasoning = ReasoningParser(is_raw=request.raw, sections=marks.sections, prompt=prompt.text)
+    reasoning = ReasoningParser(is_raw=request.raw, sections=marks.sections, prompt=prompt.generation_prompt)
     max_tokens = min(sampling.max_tokens or context.size, context.size - context.n_past)
     return AnswerState(max_tokens=max_tokens, stop=(*sampling.stop, *marks.end_texts), reasoning=reasoning)
 

@@ -108,7 +108,12 @@ class LoadedModel:
         if not tokens:
             raise BadOption("The prompt is empty.", "Write it below the line with %%llm.")
         self._check_length(len(tokens))
-        return Prompt(text=rendered.text, tokens=tokens, notices=rendered.notices)
+        return Prompt(
+            text=rendered.text,
+            generation_prompt=rendered.text[max((end for _, end in rendered.spans), default=0) :],
+            tokens=tokens,
+            notices=rendered.notices,
+        )
 
     def marks(self, stop: Stop) -> AnswerMarks:
         """What its chat template says about its answers.

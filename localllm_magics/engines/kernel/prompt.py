@@ -8,9 +8,14 @@ from localllm_magics.engines.kernel.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """The text of a request in its chat template, and its tokens."""
+    """The text of a request in its chat template, and its tokens.
+
+    Args:
+        generation_prompt: The end of the text, behind the last message.
+    """
 
     text: str
+    generation_prompt: str
     tokens: list[int]
     notices: tuple[str, ...]
 

@@ -136,6 +136,12 @@ def test_plain_text_has_no_marks(write: Write) -> None:
     assert (completion.reasoning, completion.text) == (None, "<think>Hmm.</think>Paris<|bye|>.")
 
 
+def test_a_mark_at_the_end_of_a_question_begins_no_reasoning(write: Write) -> None:
+    completion = write([">", "Yes"], template("{}", go=""), prompt="What is <overthinking>")
+
+    assert (completion.reasoning, completion.text) == (None, "Yes")
+
+
 def test_a_limit_inside_a_character_shows_none_of_it(write: Write) -> None:
     llama = "🦙".encode()
 
