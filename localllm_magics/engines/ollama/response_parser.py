@@ -9,7 +9,7 @@ from localllm_magics.core.generation import Counts
 from localllm_magics.engines.reasoning_parser import ReasoningParser
 from localllm_magics.engines.server.response import to_finish_reason
 from localllm_magics.engines.server.server_error import ErrorContext, error_from_record
-from localllm_magics.engines.wire.fields import child, number, raw_text, text, whole
+from localllm_magics.engines.wire.fields import Json, child, number, raw_text, text, whole
 from localllm_magics.engines.wire.ndjson import Record
 from localllm_magics.engines.wire.surrogates import SurrogateJoiner
 
@@ -53,13 +53,20 @@ class OllamaResponseParser:
             self._pieces += 1
         done, reason = record.get("done"), text(record, "done_reason")
         if done is True or reason is not None:
+            self.is_complete = done is True or (done is None and self._ends(holder))
             self.finish_reason = to_finish_reason(reason or "stop")
-            self.is_complete = (
-                done is not False
-            )  # some proxies give each record a reason, and some the last one no `done`
             self._counts = self._to_counts(record)
-            events += self._reasoning.end()
         return events
+
+    def close(self) -> Sequence[ProgressEvent]:
+        """The text that was held back."""
+        return self._reasoning.end()
+
+    def _ends(self, holder: Json) -> bool:
+        """Whether HOLDER, with a reason, is the end: some proxies give each piece one, and some the last no `done`."""
+        if raw_text(holder, "thinking", "content", "response") or self.finish_reason is not None:
+            return False
+        return self._pieces > 0 or holder.keys().isdisjoint({"content", "response"})
 
     def _to_counts(self, record: Record) -> Counts:
         prompt, cached = whole(record, "prompt_eval_count"), whole(record, "prompt_eval_cached_count")

@@ -54,7 +54,8 @@ class OpenAIResponseParser:
         self._usage: Json = {}
         self._is_filtered = False
         self._calls_tool = False
-        self._has_ended = False  # by a finish reason without text: some proxies give each text one
+        self._has_ended = False  # by a finish reason that can be believed: some proxies give each text one
+        self._has_gone_on = False  # without a finish reason
 
     def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD."""
@@ -63,7 +64,7 @@ class OpenAIResponseParser:
             self.is_complete = True
             if self._arrivals.pieces and not self._needs_reason:
                 self.finish_reason = self.finish_reason or "stop"
-            return self._reasoning.end()
+            return ()
         self._raise_error(record)
         self._store_counts(record)
         self.model = word(record, "model") or self.model
@@ -75,6 +76,10 @@ class OpenAIResponseParser:
         if choice is not None:
             events += self._events(choice)
         return events
+
+    def close(self) -> Sequence[ProgressEvent]:
+        """The text that was held back."""
+        return self._reasoning.end()
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -120,20 +125,21 @@ class OpenAIResponseParser:
         if not (whole(usage, "prompt_tokens") or whole(usage, "completion_tokens")):
             return  # some servers send zeros for what they did not count
         self._usage = usage
-        # Counts alone, after an end without text, are a server's last record.
+        # Counts alone, after such an end, are a server's last record.
         self.is_complete = self._has_ended and not record.get("choices")
 
     def _events(self, choice: Json) -> Iterator[ProgressEvent]:
         deltas, reason = list(self._deltas(choice)), text(choice, "finish_reason")
         yield from deltas
-        self._has_ended = reason is not None and not deltas
+        is_only_reason = self._has_gone_on and self.finish_reason is None
+        self._has_ended = reason is not None and (is_only_reason or not deltas)
         if reason is None:
+            self._has_gone_on = True
             return
         if reason == "error":
             raise error_from_record(choice.get("error"), self._context)
         self._is_filtered = reason == "content_filter"
         self.finish_reason = to_finish_reason(reason)
-        yield from self._reasoning.end()
 
     def _deltas(self, choice: Json) -> Iterator[ProgressEvent]:
         holder = child(choice, "delta") or child(choice, "message") or choice

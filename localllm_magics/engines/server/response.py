@@ -49,6 +49,9 @@ class ResponseParser(Protocol):
             LocalLLMError: The record is an error.
         """
 
+    def close(self) -> Sequence[ProgressEvent]:
+        """The events that were held back, once no record follows."""
+
 
 def to_finish_reason(reason: str) -> FinishReason:
     """Ours for REASON in the words of a server."""
@@ -170,6 +173,7 @@ def parse(
         goes_on = goes_on or (has_reason and bool(events))
         has_reason = parser.finish_reason is not None
         yield from events
+    yield from parser.close()
     if parser.finish_reason is None:
         raise StreamBroken(f"{context.address.url} ended its answer too early.", "Ask again.")
 

@@ -30,7 +30,7 @@ def records(exchange: Exchange) -> list[dict[str, Any]]:
 
 def read(records: Iterable[dict[str, Any]], *, is_cached: bool = False) -> tuple[OllamaResponseParser, list[Event]]:
     parser = OllamaResponseParser(ASKED, is_cached=is_cached)
-    return parser, [event for record in records for event in parser.feed(record)]
+    return parser, [*(event for record in records for event in parser.feed(record)), *parser.close()]
 
 
 def stats(record: dict[str, Any], *, is_cached: bool = False) -> Stats:
@@ -163,6 +163,23 @@ def test_the_end_has_a_reason(record: dict[str, Any], reason: str | None) -> Non
     parser, _ = read([record])
 
     assert (parser.finish_reason, parser.is_complete) == (reason, reason is not None)
+
+
+@pytest.mark.parametrize("done", [{"done": False}, {}], ids=["not done", "without done"])
+def test_reasons_on_every_record_end_no_answer(done: dict[str, Any]) -> None:
+    pieces = ["", "<think>", "hm", "</thi", "nk>", "", "Hi"]
+
+    parser, events = read({"message": {"content": piece}, "done_reason": "stop", **done} for piece in pieces)
+
+    assert [event for event in events if isinstance(event, ReasoningDelta)] == [ReasoningDelta("hm", 1, estimated=True)]
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Hi"
+    assert (parser.finish_reason, parser.is_complete) == ("stop", False)
+
+
+def test_an_empty_record_with_a_reason_ends_an_answer() -> None:
+    parser, _ = read([{"response": "Hi"}, {"response": "", "done_reason": "stop"}])
+
+    assert parser.is_complete
 
 
 def test_text_in_the_last_record_counts() -> None:

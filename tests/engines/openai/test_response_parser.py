@@ -22,7 +22,8 @@ SENTENCE = "A token is a word or a piece of a word. A model reads and writes tex
 
 def read(parser: OpenAIResponseParser, *records: object) -> list[Event]:
     """The events in RECORDS, the end mark included."""
-    return [event for record in records for event in parser.feed(record)]  # type: ignore[arg-type] # any JSON
+    events = [event for record in records for event in parser.feed(record)]  # type: ignore[arg-type] # any JSON
+    return [*events, *parser.close()]
 
 
 def delta(**fields: object) -> Record:
@@ -296,6 +297,25 @@ def test_counts_in_the_middle_end_no_answer() -> None:
 
     assert texts(events) == "Hello"
     assert not parser.is_complete
+
+
+def test_counts_behind_a_last_text_with_a_reason_end_an_answer() -> None:
+    parser = OpenAIResponseParser(ASKED)
+
+    events = read(parser, delta(content="Hel"), end(content="lo"), {"choices": [], "usage": {"prompt_tokens": 9}})
+
+    assert texts(events) == "Hello"
+    assert parser.is_complete
+
+
+@pytest.mark.parametrize(
+    "pieces", [["", "<think>", "hm", "</think>", "Hi"], ["<think>hm</thi", "nk>Hi"]], ids=["marks", "halves"]
+)
+def test_reasons_on_every_piece_end_no_reasoning(pieces: list[str]) -> None:
+    events = read(OpenAIResponseParser(ASKED), *(end(content=piece) for piece in pieces))
+
+    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "hm"
+    assert texts(events) == "Hi"
 
 
 def test_an_error_that_ollama_swallows_leaves_no_reason() -> None:

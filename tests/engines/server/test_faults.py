@@ -172,6 +172,7 @@ def check_failed(last: Terminal, server: FaultServer, kind: type[LocalLLMError],
             "ab",
             id="gzip",
         ),
+        pytest.param(lambda wire: [Send(wire.head + chunked(*wire.answer("<thi")))], "<thi", id="half a mark"),
         pytest.param(lambda wire: [Drip(wire.head + chunked(*wire.answer("a", "b")), 0.0002)], "ab", id="drips"),
         pytest.param(lambda wire: [Send(wire.head), sent(*wire.answer("ab")), Reset()], "ab", id="reset after the end"),
         pytest.param(lambda wire: [Send(wire.head), sent(*wire.answer("ab")), Close()], "ab", id="closed after it"),
@@ -182,7 +183,7 @@ def check_failed(last: Terminal, server: FaultServer, kind: type[LocalLLMError],
             lambda wire: [
                 Send(wire.head + chunked(wire.piece_of(rb'"a\ud83d"'), wire.piece_of(rb'"\ude00b"'), wire.last))
             ],
-            "a��b",
+            "a😀b",
             id="halves of a character",
         ),
         pytest.param(

@@ -57,6 +57,9 @@ class SimpleParser:
         events: list[ProgressEvent] = [ReasoningDelta(str(record["reasoning"]))] if "reasoning" in record else []
         return [*events, TextDelta(str(record["text"]))] if "text" in record else events
 
+    def close(self) -> Sequence[ProgressEvent]:
+        return ()
+
 
 def connection(server: str) -> Connection:
     return Connection(Address.from_text(server))
