@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,6 @@ from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.detokenizer import overlap
 
 _REDACTED = "…"
-_SHORTEST = 8  # shorter ones, such as `ollama` and `EMPTY` for servers that want any, are words of answers too
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -28,11 +28,11 @@ class Secret:
 
     def redact(self, text: str) -> str:
         """TEXT, such as an error of a server, without it."""
-        return _replaced(text, self._words(1))
+        return _replaced(text, self._words())
 
     def redact_body(self, body: bytes) -> bytes:
         """BODY without it, however JSON may have escaped it."""
-        words = self._words(_SHORTEST)
+        words = self._no_words_of_answers()
         for word in words:
             body = body.replace(word.encode(), _REDACTED.encode())
         if not words or b"\\" not in body:
@@ -64,7 +64,7 @@ class Secret:
 
     def _without_start(self, text: str) -> tuple[str, str]:
         """TEXT without it, and in two: the second may be its start."""
-        words = self._words(_SHORTEST)
+        words = self._no_words_of_answers()
         text = _replaced(text, words)
         end = len(text) - max((overlap(text, word) for word in words), default=0)
         return text[:end], text[end:]
@@ -74,11 +74,15 @@ class Secret:
         scheme = scheme.capitalize()
         return (scheme, value.strip()) if scheme in ("Basic", "Bearer") and value else ("Bearer", self.key)
 
-    def _words(self, shortest: int) -> list[str]:
+    def _no_words_of_answers(self) -> list[str]:
+        """Without `lm-studio`, `not-needed` and the like, which answers and the names of models have too."""
+        return [word for word in self._words() if len(word) >= 24 or (len(word) >= 8 and re.search(r"\d", word))]
+
+    def _words(self) -> list[str]:
         """What must not be shown, the longest first."""
         scheme, value = self._split()
         words = {value, _encoded(value), value.partition(":")[2]} if scheme == "Basic" else {value}
-        return sorted((word for word in words if len(word) >= shortest), key=len, reverse=True)
+        return sorted(filter(None, words), key=len, reverse=True)
 
 
 def _encoded(value: str) -> str:

@@ -29,7 +29,7 @@ from tests.server.faults import Close, Hold, InTurn, Reset, Send, Steps
 from tests.server.http_bytes import chunked_head, http_response
 from tests.server.waiting import wait_until
 
-KEY = "sk-very-secret"
+KEY = "sk-very-s3cret"
 TOO_LONG = {
     "error": {
         "message": "This model's maximum context length is 512 tokens. However, you requested 4016 tokens.",

@@ -8,7 +8,7 @@ from localllm_magics.core.errors import StreamBroken
 from localllm_magics.core.events import ProgressEvent, Reading, ReasoningDelta, TextDelta
 from localllm_magics.engines.server.secret import Secret
 
-KEY = "sk-very-secret"
+KEY = "sk-very-s3cret"
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_no_message_shows_it(key: str, text: str, clean: str) -> None:
     ("key", "body", "clean"),
     [
         pytest.param(KEY, f'{{"id": "{KEY}"}}', '{"id": "…"}', id="plain"),
-        pytest.param(KEY, '{"id": "\\u0073k-very-secret"}', '{"id": "…"}', id="escaped"),
-        pytest.param("a/b+c/d=e", '{"id": "a\\/b+c\\/d=e"}', '{"id": "…"}', id="with slashes"),
-        pytest.param('quoted"key', '{"id": "quoted\\"key"}', '{"id": "…"}', id="with a quotation mark"),
+        pytest.param(KEY, '{"id": "\\u0073k-very-s3cret"}', '{"id": "…"}', id="escaped"),
+        pytest.param("a/b+c/d=5", '{"id": "a\\/b+c\\/d=5"}', '{"id": "…"}', id="with slashes"),
+        pytest.param('quoted"key1', '{"id": "quoted\\"key1"}', '{"id": "…"}', id="with a quotation mark"),
         pytest.param(KEY, '{"id": "\\n"}', '{"id": "\\n"}', id="not there"),
         pytest.param(KEY, "no \\ JSON", "no \\ JSON", id="no JSON"),
         pytest.param("ollama", '{"id": "ollama\\n"}', '{"id": "ollama\\n"}', id="a word that is no secret"),
@@ -91,7 +91,9 @@ def test_what_is_held_back_is_kept_where_an_answer_breaks_off(text: str, pieces:
         next(events)
 
 
-def test_a_word_that_is_no_secret_stays_in_an_answer() -> None:
-    events = [TextDelta("EMPTY")]
+@pytest.mark.parametrize("key", ["EMPTY", "lm-studio", "not-needed", "Basic admin:password"])
+def test_a_key_that_may_be_a_word_stays_in_answers_and_names(key: str) -> None:
+    text = f"Choose a strong {key.rpartition(':')[2]}."
 
-    assert list(Secret("EMPTY").redact_events(events)) == events
+    assert list(Secret(key).redact_events([TextDelta(text)])) == [TextDelta(text)]
+    assert Secret(key).redact_body(text.encode()) == text.encode()
