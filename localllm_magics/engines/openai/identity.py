@@ -21,7 +21,7 @@ from localllm_magics.engines.wire.fields import Json, child, children, text, who
 _AskAll: TypeAlias = Callable[[Sequence[str]], dict[str, Reply]]
 _OWN_VERSION = re.compile(r"/v\d\w*(/openai)?\Z")
 """How the path of an address ends that has the endpoints right below it, such as `/api/v3`."""
-_OTHER_BASES = ("", "/api", "/v1")
+_OTHER_BASES = ("", "/api", "/api/v1", "/v1")
 _LLAMA_CPP_PROPS = {"build_info", "total_slots", "default_generation_settings", "user_name"}
 
 

@@ -323,7 +323,12 @@ def test_an_engine_of_a_server_that_runs_takes_no_other_options(serve: Serve) ->
 
 @pytest.mark.parametrize(
     ("typed", "path"),
-    [("/api/v3", "/api/v3/chat/completions"), ("", "/chat/completions"), ("/openai/v1", "/openai" + CHAT)],
+    [
+        ("/api/v3", "/api/v3/chat/completions"),
+        ("", "/chat/completions"),
+        ("/openai/v1", "/openai" + CHAT),
+        *((typed, "/api" + CHAT) for typed in ("/api", "/api/v1", "")),
+    ],
 )
 def test_an_answer_is_asked_for_where_the_list_of_models_is(serve: Serve, typed: str, path: str) -> None:
     server = serve({path.replace("chat/completions", "models"): said(they.models("m")), path: HELLO})

@@ -81,6 +81,8 @@ def test_lm_studio_reports_more_in_its_own_list(connect: Connect) -> None:
     [
         pytest.param("", "", "/models", id="at the root"),
         pytest.param("/api", "/api", "/api/models", id="below /api, as Open WebUI"),
+        pytest.param("/api", "/api/v1", "/api/v1/models", id="below /api/v1"),
+        pytest.param("", "/api/v1", "/api/v1/models", id="below /api/v1 of a host"),
         pytest.param("/openai", "", "/openai/models", id="without a version"),
         pytest.param("/openai/v1", "/v1", "/openai/v1/models", id="below another path"),
         pytest.param("/api/v1/chat/completions", "", "/api/v1/models", id="/api/v1"),
