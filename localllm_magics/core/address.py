@@ -16,6 +16,8 @@ _ENDPOINT = re.compile(
     r"(/chat/completions|/completions?|/models|/responses|/embeddings|/props|/health|/docs"
     r"|(?<!/api)/v1|/api(/(generate|chat|tags|version|show|ps|pull|embed))?|/)\Z"
 )
+_BEFORE_PATH = re.compile(r"\s*https?://(\[[^\]/@]*\]|[^:/?#@\\]*)(:\d+)?/", re.IGNORECASE)
+"""Host and port; an @ behind them is no user's."""
 _OWN = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _HOST = re.compile(r"[^\s/?#@\\:%\x00-\x20]+(%[\w.-]+)?")
 
@@ -57,7 +59,7 @@ class Address:
         Raises:
             BadOption: It is no URL of a server.
         """
-        if "@" in text:  # checked first, so that no message shows a password
+        if "@" in text and not _BEFORE_PATH.match(text):  # checked first, so that no message shows a password
             raise BadOption(
                 "An address holds no user and no password: it would be saved in the notebook.",
                 f"Leave them out, and put into the environment variable {KEY_VARIABLE}: Basic USER:PASSWORD",

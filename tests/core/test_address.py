@@ -38,6 +38,9 @@ from localllm_magics.core.errors import BadOption
         pytest.param("http://h:1/v1/models?limit=3", "http://h:1", id="a query"),
         pytest.param("http://h:1/#/chat/1", "http://h:1", id="a page"),
         pytest.param("https://ollama.com/api", "https://ollama.com:443", id="Ollama's cloud"),
+        pytest.param(
+            "http://h:1/user/me@x.org/proxy/8080", "http://h:1/user/me@x.org/proxy/8080", id="an @ in the path"
+        ),
         pytest.param("http://h:1/my/v1x", "http://h:1/my/v1x", id="a path"),
         pytest.param("http://bücher.example:1", "http://bücher.example:1", id="not ASCII"),
     ],
