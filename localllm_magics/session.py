@@ -255,7 +255,7 @@ class Session:
     def _resolved(self, typed: str, surroundings: Surroundings) -> tuple[ModelInfo, Model]:
         """What TYPED names now, and its model: one that is in use, or a new one."""
         text, folder = typed.strip(), surroundings.folder
-        is_server = is_server_reference(text)
+        is_server = is_server_reference(text, folder)
         try:
             info = resolve_server_reference(text, folder) if is_server else resolve(text, folder, self._served_models)
         except ModelNotFound:

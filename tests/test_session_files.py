@@ -262,3 +262,11 @@ def test_a_stored_model_is_looked_for_in_the_store_that_is_named_now(
         paths.append(new_session.use("x", ANY).model.path)
 
     assert [path and path.parents[1] for path in paths] == stores
+
+
+def test_a_file_in_a_folder_named_as_a_site_is_used(new_session: Session, folder: Path) -> None:
+    path = folder / "huggingface.co/a/b/m.gguf"
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(folder / "mine.gguf", path)
+
+    assert keep(new_session, "huggingface.co/a/b/m.gguf").path == path

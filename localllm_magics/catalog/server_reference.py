@@ -21,9 +21,9 @@ _HAS_PORT = re.compile(r".*:\d+(/.*)?")
 _SCHEMES = ("ollama", "openai", "llamafile")
 
 
-def is_server_reference(text: str) -> bool:
-    """Whether TEXT has the form of a reference to a server."""
-    return _is_address(text) or (":" in text and text.partition(":")[0].lower() in _SCHEMES)
+def is_server_reference(text: str, folder: Path = Path()) -> bool:
+    """Whether TEXT has the form of a reference to a server, and is no file in FOLDER."""
+    return _is_address(text, folder) or (":" in text and text.partition(":")[0].lower() in _SCHEMES)
 
 
 def resolve_server_reference(text: str, folder: Path) -> ModelInfo:
@@ -37,7 +37,7 @@ def resolve_server_reference(text: str, folder: Path) -> ModelInfo:
         BadOption: It names no model, or its address is invalid.
         ModelNotFound: There is no such llamafile.
     """
-    if _is_address(text):
+    if _is_address(text, folder):
         address = Address.from_typed(text)
         return openai_model(address.netloc, address, text)
     scheme, _, rest = text.partition(":")
@@ -62,8 +62,12 @@ def _openai(text: str, rest: str, _folder: Path) -> ModelInfo:
     return openai_model(name, Address.from_typed(host), text)
 
 
-def _is_address(text: str) -> bool:
-    if _URL.match(text) or _MODEL_PAGE.match(text):
+def _is_address(text: str, folder: Path) -> bool:
+    if _URL.match(text):
+        return True
+    if os.path.isfile(folder / text):  # noqa: PTH113 - unlike Path's, it accepts any text
+        return False
+    if _MODEL_PAGE.match(text):
         return True
     # With a path that is not an endpoint's, it may be the name of a model in a registry.
     return bool(_LOCAL_OR_IP.fullmatch(text)) and not Address.from_typed(text).path

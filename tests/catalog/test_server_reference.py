@@ -54,6 +54,16 @@ def test_references_to_servers_are_known(text: str, is_one: bool) -> None:
     assert is_server_reference(text) == is_one
 
 
+def test_a_file_is_no_link_though_its_path_looks_like_one(tmp_path: Path) -> None:
+    text = "huggingface.co/a/b/m.gguf"
+    (tmp_path / text).parent.mkdir(parents=True)
+    (tmp_path / text).touch()
+
+    assert not is_server_reference(text, tmp_path)
+    assert is_server_reference(f"https://{text}", tmp_path)
+    assert is_server_reference(text, tmp_path / "elsewhere")
+
+
 @pytest.mark.parametrize(
     ("text", "name", "address"),
     [

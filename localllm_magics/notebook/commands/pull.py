@@ -51,7 +51,8 @@ def pull_model(reference: str, settings: ServerSettings, display: Display) -> st
 
 
 def _to_ollama(reference: str) -> tuple[str, Address]:
-    info = resolve_server_reference(reference, running_folder()) if is_server_reference(reference) else None
+    folder = running_folder()
+    info = resolve_server_reference(reference, folder) if is_server_reference(reference, folder) else None
     if info is not None and info.engine == "ollama" and info.address is not None:
         return info.name, info.address
     hint = f"Type: %llm pull ollama:{reference}"
