@@ -66,14 +66,16 @@ def find_endpoint(connection: Connection, wanted: str, stop: Stop) -> Endpoint:
     """The model WANTED of the server; one that cannot be identified is used as it is.
 
     Raises:
-        LocalLLMError: It cannot be reached, wants a key, or has several models where WANTED is empty.
+        LocalLLMError: It cannot be reached, or WANTED is empty and it wants a key or has several models.
         Stopped: STOP was set.
     """
     try:
         identity = identify(connection, stop)
-    except (AccessDenied, DaemonNotReachable):
+    except DaemonNotReachable:
         raise
-    except DaemonError:
+    except DaemonError as exc:
+        if isinstance(exc, AccessDenied) and not wanted:  # else it may only be the list that is forbidden
+            raise
         identity = Identity(kind=ServerKind.OTHER, base=usual_base(connection.address))
     served = _find_model(identity, wanted, connection.address.url)
     return Endpoint(connection=connection, identity=identity, wanted=wanted, served=served)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from localllm_magics.core.errors import (
+    AccessDenied,
     BadOption,
     ModelNotInDaemon,
     UsageError,
@@ -334,3 +335,11 @@ def test_an_answer_is_asked_for_where_the_list_of_models_is(serve: Serve, typed:
     server = serve({path.replace("chat/completions", "models"): said(they.models("m")), path: HELLO})
 
     assert completion_of(model_at(f"{server.address}{typed}", "m")).text == "Hello"
+
+
+def test_a_model_that_is_named_is_asked_where_the_list_is_forbidden(serve: Serve) -> None:
+    server = serve({**they.OTHER, "/v1/models": said({"error": "no"}, 403), CHAT: HELLO})
+
+    assert completion_of(model_on(server, "m")).text == "Hello"
+    assert isinstance(error_of(model_on(server)), AccessDenied)
+    assert isinstance(error_of(model_on(serve(they.WANTS_KEY), "m")), AccessDenied)
