@@ -107,7 +107,7 @@ class OpenAIEngine:
             endpoint = self._endpoint
             assert endpoint is not None  # noqa: S101 - it is connected
             body = self._to_body(request, endpoint)
-            context = self._error_context(endpoint)
+            context = self._error_context(request, endpoint)
             prompt, tokens = llama_server.render(endpoint.connection, body, endpoint.identity.kind, context, stop)
         return Preview(
             prompt=prompt,
@@ -170,7 +170,7 @@ class OpenAIEngine:
     def _read(
         self, exchange: Exchange, endpoint: Endpoint, generation: Generation, stop: Stop
     ) -> Generator[ProgressEvent, None, FinishReason]:
-        context, decoder = self._error_context(endpoint), RecordDecoder()
+        context, decoder = self._error_context(generation.request, endpoint), RecordDecoder()
         may_drop = endpoint.identity.kind is ServerKind.LLAMA_CPP_SERVER
         parser = OpenAIResponseParser(context, is_raw=generation.request.raw, needs_reason=may_drop)
         try:
@@ -198,7 +198,7 @@ class OpenAIEngine:
 
     def _why_empty(self, request: Request, endpoint: Endpoint, stop: Stop) -> LocalLLMError:
         """Ask again without streaming: some servers report only then why there was no answer."""
-        connection, context = endpoint.connection, self._error_context(endpoint)
+        connection, context = endpoint.connection, self._error_context(request, endpoint)
         body = {**self._to_body(request, endpoint), "stream": False, "max_tokens": 1}
         body.pop("stream_options", None)
         try:
@@ -208,9 +208,9 @@ class OpenAIEngine:
             return exc
         return StreamBroken(f"{connection.address.url} sent an empty answer.", "Its log may say why. Ask again.")
 
-    def _error_context(self, endpoint: Endpoint) -> ErrorContext:
-        is_ours = self._info.engine == "llamafile"
-        return replace(endpoint.error_context, to_raise_context="--ctx") if is_ours else endpoint.error_context
+    def _error_context(self, request: Request, endpoint: Endpoint) -> ErrorContext:
+        context = replace(endpoint.error_context, is_raw=request.raw)
+        return replace(context, to_raise_context="--ctx") if self._info.engine == "llamafile" else context
 
     def _to_body(self, request: Request, endpoint: Endpoint) -> dict[str, object]:
         body = to_body(request, endpoint.identity.kind, endpoint.name, _sampling(request, endpoint))

@@ -103,6 +103,7 @@ class ErrorContext:
         to_load_longer: What to do where the server gives up loading a model.
         to_get_access: What to do where the server forbids something without a reason.
         redact: Removes secrets from a text.
+        is_raw: Whether plain text was to be continued, which not every server does.
     """
 
     address: Address
@@ -112,6 +113,7 @@ class ErrorContext:
     to_load_longer: str = "Ask again, or give it more time where it is started."
     to_get_access: str = TO_SET_KEY
     redact: Callable[[str], str] = str
+    is_raw: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +195,8 @@ def _by_message(error: ServerError, context: ErrorContext) -> LocalLLMError | No
 def _by_status(status: int, error: ServerError, context: ErrorContext) -> LocalLLMError:
     url, message = context.address.url, error.message or _NO_REASON
     if status in (404, 405):
+        if context.is_raw:
+            return DaemonError(f"{url} does not continue plain text (status {status}).", "Leave --raw out.")
         return DaemonError(
             f"{url} has no such service (status {status}): {message}",
             f"Is it the right address, and the right kind of server? Type: %llm connect {url}",

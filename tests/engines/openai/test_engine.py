@@ -343,3 +343,10 @@ def test_a_model_that_is_named_is_asked_where_the_list_is_forbidden(serve: Serve
     assert completion_of(model_on(server, "m")).text == "Hello"
     assert isinstance(error_of(model_on(server)), AccessDenied)
     assert isinstance(error_of(model_on(serve(they.WANTS_KEY), "m")), AccessDenied)
+
+
+def test_a_server_that_only_chats_continues_no_plain_text(serve: Serve) -> None:
+    error = error_of(model_on(serve({**they.OTHER, CHAT: HELLO})), raw=True)
+
+    assert error.message.endswith("does not continue plain text (status 404).")
+    assert error.hint == "Leave --raw out."
