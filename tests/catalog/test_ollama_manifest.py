@@ -58,7 +58,7 @@ def test_a_renderer_is_a_template_that_ollama_alone_has(tmp_path: Path, renderer
 
     notice = Manifest(manifest_file(path)).defaults().template_notice
 
-    assert notice.endswith(f"%llm load ollama:{NAME.reference}") == bool(renderer)
+    assert notice.endswith(f"`%llm load ollama:{NAME.reference}`") == bool(renderer)
 
 
 def test_the_last_system_prompt_counts_and_a_blank_one_is_none(tmp_path: Path) -> None:
