@@ -165,14 +165,18 @@ def parse(
         Stopped: The exchange was cancelled.
     """
     has_reason = goes_on = False
-    while not parser.is_complete:
-        record = _next(records, context, may_break=has_reason and not goes_on)
-        if record is None:
-            break
-        events = parser.feed(record)
-        goes_on = goes_on or (has_reason and bool(events))
-        has_reason = parser.finish_reason is not None
-        yield from events
+    try:
+        while not parser.is_complete:
+            record = _next(records, context, may_break=has_reason and not goes_on)
+            if record is None:
+                break
+            events = parser.feed(record)
+            goes_on = goes_on or (has_reason and bool(events))
+            has_reason = parser.finish_reason is not None
+            yield from events
+    except (LocalLLMError, Stopped):
+        yield from parser.close()
+        raise
     yield from parser.close()
     if parser.finish_reason is None:
         raise StreamBroken(f"{context.address.url} ended its answer too early.", "Ask again.")

@@ -350,3 +350,14 @@ def test_a_server_that_only_chats_continues_no_plain_text(serve: Serve) -> None:
 
     assert error.message.endswith("does not continue plain text (status 404).")
     assert error.hint == "Leave --raw out."
+
+
+@pytest.mark.parametrize("piece", ["[", "<think"])
+def test_what_may_begin_reasoning_is_kept_where_an_answer_is_stopped(serve: Serve, piece: str) -> None:
+    server = serve({**they.OTHER, CHAT: [*sse(delta(piece), ends=False)[:-1], Hold()]})
+
+    with model_on(server).stream("Hi") as stream:
+        next(event for event in stream if isinstance(event, TextDelta))
+        stream.stop()
+
+        assert (stream.completion().finish_reason, stream.completion().text) == ("stopped", piece)
