@@ -24,7 +24,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder, _NAME), *_CELLS)
         with lab(Path(folder)) as url, notebook(url, _NAME) as page:
-            page.page.set_viewport_size({"width": 1000, "height": 520})
+            page.page.set_viewport_size({"width": 1000, "height": 780})
             page.page.keyboard.press("Control+b")
             page.run(0)
             page.run(1)
