@@ -10,6 +10,7 @@ from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.plan import smaller_context_hint
+from localllm_magics.engines.kernel.thread_pool import ThreadPool
 
 CHUNK = 256  # prompt tokens decoded at a time: large enough for full speed, small enough to show progress
 
@@ -48,6 +49,7 @@ class Context:
         self.size = int(api.llama_n_ctx(self.pointer))
         # llama.cpp takes no batch larger than the context that was asked for, and dies of one.
         self._chunk = min(CHUNK, int(api.llama_n_batch(self.pointer)))
+        self._pool = ThreadPool(lib, self.pointer, threads)
         self._memory = api.llama_get_memory(self.pointer)
         self._token = (api.llama_token * 1)()
         self._batch = api.llama_batch_get_one(self._token, 1)
@@ -82,6 +84,7 @@ class Context:
         Raises:
             Stopped: `abort` was called.
         """
+        self._pool.start()
         while self.n_past < len(tokens):
             chunk = tokens[self.n_past : self.n_past + self._chunk]
             array = (self._api.llama_token * len(chunk))(*chunk)
@@ -106,6 +109,7 @@ class Context:
         pointer, self.pointer = self.pointer, None
         if pointer:
             self._api.llama_free(pointer)
+            self._pool.close()
 
     def _decode(self, batch: object) -> None:
         result = self._api.llama_decode(self.pointer, batch)

@@ -16,7 +16,7 @@ from localllm_magics.core.fork import new_lock
 from localllm_magics.engines.kernel.installing import install_hint, upgrade_hint
 
 OLDEST = (0, 3, 36)  # the first llama-cpp-python whose C API is the one used here
-_GPU_TYPES = (1, 2)  # GPU and integrated GPU, enum ggml_backend_dev_type in ggml-backend.h
+_CPU_TYPE, _GPU_TYPES = 0, (1, 2)  # CPU; GPU and integrated GPU: enum ggml_backend_dev_type in ggml-backend.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +95,25 @@ class Library:
         """What the build can really use, in llama.cpp's order."""
         return [self._device(pointer) for pointer in self._pointers()]
 
+    def function(self, name: str, result: type | None, *arguments: type) -> Callable[..., Any]:
+        """A C function of llama.h or ggml.h that llama-cpp-python does not declare.
+
+        Args:
+            name: Its name.
+            result: The type of its result in ctypes.
+            arguments: Those of its arguments.
+        """
+        # Found through libllama's own handle: opening libggml by path would load a second registry.
+        return ctypes.CFUNCTYPE(result, *arguments)((name, self._shared))
+
+    def cpu_function(self, name: str, result: type | None, *arguments: type) -> Callable[..., Any]:
+        """A C function of ggml-cpu.h, whose library some builds load as a plugin; see `function`."""
+        pointer = ctypes.c_void_p
+        cpu = self.function("ggml_backend_dev_by_type", pointer, ctypes.c_int)(_CPU_TYPE)
+        plugin = self.function("ggml_backend_dev_backend_reg", pointer, pointer)(cpu)
+        find = self.function("ggml_backend_reg_get_proc_address", pointer, pointer, ctypes.c_char_p)
+        return ctypes.CFUNCTYPE(result, *arguments)(find(plugin, name.encode()))
+
     def require_own_process(self) -> None:
         """Raise where a GPU would be used in a forked process: drivers end one that tries.
 
@@ -108,28 +127,25 @@ class Library:
             )
 
     def _pointers(self) -> list[int]:
-        count = self._device_function("count", ctypes.c_size_t)
-        get = self._device_function("get", ctypes.c_void_p, ctypes.c_size_t)
+        count = self.function("ggml_backend_dev_count", ctypes.c_size_t)
+        get = self.function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
         return [get(index) for index in range(count())]
 
     def _is_gpu(self, pointer: int) -> bool:
-        return self._device_function("type", ctypes.c_int, ctypes.c_void_p)(pointer) in _GPU_TYPES
+        return self.function("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(pointer) in _GPU_TYPES
 
     def _device(self, pointer: int) -> Device:
-        function, size = self._device_function, ctypes.POINTER(ctypes.c_size_t)
+        size, text = ctypes.POINTER(ctypes.c_size_t), (ctypes.c_char_p, ctypes.c_void_p)
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        function("memory", None, ctypes.c_void_p, size, size)(pointer, ctypes.byref(free), ctypes.byref(total))
+        memory = self.function("ggml_backend_dev_memory", None, ctypes.c_void_p, size, size)
+        memory(pointer, ctypes.byref(free), ctypes.byref(total))
         return Device(
-            name=function("name", ctypes.c_char_p, ctypes.c_void_p)(pointer).decode("utf-8", "replace"),
-            description=function("description", ctypes.c_char_p, ctypes.c_void_p)(pointer).decode("utf-8", "replace"),
+            name=self.function("ggml_backend_dev_name", *text)(pointer).decode("utf-8", "replace"),
+            description=self.function("ggml_backend_dev_description", *text)(pointer).decode("utf-8", "replace"),
             is_gpu=self._is_gpu(pointer),
             free_bytes=free.value,
             total_bytes=total.value,
         )
-
-    def _device_function(self, name: str, result: type | None, *arguments: type) -> Callable[..., Any]:
-        # Found through libllama's own handle: opening libggml by path would load a second registry.
-        return ctypes.CFUNCTYPE(result, *arguments)((f"ggml_backend_dev_{name}", self._shared))
 
     def _on_log(self, _level: int, text: bytes, _user: object) -> None:
         self.log.add(text.decode("utf-8", "replace"))

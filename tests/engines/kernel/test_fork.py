@@ -38,10 +38,10 @@ def end_of(stream):
     except llm.LocalLLMError as error:
         return error.message
 
-loaded = llm.load("demo")
+loaded = llm.load("demo", threads=int(sys.argv[1]))
 expected = ask()
 statuses = [status_of(lambda: ask() == expected)]
-with loaded.stream("Tell me a story", max_tokens=400, temperature=0) as events:
+with loaded.stream("Tell me a story", max_tokens=30, temperature=0) as events:
     for number, event in enumerate(events):
         if number == 10:
             statuses.append(status_of(lambda: ask() == expected))
@@ -51,8 +51,9 @@ print(statuses, events.completion().finish_reason, ask() == expected)
 """
 
 
-def test_a_forked_process_is_answered_while_the_other_generates() -> None:
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_forked_process_is_answered_while_the_other_generates(threads: int) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     assert done.stdout.startswith("[0, 0, 0, 0] "), done.stderr
