@@ -10,7 +10,7 @@ from localllm_magics.catalog.inspect import inspect_file, is_first_present_part
 from localllm_magics.catalog.ollama_store import stored_models
 from localllm_magics.core.errors import SetupError
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.table import Table, to_count, to_size
+from localllm_magics.core.table import Printer, Table, to_count, to_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,9 @@ class ModelList(list[ModelInfo]):
 
     def _repr_markdown_(self) -> str:
         return self.to_table().to_markdown()
+
+    def _repr_pretty_(self, printer: Printer, is_cyclic: bool) -> None:
+        self.to_table()._repr_pretty_(printer, is_cyclic)
 
 
 def running_folder() -> Path:

@@ -1,21 +1,28 @@
 """A table for a terminal and for a notebook, and short forms of large numbers."""
 
 import re
+import shutil
+import sys
+import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
+from operator import gt
 from typing import Protocol
 
 _NUMBER = re.compile(r"~?\d[\d.,]*( \S{1,6})?")
 _MARKDOWN_SYNTAX = re.compile(r"[&<>\\$`*\[\]|~@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|(?<=\d)[.)](?=\s)")
 """The syntax of Markdown: tags, math, emphasis, code, links, and at the start of a line headings, rules and lists."""
+_NARROWEST = 20  # columns of a terminal
 _NEXT_UNIT = 999.95  # one decimal would show it as 1000.0
 
 
-class _Printer(Protocol):
+class Printer(Protocol):
     """IPython's printer, as passed to `_repr_pretty_`."""
 
-    def text(self, text: str) -> None: ...
+    def text(self, text: str) -> None:
+        """Print TEXT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -33,17 +40,21 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        cells = [[_plain(cell) for cell in row] for row in (self.headers, *self.rows)]
-        columns = list(zip(*cells, strict=True))
-        widths = [max(map(to_width, column)) for column in columns]
-        right = [_is_numeric(column[1:]) for column in columns]
-        lines = ["  ".join(map(_aligned, row, widths, right)).rstrip() for row in cells]
-        lines.insert(1, "  ".join("─" * width for width in widths))
-        above = [_plain(self.title), ""] if self.title else []
-        below = ["", *map(_plain, self.notes)] if self.notes else []
-        return "\n".join([*above, *lines, *below])
+        return self.to_text()
 
     __repr__ = __str__
+
+    def to_text(self, width: int | None = None) -> str:
+        """The table with aligned columns, whose cells are wrapped where it would be wider than WIDTH characters."""
+        cells = [[_plain(cell) for cell in row] for row in (self.headers, *self.rows)]
+        columns = list(zip(*cells, strict=True))
+        widths = _narrowed(columns, width)
+        right = [_is_numeric(column[1:]) for column in columns]
+        lines = [[*_wrapped(row, widths, right)] for row in cells]
+        lines.insert(1, ["  ".join("-" * width for width in widths)])
+        above = [_plain(self.title), ""] if self.title else []
+        below = ["", *map(_plain, self.notes)] if self.notes else []
+        return "\n".join([*above, *chain.from_iterable(lines), *below])
 
     def to_markdown(self) -> str:
         """The table in GitHub-flavoured Markdown."""
@@ -57,8 +68,8 @@ class Table:
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
 
-    def _repr_pretty_(self, printer: _Printer, _cycle: bool) -> None:
-        printer.text(str(self))
+    def _repr_pretty_(self, printer: Printer, _cycle: bool) -> None:
+        printer.text(self.to_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
 
 
 def to_size(size: int | None) -> str:
@@ -94,6 +105,30 @@ def _escaped(text: str) -> str:
 def to_width(text: str) -> int:
     """How many columns of a terminal TEXT needs."""
     return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+
+
+def _narrowed(columns: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    """The widths of COLUMNS, the widest ones narrowed so that a row fits into WIDTH, but no word is cut."""
+    widths = [max(map(to_width, column)) for column in columns]
+    surplus = sum(widths) + 2 * (len(widths) - 1) - (width or sys.maxsize)
+    least = [max([_NARROWEST, *map(to_width, " ".join(column).split())]) for column in columns]
+    while surplus > 0 and any(map(gt, widths, least)):
+        widest = max(range(len(widths)), key=lambda index: (widths[index] > least[index], widths[index]))
+        widths[widest] -= 1
+        surplus -= 1
+    return widths
+
+
+def _wrapped(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> Iterator[str]:
+    """The lines of a row, whose cells are wrapped between words."""
+    for parts in zip_longest(*map(_lines, row, widths), fillvalue=""):
+        yield "  ".join(map(_aligned, parts, widths, right)).rstrip()
+
+
+def _lines(cell: str, width: int) -> list[str]:
+    if to_width(cell) <= width:
+        return [cell]
+    return textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _aligned(text: str, width: int, right: bool) -> str:

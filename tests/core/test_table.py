@@ -1,3 +1,6 @@
+import io
+from contextlib import redirect_stdout
+
 import pytest
 from IPython.lib.pretty import pretty
 
@@ -16,7 +19,7 @@ def test_a_table_is_aligned_text() -> None:
         "Models",
         "",
         "Name            Size",
-        "───────────  ───────",
+        "-----------  -------",
         "demo          3.3 MB",
         "a-long-name  14.0 GB",
         "本",
@@ -42,7 +45,7 @@ def test_a_table_is_markdown() -> None:
 def test_a_table_without_rows_has_headers() -> None:
     table = Table(headers=("Name", "Size"), rows=())
 
-    assert str(table) == "Name  Size\n────  ────"
+    assert str(table) == "Name  Size\n----  ----"
     assert table.to_markdown() == "| Name | Size |\n| --- | --- |"
 
 
@@ -51,6 +54,54 @@ def test_ipython_shows_the_text_and_the_markdown() -> None:
 
     assert shown == repr(TABLE) == str(TABLE)
     assert TABLE._repr_markdown_() == TABLE.to_markdown()
+
+
+WIDE = Table(
+    headers=("Part", "Found", "To change it"),
+    rows=(
+        ("Server", "nothing listens at http://127.0.0.1:11434", "ollama serve"),
+        ("", "", ""),
+        ("", "", "to install it, see https://ollama.com/about"),
+    ),
+)
+
+
+def test_cells_are_wrapped_between_words_where_a_table_is_too_wide() -> None:
+    assert WIDE.to_text(60).splitlines() == [
+        "Part    Found                      To change it",
+        "------  -------------------------  -------------------------",
+        "Server  nothing listens at         ollama serve",
+        "        http://127.0.0.1:11434",
+        "",
+        "                                   to install it, see",
+        "                                   https://ollama.com/about",
+    ]
+
+
+@pytest.mark.parametrize("width", [None, 100, 94])
+def test_a_table_that_fits_is_not_wrapped(width: int | None) -> None:
+    assert len(WIDE.to_text(width).splitlines()) == 5
+
+
+def test_no_column_is_narrowed_so_far_that_it_is_hard_to_read() -> None:
+    table = Table(headers=("a", "b"), rows=((30 * "x ", ""),))
+
+    assert [len(line) for line in table.to_text(1).splitlines()[1:3]] == [20 + 2 + 1, 19]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("stdout", "width"), [(Terminal(), 60), (io.StringIO(), None)], ids=["terminal", "pipe"])
+def test_only_a_terminal_is_narrow(monkeypatch: pytest.MonkeyPatch, stdout: io.StringIO, width: int | None) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+
+    with redirect_stdout(stdout):
+        shown: str = pretty(WIDE)
+
+    assert shown == WIDE.to_text(width)
 
 
 def test_wide_and_combining_letters_keep_the_columns() -> None:
