@@ -141,7 +141,12 @@ class LocalLLM(Configurable):
         for name, trait in sorted(self.class_traits(config=True).items()):
             value = getattr(self, name)
             rows.append((name, repr(value), trait.help, f"%config LocalLLM.{name} = {value!r}"))
-        notes = (f"For this environment, {STREAM_VARIABLE}=off shows only final outputs.",)
+        is_off = self.stream and not self.is_streaming
+        notes = (
+            f"The environment has {STREAM_VARIABLE}={os.environ[STREAM_VARIABLE]}, so only final outputs are shown."
+            if is_off
+            else f"For this environment, {STREAM_VARIABLE}=off shows only final outputs.",
+        )
         return Table(headers=("Setting", "Value", "Meaning", "To change it"), rows=tuple(rows), notes=notes)
 
 

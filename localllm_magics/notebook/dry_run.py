@@ -53,10 +53,15 @@ def _to_markdown(block: Block) -> str:
     return f"**{title}**\n\n{fenced}" if title else fenced
 
 
+def _to_words(value: object) -> str:
+    return " ".join(map(repr, value)) if isinstance(value, tuple) else str(value)
+
+
 def _summary(preview: Preview) -> str:
     """What would be used, in sentences."""
     tokens = f"{len(preview.tokens):,} tokens of {preview.context:,}" if preview.tokens else ""
-    used = [f"{name} {value}" for name, value in asdict(preview.sampling).items() if value not in (None, ())]
+    options = asdict(preview.sampling).items()
+    used = [f"{name} {_to_words(value)}" for name, value in options if value not in (None, ())]
     parts = "; ".join(filter(None, [tokens, ", ".join(used)]))
     hidden = "" if preview.prompt or not preview.sent else "The server does not show its prompt"
     return ". ".join(filter(None, [parts, hidden, "Nothing was generated."]))

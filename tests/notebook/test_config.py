@@ -228,6 +228,9 @@ def test_the_environment_can_forbid_streaming(monkeypatch: pytest.MonkeyPatch, v
     monkeypatch.setenv("LOCALLLM_STREAM", value)
 
     assert not LocalLLM().is_streaming
+    assert LocalLLM().to_table().notes == (
+        f"The environment has LOCALLLM_STREAM={value}, so only final outputs are shown.",
+    )
 
 
 def test_without_streaming_only_the_bundle_is_shown(

@@ -22,6 +22,14 @@ def test_it_shows_prompt_tokens_and_sampling() -> None:
     assert plain == "Why?\n\n2 tokens of 1,024; temperature 0.0. Nothing was generated.\n\n'a':1 '\\n':2"
 
 
+def test_stop_texts_are_quoted() -> None:
+    sampling = Sampling(temperature=0.0, stop=("\n", "END"))
+
+    plain = to_bundle(replace(preview("Why?"), sampling=sampling))["text/plain"]
+
+    assert r"; temperature 0.0, stop '\n' 'END'. " in str(plain)
+
+
 def test_it_shows_what_had_to_be_done_for_the_template() -> None:
     bundle = to_bundle(replace(preview("Why?"), notices=("No system\x07 role.",)))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from traceback import walk_tb
 
-from localllm_magics.core.errors import BadExpression
+from localllm_magics.core.errors import BadExpression, LocalLLMError
 from localllm_magics.notebook.prompt.describe import describe
 
 _OPENING = re.compile(r"\\?\{\{")
@@ -155,6 +155,8 @@ def _insertion(expression: _Expression, evaluate: Callable[[str], object]) -> st
 
 
 def _to_message(problem: BaseException) -> str:
+    if isinstance(problem, LocalLLMError):
+        return problem.message
     name = type(problem).__name__
     try:
         message = str(problem)
@@ -166,6 +168,8 @@ def _to_message(problem: BaseException) -> str:
 
 
 def _hint(problem: BaseException) -> str:
+    if isinstance(problem, LocalLLMError) and problem.hint:
+        return f"{problem.hint}, "
     if not isinstance(problem, NameError) or not isinstance(problem.name, str) or not problem.name:
         return "Try the expression in a cell of its own, "
     nearest = [

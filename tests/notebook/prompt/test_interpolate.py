@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from localllm_magics.core.errors import BadExpression
+from localllm_magics.core.errors import BadExpression, UsageError
 from localllm_magics.notebook.prompt.interpolate import interpolate, names_in
 
 WAYS_OUT = r"write `\{{` for literal braces, or add `--no-vars`"
@@ -186,6 +186,20 @@ def test_an_interrupt_passes_through() -> None:
 def test_an_interrupt_while_a_value_is_described_passes_through() -> None:
     with pytest.raises(KeyboardInterrupt):
         interpolate("{{ thing }}", evaluator(thing=Raising(KeyboardInterrupt())))
+
+
+@pytest.mark.parametrize(
+    ("hint", "expected"),
+    [
+        pytest.param("Type: %llm doctor", r"Type: %llm doctor, write `\{{` for literal braces", id="its own hint"),
+        pytest.param("", r"Try the expression in a cell of its own, write `\{{`", id="none"),
+    ],
+)
+def test_an_error_of_ours_keeps_its_message_and_its_hint(hint: str, expected: str) -> None:
+    error = error_of("{{ str(thing) }}", thing=Raising(UsageError("It is not there.", hint)))
+
+    assert error.message.startswith("line 1, column 1: It is not there.\n")
+    assert error.hint.startswith(expected)
 
 
 @pytest.mark.parametrize(
