@@ -29,7 +29,7 @@ def new_lock() -> threading.Lock:
     return lock
 
 
-def _repair() -> None:  # pragma: no cover - forked processes end without a report of what they ran
+def _repair() -> None:
     for lock in tuple(_locks):
         lock._at_fork_reinit()  # type: ignore[attr-defined] # noqa: SLF001 - what the standard library does with its own
     for item in tuple(_items):
