@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from localllm_magics.catalog.discover import ModelList, discover, running_folder
-from localllm_magics.catalog.file_stamp import has_changed
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
@@ -18,6 +17,7 @@ from localllm_magics.core.fork import new_lock
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import GpuLayers, LoadOptions
 from localllm_magics.engines.factory import new_engine
+from localllm_magics.engines.file_stamp import has_changed
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model

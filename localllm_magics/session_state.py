@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from localllm_magics.catalog.file_stamp import has_changed, is_same_file
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.file_stamp import has_changed, is_same_file
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.model import Model
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, TypeAlias
 
-from localllm_magics.catalog.file_stamp import broken_link
 from localllm_magics.core.errors import ModelError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
+from localllm_magics.engines.file_stamp import broken_link
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -108,8 +108,13 @@ class Header:
     expected_size: int | None
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, offset: int = 0, size: int | None = None) -> Header:
     """Read the header; `require_complete` checks that no bytes of the tensors are missing.
+
+    Args:
+        path: A GGUF file, or one that has a model in it.
+        offset: Where the model begins in the file, in bytes.
+        size: How many bytes of the file are the model's, None for all.
 
     Raises:
         ModelNotFound: There is no such file.
@@ -121,7 +126,7 @@ def read_header(path: Path) -> Header:
         if not stat.S_ISREG(status.st_mode):
             raise NotAGGUF(f"{path.name} is not a file.", LIST_MODELS)
         with path.open("rb") as file:
-            return _read(_Reader(file, path.name, status.st_size))
+            return _read(_Reader(file, path.name, offset, status.st_size if size is None else size))
     except FileNotFoundError as exc:
         raise ModelNotFound(broken_link(path, str(path)) or f"There is no file {path}.", LIST_MODELS) from exc
     except (OSError, ValueError) as exc:
@@ -141,13 +146,14 @@ def require_complete(header: Header, path: Path) -> None:
 
 
 class _Reader:
-    """A buffered reader that goes forward through a file and checks each length."""
+    """A buffered reader that goes forward through a file, or a part of one, and checks each length."""
 
-    def __init__(self, file: BinaryIO, name: str, size: int) -> None:
+    def __init__(self, file: BinaryIO, name: str, first: int, size: int) -> None:
         self.name = name
         self.size = size
         self._file = file
-        self._start = 0  # where the buffer begins in the file
+        self._first = first  # where position 0 is in the file
+        self._start = 0  # the position of the start of the buffer
         self._buffer = b""
         self._offset = 0  # of the next byte in the buffer
 
@@ -213,7 +219,7 @@ class _Reader:
         if self._offset + count <= len(self._buffer):
             return
         self._start, self._offset = self.position, 0
-        self._file.seek(self._start)
+        self._file.seek(self._first + self._start)
         wanted = max(count, _BUFFER_BYTES)
         self._buffer = self._file.read(wanted)
         if len(self._buffer) < wanted:  # the file may have been truncated meanwhile

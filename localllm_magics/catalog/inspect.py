@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
 from localllm_magics.core.errors import BadOption, LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.model_info import FileStamp, Kind, ModelDefaults, ModelInfo, Source
 from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
+from localllm_magics.engines.file_stamp import read_stamp
 
 _FILE_TYPES = dict(
     enumerate(
@@ -60,7 +60,7 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
         LocalLLMError: Why it cannot be loaded.
     """
     stamps = _stamp_parts(path)
-    headers = [read_header(part) for part in _parts(path)]
+    headers = [_header(part) for part in _parts(path)]
     for header, part in zip(headers, _parts(path), strict=True):
         require_complete(header, part)
     first = headers[0]
@@ -118,6 +118,16 @@ def _stamp_parts(path: Path) -> tuple[FileStamp, ...]:
         names += ", …" if len(missing) > _MAX_NAMES_SHOWN else ""
         raise TruncatedFile(f"{len(missing)} of the {len(parts)} parts of the model are missing: {names}.", _ADD_PARTS)
     return tuple(stamp for stamp in stamps.values() if stamp is not None)
+
+
+def _header(path: Path) -> Header:
+    """The header of a GGUF file, or of the weights in a llamafile."""
+    if path.suffix.lower() != ".llamafile":
+        return read_header(path)
+    from localllm_magics.engines.kernel.embedded_weights import find_weights
+
+    weights = find_weights(path)
+    return read_header(path, offset=weights.offset, size=weights.size)
 
 
 def _stem(path: Path) -> str:

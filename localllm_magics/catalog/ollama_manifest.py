@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.core.errors import LoadFailed, TruncatedFile
 from localllm_magics.core.model_info import ModelDefaults
+from localllm_magics.engines.file_stamp import read_stamp
 from localllm_magics.engines.ollama.name import OllamaName
 from localllm_magics.engines.ollama.parameters import to_context, to_sampling
 

@@ -12,11 +12,11 @@ from glob import iglob
 from itertools import islice
 from pathlib import Path
 
-from localllm_magics.catalog.file_stamp import read_stamp
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.catalog.ollama_manifest import Manifest, ManifestFile, load_command, pull_command
 from localllm_magics.core.errors import LocalLLMError, ModelNotFound, UnsupportedArchitecture
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.engines.file_stamp import read_stamp
 from localllm_magics.engines.ollama.name import name_of_parts, parse_name
 
 _SERVICE_FOLDERS = (

@@ -3,18 +3,17 @@
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
 from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files, ollama_models
-from localllm_magics.catalog.file_stamp import broken_link, read_stamp
 from localllm_magics.catalog.inspect import describe_file, first_part
 from localllm_magics.catalog.ollama_store import describe_stored, find_stored
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.hints import LIST_MODELS
 from localllm_magics.core.model_info import Kind, ModelInfo
+from localllm_magics.engines.file_stamp import broken_link, read_stamp
 from localllm_magics.engines.ollama.name import parse_name
 
 _MAX_NAMES_SHOWN = 5
@@ -44,7 +43,7 @@ def resolve(reference: str, folder: Path, others: Callable[[], Sequence[ModelInf
         return _usable(bundled_model())
     path = _to_path(text, folder)
     if read_stamp(path) is not None and not _is_folder(path):
-        return _usable(_describe(path, text))
+        return _usable(describe_file(first_part(path), reference=text, source="folder"))
     if problem := broken_link(path, text):
         raise ModelNotFound(problem, "Make the link anew, or download the file again.")
     if not is_path_like(text):
@@ -60,17 +59,6 @@ def _to_path(text: str, folder: Path) -> Path:
     if os.name != "nt" and "\\" in text and read_stamp(path) is None:
         return _to_path(text.replace("\\", "/"), folder)  # as it is written on Windows
     return path
-
-
-def _describe(path: Path, reference: str) -> ModelInfo:
-    """The model in a GGUF file, or in a llamafile, whose weights are copied out."""
-    if path.suffix.lower() != ".llamafile":
-        return describe_file(first_part(path), reference=reference, source="folder")
-    from localllm_magics.catalog.llamafile_cache import extract_weights
-
-    stamp = read_stamp(path)
-    info = describe_file(extract_weights(path), reference=reference, source="folder")
-    return replace(info, files=(*filter(None, (stamp,)), *info.files))
 
 
 def _is_folder(path: Path) -> bool:

@@ -4,10 +4,10 @@ import os
 import re
 from pathlib import Path
 
-from localllm_magics.catalog.file_stamp import broken_link, read_stamp
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.engines.file_stamp import broken_link, read_stamp
 from localllm_magics.engines.ollama.address import ollama_address, parse_typed_host
 from localllm_magics.engines.served_models import ollama_model, openai_model
 

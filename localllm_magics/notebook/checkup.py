@@ -6,7 +6,6 @@ import sys
 import IPython
 
 from localllm_magics import demo
-from localllm_magics.catalog.llamafile_cache import cache_contents, clean_cache, default_folder
 from localllm_magics.catalog.servers import ServerStatus, find_servers
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.stop import Stop
@@ -16,6 +15,7 @@ from localllm_magics.engines.kernel.cpu_features import cpu_features
 from localllm_magics.engines.kernel.installing import rebuild_command, rebuild_hint
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.machine import cpu_name, free_memory, physical_cores
+from localllm_magics.engines.kernel.weights_cache import cache_contents, clean_cache, default_folder
 from localllm_magics.engines.kernel.worker import build_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.llamafile.pool import clean_logs

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
-from localllm_magics.catalog.file_stamp import has_changed, is_same_file, read_stamp
 from localllm_magics.catalog.ollama_store import describe_stored
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import resolve_server_reference
 from localllm_magics.core.model_info import FileStamp
+from localllm_magics.engines.file_stamp import has_changed, is_same_file, read_stamp
 from tests.catalog.gguf_files import DEMO, write_gguf
 from tests.catalog.ollama_stores import LIBRARY, blob_of, write_model
 from tests.server.llamafile_stand_in import make_llamafile
@@ -65,14 +65,10 @@ def test_a_file_that_is_gone_has_not_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "llamafile:"])
-def test_of_a_llamafile_it_is_the_llamafile_that_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_of_a_llamafile_it_is_the_llamafile_that_counts(tmp_path: Path, scheme: str) -> None:
     path = tmp_path / "small.llamafile"
     make_llamafile(path, demo.PATH, None, Path("llama-server"))
     info = resolve_server_reference(f"llamafile:{path}", tmp_path) if scheme else resolve(str(path), tmp_path)
-    resolve(str(path), tmp_path)  # marks the copy as used
 
     assert not has_changed(info)
     touch(path)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.catalog.llamafile_cache import default_folder
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.cache_folder import cache_folder
 from localllm_magics.engines.kernel.library import library
+from localllm_magics.engines.kernel.weights_cache import default_folder
 from localllm_magics.engines.llamafile.pool import default_logs
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.notebook.checkup import checkup

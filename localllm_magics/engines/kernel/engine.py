@@ -16,10 +16,12 @@ from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.base import EngineStatus, Preview
+from localllm_magics.engines.file_stamp import read_stamp
 from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from localllm_magics.engines.kernel.weights_cache import extract_weights
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.lifetime import Lifetime
@@ -157,9 +159,28 @@ class KernelEngine:
     def _open(self, loaded: list[float], stop: Stop) -> None:
         lib, results = library(), ProbeResults()
         repack = build_probe.passes(lib, results, stop)
-        file_probe.require_pass(lib, self._info, self._options, results, stop)
+        info = _with_file_of_its_own(self._info, loaded, stop)
+        file_probe.require_pass(lib, info, self._options, results, stop)
+        start = loaded[-1]
+
+        def report(part: float) -> None:
+            loaded.append(start + (1 - start) * part)
+
         # Stored here and not by who waits for it: an interrupt there must not lose a model that is in memory.
-        self._loaded = LoadedModel(lib, self._info, self._options, repack=repack, progress=loaded.append, stop=stop)
+        self._loaded = LoadedModel(lib, info, self._options, repack=repack, progress=report, stop=stop)
+
+
+def _with_file_of_its_own(info: ModelInfo, loaded: list[float], stop: Stop) -> ModelInfo:
+    """INFO, where it is of a llamafile with a copy of the weights in it, which is the first half of the load."""
+    if info.path is None or info.path.suffix.lower() != ".llamafile":
+        return info
+
+    def report(part: float) -> None:
+        stop.check()
+        loaded.append(part / 2)
+
+    path = extract_weights(info.path, progress=report)
+    return replace(info, path=path, files=tuple(filter(None, [read_stamp(path)])))
 
 
 def _progress(future: "Future[None]", loaded: list[float], stop: Stop) -> Iterator[Loading]:
