@@ -17,8 +17,8 @@ from localllm_magics.engines.kernel.answer_marks import AnswerMarks, find_marks
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel, Progress
-from localllm_magics.engines.kernel.machine import free_memory, return_freed_memory, usual_threads
-from localllm_magics.engines.kernel.placement import context_notice, offload_notice, placement
+from localllm_magics.engines.kernel.machine import free_memory, logical_cpus, return_freed_memory, usual_threads
+from localllm_magics.engines.kernel.placement import context_notice, offload_notice, placement, threads_notice
 from localllm_magics.engines.kernel.plan import WeightsPlan, context_size, fits_in_memory, gpu_layers
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import ChatTemplate, Rendered
@@ -147,6 +147,7 @@ class LoadedModel:
             "" if plan.repack else NOTICE,
             _MAPPED if plan.map_file and layers <= model.layers else "",
             offload_notice(options.gpu_layers, plan.gpu_layers, layers, supports_gpu=supports_gpu),
+            threads_notice(options.threads, logical_cpus()),
             context_notice(options.ctx, self._trained_context, self.context.size),
             "" if model.trained_context else _NO_TRAINED_CONTEXT,
         ]

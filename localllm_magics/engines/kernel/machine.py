@@ -52,6 +52,12 @@ def physical_cores(cgroups: Path = _CGROUPS) -> int:
     return max(1, int(min(cores, _cgroup_cores(cgroups))))
 
 
+def logical_cpus(cgroups: Path = _CGROUPS) -> int:
+    """How many threads of this process can run at once."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(cpus, _cgroup_cores(cgroups))))
+
+
 def return_freed_memory() -> None:
     """Have the C library hand back what was freed: glibc keeps up to 64 MB of it for each thread that allocated."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

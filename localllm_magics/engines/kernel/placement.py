@@ -44,6 +44,14 @@ def offload_notice(requested: GpuLayers | None, planned: int, actual: int, *, su
     return f"{layers} asked, 0 on a GPU: this build has no GPU support. `%llm doctor` says what to install."
 
 
+def threads_notice(requested: int | None, cpus: int) -> str:
+    """The notice for a user who requested more threads than can run at once on CPUS."""
+    if requested is None or requested <= cpus:
+        return ""
+    # llama.cpp's own threads never give their CPU to the one that they wait for.
+    return f"{requested} threads are far slower than {cpus}, which can run at once here: `--threads {cpus}`."
+
+
 def context_notice(requested: int | None, trained: int, actual: int) -> str:
     """The notice for a user whose context of REQUESTED tokens is more than TRAINED, or became a larger one."""
     if requested is None:

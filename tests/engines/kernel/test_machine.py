@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.engines.kernel.machine import cpu_name, free_memory, physical_cores, private_memory, usual_threads
+from localllm_magics.engines.kernel.machine import (
+    cpu_name,
+    free_memory,
+    logical_cpus,
+    physical_cores,
+    private_memory,
+    usual_threads,
+)
 
 
 def test_some_memory_is_free() -> None:
@@ -88,6 +95,8 @@ def test_a_container_has_the_cores_of_its_limit(tmp_path: Path, limit: str, core
     (tmp_path / "cpu.max").write_text(limit)
 
     assert physical_cores(tmp_path) == cores
+    assert cores <= logical_cpus(tmp_path) <= (os.cpu_count() or 1)
+    assert logical_cpus(tmp_path) == 1 or limit.startswith("max")
 
 
 def test_a_cpu_has_one_name() -> None:

@@ -2,7 +2,13 @@ import pytest
 
 from localllm_magics.core.request import GpuLayers
 from localllm_magics.engines.kernel.library import Device
-from localllm_magics.engines.kernel.placement import Placement, context_notice, offload_notice, placement
+from localllm_magics.engines.kernel.placement import (
+    Placement,
+    context_notice,
+    offload_notice,
+    placement,
+    threads_notice,
+)
 from localllm_magics.engines.kernel.plan import gpu_layers
 
 GB = 10**9
@@ -75,6 +81,18 @@ def test_fewer_layers_than_requested_are_a_notice(
 
     assert found.startswith(notice)
     assert bool(found) == bool(notice)
+
+
+@pytest.mark.parametrize(
+    ("requested", "notice"),
+    [
+        pytest.param(None, "", id="no request"),
+        pytest.param(4, "", id="as many as can run"),
+        pytest.param(5, "5 threads are far slower than 4, which can run at once here: `--threads 4`.", id="more"),
+    ],
+)
+def test_more_threads_than_can_run_are_a_notice(requested: int | None, notice: str) -> None:
+    assert threads_notice(requested, 4) == notice
 
 
 @pytest.mark.parametrize(
