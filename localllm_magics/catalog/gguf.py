@@ -334,6 +334,7 @@ _FORMATS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it: unzstd FILE"),
     (b"7z\xbc\xaf", "a 7-Zip archive", "Unpack it: 7z x FILE"),
     (b"\x7felf", "a program", LIST_MODELS),
+    (b"mzqfpd", "a llamafile", "Give it a name that ends in .llamafile"),
     (b"mz", "a program", LIST_MODELS),
     (b"{", "a JSON file", LIST_MODELS),
 )

@@ -14,7 +14,7 @@ ALL_LAYERS = 999
 """More layers than a model has, for programs that take only a number."""
 DEFAULT_CONTEXT = 8192
 """The largest context window, in tokens, that is allocated without being asked for."""
-LOAD_EXAMPLES: Mapping[str, str] = {"ctx": "4096", "gpu_layers": "auto", "threads": "4"}
+LOAD_EXAMPLES: Mapping[str, str] = {"ctx": "4096", "gpu_layers": "auto", "threads": "2"}
 """A value that works for each load option, as it is typed."""
 
 

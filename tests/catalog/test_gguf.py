@@ -156,7 +156,7 @@ def test_an_unknown_type_gives_no_verdict(file: Path) -> None:
         pytest.param(struct.pack("<Q", 20) + b'{"a":{}}', "a safetensors file", id="safetensors"),
         pytest.param(b"tjgg\x03\0\0\0", "GGML format", id="GGML"),
         pytest.param(b"\x7fELF\x02", "a program", id="program"),
-        pytest.param(b"MZqFpD='\n", "a program", id="llamafile"),
+        pytest.param(b"MZqFpD='\n", "a llamafile", id="llamafile"),
         pytest.param(b'{"schemaVersion": 2}', "a JSON file", id="JSON"),
         pytest.param(bytes(4096), "nothing but zeros", id="zeros"),
         pytest.param(b"\xff\xfe\xfd\xfc\xfb", "begins with ff fe fd fc", id="unknown"),

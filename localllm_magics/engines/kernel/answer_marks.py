@@ -1,7 +1,7 @@
 """What a chat template says about the answers of its model: where its reasoning is, and how its turn ends."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from localllm_magics.core.errors import BadTemplate
@@ -16,6 +16,9 @@ _TALK = (
     Message.from_text("user", _NEXT),
 )
 _MARK = re.compile(r"\s*(<[^<>\s]{1,60}>|\[[^\[\]\s]{1,60}\])")
+
+_TOLD_ENDS = ("[END FINAL RESPONSE]",)
+"""Ends that a template's system prompt asks for: Apriel 1.5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +55,18 @@ def find_marks(source: str, render: Callable[[Sequence[Message]], str], tokenize
     end_tokens = [token for mark in ends for token in _tokens_of(tokenizer, mark)]
     return AnswerMarks(
         sections=sections,
-        control={token: mark.encode() for mark in marks for token in _tokens_of(tokenizer, mark, only_control=True)},
+        control=_control(marks, tokenizer),
         end_tokens=frozenset(end_tokens),
-        end_texts=() if end_tokens else tuple(ends),
+        end_texts=(*(() if end_tokens else ends), *_told_ends(source)),
     )
+
+
+def _control(marks: Iterable[str], tokenizer: Tokenizer) -> dict[int, bytes]:
+    return {token: mark.encode() for mark in marks for token in _tokens_of(tokenizer, mark, only_control=True)}
+
+
+def _told_ends(source: str) -> Iterator[str]:
+    return (end for end in _TOLD_ENDS if end in source)
 
 
 def _end_marks(render: Callable[[Sequence[Message]], str]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """A GGUF file, loaded into this process and asked through llama.cpp's C API."""
 
+import shlex
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
@@ -180,7 +181,9 @@ def _with_file_of_its_own(info: ModelInfo, loaded: list[float], stop: Stop) -> M
         loaded.append(part / 2)
 
     path = extract_weights(info.path, progress=report)
-    return replace(info, path=path, files=tuple(filter(None, [read_stamp(path)])))
+    stamps = tuple(filter(None, [read_stamp(path)]))
+    hint = f"It has a llama.cpp of its own. To run that, type: %llm load llamafile:{shlex.quote(str(info.path))}"
+    return replace(info, path=path, files=stamps, defaults=replace(info.defaults, load_hint=hint))
 
 
 def _progress(future: "Future[None]", loaded: list[float], stop: Stop) -> Iterator[Loading]:

@@ -5,6 +5,7 @@ that costs more than the decode of a tiny model itself.
 """
 
 import ctypes
+import threading
 
 from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.engines.kernel.library import Library
@@ -39,8 +40,13 @@ class ThreadPool:
         repair_after_fork(self)
 
     def start(self) -> None:
-        """Attach the pool to the context, unless that was done."""
+        """Attach the pool to the context, unless that was done.
+
+        Raises:
+            RuntimeError: The system allows no more threads, where llama.cpp would end the process.
+        """
         if self._pool is None:
+            _require_threads(self._threads - 1)
             lib, params = self._lib, _Params()
             initialise = lib.function("ggml_threadpool_params_init", None, ctypes.c_void_p, ctypes.c_int)
             initialise(ctypes.byref(params), self._threads)
@@ -57,3 +63,17 @@ class ThreadPool:
     def after_fork(self) -> None:
         """Forget the threads, which are only in the other process; see `Forkable`."""
         self._pool = None
+
+
+def _require_threads(count: int) -> None:
+    """Have COUNT threads for a moment."""
+    end, threads = threading.Event(), []
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=end.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()

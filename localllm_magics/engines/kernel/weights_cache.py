@@ -1,6 +1,7 @@
 """The cache of weights that were extracted from llamafiles, since llama.cpp loads only files of their own."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -31,6 +32,7 @@ _STALE_NANOSECONDS = 600 * 10**9  # a copy in progress is written to all the tim
 _CHUNK_BYTES = 1 << 24
 _BLOCK_BYTES = 1 << 16
 _FICLONERANGE = 0x4020940D
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _COPY_TIME = 10**18  # that of a copy's last change, in whole seconds for every file system: who writes to it changes it
 
 _Report = Callable[[int], None]  # takes the bytes that were copied and verified
@@ -73,7 +75,7 @@ def extract_weights(
         _extract(path, weights, target, chunk_bytes, lambda done: progress(done / (2 * weights.size)))
     except OSError as exc:
         why = exc.strerror or exc
-        raise SetupError(f"The weights of {path.name} cannot be copied to {folder}: {why}.", _run_hint(path)) from exc
+        raise SetupError(f"The weights of {path.name} cannot be copied to {folder}: {why}.", _hint(path, exc)) from exc
     return target
 
 
@@ -178,7 +180,7 @@ def _require_space(path: Path, weights: EmbeddedWeights, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < weights.size:
         need = f"need {to_size(weights.size)} in {folder}, which has {to_size(free)} free"
-        raise SetupError(f"The weights of {path.name} {need}.", _run_hint(path))
+        raise SetupError(f"The weights of {path.name} {need}.", _hint(path, OSError(errno.ENOSPC, "")))
 
 
 def _copy(source: FileIO, copy: FileIO, weights: EmbeddedWeights, chunk_bytes: int, report: _Report) -> None:
@@ -237,5 +239,6 @@ def _files(folder: Path) -> list[Path]:
         return []
 
 
-def _run_hint(path: Path) -> str:
-    return f"Free some space, or run it without a copy: %llm load llamafile:{shlex.quote(str(path))}"
+def _hint(path: Path, error: OSError) -> str:
+    first = "Free some space" if error.errno in _NO_SPACE else "Choose another cache folder: %env XDG_CACHE_HOME=FOLDER"
+    return f"{first}, or run it without a copy: %llm load llamafile:{shlex.quote(str(path))}"

@@ -116,6 +116,13 @@ BYE = template("<|hi|>{}\n", "{}<|bye|>\n")
         pytest.param(["Paris", "<|im", "_end", "|>", "And?"], CHATML, (), "Paris", id="no token of the vocabulary"),
         pytest.param(["Paris", control("<|bye|>"), "And?"], BYE, (), "Paris", id="a token that does not end"),
         pytest.param(["Say ", "<|b", "ye|>", "."], BYE, ["<|bye|>"], "Say <|bye|>.", id="text, where a token ends"),
+        pytest.param(
+            ["Paris", "[END FINAL ", "RESPONSE]"],
+            template(rest="[END FINAL RESPONSE]"),
+            (),
+            "Paris",
+            id="one that the system prompt asks for",
+        ),
         pytest.param(["Say ", "[/x]", "."], template("{}", "{} [/x"), (), "Say [/x].", id="no mark"),
         pytest.param(["Paris", "."], template(go="{{ 1 / (messages | length - 3) }}" + GO), (), "Paris.", id="failing"),
     ],

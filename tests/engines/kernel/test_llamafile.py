@@ -53,6 +53,18 @@ def test_a_stop_ends_the_copy(engine: KernelEngine) -> None:
     assert cache_contents() == []
 
 
+def test_a_refusal_of_llama_cpp_names_the_llamafile(engine: KernelEngine, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.gguf"
+    changed.write_bytes(demo.PATH.read_bytes().replace(b"blk.0.ffn_up.weight", b"blk.0.ffn_xx.weight", 1))
+    make_llamafile(tmp_path / "x.llamafile", changed, None, Path("llama-server"))
+
+    error = answer(engine, ask(SHORT)).error
+
+    assert error is not None
+    assert error.message.startswith("llama.cpp refused x.llamafile: ")
+    assert error.hint.endswith(f"%llm load llamafile:{tmp_path / 'x.llamafile'}")
+
+
 def test_damaged_weights_are_told(engine: KernelEngine, tmp_path: Path) -> None:
     path = tmp_path / "x.llamafile"
     path.write_bytes(path.read_bytes().replace(demo.PATH.read_bytes()[-64:], bytes(64)))

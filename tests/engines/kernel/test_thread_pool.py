@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 
 import psutil
@@ -69,6 +70,24 @@ def test_the_threads_end_with_the_context(lib: Library, model: LlamaModel) -> No
     context.close()
 
     assert running() == before
+
+
+def test_where_no_more_threads_are_allowed_it_says_so(
+    lib: Library, model: LlamaModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    context = Context(lib, model, size=256, threads=3)
+    with monkeypatch.context() as limits:
+        limits.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            read(context)
+
+    read(context)
+
+    assert context.n_past == len(PROMPT)
+    context.close()
 
 
 def test_a_forked_process_makes_threads_of_its_own(context: Context) -> None:

@@ -274,6 +274,7 @@ def test_a_cache_that_cannot_be_written_is_named(path: Path, cache: Path) -> Non
     with pytest.raises(SetupError) as caught:
         extract_weights(path, cache)
     assert caught.value.message == f"The weights of x.llamafile cannot be copied to {cache}: File exists."
+    assert caught.value.hint.startswith("Choose another cache folder: %env XDG_CACHE_HOME=FOLDER, or run it without")
 
 
 def test_the_least_recently_used_weights_are_evicted(path: Path, cache: Path) -> None:
