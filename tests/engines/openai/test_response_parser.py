@@ -18,6 +18,7 @@ ASKED = ErrorContext(
     address=Address("http", "127.0.0.1", 8080), model="demo", to_get_model="", redact=lambda text: text
 )
 SENTENCE = "A token is a word or a piece of a word. A model reads and writes text as a row of tokens."
+USAGE: Record = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
 
 
 def read(parser: OpenAIResponseParser, *records: object) -> list[Event]:
@@ -289,23 +290,24 @@ def test_the_mark_at_the_end_ends_an_answer(records: list[Record], needs_reason:
     assert (parser.is_complete, parser.finish_reason) == (True, reason)
 
 
-def test_counts_in_the_middle_end_no_answer() -> None:
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param([end(content="Hel")], id="a reason with text"),
+        pytest.param([delta(content="Hel"), end(content="")], id="a reason alone"),
+        pytest.param([end(content="Hel"), end(content="")], id="reasons on each"),
+        pytest.param([end(role="assistant", content=""), USAGE, end(content="Hel")], id="a role with a reason"),
+    ],
+)
+def test_counts_in_the_middle_end_no_answer(before: list[Record]) -> None:
     parser = OpenAIResponseParser(ASKED)
-    usage: Record = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
 
-    events = read(parser, end(content="Hel"), usage, end(content="lo"))
+    events = read(parser, *before, USAGE)
+    is_complete = parser.is_complete
+    events += read(parser, end(content="lo"))
 
     assert texts(events) == "Hello"
-    assert not parser.is_complete
-
-
-def test_counts_behind_a_last_text_with_a_reason_end_an_answer() -> None:
-    parser = OpenAIResponseParser(ASKED)
-
-    events = read(parser, delta(content="Hel"), end(content="lo"), {"choices": [], "usage": {"prompt_tokens": 9}})
-
-    assert texts(events) == "Hello"
-    assert parser.is_complete
+    assert not is_complete
 
 
 @pytest.mark.parametrize(
