@@ -189,14 +189,14 @@ class Exchange:
 
     @property
     def head(self) -> Reply:
-        """The response, whose body is not read yet.
+        """The response without our key, whose body is not read yet.
 
         Raises:
             LocalLLMError: There is none.
             Stopped: The exchange was cancelled.
         """
         response = self._response
-        return Reply(response.status, httpx.Headers(response.headers))
+        return Reply(response.status, self._secret.redact_headers(httpx.Headers(response.headers)))
 
     @property
     def is_loading(self) -> bool:

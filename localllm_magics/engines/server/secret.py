@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from localllm_magics.core.errors import LocalLLMError
@@ -30,11 +30,16 @@ class Secret:
         """TEXT, such as an error of a server, without it."""
         return _replaced(text, self._words())
 
+    def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """HEADERS without it, as tracebacks may show them."""
+        words = self._no_words_of_answers()
+        return {_replaced(name, words): _replaced(value, words) for name, value in headers.items()}
+
     def redact_body(self, body: bytes) -> bytes:
         """BODY without it, however JSON may have escaped it."""
         words = self._no_words_of_answers()
         for word in words:
-            body = body.replace(word.encode(), _REDACTED.encode())
+            body = re.sub(re.escape(word.encode()), _REDACTED.encode(), body, flags=re.IGNORECASE)
         if not words or b"\\" not in body:
             return body
         try:
@@ -91,6 +96,7 @@ def _encoded(value: str) -> str:
 
 
 def _replaced(text: str, words: Iterable[str]) -> str:
+    """TEXT without WORDS, in whatever case: some echoes are in lower case."""
     for word in words:
-        text = text.replace(word, _REDACTED)
+        text = re.sub(re.escape(word), _REDACTED, text, flags=re.IGNORECASE)
     return text
