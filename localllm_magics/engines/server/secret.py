@@ -16,9 +16,14 @@ _REDACTED = "…"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secret:
-    """KEY as the user has set it: a token, or `Basic USER:PASSWORD` for a proxy in front of the server."""
+    """KEY as the user has set it: a token, or `Basic USER:PASSWORD` for a proxy in front of the server.
+
+    Args:
+        proxy_login: `USER:PASSWORD` for the proxy of the environment, which may echo it as well.
+    """
 
     key: str = ""
+    proxy_login: str = ""
 
     @property
     def authorization(self) -> str:
@@ -86,7 +91,9 @@ class Secret:
     def _words(self) -> list[str]:
         """What must not be shown, the longest first."""
         scheme, value = self._split()
-        words = {value, _encoded(value), value.partition(":")[2]} if scheme == "Basic" else {value}
+        words = {value} if scheme == "Bearer" else set()
+        for login in (value if scheme == "Basic" else "", self.proxy_login):
+            words |= {login, _encoded(login), login.partition(":")[2]}
         return sorted(filter(None, words), key=len, reverse=True)
 
 

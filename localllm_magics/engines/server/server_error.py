@@ -25,6 +25,7 @@ from localllm_magics.core.errors import (
     UnsupportedArchitecture,
 )
 from localllm_magics.core.sanitizer.control import strip_control
+from localllm_magics.engines.server.proxy import proxy_denial
 from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.settings import TO_SET_KEY, TO_SET_PASSWORD
 
@@ -239,6 +240,9 @@ def _too_long(error: ServerError, context: ErrorContext) -> PromptTooLong:
 
 def _denied(reply: Reply, message: str, context: ErrorContext) -> AccessDenied:
     url, status = context.address.url, reply.status
+    by_proxy = proxy_denial(context.address, message or _NO_REASON) if status == 407 else None
+    if by_proxy is not None:
+        return by_proxy
     if status == 403 and not message:
         return AccessDenied(f"{url} forbids this, without a reason (status 403).", context.to_get_access)
     is_basic = reply.headers.get("www-authenticate", "")[:5].lower() == "basic"
