@@ -33,7 +33,10 @@ class Secret:
 
     def redact(self, text: str) -> str:
         """TEXT, such as an error of a server, without it."""
-        return _replaced(text, self._words())
+        text = _replaced(text, self._no_words_of_answers())
+        for word in self._words():
+            text = text.replace(word, _REDACTED)
+        return text
 
     def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         """HEADERS without it, as tracebacks may show them."""

@@ -33,6 +33,7 @@ def test_a_key_is_sent_as_its_scheme_wants(key: str, header: str) -> None:
         pytest.param("Basic me:hunter2", "Basic bWU6aHVudGVyMg==, hunter2", "Basic …, …", id="a password"),
         pytest.param("", "nothing", "nothing", id="no key"),
         pytest.param(KEY, f"bad key {KEY.upper()}!", "bad key …!", id="in capitals"),
+        pytest.param("EMPTY", "the prompt is empty", "the prompt is empty", id="a word in another case"),
     ],
 )
 def test_no_message_shows_it(key: str, text: str, clean: str) -> None:
