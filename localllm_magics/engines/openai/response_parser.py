@@ -53,6 +53,7 @@ class OpenAIResponseParser:
         self._counted = 0
         self._timings: Json = {}
         self._usage: Json = {}
+        self._has_begun = False
         self._is_filtered = False
         self._calls_tool = False
 
@@ -61,7 +62,7 @@ class OpenAIResponseParser:
         self._arrivals.note_read()
         if record is END_OF_STREAM:
             self.is_complete = True
-            if self._arrivals.pieces and not self._needs_reason:
+            if self._has_begun and not self._needs_reason:
                 self.finish_reason = self.finish_reason or "stop"
             return ()
         self._raise_error(record)
@@ -115,7 +116,7 @@ class OpenAIResponseParser:
         if error:
             raise error_from_record(error, self._context)
         is_answer = "choices" in record or "content" in record
-        if record.get("object") == "error" or (not is_answer and any(name in record for name in _ERRORS)):
+        if record.get("object") == "error" or (not is_answer and any(record.get(name) for name in _ERRORS)):
             raise error_from_record(record, self._context)
 
     def _store_counts(self, record: Record) -> None:
@@ -127,7 +128,7 @@ class OpenAIResponseParser:
         self.has_counts = not record.get("choices")
 
     def _events(self, choice: Json) -> Iterator[ProgressEvent]:
-        self.has_counts = False
+        self._has_begun, self.has_counts = True, False
         yield from self._deltas(choice)
         reason = text(choice, "finish_reason")
         if reason is None:

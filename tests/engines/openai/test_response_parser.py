@@ -224,6 +224,7 @@ def test_the_tokens_of_a_chunk_with_reasoning_and_text_are_counted_once() -> Non
         pytest.param(delta(content="\ud83d"), "", id="half a character, whose other half may come"),
         pytest.param(delta(content="\ude00"), "�", id="half a character, whose other half did not come"),
         pytest.param({}, "", id="empty record"),
+        pytest.param({"detail": None, "message": None, "msg": ""}, "", id="an error that is none"),
     ],
 )
 def test_odd_records_are_no_trouble(record: Record, text: str) -> None:
@@ -278,7 +279,9 @@ def test_the_own_shape_of_llama_cpp_ends(last: Record, reason: str) -> None:
     [
         pytest.param([delta(content="x")], False, "stop", id="without a reason"),
         pytest.param([delta(content="x")], True, None, id="of a server that drops answers so"),
-        pytest.param([delta(role="assistant")], False, None, id="without text"),
+        pytest.param([delta(role="assistant")], False, "stop", id="without text"),
+        pytest.param([delta(tool_calls=[{"index": 0}])], False, "stop", id="with a tool call alone"),
+        pytest.param([USAGE], False, None, id="with nothing but counts"),
         pytest.param([end("length", content="x")], False, "length", id="with a reason"),
     ],
 )
