@@ -230,6 +230,8 @@ class Exchange:
         if self._reply is None:
             head = self.head
             body = self._whole(until) if head.status == 200 else self._start(until)
+            if head.status == 407:  # a proxy's own words, and no answer, in which a password may be a word
+                body = self._secret.redact(body.decode("utf-8", "replace")).encode()
             self._reply = replace(head, body=self._secret.redact_body(body))
         return self._reply
 
