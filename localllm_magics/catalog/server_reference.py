@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from localllm_magics.core.address import Address
+from localllm_magics.core.address import Address, hide_login, login_error
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.file_stamp import broken_link, read_stamp
@@ -51,7 +51,9 @@ def _ollama(text: str, rest: str, _folder: Path) -> ModelInfo:
     if not name:
         raise BadOption(f"{text!r} names no model.", f"Type: %llm connect {address.url} to see what it has.")
     if "@" in name:
-        raise BadOption(f"{text!r} has more than one @.", "Write ollama:NAME@http://127.0.0.1:11434, without a user.")
+        raise BadOption(
+            f"{hide_login(text)!r} has more than one @.", "Write ollama:NAME@http://127.0.0.1:11434, without a user."
+        )
     return ollama_model(name, address, text)
 
 
@@ -59,7 +61,10 @@ def _openai(text: str, rest: str, _folder: Path) -> ModelInfo:
     name, host = _split_model(rest)
     if not _URL.match(host) and not _HAS_PORT.fullmatch(host):
         raise BadOption(f"{text!r} names no server.", f"Write openai:{name or 'MODEL'}@http://127.0.0.1:8080.")
-    return openai_model(name, Address.from_typed(host), text)
+    address = Address.from_typed(host)
+    if hide_login(text) != text:
+        raise login_error()
+    return openai_model(name, address, text)
 
 
 def _is_address(text: str, folder: Path) -> bool:
@@ -67,7 +72,7 @@ def _is_address(text: str, folder: Path) -> bool:
         return True
     if os.path.isfile(folder / text):  # noqa: PTH113 - unlike Path's, it accepts any text
         return False
-    if _MODEL_PAGE.match(text):
+    if _MODEL_PAGE.match(text) or hide_login(text).startswith("…"):
         return True
     # With a path that is not an endpoint's, it may be the name of a model in a registry.
     return bool(_LOCAL_OR_IP.fullmatch(text)) and not Address.from_typed(text).path

@@ -18,6 +18,10 @@ _ENDPOINT = re.compile(
 )
 _BEFORE_PATH = re.compile(r"\s*https?://(\[[^\]/@]*\]|[^:/?#@\\]*)(:\d+)?/", re.IGNORECASE)
 """Host and port; an @ behind them is no user's."""
+_TYPED_LOGIN = re.compile(
+    r"(?P<before>((ollama|openai):\S*@)?)(?!(ollama|openai|llamafile):|[a-z]:[/\\])[^\s:@/\\]*:\S+@\S", re.IGNORECASE
+)
+"""A user and a password in an address that does not begin with http://, whether it is of a model or not."""
 _OWN = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _HOST = re.compile(r"[^\s/?#@\\:%\x00-\x20]+(%[\w.-]+)?")
 
@@ -60,10 +64,7 @@ class Address:
             BadOption: It is no URL of a server.
         """
         if "@" in text and not _BEFORE_PATH.match(text):  # checked first, so that no message shows a password
-            raise BadOption(
-                "An address holds no user and no password: it would be saved in the notebook.",
-                f"Leave them out, and put into the environment variable {KEY_VARIABLE}: Basic USER:PASSWORD",
-            )
+            raise login_error()
         try:
             parts = urlsplit(text.strip())
             port = parts.port
@@ -126,3 +127,23 @@ class Address:
 
     def __str__(self) -> str:
         return self.url
+
+
+def login_error() -> BadOption:
+    """The error of an address with a user and a password."""
+    return BadOption(
+        "An address holds no user and no password: it would be saved in the notebook.",
+        f"Leave them out, and put into the environment variable {KEY_VARIABLE}: Basic USER:PASSWORD",
+    )
+
+
+def hide_login(reference: str) -> str:
+    """REFERENCE, to a model or a server, without the user and the password that its address may hold."""
+    scheme = re.search(r"https?://", reference, re.IGNORECASE)
+    if scheme is None:
+        typed = _TYPED_LOGIN.match(reference)
+        start = None if typed is None else typed.end("before")
+    else:
+        url = reference[scheme.start() :]
+        start = None if "@" not in url or _BEFORE_PATH.match(url) else scheme.end()
+    return reference if start is None else f"{reference[:start]}…@{reference.rpartition('@')[2]}"

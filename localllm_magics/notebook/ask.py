@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from localllm_magics.core.address import hide_login
 from localllm_magics.core.completion import Completion, ModelUsed
 from localllm_magics.core.errors import InternalError, LocalLLMError
 from localllm_magics.core.exhausted import to_setup_error
@@ -116,7 +117,7 @@ class Notebook:
     def _new_asking(self, question: Question) -> _Asking:
         current = self.session.current
         known = current.info.reference if current else self.config.default_model
-        generation = Generation(question.request, ModelUsed(reference=question.model or known))
+        generation = Generation(question.request, ModelUsed(reference=hide_login(question.model or known)))
         surface = self.front_end.new_surface(in_background=question.in_background)
         card = Card(surface, generation, shows_error=question.in_background or not question.raises)
         return _Asking(question, generation, card)

@@ -9,7 +9,7 @@ from localllm_magics.core.exhausted import in_words
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.commands.ask import CELL
 from localllm_magics.notebook.commands.help import list_commands
-from localllm_magics.notebook.commands.instead import check_cell
+from localllm_magics.notebook.commands.instead import check_cell, check_words
 from localllm_magics.notebook.commands.registry import COMMANDS, find_command
 from localllm_magics.notebook.interrupts import shorten
 
@@ -34,6 +34,7 @@ class Magics:
             parsed = replace(parsed, text=cell)
         try:
             with in_words():
+                check_words(parsed)
                 if cell is not None:
                     check_cell(line, parsed, cell, COMMANDS)
                 command.check(parsed)

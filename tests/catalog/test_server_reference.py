@@ -47,6 +47,7 @@ def openai(reference: str, name: str, address: str) -> ModelInfo:
         ("C:\\models\\x.gguf", False),
         ("folder/ollama:demo.gguf", False),
         ("ftp://host", False),
+        ("me:secret@box", True),
         ("", False),
     ],
 )
@@ -145,6 +146,8 @@ def test_a_llamafile_is_found(tmp_path: Path) -> None:
         pytest.param("ollama:@http://h:1", BadOption, "%llm connect http://h:1", id="no model at an address"),
         pytest.param("ollama:m@me:secret@h", BadOption, "without a user", id="password"),
         pytest.param("ollama:m@http://me:secret@h", BadOption, "LOCALLLM_API_KEY", id="password in a URL"),
+        pytest.param("openai:m@me:secret@h:1", BadOption, "LOCALLLM_API_KEY", id="password at a host"),
+        pytest.param("me:secret@h:1", BadOption, "LOCALLLM_API_KEY", id="password without a scheme"),
         pytest.param("https://hf.co/u/r/resolve/main/x.gguf", BadOption, "%llm load x.gguf", id="a link to a file"),
         pytest.param("openai:m@https://hf.co/u/r", BadOption, "%llm pull ollama:hf.co/u/r", id="a link to a page"),
         pytest.param("ollama:m@bad host", BadOption, "http://127.0.0.1:8080", id="no host"),
@@ -168,3 +171,4 @@ def test_an_invalid_reference_is_an_error_with_a_hint(
         resolve_server_reference(text, tmp_path)
 
     assert hint in caught.value.hint
+    assert "secret" not in str(caught.value)

@@ -1,6 +1,6 @@
 import pytest
 
-from localllm_magics.core.address import Address
+from localllm_magics.core.address import Address, hide_login
 from localllm_magics.core.errors import BadOption
 
 
@@ -96,6 +96,28 @@ def test_a_password_is_refused_and_never_shown(text: str) -> None:
 
     assert "hunter2" not in str(caught.value)
     assert "LOCALLLM_API_KEY: Basic USER:PASSWORD" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [
+        pytest.param("http://me:hunter2@h:1", "http://…@h:1", id="URL"),
+        pytest.param("openai:m@HTTPS://me:hunter2@h:1", "openai:m@HTTPS://…@h:1", id="model at a URL"),
+        pytest.param("openai:m@me:hunter2@h:1", "openai:m@…@h:1", id="model at a host"),
+        pytest.param("http://hunter2@h/a@b", "http://…@b", id="with another @"),
+        pytest.param("me:hunter2@h:1", "…@h:1", id="no scheme"),
+        pytest.param("me:p@hunter2@h", "…@h", id="no scheme, with two @"),
+        pytest.param("ftp://me:hunter2@h", "…@h", id="another scheme"),
+        pytest.param("http://h/user/me@x.org/proxy/8080", "http://h/user/me@x.org/proxy/8080", id="an @ in a path"),
+        pytest.param("openai:a:b@h:1", "openai:a:b@h:1", id="a model with a tag"),
+        pytest.param("openai:@cf/x:y@h:80", "openai:@cf/x:y@h:80", id="a model with an @"),
+        pytest.param("llamafile:a:b@c", "llamafile:a:b@c", id="a file"),
+        pytest.param("C:\\a@b", "C:\\a@b", id="a path"),
+        pytest.param("demo", "demo", id="a name"),
+    ],
+)
+def test_a_reference_is_shown_without_user_and_password(reference: str, shown: str) -> None:
+    assert hide_login(reference) == shown
 
 
 @pytest.mark.parametrize(

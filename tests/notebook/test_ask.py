@@ -53,6 +53,23 @@ def test_a_model_that_cannot_be_loaded_does_not_become_current(
     assert odd not in [used.info.reference for used in default_session().models]
 
 
+@pytest.mark.parametrize(
+    ("line", "default"),
+    [("http://me:secret@127.0.0.1:9", "demo"), ("", "openai:m@http://me:secret@127.0.0.1:9")],
+    ids=["typed", "set"],
+)
+def test_no_password_is_saved(
+    shell: InteractiveShell, config: LocalLLM, displays: list[dict[str, object]], line: str, default: str
+) -> None:
+    config.default_model = default
+
+    run(shell, f"{line} --no-raise")
+
+    assert "no password" in str(displays)
+    assert "secret" not in str(displays)
+    assert "secret" not in repr(shell.user_ns["_llm"])
+
+
 def test_nor_does_one_in_the_background(
     shell: InteractiveShell, says: Says, odd: str, displays: list[dict[str, object]]
 ) -> None:

@@ -26,6 +26,8 @@ class OllamaResponseParser:
     def __init__(self, context: ErrorContext, *, is_cached: bool = False, is_raw: bool = False) -> None:
         self.finish_reason: FinishReason | None = None
         self.is_complete = False
+        self.has_counts = False  # they come with the end
+        self._has_gone_on = False  # by a record that said so
         self._counts = Counts()
         self._pieces = 0
         self._context = context
@@ -53,20 +55,24 @@ class OllamaResponseParser:
             self._pieces += 1
         done, reason = record.get("done"), text(record, "done_reason")
         if done is True or reason is not None:
-            self.is_complete = done is True or (done is None and self._ends(holder))
+            self.is_complete = self._ends(record, holder)
             self.finish_reason = to_finish_reason(reason or "stop")
             self._counts = self._to_counts(record)
+        self._has_gone_on = self._has_gone_on or done is False
         return events
 
     def close(self) -> Sequence[ProgressEvent]:
         """The text that was held back."""
         return self._reasoning.end()
 
-    def _ends(self, holder: Json) -> bool:
-        """Whether HOLDER, with a reason, is the end: some proxies give each piece one, and some the last no `done`."""
-        if raw_text(holder, "thinking", "content", "response") or self.finish_reason is not None:
+    def _ends(self, record: Record, holder: Json) -> bool:
+        """Whether RECORD is the end: some proxies call each piece one, and some give the last no `done`."""
+        done = record.get("done")
+        if done is True and (self._has_gone_on or whole(record, "eval_count") is not None):
+            return True
+        if done is False or raw_text(holder, "thinking", "content", "response") or self.finish_reason is not None:
             return False
-        return self._pieces > 0 or holder.keys().isdisjoint({"content", "response"})
+        return done is True or self._pieces > 0 or holder.keys().isdisjoint({"content", "response"})
 
     def _to_counts(self, record: Record) -> Counts:
         prompt, cached = whole(record, "prompt_eval_count"), whole(record, "prompt_eval_cached_count")

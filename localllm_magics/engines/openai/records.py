@@ -57,4 +57,5 @@ class RecordDecoder:
 def _to_records(events: list[sse.Event | Malformed]) -> Iterator[Record | Malformed]:
     for event in events:
         record = event if isinstance(event, Malformed) else sse.to_record(event)
-        yield END_OF_STREAM if record is None else record
+        if isinstance(event, Malformed) or not (isinstance(record, Malformed) and sse.is_keep_alive(event)):
+            yield END_OF_STREAM if record is None else record

@@ -42,6 +42,7 @@ class OpenAIResponseParser:
     ) -> None:
         self.finish_reason: FinishReason | None = None
         self.is_complete = False
+        self.has_counts = False
         self.model: str | None = None
         """The model that the server names in its answer."""
         self._context = context
@@ -52,17 +53,16 @@ class OpenAIResponseParser:
         self._counted = 0
         self._timings: Json = {}
         self._usage: Json = {}
+        self._has_begun = False
         self._is_filtered = False
         self._calls_tool = False
-        self._has_ended = False  # by a finish reason that can be believed: some proxies give each text one
-        self._has_gone_on = False  # without a finish reason
 
     def feed(self, record: Record) -> Sequence[ProgressEvent]:
         """The events in RECORD."""
         self._arrivals.note_read()
         if record is END_OF_STREAM:
             self.is_complete = True
-            if self._arrivals.pieces and not self._needs_reason:
+            if self._has_begun and not self._needs_reason:
                 self.finish_reason = self.finish_reason or "stop"
             return ()
         self._raise_error(record)
@@ -116,7 +116,7 @@ class OpenAIResponseParser:
         if error:
             raise error_from_record(error, self._context)
         is_answer = "choices" in record or "content" in record
-        if record.get("object") == "error" or (not is_answer and any(name in record for name in _ERRORS)):
+        if record.get("object") == "error" or (not is_answer and any(record.get(name) for name in _ERRORS)):
             raise error_from_record(record, self._context)
 
     def _store_counts(self, record: Record) -> None:
@@ -125,16 +125,13 @@ class OpenAIResponseParser:
         if not (whole(usage, "prompt_tokens") or whole(usage, "completion_tokens")):
             return  # some servers send zeros for what they did not count
         self._usage = usage
-        # Counts alone, after such an end, are a server's last record.
-        self.is_complete = self._has_ended and not record.get("choices")
+        self.has_counts = not record.get("choices")
 
     def _events(self, choice: Json) -> Iterator[ProgressEvent]:
-        deltas, reason = list(self._deltas(choice)), text(choice, "finish_reason")
-        yield from deltas
-        is_only_reason = self._has_gone_on and self.finish_reason is None
-        self._has_ended = reason is not None and (is_only_reason or not deltas)
+        self._has_begun, self.has_counts = True, False
+        yield from self._deltas(choice)
+        reason = text(choice, "finish_reason")
         if reason is None:
-            self._has_gone_on = True
             return
         if reason == "error":
             raise error_from_record(choice.get("error"), self._context)

@@ -33,7 +33,7 @@ from localllm_magics.core.version import __version__
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.server.content_encoding import decompress
 from localllm_magics.engines.server.network import Network
-from localllm_magics.engines.server.proxy import find_proxy
+from localllm_magics.engines.server.proxy import find_proxy, proxy_denial, proxy_login
 from localllm_magics.engines.server.read_throttle import ReadThrottle
 from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.secret import Secret
@@ -113,9 +113,9 @@ class Connection:
 
     @property
     def secret(self) -> Secret:
-        """The key as it is set now; an empty one is none."""
+        """The key as it is set now, of which an empty one is none, and what logs in to the proxy."""
         key = self.key if self.settings is None else self.settings.find_key(self.address)
-        return Secret(key or "")
+        return Secret(key or "", proxy_login(self.address))
 
     def redact(self, text: str) -> str:
         """TEXT of a server without our key in it."""
@@ -189,14 +189,14 @@ class Exchange:
 
     @property
     def head(self) -> Reply:
-        """The response, whose body is not read yet.
+        """The response without our key, whose body is not read yet.
 
         Raises:
             LocalLLMError: There is none.
             Stopped: The exchange was cancelled.
         """
         response = self._response
-        return Reply(response.status, httpx.Headers(response.headers))
+        return Reply(response.status, self._secret.redact_headers(httpx.Headers(response.headers)))
 
     @property
     def is_loading(self) -> bool:
@@ -230,6 +230,8 @@ class Exchange:
         if self._reply is None:
             head = self.head
             body = self._whole(until) if head.status == 200 else self._start(until)
+            if head.status == 407:  # a proxy's own words, and no answer, in which a password may be a word
+                body = self._secret.redact(body.decode("utf-8", "replace")).encode()
             self._reply = replace(head, body=self._secret.redact_body(body))
         return self._reply
 
@@ -293,6 +295,10 @@ class Exchange:
             if proxy is None or self._network.is_connected:
                 raise
             raise httpcore.ProxyError(str(exc)) from exc
+        except httpcore.ProxyError as exc:  # of a tunnel for TLS; elsewhere a 407 is the response
+            status, _, reason = self._secret.redact(str(exc)).partition(" ")
+            denial = proxy_denial(self._connection.address, reason[:200]) if status == "407" else None
+            raise denial or exc from None
 
     def _to_request(self) -> httpcore.Request:
         connection, address = self._connection, self._connection.address

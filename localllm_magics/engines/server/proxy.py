@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import httpcore
 
 from localllm_magics.core.address import Address
-from localllm_magics.core.errors import SetupError
+from localllm_magics.core.errors import AccessDenied, SetupError
 from localllm_magics.engines.server.transport_errors import BYPASS_PROXY
 
 _SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -37,6 +37,28 @@ def find_proxy(address: Address) -> httpcore.Proxy | None:
         return _to_proxy(url if "://" in url else f"http://{url}")
     except ValueError as exc:
         raise SetupError(f"The proxy of the environment cannot be used: {exc}.", BYPASS_PROXY) from None
+
+
+def proxy_login(address: Address) -> str:
+    """`USER:PASSWORD` for the proxy on the way to ADDRESS; empty where there is none."""
+    with suppress(SetupError):
+        proxy = find_proxy(address)
+        if proxy is not None and proxy.auth is not None:
+            return b":".join(proxy.auth).decode()
+    return ""
+
+
+def proxy_denial(address: Address, message: str) -> AccessDenied | None:
+    """The error of a status 407 with MESSAGE, if there is a proxy on the way to ADDRESS."""
+    proxy = find_proxy(address)
+    if proxy is None:
+        return None
+    host, port = proxy.url.host.decode(), proxy.url.port
+    place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+    return AccessDenied(
+        f"The proxy {place} on the way to {address.url} wants a user and a password, or others (status 407): {message}",
+        f"Set them in a terminal before Jupyter starts: export {address.scheme}_proxy=http://USER:PASSWORD@{place}",
+    )
 
 
 def is_exempt(address: Address, listed: str) -> bool:

@@ -11,6 +11,7 @@ from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLL
 from localllm_magics.core.events import Loading, ProgressEvent, Reading, ReasoningDelta, TextDelta
 from localllm_magics.core.generation import Counts, Generation
 from localllm_magics.core.stop import Stop, Stopped, poll
+from localllm_magics.engines.background import in_background
 from localllm_magics.engines.server.connection import Exchange
 from localllm_magics.engines.server.content_encoding import SUPPORTED, content_encodings
 from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
@@ -19,10 +20,13 @@ from localllm_magics.engines.wire.lines import LIMIT
 from localllm_magics.engines.wire.ndjson import NDJSON, Malformed, Record
 
 _PROBE_SECONDS = 0.5  # before the first probe; later ones are less frequent
+_NEVER = float("inf")
 _RETRY_SECONDS = 1.0  # between probes that get no answer
 _LENGTH_REASONS = frozenset({"length", "max_tokens", "max_output_tokens", "max_length", "model_length", "limit"})
 DRAIN_SECONDS = 10.0
-"""For the next record, once the answer has a finish reason."""
+"""For the next bytes, once the answer has a finish reason."""
+_COUNTED_DRAIN_SECONDS = 2.0  # once the counts have come too, which most servers send last
+_MOST_DRAINS = 6  # so many times as long is a record waited for where only keep-alive bytes come
 _Event = TypeVar("_Event", bound=ProgressEvent)
 Records: TypeAlias = Generator[Record | Malformed, None, None]
 
@@ -37,6 +41,10 @@ class ResponseParser(Protocol):
     @property
     def is_complete(self) -> bool:
         """Whether no record of interest can follow."""
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether the last record was counts alone, behind which text is rare."""
 
     @property
     def counts(self) -> Counts:
@@ -84,7 +92,7 @@ def wait_for_head(
         DaemonNotReachable: The server does not answer any more.
         Stopped: STOP was set.
     """
-    next_probe, silent_since = probe_seconds, float("inf")
+    next_probe, silent_since = probe_seconds, _NEVER
     last: _Event | None = None
     for waited in poll(exchange.wait, stop):
         if waited < next_probe:
@@ -99,7 +107,7 @@ def wait_for_head(
                 raise DaemonNotReachable(f"The server has stopped answering: {exc.message}", hint) from exc
             next_probe = waited + min(_RETRY_SECONDS, probe_seconds)
             continue
-        next_probe, silent_since = waited + max(probe_seconds, waited / 4), float("inf")
+        next_probe, silent_since = waited + max(probe_seconds, waited / 4), _NEVER
         goes_back = isinstance(last, Reading) and isinstance(event, Loading)  # which no generation may
         if event is not None and event != last and not goes_back:
             yield event
@@ -122,7 +130,7 @@ def read_response(
     require_stream(exchange, context)
     drain = Drain(exchange, parser, DRAIN_SECONDS)
     try:
-        with closing(drain.records(decode(exchange.chunks()))) as records:
+        with closing(drain.records(decode(drain.chunks(exchange.chunks())))) as records:
             yield from _noting_text(exchange.redact_events(parse(records, parser, context)))
     except LocalLLMError as exc:
         drop_frames(exc)
@@ -130,7 +138,7 @@ def read_response(
     finally:
         generation.counts = parser.counts
     assert parser.finish_reason is not None  # noqa: S101 - else it broke off
-    if drain.is_over:
+    if drain.is_over and not parser.has_counts:
         generation.notices.append(f"{context.address.url} did not close its answer: what came later is not in it.")
     return parser.finish_reason
 
@@ -210,7 +218,11 @@ def _noting_text(events: Iterable[ProgressEvent]) -> Iterator[ProgressEvent]:
 
 
 class Drain:
-    """Ends EXCHANGE where a server leaves it open: SECONDS after the last record, once PARSER has a finish reason."""
+    """Ends EXCHANGE where a server leaves it open: SECONDS after the last bytes, once PARSER has a finish reason.
+
+    Bytes that are no record restart the wait, as a gateway sends them while more text is on its way; but some servers
+    send them for ever, so that there is a bound.
+    """
 
     def __init__(self, exchange: Exchange, parser: ResponseParser, seconds: float) -> None:
         self.is_over = False
@@ -218,30 +230,42 @@ class Drain:
         self._exchange = exchange
         self._parser = parser
         self._seconds = seconds
+        self._last_bytes = 0.0
+        self._waiting_since = _NEVER
+        self._has_ended = threading.Event()
+
+    def chunks(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """CHUNKS, each of which restarts the wait."""
+        for chunk in chunks:
+            self._last_bytes = time.monotonic()
+            yield chunk
 
     def records(self, records: Records) -> Records:
         """RECORDS, each of which was parsed when the next one is asked for."""
-        timer: threading.Timer | None = None
+        is_watched = False
         try:
             for record in records:
-                if timer is not None:
-                    timer.cancel()
+                self._waiting_since = _NEVER  # whoever shows its text may take long
                 yield record
-                if self._parser.finish_reason is not None:
-                    timer = self._start()
+                self._waiting_since = time.monotonic()
+                if self._parser.finish_reason is not None and not is_watched:
+                    is_watched = True
+                    in_background(self._watch, "localllm-drain")
         except Stopped:
             if not self.is_over:
                 raise
         finally:
-            if timer is not None:
-                timer.cancel()
+            self._has_ended.set()
 
-    def _start(self) -> threading.Timer:
-        timer = threading.Timer(self._seconds, self._end)
-        timer.daemon = True
-        timer.start()
-        return timer
-
-    def _end(self) -> None:
+    def _watch(self) -> None:
+        while (left := self._left()) > 0:
+            if self._has_ended.wait(min(left, 1.0)):
+                return
         self.is_over = True
         self._exchange.cancel()
+
+    def _left(self) -> float:
+        """The seconds until it is over, as far as known now."""
+        seconds = min(self._seconds, _COUNTED_DRAIN_SECONDS) if self._parser.has_counts else self._seconds
+        since = self._waiting_since
+        return min(max(since, self._last_bytes), since + (_MOST_DRAINS - 1) * seconds) + seconds - time.monotonic()

@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from localllm_magics.core.errors import LocalLLMError
@@ -16,9 +16,14 @@ _REDACTED = "…"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secret:
-    """KEY as the user has set it: a token, or `Basic USER:PASSWORD` for a proxy in front of the server."""
+    """KEY as the user has set it: a token, or `Basic USER:PASSWORD` for a proxy in front of the server.
+
+    Args:
+        proxy_login: `USER:PASSWORD` for the proxy of the environment, which may echo it as well.
+    """
 
     key: str = ""
+    proxy_login: str = ""
 
     @property
     def authorization(self) -> str:
@@ -28,13 +33,21 @@ class Secret:
 
     def redact(self, text: str) -> str:
         """TEXT, such as an error of a server, without it."""
-        return _replaced(text, self._words())
+        text = _replaced(text, self._no_words_of_answers())
+        for word in self._words():
+            text = text.replace(word, _REDACTED)
+        return text
+
+    def redact_headers(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """HEADERS without it, as tracebacks may show them."""
+        words = self._no_words_of_answers()
+        return {_replaced(name, words): _replaced(value, words) for name, value in headers.items()}
 
     def redact_body(self, body: bytes) -> bytes:
         """BODY without it, however JSON may have escaped it."""
         words = self._no_words_of_answers()
         for word in words:
-            body = body.replace(word.encode(), _REDACTED.encode())
+            body = re.sub(re.escape(word.encode()), _REDACTED.encode(), body, flags=re.IGNORECASE)
         if not words or b"\\" not in body:
             return body
         try:
@@ -81,7 +94,9 @@ class Secret:
     def _words(self) -> list[str]:
         """What must not be shown, the longest first."""
         scheme, value = self._split()
-        words = {value, _encoded(value), value.partition(":")[2]} if scheme == "Basic" else {value}
+        words = {value} if scheme == "Bearer" else set()
+        for login in (value if scheme == "Basic" else "", self.proxy_login):
+            words |= {login, _encoded(login), login.partition(":")[2]}
         return sorted(filter(None, words), key=len, reverse=True)
 
 
@@ -91,6 +106,7 @@ def _encoded(value: str) -> str:
 
 
 def _replaced(text: str, words: Iterable[str]) -> str:
+    """TEXT without WORDS, in whatever case: some echoes are in lower case."""
     for word in words:
-        text = text.replace(word, _REDACTED)
+        text = re.sub(re.escape(word), _REDACTED, text, flags=re.IGNORECASE)
     return text

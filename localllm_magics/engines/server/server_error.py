@@ -25,6 +25,7 @@ from localllm_magics.core.errors import (
     UnsupportedArchitecture,
 )
 from localllm_magics.core.sanitizer.control import strip_control
+from localllm_magics.engines.server.proxy import proxy_denial
 from localllm_magics.engines.server.reply import Reply
 from localllm_magics.engines.server.settings import TO_SET_KEY, TO_SET_PASSWORD
 
@@ -67,7 +68,7 @@ _KNOWN: tuple[_Known, ...] = (
         r"system memory|out of memory|(unable|failed) to allocate|OutOfMemory",
         NotEnoughMemory,
         "has too little memory for {model}",
-        "Try --ctx 2048, fewer --gpu-layers, or a smaller model.",
+        "{to_need_less}",
     ),
     _Known(
         r"unknown model architecture",
@@ -114,6 +115,13 @@ class ErrorContext:
     to_get_access: str = TO_SET_KEY
     redact: Callable[[str], str] = str
     is_raw: bool = False
+
+    @property
+    def to_need_less(self) -> str:
+        """What to do where the memory is too small; our own options help only where the engine takes them."""
+        if self.to_raise_context == "--ctx":
+            return "Try --ctx 2048, fewer --gpu-layers, or a smaller model."
+        return "Start it with a smaller context or fewer layers on the GPU, or use a smaller model."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +196,9 @@ def _by_message(error: ServerError, context: ErrorContext) -> LocalLLMError | No
     if known is None:
         return None
     summary = known.summary.format(model=context.model)
-    hint = known.hint.format(to_get_model=context.to_get_model, to_load_longer=context.to_load_longer)
+    hint = known.hint.format(
+        to_get_model=context.to_get_model, to_load_longer=context.to_load_longer, to_need_less=context.to_need_less
+    )
     return known.kind(f"{context.address.url} {summary}: {error.message or error.kind}", hint)
 
 
@@ -239,6 +249,9 @@ def _too_long(error: ServerError, context: ErrorContext) -> PromptTooLong:
 
 def _denied(reply: Reply, message: str, context: ErrorContext) -> AccessDenied:
     url, status = context.address.url, reply.status
+    by_proxy = proxy_denial(context.address, message or _NO_REASON) if status == 407 else None
+    if by_proxy is not None:
+        return by_proxy
     if status == 403 and not message:
         return AccessDenied(f"{url} forbids this, without a reason (status 403).", context.to_get_access)
     is_basic = reply.headers.get("www-authenticate", "")[:5].lower() == "basic"

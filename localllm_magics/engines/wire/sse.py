@@ -108,5 +108,15 @@ def to_record(event: Event) -> Record | Malformed | None:
     return error if isinstance(error, dict) and "error" in error else {"error": error}
 
 
+def is_keep_alive(event: Event) -> bool:
+    """Whether EVENT, which is no record, is none of an answer either: another JSON value, or words under a name."""
+    if event.name != "message":
+        return not event.data.lstrip().startswith("{")
+    try:
+        return not isinstance(json.loads(event.data), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 def _is_done(event: Event) -> bool:
     return event.data.strip() == "[DONE]"

@@ -8,6 +8,7 @@ from pathlib import Path
 from localllm_magics.catalog.discover import DEMO
 from localllm_magics.catalog.reference import is_path_like, resolve
 from localllm_magics.catalog.server_reference import is_server_reference
+from localllm_magics.core.address import hide_login, login_error
 from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound
 from localllm_magics.notebook.commands.ask import CELL
 from localllm_magics.notebook.commands.command import Command
@@ -41,7 +42,20 @@ _MOST_WORDS = 3
 def unknown_command(line: str, commands: Mapping[str, Command]) -> BadOption:
     """The error for LINE, the part after `%llm`, which begins with none of COMMANDS."""
     name = line.split(maxsplit=1)[0]
+    if hide_login(name) != name:
+        return login_error()
     return BadOption(f"There is no command %llm {name}.", _command_hint(line, name, commands))
+
+
+def check_words(parsed: Parsed) -> None:
+    """Check that no word of a line, which a message may quote, holds a password.
+
+    Raises:
+        BadOption: One is an address with a user and a password.
+    """
+    for word in (*parsed.words, str(parsed.values.get("model", ""))):
+        if hide_login(word) != word:
+            raise login_error()
 
 
 def check_cell(line: str, parsed: Parsed, cell: str, commands: Mapping[str, Command]) -> None:

@@ -182,6 +182,22 @@ def test_an_empty_record_with_a_reason_ends_an_answer() -> None:
     assert parser.is_complete
 
 
+@pytest.mark.parametrize(
+    ("records", "is_complete"),
+    [
+        pytest.param([{"response": "Hi", "done": False}, {"response": "!", "done": True}], True, id="at the end only"),
+        pytest.param([{"response": "Hi", "done": True}], False, id="with the first text"),
+        pytest.param([{"response": "Hi", "done": True}] * 2, False, id="with each text"),
+        pytest.param([{"response": "Hi", "done": True, "eval_count": 1}], True, id="with counts"),
+        pytest.param([{"response": "Hi"}, {"response": "", "done": True}], True, id="without text"),
+    ],
+)
+def test_text_that_is_done_may_be_followed_by_more(records: list[dict[str, Any]], is_complete: bool) -> None:
+    parser, _ = read(records)
+
+    assert (parser.finish_reason, parser.is_complete) == ("stop", is_complete)
+
+
 def test_text_in_the_last_record_counts() -> None:
     _, events = read([{"message": {"content": "So."}, "done": True, "done_reason": "stop"}])
 

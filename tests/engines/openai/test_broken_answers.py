@@ -178,6 +178,27 @@ def test_no_traceback_holds_a_key_that_a_server_echoes(serve: Serve, monkeypatch
     assert KEY not in "".join(shown.format())
 
 
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        pytest.param(301, {"Location": f"http://127.0.0.1/?k={KEY}"}, id="a redirect"),
+        pytest.param(401, {"X-Echo": KEY}, id="denied"),
+        pytest.param(500, {f"X-{KEY}": "x"}, id="failed"),
+        pytest.param(200, {"Content-Encoding": KEY.upper()}, id="an encoding"),
+    ],
+)
+def test_no_traceback_holds_a_key_that_a_header_echoes(
+    status: int, headers: dict[str, str], serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCALLLM_API_KEY", KEY)
+    server = serve({**they.OTHER, CHAT: said({}, status, headers)})
+
+    error = error_of(model_on(server))
+
+    shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    assert KEY.lower() not in shown.lower()
+
+
 def test_a_key_that_a_server_echoes_is_in_no_name_and_no_text(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCALLLM_API_KEY", KEY)
     script = {

@@ -9,6 +9,8 @@ from localllm_magics.engines.openai.response_parser import OpenAIResponseParser
 from localllm_magics.engines.wire.ndjson import Record
 from tests.engines.openai.test_response_parser import ASKED, delta, end, read, recorded
 
+USAGE: Record = {"choices": [], "usage": {"prompt_tokens": 1}}
+
 
 def test_the_times_are_those_of_the_server() -> None:
     parser = OpenAIResponseParser(ASKED)
@@ -116,17 +118,18 @@ def test_usage_of_zeros_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chunks", "is_complete"),
+    ("chunks", "has_counts"),
     [
-        pytest.param([{"choices": [], "usage": {"prompt_tokens": 1}}], False, id="before the end"),
-        pytest.param([end(), {"choices": [], "usage": {"prompt_tokens": 1}}], True, id="after the end"),
+        pytest.param([USAGE], True, id="alone"),
+        pytest.param([end(), USAGE], True, id="after the end"),
+        pytest.param([USAGE, end()], False, id="before the last text"),
         pytest.param([{**end(), "usage": {"prompt_tokens": 1}}], False, id="with the end"),
         pytest.param([end(), {"choices": [], "usage": None}], False, id="no counts"),
     ],
 )
-def test_nothing_is_waited_for_after_the_counts(chunks: list[Record], is_complete: bool) -> None:
+def test_little_is_waited_for_after_the_counts(chunks: list[Record], has_counts: bool) -> None:
     parser = OpenAIResponseParser(ASKED)
 
     read(parser, *chunks)
 
-    assert parser.is_complete == is_complete
+    assert (parser.has_counts, parser.is_complete) == (has_counts, False)

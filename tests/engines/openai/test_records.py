@@ -22,6 +22,14 @@ BODIES = [
     pytest.param(
         b'data: {"a": [}\n\ndata: [DONE]\n\n', [Malformed("a record is not JSON", '{"a": [}'), END_OF_STREAM], id="bad"
     ),
+    *(
+        pytest.param(b"data: %b\n\n" % value + STREAM, [{"a": 1}, END_OF_STREAM], id=f"stream with {value.decode()}")
+        for value in (b"null", b"[]", b"true", b'""', b'"ping"', b"5")
+    ),
+    pytest.param(b"event: ping\ndata: ping\n\n" + STREAM, [{"a": 1}, END_OF_STREAM], id="stream with words"),
+    pytest.param(b'event: ping\ndata: {"b":2}\n\n', [{"b": 2}], id="object with a name"),
+    pytest.param(b'event: x\ndata: {"b\n\n', [Malformed("a record is not JSON", '{"b')], id="half of one with a name"),
+    pytest.param(b"data: ping\n\n", [Malformed("a record is not JSON", "ping")], id="words without a name"),
     pytest.param(b"[]", [], id="list"),
     pytest.param(b"oops\n", [], id="words"),
     pytest.param(b"\xef\xbb", [], id="half a BOM"),

@@ -18,6 +18,7 @@ ASKED = ErrorContext(
     address=Address("http", "127.0.0.1", 8080), model="demo", to_get_model="", redact=lambda text: text
 )
 SENTENCE = "A token is a word or a piece of a word. A model reads and writes text as a row of tokens."
+USAGE: Record = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
 
 
 def read(parser: OpenAIResponseParser, *records: object) -> list[Event]:
@@ -223,6 +224,7 @@ def test_the_tokens_of_a_chunk_with_reasoning_and_text_are_counted_once() -> Non
         pytest.param(delta(content="\ud83d"), "", id="half a character, whose other half may come"),
         pytest.param(delta(content="\ude00"), "�", id="half a character, whose other half did not come"),
         pytest.param({}, "", id="empty record"),
+        pytest.param({"detail": None, "message": None, "msg": ""}, "", id="an error that is none"),
     ],
 )
 def test_odd_records_are_no_trouble(record: Record, text: str) -> None:
@@ -277,7 +279,9 @@ def test_the_own_shape_of_llama_cpp_ends(last: Record, reason: str) -> None:
     [
         pytest.param([delta(content="x")], False, "stop", id="without a reason"),
         pytest.param([delta(content="x")], True, None, id="of a server that drops answers so"),
-        pytest.param([delta(role="assistant")], False, None, id="without text"),
+        pytest.param([delta(role="assistant")], False, "stop", id="without text"),
+        pytest.param([delta(tool_calls=[{"index": 0}])], False, "stop", id="with a tool call alone"),
+        pytest.param([USAGE], False, None, id="with nothing but counts"),
         pytest.param([end("length", content="x")], False, "length", id="with a reason"),
     ],
 )
@@ -289,23 +293,24 @@ def test_the_mark_at_the_end_ends_an_answer(records: list[Record], needs_reason:
     assert (parser.is_complete, parser.finish_reason) == (True, reason)
 
 
-def test_counts_in_the_middle_end_no_answer() -> None:
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param([end(content="Hel")], id="a reason with text"),
+        pytest.param([delta(content="Hel"), end(content="")], id="a reason alone"),
+        pytest.param([end(content="Hel"), end(content="")], id="reasons on each"),
+        pytest.param([end(role="assistant", content=""), USAGE, end(content="Hel")], id="a role with a reason"),
+    ],
+)
+def test_counts_in_the_middle_end_no_answer(before: list[Record]) -> None:
     parser = OpenAIResponseParser(ASKED)
-    usage: Record = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
 
-    events = read(parser, end(content="Hel"), usage, end(content="lo"))
+    events = read(parser, *before, USAGE)
+    is_complete = parser.is_complete
+    events += read(parser, end(content="lo"))
 
     assert texts(events) == "Hello"
-    assert not parser.is_complete
-
-
-def test_counts_behind_a_last_text_with_a_reason_end_an_answer() -> None:
-    parser = OpenAIResponseParser(ASKED)
-
-    events = read(parser, delta(content="Hel"), end(content="lo"), {"choices": [], "usage": {"prompt_tokens": 9}})
-
-    assert texts(events) == "Hello"
-    assert parser.is_complete
+    assert not is_complete
 
 
 @pytest.mark.parametrize(

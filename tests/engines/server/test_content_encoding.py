@@ -20,6 +20,10 @@ ENCODED = [
     pytest.param({"content-encoding": "identity"}, TEXT, id="identity"),
     pytest.param({"content-encoding": "br"}, TEXT, id="unknown"),
     pytest.param({"content-encoding": "gzip"}, gzip.compress(TEXT), id="gzip"),
+    pytest.param(
+        {"content-encoding": "gzip"}, gzip.compress(TEXT[:99]) + gzip.compress(TEXT[99:]), id="gzip in two members"
+    ),
+    pytest.param({"content-encoding": "gzip"}, gzip.compress(TEXT) + b"\0\0\x1fx", id="gzip, and what is none"),
     pytest.param({"content-encoding": "X-GZip"}, gzip.compress(TEXT), id="x-gzip"),
     pytest.param({"content-encoding": "deflate"}, zlib.compress(TEXT), id="deflate"),
     pytest.param({"content-encoding": "deflate"}, deflate_raw(TEXT), id="deflate without zlib"),
@@ -58,6 +62,7 @@ def test_an_empty_body_is_empty(encoding: str) -> None:
         pytest.param("deflate", gzip.compress(TEXT)[:20] + b"x" * 99, id="another"),
         pytest.param("gzip, gzip", gzip.compress(gzip.compress(TEXT)), id="twice"),
         pytest.param("gzip", gzip.compress(bytes(2**25)), id="to fill the memory"),
+        pytest.param("gzip", gzip.compress(bytes(2**20)) * 32, id="to fill the memory, in members"),
     ],
 )
 def test_what_is_compressed_wrongly_is_an_error(encoding: str, body: bytes) -> None:

@@ -5,9 +5,13 @@ import traceback
 import pytest
 
 from localllm_magics.core.address import Address
-from localllm_magics.core.errors import LocalLLMError
-from localllm_magics.engines.server.proxy import find_proxy, is_exempt
+from localllm_magics.core.errors import AccessDenied, LocalLLMError
+from localllm_magics.engines.server.proxy import find_proxy, is_exempt, proxy_denial, proxy_login
+from localllm_magics.engines.server.server_error import ErrorContext, raise_for_status
 from tests.engines.server.connecting import to
+from tests.server.conftest import MakeFaultServer
+from tests.server.faults import Close, Send
+from tests.server.http_bytes import http_response
 
 
 @pytest.mark.parametrize(
@@ -71,3 +75,54 @@ def test_no_traceback_holds_the_password_of_a_proxy(proxy: str, monkeypatch: pyt
     words = "".join(line for line in shown.format() if "monkeypatch" not in line)
     assert "hunter2" not in words
     assert "'hunt'" not in words
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_password_is_named_and_not_the_server(
+    scheme: str, fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = http_response(407, {"X-Echo": "Basic bWU6aHVudGVycHc="}, b"no me:hunterpw, no bWU6aHVudGVycHc=")
+    proxy = fault_server({"*": [Send(refusal), Close()]})
+    place = f"127.0.0.1:{proxy.port}"
+    monkeypatch.setenv("ALL_PROXY", f"http://me:hunterpw@{place}")
+    connection = to(f"{scheme}://models.invalid")
+    context = ErrorContext(address=connection.address, model="m", to_get_model="", redact=connection.redact)
+
+    with pytest.raises(AccessDenied) as caught:
+        raise_for_status(connection.ask("GET", "/a"), context)
+
+    start = f"The proxy {place} on the way to {connection.address.url} wants a user and a password"
+    assert caught.value.message.startswith(start)
+    assert caught.value.hint.endswith(f"export {scheme}_proxy=http://USER:PASSWORD@{place}")
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    words = "".join(line for line in shown.format() if "refusal" not in line)
+    assert "hunterpw" not in words
+    assert "bWU6aHVudGVycHc" not in words
+
+
+@pytest.mark.parametrize(
+    ("proxy", "place"),
+    [("http://[::1]:3128", "[::1]:3128"), ("http://proxy", "proxy")],
+    ids=["IPv6", "without a port"],
+)
+def test_a_proxy_is_named_as_it_is_typed(proxy: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+
+    error = proxy_denial(Address.from_text("http://models.invalid"), "no")
+
+    assert error is not None
+    assert error.message.startswith(f"The proxy {place} on")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "login"),
+    [("http://me:a%40b@h:1", "me:a@b"), ("http://h:1", ""), ("nonsense://me:hunter2@h", "")],
+    ids=["a password", "none", "unusable"],
+)
+def test_the_login_of_a_proxy_is_known_where_it_is_sent(
+    proxy: str, login: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+
+    assert proxy_login(Address.from_text("http://models.invalid")) == login
+    assert proxy_login(Address.from_text("http://127.0.0.1:9")) == ""

@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
@@ -25,7 +26,7 @@ from localllm_magics.engines.server.response import (
 from localllm_magics.engines.server.server_error import ErrorContext
 from localllm_magics.engines.wire.ndjson import Malformed, Record
 from tests.server.conftest import MakeFaultServer
-from tests.server.faults import Hold, Send, Steps, Wait
+from tests.server.faults import Flood, Hold, Send, Steps, Wait
 from tests.server.http_bytes import LAST_CHUNK, chunk, chunked_head, http_response
 from tests.server.waiting import PATIENCE
 
@@ -40,18 +41,18 @@ CONTEXT = ErrorContext(
 
 
 class SimpleParser:
-    """Parses `step`, `text`, `reasoning`, `reason` and `complete` of a record; COUNTS are those of the server."""
+    """Parses the fields `step`, `text`, `reasoning`, `reason`, `counts` and `complete`; COUNTS are the server's."""
 
     def __init__(self, counts: Counts | None = None) -> None:
         self.finish_reason: FinishReason | None = None
-        self.is_complete = False
+        self.is_complete = self.has_counts = False
         self.counts = counts or Counts()
 
     def feed(self, record: Record) -> Sequence[ProgressEvent]:
         if "error" in record:
             raise StreamBroken("It broke.", "Mend it.")
         self.finish_reason = "stop" if "reason" in record else self.finish_reason
-        self.is_complete = "complete" in record
+        self.is_complete, self.has_counts = "complete" in record, "counts" in record
         if "step" in record:
             return [Reading(1, 2)]
         events: list[ProgressEvent] = [ReasoningDelta(str(record["reasoning"]))] if "reasoning" in record else []
@@ -181,6 +182,35 @@ def test_a_server_that_leaves_its_answer_open_is_left_after_a_while(fault_server
 
     assert events == [TextDelta("a")]
     assert drain.is_over
+
+
+def seconds_to_drain(server: str, seconds: float) -> float:
+    """How long it takes after the first byte until an answer of SERVER is over."""
+    parser = SimpleParser()
+    with Exchange(connection(server), "GET", "/a") as exchange:
+        assert exchange.wait(PATIENCE)
+        start = time.monotonic()
+        drain = Drain(exchange, parser, seconds)
+        events = list(parse(drain.records(ndjson_records(drain.chunks(exchange.chunks()))), parser, CONTEXT))
+    assert events == [TextDelta("a")]
+    assert drain.is_over
+    return time.monotonic() - start
+
+
+def test_keep_alive_bytes_restart_the_wait_for_a_while(fault_server: MakeFaultServer) -> None:
+    start = chunked_head("") + chunk(b'{"text":"a","reason":1}\n')
+    server = fault_server({"/a": [Send(start), Flood(chunk(b"\n"))]})
+
+    assert seconds_to_drain(server.address, 0.3) > 0.6
+
+
+def test_little_is_waited_for_where_the_counts_have_come(
+    fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = fault_server({"/a": [Send(chunked_head("") + chunk(b'{"text":"a","reason":1,"counts":1}\n')), Hold()]})
+    monkeypatch.setattr(response, "_COUNTED_DRAIN_SECONDS", 0.0)
+
+    assert seconds_to_drain(server.address, 10 * PATIENCE) < PATIENCE
 
 
 def test_an_answer_that_was_left_open_says_so(fault_server: MakeFaultServer, monkeypatch: pytest.MonkeyPatch) -> None:

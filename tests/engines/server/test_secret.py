@@ -32,6 +32,8 @@ def test_a_key_is_sent_as_its_scheme_wants(key: str, header: str) -> None:
         pytest.param(KEY, f"bad key {KEY}!", "bad key …!", id="a token"),
         pytest.param("Basic me:hunter2", "Basic bWU6aHVudGVyMg==, hunter2", "Basic …, …", id="a password"),
         pytest.param("", "nothing", "nothing", id="no key"),
+        pytest.param(KEY, f"bad key {KEY.upper()}!", "bad key …!", id="in capitals"),
+        pytest.param("EMPTY", "the prompt is empty", "the prompt is empty", id="a word in another case"),
     ],
 )
 def test_no_message_shows_it(key: str, text: str, clean: str) -> None:
@@ -42,6 +44,7 @@ def test_no_message_shows_it(key: str, text: str, clean: str) -> None:
     ("key", "body", "clean"),
     [
         pytest.param(KEY, f'{{"id": "{KEY}"}}', '{"id": "…"}', id="plain"),
+        pytest.param(KEY, f'{{"id": "{KEY.upper()}"}}', '{"id": "…"}', id="in capitals"),
         pytest.param(KEY, '{"id": "\\u0073k-very-s3cret"}', '{"id": "…"}', id="escaped"),
         pytest.param("a/b+c/d=5", '{"id": "a\\/b+c\\/d=5"}', '{"id": "…"}', id="with slashes"),
         pytest.param('quoted"key1', '{"id": "quoted\\"key1"}', '{"id": "…"}', id="with a quotation mark"),
@@ -52,6 +55,12 @@ def test_no_message_shows_it(key: str, text: str, clean: str) -> None:
 )
 def test_no_document_shows_it(key: str, body: str, clean: str) -> None:
     assert Secret(key).redact_body(body.encode()) == clean.encode()
+
+
+def test_no_header_shows_it() -> None:
+    headers = {"location": f"http://x/?k={KEY}", KEY: "x", "server": "uvicorn"}
+
+    assert Secret(KEY).redact_headers(headers) == {"location": "http://x/?k=…", "…": "x", "server": "uvicorn"}
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

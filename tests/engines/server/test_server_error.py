@@ -296,6 +296,19 @@ def test_a_larger_context_is_asked_for_as_the_server_takes_it(to_raise: str, hin
     assert error_from_record(value, replace(CONTEXT, to_raise_context=to_raise)).hint == hint
 
 
+@pytest.mark.parametrize(
+    ("to_raise", "hint"),
+    [
+        ("--ctx", "Try --ctx 2048, fewer --gpu-layers, or a smaller model."),
+        ("llama-server -c", "Start it with a smaller context or fewer layers on the GPU, or use a smaller model."),
+    ],
+)
+def test_less_memory_is_asked_for_as_the_server_takes_it(to_raise: str, hint: str) -> None:
+    error = error_from_record("CUDA out of memory", replace(CONTEXT, to_raise_context=to_raise))
+
+    assert (type(error), error.hint) == (NotEnoughMemory, hint)
+
+
 def test_a_page_that_asks_for_tls_is_understood() -> None:
     page = "<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
 

@@ -126,6 +126,15 @@ def test_an_unknown_command_is_refused_with_a_hint(shell: InteractiveShell, line
     assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize("line", ["{}", "{} a b", "models {}", "unload {}", "load {}", "help {}", "ask -m {} Why?"])
+@pytest.mark.parametrize("address", ["http://me:secret@127.0.0.1:9", "me:secret@127.0.0.1:9"])
+def test_no_message_repeats_a_password(shell: InteractiveShell, line: str, address: str) -> None:
+    with pytest.raises(BadOption, match="no user and no password") as caught:
+        shell.run_line_magic("llm", line.format(address))
+
+    assert "secret" not in str(caught.value)
+
+
 def test_models_lists_the_bundled_one(shell: InteractiveShell) -> None:
     assert "demo" in [info.reference for info in shell.run_line_magic("llm", "models")]
 
