@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from localllm_magics.core.address import Address
+from localllm_magics.core.download_link import is_model_page
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.file_stamp import broken_link, read_stamp
@@ -14,8 +15,6 @@ from localllm_magics.engines.served_models import ollama_model, openai_model
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _LOCAL_OR_IP = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/\S*)?", re.IGNORECASE)
 """Host and port without a scheme; anything else with a colon may be the name of a model and its tag."""
-_MODEL_PAGE = re.compile(r"(www\.)?((huggingface|hf)\.co(/[^/\s]+){3}|ollama\.com/)", re.IGNORECASE)
-"""A link without its scheme; a shorter one, such as hf.co/user/repository:Q4_K_M, is a model's name in Ollama."""
 _MODEL_AT_URL = re.compile(r"(?P<model>.*?)@?(?P<url>https?://.*)", re.IGNORECASE | re.DOTALL)
 _HAS_PORT = re.compile(r".*:\d+(/.*)?")
 _SCHEMES = ("ollama", "openai", "llamafile")
@@ -67,7 +66,7 @@ def _is_address(text: str, folder: Path) -> bool:
         return True
     if os.path.isfile(folder / text):  # noqa: PTH113 - unlike Path's, it accepts any text
         return False
-    if _MODEL_PAGE.match(text):
+    if is_model_page(text):
         return True
     # With a path that is not an endpoint's, it may be the name of a model in a registry.
     return bool(_LOCAL_OR_IP.fullmatch(text)) and not Address.from_typed(text).path

@@ -18,6 +18,7 @@ _ENDPOINT = re.compile(
 )
 _BEFORE_PATH = re.compile(r"\s*https?://(\[[^\]/@]*\]|[^:/?#@\\]*)(:\d+)?/", re.IGNORECASE)
 """Host and port; an @ behind them is no user's."""
+_ORIGIN = re.compile(r"\s*(https?://)?[^/?#]*", re.IGNORECASE)
 _OWN = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _HOST = re.compile(r"[^\s/?#@\\:%\x00-\x20]+(%[\w.-]+)?")
 
@@ -95,7 +96,8 @@ class Address:
         if not _HOST.fullmatch(self.host.replace(":", ".")):
             raise BadOption(f"{text!r} is no address of a server.", _EXAMPLE)
         origin = self.url.removesuffix(self.path)
-        error = download_error(origin.removesuffix(f":{PORTS[self.scheme]}"), self.host, self.path)
+        typed = _ORIGIN.sub("", text, count=1).rstrip()
+        error = download_error(origin.removesuffix(f":{PORTS[self.scheme]}"), self.host, self.path, typed)
         if error is not None:
             raise error
         return self

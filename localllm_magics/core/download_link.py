@@ -2,33 +2,88 @@
 
 import re
 import shlex
+from urllib.parse import unquote
 
 from localllm_magics.core.errors import BadOption
 
-_FILE = re.compile(r"\.(gguf|llamafile|safetensors|bin|zip)\Z", re.IGNORECASE)
-_HUGGING_FACE = re.compile(r"(www\.)?(huggingface\.co|hf\.co)", re.IGNORECASE)
+_ENDINGS = (
+    r"(gguf|llamafile|safetensors)([.-][\w.-]*)?"  # also of a part: x.gguf.part, x.gguf-split-a
+    r"|bin|ggml|pth?|ckpt|onnx|h5|keras|mlmodel|tflite|litertlm|np[yz]|pkl|pickle|msgpack"
+    r"|zip|7z|rar|tar|t?gz|t?xz|tbz|bz2|t?zst|exe|msi|dmg|appimage|deb|rpm|whl|iso|part|crdownload"
+)
+_FILE = re.compile(
+    rf"""(?P<name>[^/\\?&=#;"'\x00-\x1f\x7f]*\.({_ENDINGS}))["'/]*(?=[?&=#;]|\Z)""", re.IGNORECASE | re.ASCII
+)
+_FILES_OF_HUGGING_FACE = re.compile(r"(cdn-lfs[\w-]*|([\w-]+\.)?xethub)\.(huggingface|hf)\.co", re.IGNORECASE)
+"""Where links of Hugging Face lead; their paths name nothing."""
+_HUBS = {
+    "hf.co": re.compile(
+        rf"(www\.)?(huggingface\.co|hf\.co|hf-mirror\.com)|{_FILES_OF_HUGGING_FACE.pattern}", re.IGNORECASE
+    ),
+    "modelscope.cn": re.compile(r"(www\.)?modelscope\.(cn|ai)", re.IGNORECASE),
+}
+"""Where models are, by what Ollama calls it; their servers that answer questions have other names."""
 _OLLAMA = re.compile(r"((www\.)?ollama\.com|registry\.ollama\.ai)", re.IGNORECASE)
+_PAGE = re.compile(r"(www\.)?ollama\.com/|(?P<hub>[^/]+)(/[^/\s]+){3}", re.IGNORECASE)
+_LISTS = {"library", "search"}
+_PARTS_OF_NAME = 2
 
 
-def download_error(origin: str, host: str, path: str) -> BadOption | None:
-    """The error for the link ORIGIN + PATH to a model on HOST; None where it can be the address of a server."""
-    link = f"{origin}{path}"
-    if _FILE.search(path):
-        name = path.rpartition("/")[2]
-        reference = f"llamafile:{name}" if name.lower().endswith(".llamafile") else name
-        to_get = f"!curl -LO {shlex.quote(link.replace('/blob/', '/resolve/'))}"
-        return _to_download(link, "a file", f"Download it, then load the file: {to_get}  and  %llm load {reference}")
-    names = path.strip("/").split("/")
-    if _OLLAMA.fullmatch(host) and names != [""]:
-        name = "/".join(names[:2]).removeprefix("library/")
+def download_error(origin: str, host: str, path: str, typed: str = "") -> BadOption | None:
+    """The error for a link to a model; None where it can be the address of a server.
+
+    Args:
+        origin: The link without its path.
+        host: Where it leads.
+        path: The path, without the endpoint of a server at its end.
+        typed: Path, query and fragment as they were typed.
+    """
+    if file := _FILE.search(unquote(path)):
+        return _to_file(f"{origin}{path}", file["name"], is_in_path=path.endswith(file["name"]))
+    if file := _FILE.search(unquote(typed)):
+        return _to_file(f"{origin}{typed}", file["name"], is_in_path=False)
+    return _page_error(f"{origin}{path}", host, list(filter(None, path.split("/"))))
+
+
+def download_hint(name: str) -> str:
+    """How to get a model of the repository that Ollama calls NAME."""
+    return f"Download one of its GGUF files and load that, or have Ollama download it: %llm pull ollama:{name}"
+
+
+def is_model_page(text: str) -> bool:
+    """Whether TEXT is a link without its scheme; a shorter one, such as hf.co/user/repository, is a name in Ollama."""
+    page = _PAGE.match(text)
+    return page is not None and (page["hub"] is None or bool(_hub(page["hub"])))
+
+
+def _page_error(link: str, host: str, names: list[str]) -> BadOption | None:
+    """The error for LINK to a page with NAMES in its path; None where HOST has no models to download."""
+    if _OLLAMA.fullmatch(host) and names:
+        name = "/".join(names[1:2] if names[0] in _LISTS else names[:_PARTS_OF_NAME]) or "NAME"
         return _to_download(link, "a page about a model", f"Have Ollama download it: %llm pull ollama:{name}")
-    if _HUGGING_FACE.fullmatch(host):
-        name = "/".join(names[:2]) or "USER/REPOSITORY"
-        hint = (
-            f"Download one of its GGUF files and load that, or have Ollama download it: %llm pull ollama:hf.co/{name}"
-        )
-        return _to_download(link, "a page about models", hint)
+    if hub := _hub(host):
+        start = 1 if names[:1] == ["models"] else len(names) if _FILES_OF_HUGGING_FACE.fullmatch(host) else 0
+        name = "/".join(names[start : start + _PARTS_OF_NAME]) or "USER/REPOSITORY"
+        return _to_download(link, "a page about models", download_hint(f"{hub}/{name}"))
     return None
+
+
+def _hub(host: str) -> str:
+    """What Ollama calls the hub on HOST, or nothing."""
+    return next((hub for hub, pattern in _HUBS.items() if pattern.fullmatch(host)), "")
+
+
+def _to_file(link: str, name: str, *, is_in_path: bool) -> BadOption:
+    """The error for LINK to the file NAME, which IS_IN_PATH as it is, so that curl takes it from there."""
+    output = "-LO" if is_in_path else f"-L -o {shlex.quote(name)}"
+    to_get = f"!curl {output} {shlex.quote(link.replace('/blob/', '/resolve/'))}"
+    hint = f"Download it: {to_get}  Of such files, only GGUF files and llamafiles can be loaded."
+    if ending := re.search(r"\.(gguf|llamafile)\Z", name, re.IGNORECASE):
+        scheme = "llamafile:" if ending[1].lower() == "llamafile" else ""
+        hint = f"Download it, then load the file: {to_get}  and  %llm load {shlex.quote(f'{scheme}{name}')}"
+    if "?" in link:
+        hint += "  If a server is meant, leave out what follows the question mark."
+    return _to_download(link, "a file", hint)
 
 
 def _to_download(link: str, what: str, hint: str) -> BadOption:
