@@ -12,7 +12,7 @@ from localllm_magics.engines.file_stamp import broken_link, read_stamp
 from localllm_magics.engines.ollama.address import ollama_address, parse_typed_host
 from localllm_magics.engines.served_models import ollama_model, openai_model
 
-_URL = re.compile(r"https?://", re.IGNORECASE)
+_URL = re.compile(r"""[<("'`]*https?://""", re.IGNORECASE)
 _LOCAL_OR_IP = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/\S*)?", re.IGNORECASE)
 """Host and port without a scheme; anything else with a colon may be the name of a model and its tag."""
 _MODEL_AT_URL = re.compile(r"(?P<model>.*?)@?(?P<url>https?://.*)", re.IGNORECASE | re.DOTALL)
@@ -22,7 +22,12 @@ _SCHEMES = ("ollama", "openai", "llamafile")
 
 def is_server_reference(text: str, folder: Path = Path()) -> bool:
     """Whether TEXT has the form of a reference to a server, and is no file in FOLDER."""
-    return _is_address(text, folder) or (":" in text and text.partition(":")[0].lower() in _SCHEMES)
+    return _is_address(text, folder) or has_scheme(text)
+
+
+def has_scheme(text: str) -> bool:
+    """Whether TEXT begins with `ollama:`, `openai:` or `llamafile:`; a machine may have that name, too."""
+    return ":" in text and text.partition(":")[0].lower() in _SCHEMES
 
 
 def resolve_server_reference(text: str, folder: Path) -> ModelInfo:
@@ -57,7 +62,10 @@ def _ollama(text: str, rest: str, _folder: Path) -> ModelInfo:
 def _openai(text: str, rest: str, _folder: Path) -> ModelInfo:
     name, host = _split_model(rest)
     if not _URL.match(host) and not _HAS_PORT.fullmatch(host):
-        raise BadOption(f"{text!r} names no server.", f"Write openai:{name or 'MODEL'}@http://127.0.0.1:8080.")
+        to_write = (
+            f"http://{name}" if _LOCAL_OR_IP.fullmatch(name) else f"openai:{name or 'MODEL'}@http://127.0.0.1:8080"
+        )
+        raise BadOption(f"{text!r} names no server.", f"Write {to_write}.")
     return openai_model(name, Address.from_typed(host), text)
 
 

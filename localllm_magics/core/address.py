@@ -13,9 +13,13 @@ KEY_VARIABLE = "LOCALLLM_API_KEY"
 PORTS = {"http": 80, "https": 443}
 _EXAMPLE = "Write it like http://127.0.0.1:8080."
 _ENDPOINT = re.compile(
-    r"(/chat/completions|/completions?|/models|/responses|/embeddings|/props|/health|/docs"
-    r"|(?<!/api)/v1|/api(/(generate|chat|tags|version|show|ps|pull|embed))?|/)\Z"
+    r"(/chat/completions|/completions?|/models|/responses|/embeddings?|/(re)?rank(ing)?|/infill|/(de)?tokenize"
+    r"|/props|/health|/slots|/metrics|/version|/docs|/openapi\.json|/index\.html"
+    r"|(?<=/v1)/(chat|messages|engines|audio|images|models)(/.*)?"
+    r"|(?<!/api)/v1|/api(/(generate|chat|tags|version|show|ps|pull|embed))?|/)\Z",
+    re.IGNORECASE,
 )
+_AROUND = " \t\r\n<>()`\"'"
 _BEFORE_PATH = re.compile(r"\s*https?://(\[[^\]/@]*\]|[^:/?#@\\]*)(:\d+)?/", re.IGNORECASE)
 """Host and port; an @ behind them is no user's."""
 _ORIGIN = re.compile(r"\s*(https?://)?[^/?#]*", re.IGNORECASE)
@@ -55,18 +59,21 @@ class Address:
 
     @classmethod
     def from_text(cls, text: str) -> "Address":
-        """An address from a URL, of which ? and # and what follows are left out: no server has an API there.
+        """An address from a URL, perhaps in brackets or quotation marks.
+
+        The query and the fragment are left out: no server has an API there.
 
         Raises:
             BadOption: It is no URL of a server.
         """
+        text = _bare(text)
         if "@" in text and not _BEFORE_PATH.match(text):  # checked first, so that no message shows a password
             raise BadOption(
                 "An address holds no user and no password: it would be saved in the notebook.",
                 f"Leave them out, and put into the environment variable {KEY_VARIABLE}: Basic USER:PASSWORD",
             )
         try:
-            parts = urlsplit(text.strip())
+            parts = urlsplit(text)
             port = parts.port
         except ValueError as exc:
             raise BadOption(f"{text!r} is no address: {exc}.", _EXAMPLE) from exc
@@ -82,7 +89,7 @@ class Address:
         Raises:
             BadOption: It is no URL of a server.
         """
-        return cls.from_text(text if "://" in text else f"http://{text}")
+        return cls.from_text(text if "://" in text else f"http://{_bare(text)}")
 
     def require_host(self, text: str) -> "Address":
         """This address.
@@ -128,3 +135,8 @@ class Address:
 
     def __str__(self) -> str:
         return self.url
+
+
+def _bare(text: str) -> str:
+    """TEXT without what stands around an address in a sentence, and is copied with it."""
+    return text.lstrip(_AROUND).rstrip(f"{_AROUND},.;")

@@ -12,7 +12,7 @@ _ENDINGS = (
     r"|zip|7z|rar|tar|t?gz|t?xz|tbz|bz2|t?zst|exe|msi|dmg|appimage|deb|rpm|whl|iso|part|crdownload"
 )
 _FILE = re.compile(
-    rf"""(?P<name>[^/\\?&=#;"'\x00-\x1f\x7f]*\.({_ENDINGS}))["'/]*(?=[?&=#;]|\Z)""", re.IGNORECASE | re.ASCII
+    rf"""(?P<name>[^/\\?&=#;"'\x00-\x1f\x7f]*\.({_ENDINGS}))[\s"'`)>/,.]*(?=[?&=#;]|\Z)""", re.IGNORECASE | re.ASCII
 )
 _FILES_OF_HUGGING_FACE = re.compile(r"(cdn-lfs[\w-]*|([\w-]+\.)?xethub)\.(huggingface|hf)\.co", re.IGNORECASE)
 """Where links of Hugging Face lead; their paths name nothing."""
@@ -23,6 +23,8 @@ _HUBS = {
     "modelscope.cn": re.compile(r"(www\.)?modelscope\.(cn|ai)", re.IGNORECASE),
 }
 """Where models are, by what Ollama calls it; their servers that answer questions have other names."""
+_NAMES = {"hf.co": "Hugging Face", "modelscope.cn": "ModelScope"}
+_REPOSITORY = re.compile(r"((?P<host>[^/]+)/)?(?P<name>\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?)", re.ASCII)
 _OLLAMA = re.compile(r"((www\.)?ollama\.com|registry\.ollama\.ai)", re.IGNORECASE)
 _PAGE = re.compile(r"(www\.)?ollama\.com/|(?P<hub>[^/]+)(/[^/\s]+){3}", re.IGNORECASE)
 _LISTS = {"library", "search"}
@@ -45,11 +47,6 @@ def download_error(origin: str, host: str, path: str, typed: str = "") -> BadOpt
     return _page_error(f"{origin}{path}", host, list(filter(None, path.split("/"))))
 
 
-def download_hint(name: str) -> str:
-    """How to get a model of the repository that Ollama calls NAME."""
-    return f"Download one of its GGUF files and load that, or have Ollama download it: %llm pull ollama:{name}"
-
-
 def is_model_page(text: str) -> bool:
     """Whether TEXT is a link without its scheme; a shorter one, such as hf.co/user/repository, is a name in Ollama."""
     page = _PAGE.match(text)
@@ -64,8 +61,21 @@ def _page_error(link: str, host: str, names: list[str]) -> BadOption | None:
     if hub := _hub(host):
         start = 1 if names[:1] == ["models"] else len(names) if _FILES_OF_HUGGING_FACE.fullmatch(host) else 0
         name = "/".join(names[start : start + _PARTS_OF_NAME]) or "USER/REPOSITORY"
-        return _to_download(link, "a page about models", download_hint(f"{hub}/{name}"))
+        return _to_download(link, "a page about models", _to_pull(f"{hub}/{name}"))
     return None
+
+
+def repository_hint(text: str) -> str:
+    """How to get the models of the repository that TEXT may name; empty where it can name none."""
+    names = _REPOSITORY.fullmatch(text)
+    if names is None or (names["host"] and not _hub(names["host"])):
+        return ""
+    start, hub = ("This", _hub(names["host"])) if names["host"] else ("If this", "hf.co")
+    return f"{start} is a repository of {_NAMES[hub]}: {_to_pull(hub + '/' + names['name'])}"
+
+
+def _to_pull(name: str) -> str:
+    return f"Download one of its GGUF files and load that, or have Ollama download it: %llm pull ollama:{name}"
 
 
 def _hub(host: str) -> str:
