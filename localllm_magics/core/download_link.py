@@ -70,8 +70,8 @@ def repository_hint(text: str) -> str:
     names = _REPOSITORY.fullmatch(text)
     if names is None or (names["host"] and not _hub(names["host"])):
         return ""
-    start, hub = ("This", _hub(names["host"])) if names["host"] else ("If this", "hf.co")
-    return f"{start} is a repository of {_NAMES[hub]}: {_to_pull(hub + '/' + names['name'])}"
+    verb, hub = ("is", _hub(names["host"])) if names["host"] else ("may be", "hf.co")
+    return f"This {verb} a repository of {_NAMES[hub]}. {_to_pull(hub + '/' + names['name'])}"
 
 
 def _to_pull(name: str) -> str:

@@ -21,11 +21,11 @@ def test_an_address_is_written_as_it_is_understood(text: str, hint: str) -> None
 @pytest.mark.parametrize(
     ("text", "start", "name"),
     [
-        ("TheBloke/x-GGUF", "If this is a repository of Hugging Face: ", "hf.co/TheBloke/x-GGUF"),
-        ("hf.co/a/b", "This is a repository of Hugging Face: ", "hf.co/a/b"),
-        ("hf.co/a/b:Q4_K_M", "This is a repository of Hugging Face: ", "hf.co/a/b:Q4_K_M"),
-        ("huggingface.co/a/b", "This is a repository of Hugging Face: ", "hf.co/a/b"),
-        ("modelscope.cn/a/b", "This is a repository of ModelScope: ", "modelscope.cn/a/b"),
+        ("TheBloke/x-GGUF", "This may be a repository of Hugging Face. ", "hf.co/TheBloke/x-GGUF"),
+        ("hf.co/a/b", "This is a repository of Hugging Face. ", "hf.co/a/b"),
+        ("hf.co/a/b:Q4_K_M", "This is a repository of Hugging Face. ", "hf.co/a/b:Q4_K_M"),
+        ("huggingface.co/a/b", "This is a repository of Hugging Face. ", "hf.co/a/b"),
+        ("modelscope.cn/a/b", "This is a repository of ModelScope. ", "modelscope.cn/a/b"),
     ],
 )
 def test_a_repository_is_to_be_downloaded(text: str, start: str, name: str) -> None:
