@@ -15,7 +15,7 @@ _EXAMPLE = "Write it like http://127.0.0.1:8080."
 _ENDPOINT = re.compile(
     r"(/chat/completions|/completions?|/models|/responses|/embeddings?|/(re)?rank(ing)?|/infill|/(de)?tokenize"
     r"|/props|/health|/slots|/metrics|/version|/docs|/openapi\.json|/index\.html"
-    r"|(?<=/v1)/(chat|messages|engines|audio|images|models)(/.*)?"
+    r"|(?<=/v1)/(chat|(messages|engines|audio|images|models)(/.*)?)"
     r"|(?<!/api)/v1|/api(/(generate|chat|tags|version|show|ps|pull|embed))?|/)\Z",
     re.IGNORECASE,
 )
@@ -102,9 +102,9 @@ class Address:
         """
         if not _HOST.fullmatch(self.host.replace(":", ".")):
             raise BadOption(f"{text!r} is no address of a server.", _EXAMPLE)
-        origin = self.url.removesuffix(self.path)
         typed = _ORIGIN.sub("", text, count=1).rstrip()
-        error = download_error(origin.removesuffix(f":{PORTS[self.scheme]}"), self.host, self.path, typed)
+        origin = self.url.removesuffix(self.path).removesuffix(f":{PORTS[self.scheme]}")
+        error = download_error(origin, self.host.rstrip("."), self.path, typed)
         if error is not None:
             raise error
         return self
@@ -139,4 +139,5 @@ class Address:
 
 def _bare(text: str) -> str:
     """TEXT without what stands around an address in a sentence, and is copied with it."""
-    return text.lstrip(_AROUND).rstrip(f"{_AROUND},.;")
+    bare = text.lstrip(_AROUND)
+    return bare.rstrip(f"{_AROUND},.;".replace(")", "" if "(" in bare else ")"))

@@ -5,15 +5,18 @@ import shlex
 from urllib.parse import unquote
 
 from localllm_magics.core.errors import BadOption
+from localllm_magics.core.hints import LIST_MODELS
 
 _ENDINGS = (
     r"(gguf|llamafile|safetensors)([.-][\w.-]*)?"  # also of a part: x.gguf.part, x.gguf-split-a
     r"|bin|ggml|pth?|ckpt|onnx|h5|keras|mlmodel|tflite|litertlm|np[yz]|pkl|pickle|msgpack"
     r"|zip|7z|rar|tar|t?gz|t?xz|tbz|bz2|t?zst|exe|msi|dmg|appimage|deb|rpm|whl|iso|part|crdownload"
 )
-_FILE = re.compile(
-    rf"""(?P<name>[^/\\?&=#;"'\x00-\x1f\x7f]*\.({_ENDINGS}))[\s"'`)>/,.]*(?=[?&=#;]|\Z)""", re.IGNORECASE | re.ASCII
-)
+_FILE = re.compile(rf"\.({_ENDINGS})\Z", re.IGNORECASE | re.ASCII)
+_VALUE = re.compile(r"[?&=#;]")
+_BEFORE_NAME = re.compile(r"""[/\\"'\x00-\x1f\x7f]""")
+_BEHIND_NAME = " \"'`)>/,."
+_LONGEST_NAME = 255
 _FILES_OF_HUGGING_FACE = re.compile(r"(cdn-lfs[\w-]*|([\w-]+\.)?xethub)\.(huggingface|hf)\.co", re.IGNORECASE)
 """Where links of Hugging Face lead; their paths name nothing."""
 _HUBS = {
@@ -40,10 +43,10 @@ def download_error(origin: str, host: str, path: str, typed: str = "") -> BadOpt
         path: The path, without the endpoint of a server at its end.
         typed: Path, query and fragment as they were typed.
     """
-    if file := _FILE.search(unquote(path)):
-        return _to_file(f"{origin}{path}", file["name"], is_in_path=path.endswith(file["name"]))
-    if file := _FILE.search(unquote(typed)):
-        return _to_file(f"{origin}{typed}", file["name"], is_in_path=False)
+    if name := _file_name(path):
+        return _to_file(f"{origin}{path}", name, is_in_path=path.endswith(name))
+    if name := _file_name(typed):
+        return _to_file(f"{origin}{typed}", name, is_in_path=False)
     return _page_error(f"{origin}{path}", host, list(filter(None, path.split("/"))))
 
 
@@ -51,6 +54,24 @@ def is_model_page(text: str) -> bool:
     """Whether TEXT is a link without its scheme; a shorter one, such as hf.co/user/repository, is a name in Ollama."""
     page = _PAGE.match(text)
     return page is not None and (page["hub"] is None or bool(_hub(page["hub"])))
+
+
+def repository_hint(text: str) -> str:
+    """How to get the models of the repository that TEXT may name; empty where it can name none."""
+    names = _REPOSITORY.fullmatch(text)
+    if names is None or (names["host"] and not _hub(names["host"])):
+        return ""
+    if not names["host"]:  # or a path with an error
+        return f"{LIST_MODELS} If it is a repository of {_NAMES['hf.co']}: {_to_pull('hf.co/' + names['name'])}"
+    hub = _hub(names["host"])
+    return f"This is a repository of {_NAMES[hub]}. {_to_pull(hub + '/' + names['name'])}"
+
+
+def _file_name(link: str) -> str:
+    """The name of a file at the end of LINK's path, or of a value in its query; empty where there is none."""
+    values = (value.rstrip(_BEHIND_NAME) for value in _VALUE.split(unquote(link)))
+    names = (_BEFORE_NAME.split(value)[-1][-_LONGEST_NAME:] for value in values)
+    return next((name for name in names if _FILE.search(name)), "")
 
 
 def _page_error(link: str, host: str, names: list[str]) -> BadOption | None:
@@ -63,15 +84,6 @@ def _page_error(link: str, host: str, names: list[str]) -> BadOption | None:
         name = "/".join(names[start : start + _PARTS_OF_NAME]) or "USER/REPOSITORY"
         return _to_download(link, "a page about models", _to_pull(f"{hub}/{name}"))
     return None
-
-
-def repository_hint(text: str) -> str:
-    """How to get the models of the repository that TEXT may name; empty where it can name none."""
-    names = _REPOSITORY.fullmatch(text)
-    if names is None or (names["host"] and not _hub(names["host"])):
-        return ""
-    verb, hub = ("is", _hub(names["host"])) if names["host"] else ("may be", "hf.co")
-    return f"This {verb} a repository of {_NAMES[hub]}. {_to_pull(hub + '/' + names['name'])}"
 
 
 def _to_pull(name: str) -> str:

@@ -1,6 +1,7 @@
 import pytest
 
 from localllm_magics.catalog.meant import meant
+from localllm_magics.core.hints import LIST_MODELS
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_an_address_is_written_as_it_is_understood(text: str, hint: str) -> None
 @pytest.mark.parametrize(
     ("text", "start", "name"),
     [
-        ("TheBloke/x-GGUF", "This may be a repository of Hugging Face. ", "hf.co/TheBloke/x-GGUF"),
+        ("TheBloke/x-GGUF", f"{LIST_MODELS} If it is a repository of Hugging Face: ", "hf.co/TheBloke/x-GGUF"),
         ("hf.co/a/b", "This is a repository of Hugging Face. ", "hf.co/a/b"),
         ("hf.co/a/b:Q4_K_M", "This is a repository of Hugging Face. ", "hf.co/a/b:Q4_K_M"),
         ("huggingface.co/a/b", "This is a repository of Hugging Face. ", "hf.co/a/b"),

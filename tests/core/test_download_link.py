@@ -69,6 +69,7 @@ def test_only_what_can_be_loaded_is_to_be_loaded(ending: str) -> None:
         pytest.param(
             "https://www.modelscope.ai/a/b/files", "%llm pull ollama:modelscope.cn/a/b", id="ModelScope's name"
         ),
+        pytest.param("https://huggingface.co./a/b", "%llm pull ollama:hf.co/a/b", id="a name with a period"),
         pytest.param("https://hf-mirror.com/a/b", "%llm pull ollama:hf.co/a/b", id="a mirror"),
         pytest.param("https://cdn-lfs.huggingface.co/repos/ab/12", "ollama:hf.co/USER/REPOSITORY", id="files"),
         pytest.param("https://cdn-lfs-us-1.hf.co/repos/ab/12", "ollama:hf.co/USER/REPOSITORY", id="more files"),
