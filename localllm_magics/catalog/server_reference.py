@@ -12,10 +12,11 @@ from localllm_magics.engines.file_stamp import broken_link, read_stamp
 from localllm_magics.engines.ollama.address import ollama_address, parse_typed_host
 from localllm_magics.engines.served_models import ollama_model, openai_model
 
-_URL = re.compile(r"""[<("'`]*https?://""", re.IGNORECASE)
+_OPENING = r"""[<("'`]{0,3}"""
+_URL = re.compile(rf"{_OPENING}https?://", re.IGNORECASE)
 _LOCAL_OR_IP = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/\S*)?", re.IGNORECASE)
 """Host and port without a scheme; anything else with a colon may be the name of a model and its tag."""
-_MODEL_AT_URL = re.compile(r"(?P<model>.*?)@?(?P<url>https?://.*)", re.IGNORECASE | re.DOTALL)
+_MODEL_AT_URL = re.compile(rf"(?P<model>.*?)@?{_OPENING}(?P<url>https?://.*)", re.IGNORECASE | re.DOTALL)
 _HAS_PORT = re.compile(r".*:\d+(/.*)?")
 _SCHEMES = ("ollama", "openai", "llamafile")
 

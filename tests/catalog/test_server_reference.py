@@ -108,6 +108,7 @@ def test_without_the_environment_ollama_has_its_default_address(
         ("openai:org/m:tag@https://h/v1", "org/m:tag", "https://h:443"),
         ("openai:@http://127.0.0.1:8080", "", "http://127.0.0.1:8080"),
         ("openai:http://127.0.0.1:8080", "", "http://127.0.0.1:8080"),
+        ("openai:m@<http://127.0.0.1:8080>", "m", "http://127.0.0.1:8080"),
         ("openai:m@127.0.0.1:8080", "m", "http://127.0.0.1:8080"),
         ("openai:org/m@v2@box:80/p/v1", "org/m@v2", "http://box:80/p"),
         ("openai: m @[::1]:8080", "m", "http://[::1]:8080"),
