@@ -347,8 +347,10 @@ def _wanted(options: LoadOptions, model: Model, *, keeps_options: bool) -> LoadO
     """How MODEL is to be loaded; what it has anyway changes nothing."""
     before, is_so = model.options, {"ctx": model.context, "gpu_layers": model.gpu_layers}
     same = {name: value for name, value in is_so.items() if value is not None and getattr(options, name) == value}
-    wanted = replace(options, **{name: getattr(before, name) for name in same})
-    return wanted.or_else(before) if keeps_options else wanted
+    unlike = replace(options, **{name: getattr(before, name) for name in same})
+    if (unlike.or_else(before) if keeps_options else unlike) == before:
+        return before
+    return options.or_else(before) if keeps_options else options
 
 
 def _kept_options(options: LoadOptions, model: Model) -> tuple[str, ...]:

@@ -184,6 +184,15 @@ def test_what_is_not_kept_goes_back_to_the_defaults(new_session: Session) -> Non
     assert (again.model, again.notices, model.options) == (model, ("Reloaded with the defaults.",), ANY)
 
 
+def test_what_is_asked_for_stays_where_it_is_loaded_anew(new_session: Session) -> None:
+    model = keep(new_session, "demo", LoadOptions(ctx=512))
+    model.load()
+
+    use = new_session.use("demo", LoadOptions(gpu_layers=0), keeps_options=False)
+
+    assert (model.options, use.notices) == (LoadOptions(gpu_layers=0), ("Reloaded with --gpu-layers 0.",))
+
+
 def test_what_is_loaded_as_asked_is_not_loaded_anew(new_session: Session) -> None:
     model = keep(new_session, "demo", LoadOptions(ctx=256))
     model.load()

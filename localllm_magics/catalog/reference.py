@@ -9,6 +9,7 @@ from pathlib import Path
 
 from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files, ollama_models
 from localllm_magics.catalog.inspect import describe_file, first_part
+from localllm_magics.catalog.meant import meant
 from localllm_magics.catalog.ollama_store import describe_stored, find_stored
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.hints import LIST_MODELS
@@ -123,7 +124,8 @@ def _no_file(text: str, path: Path) -> ModelNotFound:
     if _is_folder(path):
         return _no_model_but_folder(text, path)
     if not _is_folder(path.parent):
-        return ModelNotFound(f"There is no file {text}: the folder {path.parent} does not exist.", LIST_MODELS)
+        hint = meant(text) or LIST_MODELS
+        return ModelNotFound(f"There is no file {text}: the folder {path.parent} does not exist.", hint)
     there = {file.name.casefold(): file.name for file in model_files(path.parent)}
     near = _nearest(path.name, there) or list(there.values())
     if not near:

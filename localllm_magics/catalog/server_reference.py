@@ -5,25 +5,30 @@ import re
 from pathlib import Path
 
 from localllm_magics.core.address import Address, hide_login, login_error
+from localllm_magics.core.download_link import is_model_page
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.file_stamp import broken_link, read_stamp
 from localllm_magics.engines.ollama.address import ollama_address, parse_typed_host
 from localllm_magics.engines.served_models import ollama_model, openai_model
 
-_URL = re.compile(r"https?://", re.IGNORECASE)
+_OPENING = r"""[<("'`]{0,3}"""
+_URL = re.compile(rf"{_OPENING}https?://", re.IGNORECASE)
 _LOCAL_OR_IP = re.compile(r"(localhost|[\d.]+|\[[\da-f:]+\]):\d+(/\S*)?", re.IGNORECASE)
 """Host and port without a scheme; anything else with a colon may be the name of a model and its tag."""
-_MODEL_PAGE = re.compile(r"(www\.)?((huggingface|hf)\.co(/[^/\s]+){3}|ollama\.com/)", re.IGNORECASE)
-"""A link without its scheme; a shorter one, such as hf.co/user/repository:Q4_K_M, is a model's name in Ollama."""
-_MODEL_AT_URL = re.compile(r"(?P<model>.*?)@?(?P<url>https?://.*)", re.IGNORECASE | re.DOTALL)
+_MODEL_AT_URL = re.compile(rf"(?P<model>.*?)@?{_OPENING}(?P<url>https?://.*)", re.IGNORECASE | re.DOTALL)
 _HAS_PORT = re.compile(r".*:\d+(/.*)?")
 _SCHEMES = ("ollama", "openai", "llamafile")
 
 
 def is_server_reference(text: str, folder: Path = Path()) -> bool:
     """Whether TEXT has the form of a reference to a server, and is no file in FOLDER."""
-    return _is_address(text, folder) or (":" in text and text.partition(":")[0].lower() in _SCHEMES)
+    return _is_address(text, folder) or has_scheme(text)
+
+
+def has_scheme(text: str) -> bool:
+    """Whether TEXT begins with `ollama:`, `openai:` or `llamafile:`; a machine may have that name, too."""
+    return ":" in text and text.partition(":")[0].lower() in _SCHEMES
 
 
 def resolve_server_reference(text: str, folder: Path) -> ModelInfo:
@@ -60,7 +65,10 @@ def _ollama(text: str, rest: str, _folder: Path) -> ModelInfo:
 def _openai(text: str, rest: str, _folder: Path) -> ModelInfo:
     name, host = _split_model(rest)
     if not _URL.match(host) and not _HAS_PORT.fullmatch(host):
-        raise BadOption(f"{text!r} names no server.", f"Write openai:{name or 'MODEL'}@http://127.0.0.1:8080.")
+        to_write = (
+            f"http://{name}" if _LOCAL_OR_IP.fullmatch(name) else f"openai:{name or 'MODEL'}@http://127.0.0.1:8080"
+        )
+        raise BadOption(f"{text!r} names no server.", f"Write {to_write}.")
     address = Address.from_typed(host)
     if hide_login(text) != text:
         raise login_error()
@@ -72,7 +80,7 @@ def _is_address(text: str, folder: Path) -> bool:
         return True
     if os.path.isfile(folder / text):  # noqa: PTH113 - unlike Path's, it accepts any text
         return False
-    if _MODEL_PAGE.match(text) or hide_login(text).startswith("…"):
+    if is_model_page(text) or hide_login(text).startswith("…"):
         return True
     # With a path that is not an endpoint's, it may be the name of a model in a registry.
     return bool(_LOCAL_OR_IP.fullmatch(text)) and not Address.from_typed(text).path

@@ -13,15 +13,20 @@ KEY_VARIABLE = "LOCALLLM_API_KEY"
 PORTS = {"http": 80, "https": 443}
 _EXAMPLE = "Write it like http://127.0.0.1:8080."
 _ENDPOINT = re.compile(
-    r"(/chat/completions|/completions?|/models|/responses|/embeddings|/props|/health|/docs"
-    r"|(?<!/api)/v1|/api(/(generate|chat|tags|version|show|ps|pull|embed))?|/)\Z"
+    r"(/chat/completions|/completions?|/models|/responses|/embeddings?|/(re)?rank(ing)?|/infill|/(de)?tokenize"
+    r"|/props|/health|/slots|/metrics|/version|/docs|/openapi\.json|/index\.html"
+    r"|(?<=/v1)/(chat|(messages|engines|audio|images|models)(/.*)?)"
+    r"|(?<!/api)/v1|/api(/(generate|chat|tags|version|show|ps|pull|embed))?|/)\Z",
+    re.IGNORECASE,
 )
+_AROUND = " \t\r\n<>()`\"'"
 _BEFORE_PATH = re.compile(r"\s*https?://(\[[^\]/@]*\]|[^:/?#@\\]*)(:\d+)?/", re.IGNORECASE)
 """Host and port; an @ behind them is no user's."""
 _TYPED_LOGIN = re.compile(
     r"(?P<before>((ollama|openai):\S*@)?)(?!(ollama|openai|llamafile):|[a-z]:[/\\])[^\s:@/\\]*:\S+@\S", re.IGNORECASE
 )
 """A user and a password in an address that does not begin with http://, whether it is of a model or not."""
+_ORIGIN = re.compile(r"\s*(https?://)?[^/?#]*", re.IGNORECASE)
 _OWN = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _HOST = re.compile(r"[^\s/?#@\\:%\x00-\x20]+(%[\w.-]+)?")
 
@@ -58,15 +63,18 @@ class Address:
 
     @classmethod
     def from_text(cls, text: str) -> "Address":
-        """An address from a URL, of which ? and # and what follows are left out: no server has an API there.
+        """An address from a URL, perhaps in brackets or quotation marks.
+
+        The query and the fragment are left out: no server has an API there.
 
         Raises:
             BadOption: It is no URL of a server.
         """
+        text = _bare(text)
         if "@" in text and not _BEFORE_PATH.match(text):  # checked first, so that no message shows a password
             raise login_error()
         try:
-            parts = urlsplit(text.strip())
+            parts = urlsplit(text)
             port = parts.port
         except ValueError as exc:
             raise BadOption(f"{text!r} is no address: {exc}.", _EXAMPLE) from exc
@@ -82,7 +90,7 @@ class Address:
         Raises:
             BadOption: It is no URL of a server.
         """
-        return cls.from_text(text if "://" in text else f"http://{text}")
+        return cls.from_text(text if "://" in text else f"http://{_bare(text)}")
 
     def require_host(self, text: str) -> "Address":
         """This address.
@@ -95,8 +103,9 @@ class Address:
         """
         if not _HOST.fullmatch(self.host.replace(":", ".")):
             raise BadOption(f"{text!r} is no address of a server.", _EXAMPLE)
-        origin = self.url.removesuffix(self.path)
-        error = download_error(origin.removesuffix(f":{PORTS[self.scheme]}"), self.host, self.path)
+        typed = _ORIGIN.sub("", text, count=1).rstrip()
+        origin = self.url.removesuffix(self.path).removesuffix(f":{PORTS[self.scheme]}")
+        error = download_error(origin, self.host.rstrip("."), self.path, typed)
         if error is not None:
             raise error
         return self
@@ -147,3 +156,9 @@ def hide_login(reference: str) -> str:
         url = reference[scheme.start() :]
         start = None if "@" not in url or _BEFORE_PATH.match(url) else scheme.end()
     return reference if start is None else f"{reference[:start]}…@{reference.rpartition('@')[2]}"
+
+
+def _bare(text: str) -> str:
+    """TEXT without what stands around an address in a sentence, and is copied with it."""
+    bare = text.lstrip(_AROUND)
+    return bare.rstrip(f"{_AROUND},.;".replace(")", "" if "(" in bare else ")"))

@@ -38,18 +38,24 @@ def unload_extension(shell: InteractiveShell) -> None:
 def _replace_what_stdout_cannot_show(undo: ExitStack) -> None:
     """In cp1252 or ASCII, an emoji of an answer becomes `?`; it must not end the answer."""
     stdout = sys.stdout
+    if not isinstance(stdout, TextIOWrapper) or _can_show_all(stdout.encoding, stdout.errors or "strict"):
+        return
+    errors = stdout.errors
 
     def restore() -> None:
         if not stdout.closed:
-            stdout.reconfigure(errors="strict")  # type: ignore[union-attr] # it is a TextIOWrapper
+            stdout.reconfigure(errors=errors)
 
-    if isinstance(stdout, TextIOWrapper) and stdout.errors == "strict" and not _can_show_all(stdout):
-        stdout.reconfigure(errors="replace")
-        undo.callback(restore)
+    stdout.reconfigure(errors="replace")
+    undo.callback(restore)
 
 
-def _can_show_all(stdout: TextIOWrapper) -> bool:
-    return stdout.encoding.lower().startswith("utf")
+def _can_show_all(encoding: str, errors: str) -> bool:
+    try:
+        "\N{GRINNING FACE}".encode(encoding, errors)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _load_config(shell: InteractiveShell, undo: ExitStack) -> LocalLLM:

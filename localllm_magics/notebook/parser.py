@@ -20,6 +20,9 @@ _ESCAPED = rf"""\\[{_BLANKS}"'\\]""" if _ESCAPES else "(?!)"
 _QUOTED = r"""'[^']*'|"(?:\\.|[^"\\])*\"""" if _ESCAPES else r"""'[^']*'|"[^"]*\""""
 _PIECE = re.compile(f"{_QUOTED}|{_ESCAPED}", re.DOTALL)
 _WORD = re.compile(rf"""[{_BLANKS}]*(?P<word>(?:{_PIECE.pattern}|[^{_BLANKS}"'])*)(?P<open>["']?)""", re.DOTALL)
+# The name of a share on Windows begins with two backslashes, also where one escapes another.
+_SHARE = re.compile(r'"?\\\\[\w.-]{2,}\\\w')
+_PASTED_DASHES = re.compile(r"\A[\u2010-\u2015\u2212]{1,2}(?=(?P<long>[A-Za-z]{2})|[A-Za-z])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,7 @@ def parse(line: str, options: Sequence[Option], *, takes_text: bool = False) -> 
     error: BadOption | None = None
     while not lexer.at_end and (lexer.at_option or not takes_text):
         try:
-            word = lexer.word()
+            word = _with_ascii_dashes(lexer.word())
             if word == "--":
                 words += [] if takes_text else lexer.words()
                 break
@@ -153,7 +156,8 @@ class _Lexer:
             self.position = len(self._line)
             hint = "Add the second one. A text with an apostrophe goes into double quotes."
             raise BadOption(f"A quotation mark is not closed: {self._line.strip()}", hint)
-        return _PIECE.sub(lambda piece: _without_quotes(piece[0]), typed["word"])
+        word = _PIECE.sub(lambda piece: _without_quotes(piece[0]), typed["word"])
+        return f"\\{word}" if _ESCAPES and _SHARE.match(typed["word"]) else word
 
     def words(self) -> list[str]:
         words = []
@@ -172,6 +176,11 @@ def _without_quotes(piece: str) -> str:
 def _is_option(word: str) -> bool:
     """Whether WORD is an option and not a negative number or a dash."""
     return bool(re.match(r"-{1,2}[A-Za-z]|--$", word))
+
+
+def _with_ascii_dashes(word: str) -> str:
+    """WORD, an option whose dashes a word processor has replaced, as it was typed."""
+    return _PASTED_DASHES.sub(lambda dashes: "--" if dashes["long"] else "-", word)
 
 
 class _OptionReader:

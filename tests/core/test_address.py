@@ -37,6 +37,38 @@ from localllm_magics.core.errors import BadOption
         pytest.param("http://h:1/api/chat/completions", "http://h:1", id="Open WebUI's endpoint"),
         pytest.param("http://h:1/v1/models?limit=3", "http://h:1", id="a query"),
         pytest.param("http://h:1/#/chat/1", "http://h:1", id="a page"),
+        *(
+            pytest.param(f"http://h:1/a/{endpoint}", "http://h:1/a", id=endpoint)
+            for endpoint in (
+                "v1/models/m",
+                "v1/models/org/m",
+                "v1/messages",
+                "v1/chat",
+                "v1/engines",
+                "v1/audio/transcriptions",
+                "v1/images/generations",
+                "slots",
+                "metrics",
+                "props",
+                "openapi.json",
+                "docs",
+                "index.html",
+                "V1",
+                "V1/Models",
+                "tokenize",
+                "rerank",
+            )
+        ),
+        pytest.param("http://h:1/api/v1/models/m", "http://h:1/api/v1", id="an endpoint of api and v1"),
+        pytest.param("http://h:1/chat", "http://h:1/chat", id="no endpoint without v1"),
+        pytest.param("<http://h:1>", "http://h:1", id="angle brackets"),
+        pytest.param("(http://h:1/v1).", "http://h:1", id="brackets and a period"),
+        pytest.param("http://h:1/a(b)/", "http://h:1/a(b)", id="brackets in a path"),
+        pytest.param("http://h:1).", "http://h:1", id="half a bracket"),
+        pytest.param("http://h:1/v1/chat/a", "http://h:1/v1/chat/a", id="no endpoint below chat"),
+        pytest.param("`http://h:1`", "http://h:1", id="backticks"),
+        pytest.param(" 'http://h:1',", "http://h:1", id="quotation marks and a comma"),
+        pytest.param("http://[::1]:1;", "http://[::1]:1", id="IPv6 and a semicolon"),
         pytest.param("https://ollama.com/api", "https://ollama.com:443", id="Ollama's cloud"),
         pytest.param(
             "http://h:1/user/me@x.org/proxy/8080", "http://h:1/user/me@x.org/proxy/8080", id="an @ in the path"
@@ -191,6 +223,7 @@ def test_localhost_is_the_same_server_as_its_usual_address() -> None:
     ("text", "url"),
     [
         pytest.param("h:1", "http://h:1", id="host and port"),
+        pytest.param("<h:1>,", "http://h:1", id="brackets and a comma"),
         pytest.param("[::1]:2/v1", "http://[::1]:2", id="IPv6"),
         pytest.param("https://h:1", "https://h:1", id="URL"),
     ],

@@ -162,13 +162,14 @@ def test_two_shells_are_independent(bare_shell: InteractiveShell) -> None:
     assert "llm" in bare_shell.magics_manager.magics["cell"]
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 @pytest.mark.parametrize("is_closed", [False, True])
 def test_what_stdout_cannot_show_ends_no_answer(
-    bare_shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, encoding: str, is_closed: bool
+    bare_shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, *, encoding: str, errors: str, is_closed: bool
 ) -> None:
     written = io.BytesIO()
-    stdout = io.TextIOWrapper(written, encoding=encoding)
+    stdout = io.TextIOWrapper(written, encoding=encoding, errors=errors)
     monkeypatch.setattr("sys.stdout", stdout)
     load_ipython_extension(bare_shell)
     with scripted_model("Hi \U0001f600 there"):
@@ -181,4 +182,4 @@ def test_what_stdout_cannot_show_ends_no_answer(
 
     assert bare_shell.user_ns["answer"].text == "Hi \U0001f600 there"
     assert shown.startswith(b"Hi ? there")
-    assert is_closed or stdout.errors == "strict"
+    assert is_closed or stdout.errors == errors

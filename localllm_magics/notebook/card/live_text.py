@@ -8,6 +8,7 @@ from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.table import to_width
 
 _ECHO = len("^C")  # a terminal shows the key of the interrupt behind the status, which must not wrap
+_NARROWEST = 8  # columns in which a status says anything
 _ERASED = "\r\x1b[K"
 _UP = "\x1b[A"
 _TAB = 8
@@ -56,7 +57,7 @@ class LiveText:
 
     def _below(self, status: str, columns: int) -> str:
         """STATUS in a line of its own, dimmed."""
-        if not status:
+        if not status or columns < _NARROWEST:
             self._erase = ""
             return ""
         while to_width(status) + _ECHO >= columns:

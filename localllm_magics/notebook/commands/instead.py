@@ -73,7 +73,7 @@ def check_cell(line: str, parsed: Parsed, cell: str, commands: Mapping[str, Comm
         model = word if len(parsed.words) == 1 or _is_model(word) else ""
         typed = line.strip() if model == word or not parsed.words else ""
         hint = f"Write it in the lines below `{f'%%llm {typed}'.strip()}`, or type: {_ask_line(line, model)}"
-        raise BadOption("The prompt is empty.", hint)
+        raise BadOption("The prompt is empty.", parsed.quoting_hint or hint)
 
 
 def nearest_command(name: str, commands: Mapping[str, Command]) -> str:

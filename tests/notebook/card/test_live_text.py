@@ -67,6 +67,15 @@ def test_of_a_long_status_the_end_is_shown(terminal: Terminal) -> None:
     assert terminal.rows == ["….0 tok/s"]
 
 
+@pytest.mark.parametrize("terminal", [1, 2, 3, 7], indirect=True)
+def test_a_terminal_too_narrow_for_a_status_has_none(terminal: Terminal) -> None:
+    live = LiveText(terminal)
+    live.write("one", "demo · 12.0 tok/s")
+    live.end("one two")
+
+    assert terminal.getvalue() == "one two\n\n"
+
+
 def test_in_the_end_the_text_stands_alone(terminal: Terminal) -> None:
     live = LiveText(terminal)
     live.write("one", "generating")

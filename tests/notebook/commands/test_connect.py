@@ -208,3 +208,16 @@ def test_names_of_a_server_are_no_terminal_sequences(shell: InteractiveShell, fa
 
     assert str(found) == strip_control(str(found))
     assert "<b>" not in found._repr_markdown_()
+
+
+@pytest.mark.parametrize("text", ["ollama:llama3", "openai:gpt"])
+def test_a_model_is_no_address(shell: InteractiveShell, text: str) -> None:
+    with pytest.raises(BadOption, match="begins the name of a model") as caught:
+        connect(shell, text)
+
+    assert "%llm load" in caught.value.hint
+
+
+def test_an_address_that_is_none_is_an_error(shell: InteractiveShell) -> None:
+    with pytest.raises(BadOption, match="is no address"):
+        connect(shell, "http://h:eighty")

@@ -257,6 +257,12 @@ def test_ask_needs_a_text(shell: InteractiveShell, line: str) -> None:
             "Write it in the lines below `%%llm`, or type: %llm ask Why is it so?",
             id="a question",
         ),
+        pytest.param(
+            "%%llm -s Be brief",
+            "The prompt is empty.",
+            'A text of several words goes into quotation marks: -s "Be brief"',
+            id="a text of several words alone",
+        ),
         pytest.param("%%llm --bogus", "There is no option --bogus.", "Known options", id="a wrong option"),
         pytest.param(
             "%%llm load demo\nHi", "load is a command, not a model.", "Leave it out, or type: %llm load demo", id="load"
