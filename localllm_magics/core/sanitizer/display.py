@@ -71,7 +71,8 @@ def _may_follow(after: str, start: _Start, tex: list[str]) -> bool:
     """Whether the text may follow in the last line of a formula: what is within one line is not for itself."""
     is_bracket = start.opening == r"\["
     if len(tex) > 1:
-        return is_bracket or bool(_PUNCTUATION.fullmatch(after))
+        stands_alone = not start.rest and not tex[-1]
+        return is_bracket or stands_alone or bool(_PUNCTUATION.fullmatch(after))
     is_note = is_bracket and bool(start.before) and is_text_in_square_brackets(tex[0], after)
     return bool(_PUNCTUATION.fullmatch(after)) and not is_note
 

@@ -38,8 +38,13 @@ def is_text_in_dollars(found: re.Match[str], tex: str) -> bool:
         or not _is_balanced(tex)
         or _spans_cells(found, tex)
         or _is_between_prices(found, tex)
-        or (r"\$" in tex and (_WORD.search(_COMMAND.sub("", tex)) or _LETTER.match(found.string, found.end())))
+        or (r"\$" in tex and (has_words(tex) or _LETTER.match(found.string, found.end())))
     )
+
+
+def has_words(tex: str) -> bool:
+    """Whether TEX has words outside its commands."""
+    return bool(_WORD.search(_COMMAND.sub("", tex)))
 
 
 def is_text_in_square_brackets(tex: str, after: str) -> bool:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from localllm_magics.core.sanitizer.markdown import to_safe_markdown
+from localllm_magics.core.sanitizer.markdown import GrowingMarkdown, to_safe_markdown
 from localllm_magics.core.sanitizer.prose import DOLLAR
 
 
@@ -97,6 +97,49 @@ def test_escaped_brackets_of_a_text_stay(text: str, expected: str) -> None:
 )
 def test_code_and_tags_end_a_formula(text: str, expected: str) -> None:
     assert to_safe_markdown(text).replace(DOLLAR, "D") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("text \\(x +\ny\\) more", "text $x + y$ more", id="brackets"),
+        pytest.param("hard $x +\ny$ wrap", "hard $x + y$ wrap", id="dollars"),
+        pytest.param("> a \\(x\n> = y\\) b\n> c", "> a $x = y$ b\n> c", id="quote"),
+        pytest.param("- a $\\text{all of} \\$5\n  = y$ b", "- a $\\text{all of} \\$5 = y$ b", id="list"),
+        pytest.param("We get $$\nx=1\n$$ where x", "We get\n\n$$\nx=1\n$$\n\nwhere x", id="display"),
+        pytest.param("for $a +\nb or $c", "for Da +\nb or Dc", id="words"),
+        pytest.param("$x$ or y$z\na$", "$x$ or yDz\naD", id="word-before"),
+        pytest.param("($x$) $y$ ($z$ ($a +\nb$)", "($x$) $y$ ($z$ ($a + b$)", id="after-formulas"),
+        pytest.param("$x ($a +\nb$)", "$x ($a +\nbD)", id="another-dollar"),
+        pytest.param("a \\(x +\n\ny\\) b", "a \\(x +\n\ny\\) b", id="blank-line"),
+        pytest.param("a \\(x\n- y\\) b", "a \\(x\n- y\\) b", id="list-item"),
+        pytest.param("a \\(x\n$5 y\\) b", "a \\(x\nD5 y\\) b", id="dollar-inside"),
+        pytest.param("# a \\(x\ny\\) b", "# a \\(x\ny\\) b", id="heading"),
+        pytest.param("> a \\(x\ny\\) b", "> a \\(x\ny\\) b", id="end-of-a-quote"),
+        pytest.param("a \\(x | b\ny\\) | c", "a \\(x | b\ny\\) | c", id="row"),
+        pytest.param("a \\(x\ny\\): \\[\nz\n\\]", "a \\(x\ny\\):\n\n$$\nz\n$$", id="before-a-display"),
+    ],
+)
+def test_a_formula_may_go_on_in_the_next_line(text: str, expected: str) -> None:
+    assert to_safe_markdown(text).replace(DOLLAR, "D") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a \\(x +\n\\text{if } y\\) more\nb", id="brackets"),
+        pytest.param("a \\(x +\nwords\nb", id="words"),
+        pytest.param("a $x_1 +\ny$5 b\nc", id="dollars"),
+        pytest.param("See \\[1\\], \\[\n12\n\\] and\n$$\nx\n$$ b", id="displays"),
+        pytest.param("is $\\$15 - \\$5 = \\$10$ and \\(3 \\times \\$5\\) b", id="escaped-dollars"),
+    ],
+)
+def test_a_growing_text_ends_as_the_whole(text: str) -> None:
+    growing = GrowingMarkdown()
+    looks = [growing.update(text[:end]) for end in range(len(text) + 1)]
+
+    assert looks == [GrowingMarkdown().update(text[:end]) for end in range(len(text) + 1)]
+    assert looks[-1] == to_safe_markdown(text)
 
 
 @pytest.mark.parametrize(
