@@ -36,6 +36,7 @@ def test_labels_and_cells_are_text(text: str, expected: str) -> None:
         pytest.param("30 $ - 40 $", "30 D - 40 D", id="behind-the-numbers"),
         pytest.param("$ 1,500.50; $x$ and $ y $", "D 1,500.50; $x$ and $ y $", id="beside-formulas"),
         pytest.param("$5, $x = 5$", "D5, $x = 5$", id="before-a-formula"),
+        pytest.param("$ 1.5M - $ 2M; $ 2k $", "D 1.5M - D 2M; $ 2k $", id="thousands"),
         pytest.param("$$5 and $$10 or $$x$$", "DD5 and DD10 or $x$", id="doubled"),
     ],
 )
