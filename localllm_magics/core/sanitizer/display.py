@@ -4,14 +4,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from localllm_magics.core.sanitizer.formula import is_text_in_square_brackets
 from localllm_magics.core.sanitizer.lines import LEAD, lead_of, unquoted
 from localllm_magics.core.sanitizer.tex import complete_tex
 
 _AT_START = re.compile(LEAD + r"(?P<opening>\$\$|\\\[|(?=\\begin\{(?P<name>[A-Za-z]+\*?)\}))(?P<rest>.*)")
 _LEAD = re.compile(LEAD)
-_ENDS_MATH = re.compile(r"[$`]")
+_ENDS_MATH = re.compile(r"(?<!(?<!\\)\\)\$|`")
 # After the start of a formula in words: its end, or code. Before it: a backslash.
 _NOT_BEFORE = re.compile(r"\A\\|\\\]|`")
+_OPENING = re.compile(r"(?<!\\)\\\[")
 _PUNCTUATION = re.compile(r"[.,;:]?")
 # The limit of a formula and of the search for its end, so that each opening without an end has the same cost.
 _MAX_LINES = 60
@@ -53,7 +55,7 @@ def find_display(line: str, lines: list[str], position: int, *, is_growing: bool
         if after is None and is_growing and position + len(tex) == len(lines):
             body, after, is_complete = complete_tex(body), "", True
         else:
-            is_complete = bool(body) and after is not None and _may_follow(after, start, len(tex))
+            is_complete = bool(body) and after is not None and _may_follow(after, start, tex)
         if is_complete and not _ENDS_MATH.search(body):
             return _display(start, body, after or "", len(tex))
     return None
@@ -65,9 +67,14 @@ def _display(start: _Start, tex: str, after: str, lines: int) -> Display:
     return Display(before=start.before, tex=tex, after=after, column=start.lead[1], lines=lines)
 
 
-def _may_follow(after: str, start: _Start, lines: int) -> bool:
+def _may_follow(after: str, start: _Start, tex: list[str]) -> bool:
     """Whether the text may follow in the last line of a formula: what is within one line is not for itself."""
-    return bool(_PUNCTUATION.fullmatch(after)) or (start.opening == r"\[" and lines > 1)
+    is_bracket = start.opening == r"\["
+    if len(tex) > 1:
+        stands_alone = not start.rest and not tex[-1]
+        return is_bracket or stands_alone or bool(_PUNCTUATION.fullmatch(after))
+    is_note = is_bracket and bool(start.before) and is_text_in_square_brackets(tex[0], after)
+    return bool(_PUNCTUATION.fullmatch(after)) and not is_note
 
 
 def _starts(line: str) -> Iterator[_Start]:
@@ -87,6 +94,10 @@ def _starts(line: str) -> Iterator[_Start]:
 
 def _until_closed(start: _Start, lines: list[str], position: int) -> tuple[list[str], str | None]:
     """The lines of a formula up to its end, and what follows it in the last one; None if it has no end."""
+    within = lines[position : position + _MAX_LINES]
+    # Faster than line by line, for an answer of nothing but openings.
+    if position + len(within) < len(lines) and start.closing not in "\n".join(within):
+        return [], None
     tex: list[str] = []
     line = start.rest
     for following in range(position + 1, position + _MAX_LINES + 1):
@@ -95,9 +106,16 @@ def _until_closed(start: _Start, lines: list[str], position: int) -> tuple[list[
         if closing or following == len(lines):
             return tex, after.strip() if closing else None
         line = (unquoted(lines[following], start.lead[0]) or "").strip()
-        if not line or (line.startswith(start.opening) and start.opening != start.closing):
+        if not line or _begins_anew(line, start):
             break
     return tex, None
+
+
+def _begins_anew(line: str, start: _Start) -> bool:
+    """Whether a formula of the same kind begins in the line, behind bullets or words too: the first has no end."""
+    if start.opening == r"\[":
+        return bool(_OPENING.search(line))
+    return start.opening != start.closing and _LEAD.sub("", line, count=1).startswith(start.opening)
 
 
 def _parted(line: str, closing: str) -> tuple[str, str, str]:

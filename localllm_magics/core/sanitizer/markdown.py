@@ -19,6 +19,7 @@ from localllm_magics.core.sanitizer.growing import complete_line, without_half_a
 from localllm_magics.core.sanitizer.lines import LEAD, dedent, indent, lead_of, unquoted
 from localllm_magics.core.sanitizer.prose import sanitize_line, to_plain_line
 from localllm_magics.core.sanitizer.tex import is_drawable, sanitize_tex
+from localllm_magics.core.sanitizer.wrapped import join_wrapped
 
 _FENCE = re.compile(LEAD + r"(?P<fence>`{3,}(?=[^`]*$)|~{3,})(?P<info>.*)")
 _LIST_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
@@ -175,10 +176,12 @@ def _write_block(lines: list[str], position: int, page: _Page) -> int:
         return _write_indented(lines, position, page)
     if display := find_display(line, lines, position, is_growing=page.is_growing):
         return position + _write_display(display, page)
-    is_last = position + 1 == len(lines)
-    for shown in complete_line(line, is_first=page.starts_paragraph) if page.is_growing and is_last else [line]:
+    joined = join_wrapped(line, lines, position, is_growing=page.is_growing)
+    line, end = (line, position + 1) if joined is None else (joined, position + 2)
+    is_open = page.is_growing and end == len(lines)
+    for shown in complete_line(line, is_first=page.starts_paragraph) if is_open else [line]:
         page.add_prose(shown)
-    return position + 1
+    return end
 
 
 def _write_display(display: Display, page: _Page) -> int:

@@ -6,6 +6,12 @@ import unicodedata
 from collections.abc import Callable
 from urllib.parse import quote
 
+from localllm_magics.core.sanitizer.formula import (
+    ESCAPED_DOLLAR,
+    is_text_in_dollars,
+    is_text_in_round_brackets,
+    is_text_in_square_brackets,
+)
 from localllm_magics.core.sanitizer.tex import COMMAND, INERT_BACKSLASH, is_drawable, sanitize_tex
 
 # No renderer pairs it with another: not in the source, and alone in its element not in the page either.
@@ -64,13 +70,16 @@ _NO_WORDS = r"""(?!
   | (?-i:\{[A-Z][A-Z_\d]+\}(?![\^_$]))
   | (?-i:[A-Z][A-Z_]+\b[^$`]*\$[A-Za-z{(])
 )"""
+_TEX = rf"(?:[^$`]|{ESCAPED_DOLLAR})"
+# After a dollar that ends no formula: a number, or another dollar, unless that one begins a formula.
+_NO_END = rf"\d|\$(?![^\s$`]{_TEX}*(?<![\s\\])\$(?![\d$]))"
 _PROSE = re.compile(
     rf"""
-    (?P<display>\$\$(?P<display_tex>[^$`]+)\$\$(?!\$))
-  | (?P<inline>(?<!\\)\${_NO_WORDS}(?![\s$])(?P<inline_tex>[^$`]+)(?<![\s\\])\$(?![\d$]))
-  | (?P<spaced>(?<!\\)\${_NO_WORDS}(?P<spaced_tex>[ ][^$`]+[ ])\$(?![\d$]))
-  | (?P<round>(?<!\\)\\\((?P<round_tex>[^$`\\]*(?:\\[^()$`][^$`\\]*)*)\\\))
-  | (?P<square>(?<!\\)\\\[(?P<square_tex>[^$`\\]*(?:\\[^\[\]$`][^$`\\]*)*)\\\])
+    (?P<display>\$\${_NO_WORDS}(?P<display_tex>{_TEX}+)(?<!\\)\$\$(?!\$))
+  | (?P<inline>(?<!\\)\${_NO_WORDS}(?![\s$])(?P<inline_tex>{_TEX}+)(?<![\s\\])\$(?!{_NO_END}))
+  | (?P<spaced>(?<!\\)\${_NO_WORDS}(?P<spaced_tex>[ ]{_TEX}+[ ])\$(?![\d$]))
+  | (?P<round>(?<!\\)\\\((?P<round_tex>[^$`\\]*(?:\\[^()`][^$`\\]*)*)\\\))
+  | (?P<square>(?<!\\)\\\[(?P<square_tex>[^$`\\]*(?:\\[^\[\]`][^$`\\]*)*)\\\])
   | (?P<picture>{_IMAGE})
   | (?P<whole_link>{_LINK})(?P<tail>[^ \t<]*)
   | (?P<autolink>(?<![!\]])<(?P<address>https?://[^\s<>]{{1,2000}})>)(?P<autolink_tail>[^ \t<]*)
@@ -175,7 +184,19 @@ def _sanitize_code(code: str) -> str:
 def _sanitize_prose(prose: str) -> str:
     if not _HAS_SYNTAX.search(prose):
         return prose
-    return _PROSE.sub(_replacement, COMMAND.sub(INERT_BACKSLASH, prose))
+    prose = COMMAND.sub(INERT_BACKSLASH, prose)
+    written: list[str] = []
+    position = 0
+    while found := _PROSE.search(prose, position):
+        written.append(prose[position : found.start()])
+        position = found.end()
+        if _is_text(found):
+            # Only its opening: what follows may end with the opening of a formula.
+            position = found.start() + (1 if found.lastgroup in {"inline", "spaced"} else 2)
+            written.append(_SYNTAX.sub(_replacement, prose[found.start() : position]))
+        else:
+            written.append(_replacement(found))
+    return "".join([*written, prose[position:]])
 
 
 def _sanitize_word(word: str) -> str:
@@ -187,6 +208,16 @@ def _replacement(found: re.Match[str]) -> str:
     return _REPLACEMENTS[found.lastgroup or ""](found)
 
 
+def _is_text(found: re.Match[str]) -> bool:
+    """Whether it looks like a formula, but is none."""
+    kind, text = found.lastgroup or "", found.string
+    if kind == "round":
+        return is_text_in_round_brackets(found["round_tex"], text[max(0, found.start() - 1) : found.start()])
+    if kind == "square":
+        return is_text_in_square_brackets(found["square_tex"], text[found.end() : found.end() + 1])
+    return kind in {"display", "inline", "spaced"} and is_text_in_dollars(found, found[f"{kind}_tex"])
+
+
 def _inline_formula(found: re.Match[str]) -> str:
     kind = found.lastgroup
     tex = found[f"{kind}_tex"] if kind == "spaced" else found[f"{kind}_tex"].strip()
@@ -195,7 +226,9 @@ def _inline_formula(found: re.Match[str]) -> str:
     # Two dollars in a row would start another kind of formula.
     before = " " if found.string.endswith("$", 0, found.start()) else ""
     after = " " if found.string.startswith(("$", "\\"), found.end()) else ""
-    return f"{before}${sanitize_tex(tex)}${after}"
+    # Nor may an escaped one stand beside the last.
+    last = "{}" if tex.endswith("$") else ""
+    return f"{before}${sanitize_tex(tex)}{last}${after}"
 
 
 def _link(found: re.Match[str]) -> str:

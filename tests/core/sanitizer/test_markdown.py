@@ -122,7 +122,7 @@ FRAGMENTS = """
     ![a](http://e.org/x.png) ![ [a](http://e.org/) [a](javascript:alert(1)) [a]( ]( ) [x] [x]: ]: http://e.org/
     [x]:·http://e.org/ [x]:·javascript:alert(1) www.e.org "onmouseover="alert(1)" "t" ' a 1 & &lt; &#92; &#96; + :::
     \\href{javascript:alert(1)}{x} \\def ```python ```mermaid <http://e.org> <javascript:alert(1)> \\` \\< \\! ! [ ] (
-    [^1] [^1]: _ ** ~ ~~ x@e.org {onclick=1} .  : /
+    [^1] [^1]: _ ** ~ ~~ x@e.org {onclick=1} .  : / \\$ \\$5
 """.replace("\n", " ").split()
 BLANKS = [" ", "  ", "    ", "\n", "\n", "\n\n", "\n\n", "\t", "\n> ", "\n- ", "\n|---|---|\n", "\n===\n", "\n---\n"]
 PIECES = [fragment.replace("·", " ") for fragment in FRAGMENTS] + BLANKS * 3
