@@ -62,6 +62,12 @@ _DOWN = frozenset(["raise", "lower", "raisebox", "vskip", "vspace", "genfrac", "
 _MAX_DEPTH = 24
 _MAX_LENGTH = 8_000
 _MAX_CELLS = 2_000
+# What sets an argument or a table more than once. MathJax may take them for three times as much.
+_REPEATING = re.compile(
+    r"(?P<repeats>\\(?:pmb|centernot|centerOver|(?:under|over)bracket|sideset|adjustlimits|Aboxed)(?![A-Za-z])"
+    r"|\\begin\s*\{(?:empheq|(?:sub)?numcases)\})|(?P<opens>\{)|(?P<closes>\})|\\.",
+    re.DOTALL,
+)
 _SIZE = re.compile(r"\\(?:LARGE|Large|large|huge|Huge)(?![A-Za-z])")
 _NESTED = re.compile(
     r"(?P<opens>\\(?:begin|left|bgroup|begingroup)(?![A-Za-z])|\{)"
@@ -78,7 +84,7 @@ _PAIRS = re.compile(
 def is_drawable(tex: str) -> bool:
     """Whether the formula is short and flat enough to be drawn at all."""
     rows = tex.split("\\\\")
-    if len(tex) > _MAX_LENGTH or len(rows) * (max(row.count("&") for row in rows) + 1) > _MAX_CELLS:
+    if _drawn_length(tex) > _MAX_LENGTH or len(rows) * (max(row.count("&") for row in rows) + 1) > _MAX_CELLS:
         return False
     steps = (bool(token["opens"]) - bool(token["closes"]) for token in _NESTED.finditer(tex))
     return max(accumulate(steps), default=0) <= _MAX_DEPTH
@@ -113,6 +119,16 @@ def sanitize_tex(tex: str) -> str:
     if any(is_open.values()):
         return _ENVIRONMENT.sub(lambda found: f"{INERT_BACKSLASH}{found[0][1:]}", tex)
     return tex
+
+
+def _drawn_length(tex: str) -> int:
+    """How long the formula is once all is written out that may be repeated: each one within another multiplies it."""
+    depth, depths = 0, set[int]()
+    for token in _REPEATING.finditer(tex):
+        depth += bool(token["opens"]) - bool(token["closes"])
+        if token["repeats"]:
+            depths.add(depth)
+    return len(tex) * 3 ** max(0, len(depths) - 1)
 
 
 def _bound_lengths(tex: str) -> str:

@@ -41,6 +41,15 @@ def test_lengths_are_bounded(tex: str, expected: str | None) -> None:
         pytest.param(r"\left(" * 25 + r"\right)" * 25, False, id="brackets-nested-too-deep"),
         pytest.param("x" * 8_001, False, id="too-long"),
         pytest.param("&" * 100 + r"\\" * 100, False, id="too-many-cells"),
+        pytest.param(r"\pmb{x} + " * 800, True, id="repeating-commands-side-by-side"),
+        pytest.param(r"\underbracket{\underbracket{a}_b + c}_d", True, id="repeating-commands-in-each-other"),
+        pytest.param(r"\pmb{" * 22 + "x" + "}" * 22, False, id="pmb"),
+        pytest.param(r"\pmb{{\}" * 9 + "x" + "}}" * 9, False, id="brackets-between"),
+        pytest.param(r"\centernot{\pmb{\overbracket{\underbracket{" * 3 + "x" + "}" * 12, False, id="several-of-them"),
+        pytest.param(r"\sideset{}{}{\mathop{" * 9 + "x" + "}}" * 9, False, id="sideset"),
+        pytest.param(
+            r"\begin{numcases}{a}\text{$" * 8 + r"$}\end{numcases}" * 8, False, id="environments-that-repeat-themselves"
+        ),
     ],
 )
 def test_what_is_too_large_is_not_drawn(tex: str, expected: bool) -> None:
