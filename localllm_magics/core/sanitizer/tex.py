@@ -68,6 +68,13 @@ _REPEATING = re.compile(
     r"|\\begin\s*\{(?:empheq|(?:sub)?numcases)\})|(?P<opens>\{)|(?P<closes>\})|\\.",
     re.DOTALL,
 )
+# Columns that are counted instead of written: too many, and what may not be a number, are no formula.
+_COLUMNS = r"(?:\{(?:1?\d|20)?\}|\d)"
+_UNCOUNTED = re.compile(
+    rf"(?<!\\end)(?<!\\end[ ])\{{x{{0,2}}align(?:ed)?at"
+    rf"(?!\*?(?:=(?:1?\d|20)?\}}|\}}\s*(?:\[[a-z]?\]\s*)?{_COLUMNS}))"
+    rf"|(?:\*\s*{_COLUMNS}\s*\{{[^{{}}]*){{2}}|\*\s*(?!{_COLUMNS})\{{\s*\d+\s*\}}\s*\{{"
+)
 _SIZE = re.compile(r"\\(?:LARGE|Large|large|huge|Huge)(?![A-Za-z])")
 _NESTED = re.compile(
     r"(?P<opens>\\(?:begin|left|bgroup|begingroup)(?![A-Za-z])|\{)"
@@ -85,6 +92,8 @@ def is_drawable(tex: str) -> bool:
     """Whether the formula is short and flat enough to be drawn at all."""
     rows = tex.split("\\\\")
     if _drawn_length(tex) > _MAX_LENGTH or len(rows) * (max(row.count("&") for row in rows) + 1) > _MAX_CELLS:
+        return False
+    if _UNCOUNTED.search(tex):
         return False
     steps = (bool(token["opens"]) - bool(token["closes"]) for token in _NESTED.finditer(tex))
     return max(accumulate(steps), default=0) <= _MAX_DEPTH
@@ -128,7 +137,7 @@ def _drawn_length(tex: str) -> int:
         depth += bool(token["opens"]) - bool(token["closes"])
         if token["repeats"]:
             depths.add(depth)
-    return len(tex) * 3 ** max(0, len(depths) - 1)
+    return len(tex) * int(3 ** max(0, len(depths) - 1))
 
 
 def _bound_lengths(tex: str) -> str:

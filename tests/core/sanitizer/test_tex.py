@@ -59,6 +59,30 @@ def test_what_is_too_large_is_not_drawn(tex: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     ("tex", "expected"),
     [
+        pytest.param(r"\begin{alignat}{3}x\end{alignat} \begin{xxalignat} 2 x\end {xxalignat}", True, id="few"),
+        pytest.param(r"\begin{alignat*}{20}\begin{alignedat}[t]{3}x\end{alignedat}\end{alignat*}", True, id="nested"),
+        pytest.param(r"\begin{alignat}{}\end{alignat}", True, id="begun"),
+        pytest.param(r"\begin{empheq}{alignat*=3}x\end{empheq}", True, id="few-in-another"),
+        pytest.param(r"\begin{array}{*{3}{c}|*2c}x\end{array} 2 * {10} 2*3{,}000", True, id="few-repeated"),
+        pytest.param(r"\begin{alignedat}{21}x\end{alignedat}", False, id="alignedat"),
+        pytest.param(r"\begin {alignat*} {9999999}x\end{alignat*}", False, id="alignat"),
+        pytest.param(r"\begin{xalignat}{9999999}x\end{xalignat}", False, id="xalignat"),
+        pytest.param(r"\begin{xxalignat}{0021}x\end{xxalignat}", False, id="xxalignat"),
+        pytest.param(r"\begin{alignedat}[t]{9999999}x\end{alignedat}", False, id="position"),
+        pytest.param(r"\begin{alignedat}[{t}]{9999999}x\end{alignedat}", False, id="hidden-position"),
+        pytest.param(r"\begin{alignat}\label{a}{9999999}x\end{alignat}", False, id="what-is-dropped-between"),
+        pytest.param(r"\begin{empheq}{alignat=9999999}x\end{empheq}", False, id="in-another"),
+        pytest.param(r"\begin{array}{*{50000}{c}}x\end{array}", False, id="array"),
+        pytest.param(r"\begin{array}{*{20}{*9{*{20}{c}}}}x\end{array}", False, id="array-nested"),
+    ],
+)
+def test_counted_columns_are_few(tex: str, expected: bool) -> None:
+    assert is_drawable(tex) is expected
+
+
+@pytest.mark.parametrize(
+    ("tex", "expected"),
+    [
         pytest.param("", "", id="nothing"),
         pytest.param(r"\fra", "", id="half-a-command"),
         pytest.param(r"x = \frac{1}{", r"x = \frac{1}{{}{}}", id="brace"),
