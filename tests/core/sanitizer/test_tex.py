@@ -2,12 +2,20 @@ import pytest
 
 from localllm_magics.core.sanitizer.tex import complete_tex, is_drawable, sanitize_tex
 
+_REDEFINING = """
+    DeclareMathOperator* DeclarePairedDelimiter DeclarePairedDelimiters DeclarePairedDelimiterX
+    DeclarePairedDelimitersX DeclarePairedDelimiterXPP DeclareDocumentCommand NewDocumentCommand Newextarrow
+    ProvideDocumentCommand RenewDocumentCommand def definecolor gdef let mathtoolsset newcommand newenvironment
+    newtagform providecommand renewcommand renewenvironment renewtagform require usetagform xdef
+"""
+
 
 @pytest.mark.parametrize(
     ("tex", "expected"),
     [
         pytest.param(r"\rule{5cm}{0.4pt} a\hspace{2em}b\kern-1mu c", None, id="small-lengths-stay"),
         pytest.param(r"\genfrac{(}{)}{0pt}{}{n}{k} \text{200 mm} 900 cm", None, id="numbers-with-units-stay"),
+        pytest.param(r"\genfrac{[}{]}{}{}{n}{k} \genfrac{1em}{}{3pt}{}{n}{k}", None, id="genfrac-with-any-lengths"),
         pytest.param(r"\rule{10000em}{10000em}", r"\rule{0em}{0em}", id="rule"),
         pytest.param(r"\rule[-5em]{1em}{1,5em}", r"\rule[0em]{1em}{1,5em}", id="lowered-rule"),
         pytest.param(r"\Rule{1em}{90em}{1em}", r"\Rule{1em}{0em}{1em}", id="rule-with-depth"),
@@ -24,11 +32,39 @@ from localllm_magics.core.sanitizer.tex import complete_tex, is_drawable, saniti
         pytest.param(
             r"\begin{spreadlines}{90em}\end{spreadlines}", r"\begin{spreadlines}{0em}\end{spreadlines}", id="spread"
         ),
+        pytest.param(r"\enclose{box}[data-thickness=300em] {x}", r"\enclose{box} {x}", id="enclose"),
+        pytest.param("\\enclose {box}\n[data-padding=9]\ufeff[a]x", r"\enclose {box} x", id="enclose-with-space"),
+        pytest.param(r"\enclose{box {}}[data-padding=9em]{x}", r"＼enclose{box {}}[data-padding=9em]{x}", id="hidden"),
+        pytest.param(r"\enclose{circle}{x} \cancel{x}[y]", None, id="no-options"),
+        pytest.param(r"\cancel[data-padding=500em]{x}\xcancel [[a]y", r"\cancel{x}\xcancel y", id="cancel"),
+        pytest.param(r"\cancelto[data-padding=500em]{x}{y}", r"\cancelto{x}{y}", id="cancelto"),
+        pytest.param(r"\overbracket[300em][300]{x}\underbracket[9]x", r"\overbracket{x}\underbracket x", id="brackets"),
+        pytest.param(r"\shoveleft[500em]{x}\shoveright[9]{x}", r"\shoveleft{x}\shoveright{x}", id="shoves"),
+        pytest.param(r"\begin {multlined}[{]}90em]x", r"＼begin {multlined}}90em]x", id="widths-with-space"),
+        pytest.param(r"\begin{multlined}\label{a}[9em]\end{multlined}", r"\begin{multlined}\end{multlined}", id="late"),
+        pytest.param(r"\Huge\cancel\Huge[data-padding=9em]{x}", r"\Huge\cancel{x}", id="size-before-options"),
+        pytest.param(r"x\\*[500\label{a}em]y", r"x\\ y", id="label-in-a-row-skip"),
+        pytest.param(r"\begin {spreadlines}90em", r"＼begin {spreadlines}{0em}90em", id="spread-without-braces"),
+        pytest.param(
+            "\\kern\t500em\\hspace *{500em}\\kern\ufeff9em", "\\kern\t0em\\hspace *{0em}＼kern\ufeff9em", id="tabs"
+        ),
+        pytest.param(r"\skew{7}\hat{A} \sqrt[\uproot{-2}\leftroot2 3]{x}", None, id="small-numbers"),
+        pytest.param(
+            r"\skew{900}\hat{A}\skew{1em\kern9}xy\sqrt[\uproot{-9999}\leftroot{99}3]{x}",
+            r"＼skew{900}\hat{A}＼skew{1em＼kern9}xy\sqrt[＼uproot{-9999}＼leftroot{99}3]{x}",
+            id="large-numbers",
+        ),
+        pytest.param(r"\smashoperator[lr]{\sum}\crampedllap{long}", r" {\sum} {long}", id="other-hidden-sizes"),
         pytest.param(r"x\label{a} \newtagform{b}", r"x  ＼newtagform{b}", id="labels"),
     ],
 )
 def test_lengths_are_bounded(tex: str, expected: str | None) -> None:
     assert sanitize_tex(tex) == (tex if expected is None else expected)
+
+
+@pytest.mark.parametrize("command", _REDEFINING.split())
+def test_nothing_is_redefined_for_the_page(command: str) -> None:
+    assert sanitize_tex(rf"\{command}{{\red}}{{x}}") == rf"＼{command}{{\red}}{{x}}"
 
 
 @pytest.mark.parametrize(
