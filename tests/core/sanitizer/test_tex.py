@@ -82,6 +82,8 @@ def test_nothing_is_redefined_for_the_page(command: str) -> None:
         pytest.param(r"\pmb{" * 22 + "x" + "}" * 22, False, id="pmb"),
         pytest.param(r"\pmb{{\}" * 9 + "x" + "}}" * 9, False, id="brackets-between"),
         pytest.param(r"\centernot{\pmb{\overbracket{\underbracket{" * 3 + "x" + "}" * 12, False, id="several-of-them"),
+        pytest.param(r"\ce{^{" * 9 + "x" + "}A}" * 9, False, id="isotopes"),
+        pytest.param(r"\ce{H2O} + \frac{\ce{H+}}{\ce{OH-}} \text{in $\ce{^{14}_{6}C}$}", True, id="chemistry"),
         pytest.param(r"\sideset{}{}{\mathop{" * 9 + "x" + "}}" * 9, False, id="sideset"),
         pytest.param(
             r"\begin{numcases}{a}\text{$" * 8 + r"$}\end{numcases}" * 8, False, id="environments-that-repeat-themselves"
