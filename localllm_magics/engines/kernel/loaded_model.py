@@ -139,7 +139,8 @@ class LoadedModel:
         size = context_size(
             options.ctx, self._trained_context, model.kv_bytes_per_token, free_memory(), default or DEFAULT_CONTEXT
         )
-        return Context(lib, model, size=size, threads=options.threads or usual_threads(model.size_bytes))
+        threads = min(options.threads or usual_threads(model.size_bytes), logical_cpus())
+        return Context(lib, model, size=size, threads=threads)
 
     def _notices(self, options: LoadOptions, plan: WeightsPlan, *, supports_gpu: bool) -> tuple[str, ...]:
         model, layers = self.model, self.placement.gpu_layers

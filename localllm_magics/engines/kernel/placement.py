@@ -45,11 +45,11 @@ def offload_notice(requested: GpuLayers | None, planned: int, actual: int, *, su
 
 
 def threads_notice(requested: int | None, cpus: int) -> str:
-    """The notice for a user who requested more threads than can run at once on CPUS."""
+    """The notice for a user who requested more threads than CPUS, and got as many as there are of those."""
     if requested is None or requested <= cpus:
         return ""
     # llama.cpp's own threads never give their CPU to the one that they wait for.
-    return f"{requested} threads are far slower than {cpus}, which can run at once here: `--threads {cpus}`."
+    return f"{requested} threads asked, {cpus} used: no more can run at once here, and they would wait for each other."
 
 
 def context_notice(requested: int | None, trained: int, actual: int) -> str:

@@ -1,3 +1,4 @@
+import ctypes
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from localllm_magics.engines.kernel.machine import logical_cpus
 from localllm_magics.engines.kernel.template import CHATML_NOTICE
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.build_probe import NOTICE
@@ -56,6 +58,16 @@ def test_what_the_user_should_know_is_told(
     assert list(loaded.notices) == notices
     loaded.close()
     loaded.close()
+
+
+def test_no_more_threads_are_used_than_can_run_at_once(lib: Library, demo: ModelInfo) -> None:
+    loaded = load(lib, demo, LoadOptions(threads=500))
+
+    threads = lib.function("llama_n_threads", ctypes.c_int32, ctypes.c_void_p)(loaded.context.pointer)
+    loaded.close()
+
+    assert threads == min(500, logical_cpus())
+    assert [f"500 threads asked, {threads} used" in notice for notice in loaded.notices] == [True]
 
 
 def test_sampling_comes_from_the_request_then_the_model_then_llama_cpp(lib: Library, demo: ModelInfo) -> None:

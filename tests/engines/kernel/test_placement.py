@@ -88,11 +88,14 @@ def test_fewer_layers_than_requested_are_a_notice(
     [
         pytest.param(None, "", id="no request"),
         pytest.param(4, "", id="as many as can run"),
-        pytest.param(5, "5 threads are far slower than 4, which can run at once here: `--threads 4`.", id="more"),
+        pytest.param(5, "5 threads asked, 4 used: no more can run at once here, ", id="more"),
     ],
 )
 def test_more_threads_than_can_run_are_a_notice(requested: int | None, notice: str) -> None:
-    assert threads_notice(requested, 4) == notice
+    found = threads_notice(requested, 4)
+
+    assert found.startswith(notice)
+    assert bool(found) == bool(notice)
 
 
 @pytest.mark.parametrize(
