@@ -15,6 +15,7 @@ from tools.bench.vocabulary import words
 
 _LIMIT = 100  # milliseconds
 _CONTEXT, _PROMPT = 8192, 6000
+_BEGUN = " · generating · "
 _EARLIEST, _LATEST = 0.2, 0.8  # seconds into the reading or the answer
 
 
@@ -62,8 +63,8 @@ def _has_output(messages: Sequence[Message]) -> bool:
 
 
 def has_text(messages: Sequence[Message]) -> bool:
-    """Whether the answer has begun."""
-    return any(message.kind == "stream" for message in messages)
+    """Whether the answer has begun, by the status below it."""
+    return any(_BEGUN in message.content.get("data", {}).get("text/markdown", "") for message in messages)
 
 
 def _was_stopped_in(phase: str, cell: Cell) -> bool:
