@@ -10,7 +10,9 @@ from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from localllm_magics.engines.kernel.plan import WeightsPlan
 from tests.engines.kernel.asking import ALIKE, GREEDY, LONG, SHORT, WILD, Answers, answer, ask, fresh_engine
 from tests.engines.kernel.random_model import write_random_model
 
@@ -37,6 +39,15 @@ def engine(demo: ModelInfo) -> Iterator[KernelEngine]:
     engine = KernelEngine(demo, LoadOptions(threads=1))
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="module")
+def model(lib: Library, demo: ModelInfo) -> Iterator[LlamaModel]:
+    """The weights of the bundled model."""
+    assert demo.path is not None
+    model = LlamaModel(lib, demo.path, WeightsPlan(), stop=Stop())
+    yield model
+    model.close()
 
 
 @pytest.fixture(scope="module")

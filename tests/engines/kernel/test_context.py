@@ -5,22 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from localllm_magics.core.errors import GenerationFailed
-from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.kernel.context import CHUNK, Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.plan import WeightsPlan
 
 PROMPT = [20 + number % 200 for number in range(2 * CHUNK + 50)]
-
-
-@pytest.fixture(scope="module")
-def model(lib: Library, demo: ModelInfo) -> Iterator[LlamaModel]:
-    assert demo.path is not None
-    model = LlamaModel(lib, demo.path, WeightsPlan(), stop=Stop())
-    yield model
-    model.close()
 
 
 @pytest.fixture

@@ -4,24 +4,17 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.plan import WeightsPlan
 
 PROMPT = [20, 21, 22]
 
 
-@pytest.fixture(scope="module")
-def model(lib: Library, demo: ModelInfo) -> Iterator[LlamaModel]:
-    if "OPENMP = 1" in lib.system_info:  # pragma: no cover - what the set-up compiles has threads of its own
+@pytest.fixture(autouse=True)
+def _own_threads(lib: Library) -> None:
+    if "OPENMP = 1" in lib.system_info:
         pytest.skip("the threads are OpenMP's")
-    assert demo.path is not None
-    model = LlamaModel(lib, demo.path, WeightsPlan(), stop=Stop())
-    yield model
-    model.close()
 
 
 @pytest.fixture
