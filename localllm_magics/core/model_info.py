@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 from localllm_magics.core.address import Address
 from localllm_magics.core.completion import EngineName
+from localllm_magics.core.memory_plan import Fit, Forecast
+from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.sampling import Sampling
 
 Source: TypeAlias = Literal[
@@ -53,10 +55,13 @@ class ModelInfo:
         parameters: The number of weights.
         context: The trained context size, in tokens.
         problem: Why it cannot be used, or None.
+        fit: Whether and how it fits into the memory that was free when it was listed.
+        forecast: How fast it will be with that fit; None before this machine was measured.
         engine: What runs it.
         address: That of its server, or None.
         defaults: Its defaults; not shown in tables.
         files: Stamps of the files that this was read from; not shown in tables.
+        shape: Its sizes; not shown in tables.
     """
 
     reference: str
@@ -72,7 +77,10 @@ class ModelInfo:
     has_chat_template: bool | None = None
     kind: Kind | None = None
     problem: str | None = None
+    fit: Fit | None = field(default=None, compare=False)
+    forecast: Forecast | None = field(default=None, compare=False)
     engine: EngineName = "kernel"
     address: Address | None = None
     defaults: ModelDefaults = field(default=ModelDefaults(), repr=False)
     files: tuple[FileStamp, ...] = field(default=(), repr=False, compare=False)
+    shape: ModelShape | None = field(default=None, repr=False, compare=False)
