@@ -3,18 +3,27 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.messages import Message
 from localllm_magics.core.sampling import Sampling, bad_value, to_flag, to_number
 
 GpuLayers: TypeAlias = int | Literal["auto", "all"]
+CpuMoe: TypeAlias = int | Literal["all"]
+KvType: TypeAlias = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "iq4_nl", "q4_1", "q4_0"]
+KV_TYPES: tuple[KvType, ...] = get_args(KvType)
 ALL_LAYERS = 999
 """More layers than a model has, for programs that take only a number."""
 DEFAULT_CONTEXT = 8192
 """The largest context window, in tokens, that is allocated without being asked for."""
-LOAD_EXAMPLES: Mapping[str, str] = {"ctx": "4096", "gpu_layers": "auto", "threads": "2"}
+LOAD_EXAMPLES: Mapping[str, str] = {
+    "ctx": "4096",
+    "gpu_layers": "auto",
+    "cpu_moe": "all",
+    "kv_type": "q8_0",
+    "threads": "2",
+}
 """A value that works for each load option, as it is typed."""
 
 
@@ -25,7 +34,10 @@ class LoadOptions:
     Args:
         ctx: Tokens of context, 1 or more.
         gpu_layers: How many layers go to a GPU, or `auto` or `all`.
+        cpu_moe: Of how many layers, the first ones, the experts stay on the CPU, or `all`.
+        kv_type: The type of the KV cache, as llama.cpp names it.
         threads: CPU threads, 1 or more.
+        force: Load although the plan says that it does not fit.
 
     Raises:
         BadOption: A value is out of its range.
@@ -33,13 +45,20 @@ class LoadOptions:
 
     ctx: int | None = None
     gpu_layers: GpuLayers | None = None
+    cpu_moe: CpuMoe | None = None
+    kv_type: KvType | None = None
     threads: int | None = None
+    force: bool | None = None
 
     def __post_init__(self) -> None:
         self._check("ctx", 1, 2**31 - 1, "1 or more")
         self._check("threads", 1, 512, "from 1 to 512")
         if self.gpu_layers not in ("auto", "all"):
             self._check("gpu_layers", 0, 2**31 - 1, "0 or more, auto or all")
+        if self.cpu_moe != "all":
+            self._check("cpu_moe", 0, 2**31 - 1, "0 or more, or all")
+        if self.kv_type not in (None, *KV_TYPES):
+            raise bad_value("kv_type", f"one of {', '.join(KV_TYPES)}", LOAD_EXAMPLES["kv_type"], self.kv_type)
 
     def _check(self, name: str, low: int, high: int, allowed: str) -> None:
         value = getattr(self, name)
@@ -52,7 +71,8 @@ class LoadOptions:
 
     def __str__(self) -> str:
         """The options that are set, as they are typed."""
-        return " ".join(f"{to_flag(name)} {value}" for name, value in asdict(self).items() if value is not None)
+        given = {name: value for name, value in asdict(self).items() if value is not None and value is not False}
+        return " ".join(to_flag(name) if value is True else f"{to_flag(name)} {value}" for name, value in given.items())
 
     def or_else(self, defaults: "LoadOptions") -> "LoadOptions":
         """These values, with those that are None taken from DEFAULTS."""
