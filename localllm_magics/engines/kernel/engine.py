@@ -2,7 +2,7 @@
 
 import shlex
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
@@ -34,9 +34,13 @@ class KernelEngine:
     Args:
         info: A file whose header was read and has no problem.
         options: How to load it.
+        make_room: Called before a load with the bytes that it needs.
     """
 
-    def __init__(self, info: ModelInfo, options: LoadOptions) -> None:
+    def __init__(
+        self, info: ModelInfo, options: LoadOptions, make_room: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._make_room = make_room
         self._options = options
         self._info = info
         self._lock = threading.Lock()
@@ -98,7 +102,7 @@ class KernelEngine:
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":
         """A new engine for the same file; see `Engine.with_options`."""
-        return KernelEngine(self._info, options)
+        return KernelEngine(self._info, options, self._make_room)
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""
@@ -162,6 +166,7 @@ class KernelEngine:
         repack = build_probe.passes(lib, results, stop)
         info = _with_file_of_its_own(self._info, loaded, stop)
         file_probe.require_pass(lib, info, self._options, results, stop)
+        self._make_room(info.size_bytes or 0)
         start = loaded[-1]
 
         def report(part: float) -> None:
