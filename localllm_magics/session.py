@@ -79,8 +79,7 @@ class Session:
     @property
     def current(self) -> Model | None:
         """The model of a cell that names none."""
-        current = self._state.current
-        return None if current is None or current.is_unloaded else current
+        return self._state.usable
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -133,8 +132,9 @@ class Session:
             LocalLLMError: There is no such model, or its file cannot be used.
         """
         surroundings = self._surroundings()
-        typed = self._current_reference(default) if reference is None else reference
-        known = self._find_current(surroundings) if reference is None else self._find(reference, surroundings)
+        state = self._state
+        typed = state.current_reference(default) if reference is None else reference
+        known = state.find_current(surroundings) if reference is None else state.find(reference, surroundings)
         named, model = (None, known) if known else self._resolved(typed, surroundings)
         use, is_new = self._claim(Entry(model, typed, surroundings, named=named))
         model = use.model
@@ -257,31 +257,6 @@ class Session:
     def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
         return Surroundings(running_folder(), tuple(map(os.environ.get, _VARIABLES)), settings)
-
-    def _current_reference(self, default: str) -> str:
-        """What to type for the current model, wherever we run."""
-        current = self.current
-        if current is None:
-            return default
-        is_relative = current.info.source == "folder" and current.info.engine == "kernel" and current.path is not None
-        return str(current.path) if is_relative else current.info.reference
-
-    def _find_current(self, surroundings: Surroundings) -> Model | None:
-        """The current model, if its reference would still mean it; a file means itself in every folder."""
-        current = self.current
-        entry = None if current is None else self._state.of(current)
-        if current is None or entry is None or has_changed(current.info):
-            return None
-        is_same = current.path is not None or replace(entry.surroundings, folder=surroundings.folder) == surroundings
-        return current if is_same else None
-
-    def _find(self, typed: str, surroundings: Surroundings) -> Model | None:
-        """The model that TYPED has named before, if it would name the same one again."""
-        for entry in reversed(self._state.entries):
-            is_same = entry.surroundings == surroundings and not entry.model.is_unloaded
-            if is_same and typed in (entry.reference, entry.model.info.reference) and not entry.has_changed:
-                return entry.model
-        return None
 
     def _resolved(self, typed: str, surroundings: Surroundings) -> tuple[ModelInfo, Model]:
         """What TYPED names now, and its model: one that is in use, or a new one."""

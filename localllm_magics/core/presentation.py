@@ -26,10 +26,9 @@ def to_first_token(seconds: float | None) -> str:
 
 def to_duration(seconds: float) -> str:
     """A time as people say it: `40 s`, `5 min`, `2.5 h`."""
-    minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{seconds / 3600:.1f} h".replace(".0 h", " h")
+    return f"{seconds / 60:.0f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h".replace(".0 h", " h")
 
 
 def to_context(used: int, size: int | None) -> str:
