@@ -48,6 +48,7 @@ class KernelEngine:
         self._loaded: LoadedModel | None = None
         self._footprint: Footprint | None = None
         self._opening: Future[None] | None = None
+        self._has_closed = threading.Event()
         self._lifetime = Lifetime(info.reference)
         repair_after_fork(self)
 
@@ -117,6 +118,9 @@ class KernelEngine:
             if loaded is not None and self._footprint is not None:
                 with self._footprint.giving_back():
                     loaded.close()
+            # glibc gives a new thread the memory pool of the one that ended last. So the thread of the load ends after
+            # those of the model: else each load would fill another pool, none of which shrinks to nothing.
+            self._has_closed.set()
 
     def after_fork(self) -> None:
         """Load the model again when it is next used, unless nobody was using it; see `Forkable`."""
@@ -157,7 +161,9 @@ class KernelEngine:
         loaded = [0.0]
         yield Loading(0.0)
         try:
-            self._opening = future = in_background(lambda: self._open(loaded, stop), "localllm-load")
+            self._opening = future = in_background(
+                lambda: self._open(loaded, stop), "localllm-load", until=self._has_closed
+            )
             yield from _progress(future, loaded, stop)
         except BaseException:
             stop.set()
