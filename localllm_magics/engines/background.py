@@ -30,6 +30,7 @@ def in_background(
             future.set_exception(exc)
         else:
             if until is not None:
+                threading.current_thread().name = f"{name}-kept"
                 until.wait()
 
     threading.Thread(target=run, name=name, daemon=True).start()
