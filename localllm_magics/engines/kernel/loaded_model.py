@@ -17,7 +17,8 @@ from localllm_magics.engines.kernel.answer_marks import AnswerMarks, find_marks
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel, Progress
-from localllm_magics.engines.kernel.machine import free_memory, logical_cpus, return_freed_memory, usual_threads
+from localllm_magics.engines.kernel.machine import logical_cpus, return_freed_memory, usual_threads
+from localllm_magics.engines.kernel.machine_memory import free_memory
 from localllm_magics.engines.kernel.placement import context_notice, offload_notice, placement, threads_notice
 from localllm_magics.engines.kernel.plan import WeightsPlan, context_size, fits_in_memory, gpu_layers
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
