@@ -11,7 +11,7 @@ import pytest
 
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.completion import Completion, ModelUsed
-from localllm_magics.core.errors import LoadFailed, NotEnoughMemory, UsageError
+from localllm_magics.core.errors import LoadFailed, UsageError
 from localllm_magics.core.events import Done, Loading, Pending, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
@@ -19,7 +19,6 @@ from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import library
-from localllm_magics.engines.kernel.plan import RESERVE
 from localllm_magics.engines.stream import Stream
 from tests.engines.kernel.asking import (
     ALIKE,
@@ -381,24 +380,3 @@ def test_closing_waits_for_a_load_that_nobody_waits_for(demo: ModelInfo) -> None
     opening.exception()
 
     assert engine.status().memory_bytes == 0
-
-
-def test_room_is_made_for_what_the_load_needs_before_it_is_missed(demo: ModelInfo) -> None:
-    needed: list[int] = []
-    thread: list[str] = []
-
-    def make_room(size: int) -> None:
-        needed.append(size)
-        thread.append(threading.current_thread().name)
-
-    engine = KernelEngine(demo, LoadOptions(ctx=2_000_000_000), make_room)
-    with pytest.raises(NotEnoughMemory):
-        list(engine.load(Stop()))
-    again = engine.with_options(LoadOptions(threads=1))
-    list(again.load(Stop()))
-    loaded = again.status().memory_bytes
-    again.close()
-
-    assert needed[0] > 10**12
-    assert loaded < needed[1] < 10 * loaded + RESERVE
-    assert thread == ["localllm-load"] * 2
