@@ -21,7 +21,6 @@ def new_engine(
     info: ModelInfo,
     options: LoadOptions,
     settings: ServerSettings,
-    *,
     make_room: Callable[[int], None] = lambda _: None,
 ) -> Engine:
     """An engine for the model, not loaded yet.
@@ -29,10 +28,10 @@ def new_engine(
     Where INFO names a server and no model, an Ollama there is used through its own API, which reports more.
 
     Args:
-        info: What is known of it.
+        info: What is known of the model.
         options: How to load it.
-        settings: For servers.
-        make_room: Called before a load in this process with the bytes that it needs.
+        settings: How to reach servers.
+        make_room: See `KernelEngine`.
 
     Raises:
         LocalLLMError: The server has several models.
