@@ -166,14 +166,22 @@ def _uses(lib: Library, model: LlamaModel, settings: PlanSettings) -> dict[str, 
     buffers = memory_breakdown(lib, context) or []
     lib.api.llama_free(context)
     output = sum(float(size) for size in _OUTPUT.findall(log))
+    buffers.append(Buffers(device="", compute=int(output * 2**20), weights=_mapped(model, settings, buffers)))
     uses: dict[str, dict[str, int]] = {}
-    for each in (*buffers, Buffers(device="", compute=int(output * 2**20))):
+    for each in buffers:
         use = uses.setdefault(each.device or HOST, {"weights": 0, "kv_cache": 0, "compute": 0})
-        # Where the file is mapped, repacked weights are there twice.
-        use["weights"] += each.weights * (1 if each.is_plain or not settings.map_file else 2)
+        use["weights"] += each.weights
         use["kv_cache"] += each.kv_cache
         use["compute"] += each.compute
     return uses
+
+
+def _mapped(model: LlamaModel, settings: PlanSettings, buffers: Sequence[Buffers]) -> int:
+    """Bytes of the file that are mapped beside a repacked copy of them."""
+    copied = sum(each.weights for each in buffers if not each.is_plain) if settings.map_file else 0
+    # The output projection of some models is the embedding once more, which is mapped anyway.
+    twice = sum(each.weights for each in buffers) - model.size_bytes
+    return max(0, copied - (0 if settings.gpu_layers else twice))
 
 
 def _placement(lib: Library, path: Path, settings: PlanSettings, margin: int) -> PlanSettings:
