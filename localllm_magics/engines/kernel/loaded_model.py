@@ -151,7 +151,7 @@ class LoadedModel:
         notices = [
             "" if plan.repack else NOTICE,
             _MAPPED if plan.map_file and layers <= model.layers else "",
-            offload_notice(options.gpu_layers, plan.gpu_layers, layers, supports_gpu=supports_gpu),
+            offload_notice(options.gpu_layers, plan.gpu_layers, layers, devices, backends),
             threads_notice(options.threads, logical_cpus()),
             context_notice(options.ctx, self._trained_context, self.context.size),
             "" if model.trained_context else _NO_TRAINED_CONTEXT,
