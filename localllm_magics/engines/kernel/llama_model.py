@@ -78,6 +78,12 @@ class LlamaModel:
         return int(self._api.llama_model_n_layer(self.pointer))
 
     @property
+    def experts(self) -> int:
+        """Experts in a layer; 0 where it is no mixture of experts."""
+        count = self.metadata(f"{self.metadata('general.architecture')}.expert_count") or ""
+        return int(count) if count.isdecimal() else 0
+
+    @property
     def trained_context(self) -> int | None:
         """Tokens of context that it was trained with; None where the file has an impossible number."""
         tokens = int(self._api.llama_model_n_ctx_train(self.pointer))

@@ -22,12 +22,12 @@ from localllm_magics.core.errors import (
     SetupError,
     UnsupportedArchitecture,
 )
-from localllm_magics.core.memory_plan import HOST, DeviceMemory, DeviceUse, MemoryPlan, PlanSettings
+from localllm_magics.core.memory_plan import HOST, DeviceUse, MemoryPlan, PlanSettings
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import new_context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.machine import free_memory
+from localllm_magics.engines.kernel.machine_memory import free_memory, machine_memory
 from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers, memory_breakdown
 from localllm_magics.engines.kernel.worker.placement_search import MARGIN, fit_params, most_layers
 from localllm_magics.engines.kernel.worker.process import (
@@ -45,7 +45,7 @@ _MOST_SECONDS = 300
 
 
 def exact_plans(
-    lib: Library, path: Path, settings: Sequence[PlanSettings], stop: Stop, *, python: str = sys.executable
+    lib: Library, path: Path, settings: Sequence[PlanSettings], stop: Stop, *, python: str | None = sys.executable
 ) -> list[MemoryPlan]:
     """The memory that llama.cpp itself computes for the file, with each of SETTINGS.
 
@@ -54,7 +54,7 @@ def exact_plans(
         path: The file; of a split model, the first part.
         settings: Those that place the weights alike cost little more than one of them.
         stop: Ends it.
-        python: The program that runs it.
+        python: The program that runs it; there is none where Python is part of another program.
 
     Raises:
         LoadFailed: llama.cpp refuses the file, or one of SETTINGS.
@@ -64,15 +64,16 @@ def exact_plans(
         Stopped: STOP was set.
     """
     found = _ask(lib, path, {"task": "plans", "settings": list(map(asdict, settings))}, stop, python)
-    host = DeviceMemory(name=HOST, free=free_memory(), total=free_memory(), is_host=True)
-    gpus = [DeviceMemory(name=d.name, free=d.free_bytes, total=d.total_bytes) for d in lib.devices() if d.is_gpu]
+    machine = machine_memory(lib)
     return [
         MemoryPlan(
             settings=each,
-            uses=tuple(DeviceUse(memory=memory, **of_each.get(memory.name, {})) for memory in (host, *gpus)),
+            uses=tuple(
+                DeviceUse(memory=memory, **uses.get(memory.name, {})) for memory in (machine.host, *machine.devices)
+            ),
             is_exact=True,
         )
-        for each, of_each in zip(settings, found, strict=True)
+        for each, uses in zip(settings, found, strict=True)
     ]
 
 
@@ -83,7 +84,7 @@ def llama_placement(
     stop: Stop,
     *,
     margin: int = MARGIN,
-    python: str = sys.executable,
+    python: str | None = sys.executable,
 ) -> PlanSettings:
     """SETTINGS with the layers, and the tensors beside them, that llama.cpp itself would put on the GPUs now.
 
@@ -93,7 +94,7 @@ def llama_placement(
         settings: With `cpu_moe`, as many whole layers as fit.
         stop: Ends it.
         margin: Bytes that stay free on each device.
-        python: The program that runs it.
+        python: The program that runs it; there is none where Python is part of another program.
 
     Raises:
         LocalLLMError: See `exact_plans`.
@@ -106,8 +107,12 @@ def llama_placement(
     return _settings(found)
 
 
-def _ask(lib: Library, path: Path, question: Mapping[str, object], stop: Stop, python: str) -> list[dict[str, Any]]:
+def _ask(
+    lib: Library, path: Path, question: Mapping[str, object], stop: Stop, python: str | None
+) -> list[dict[str, Any]]:
     """What the subprocess finds for QUESTION."""
+    if python is None:
+        raise SetupError(f"{path.name} cannot be planned: there is no Python to run.", "Type: %llm doctor")
     endpoints = [device.description for device in lib.devices() if re.fullmatch(r"RPC\d+", device.name)]
     text = json.dumps({**question, "path": os.fspath(path), "rpc": list(dict.fromkeys(endpoints))})
     limits = Limits(seconds=_MOST_SECONDS, memory_bytes=max(1 << 30, free_memory()))
