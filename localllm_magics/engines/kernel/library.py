@@ -156,7 +156,8 @@ class Library:
         """
         of_device = self.function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
         pointers = [pointer for pointer in self._pointers() if self._text("dev_name", pointer) == device]
-        return of_device(pointers[0]) if pointers else self.function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)()
+        found = of_device(pointers[0]) if pointers else self.function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)()
+        return int(found)
 
     def buffer_device(self, buffer_type: int) -> str:
         """The name of the device in whose memory buffers of this type are; empty for the host's memory."""

@@ -51,7 +51,7 @@ class LlamaModel:
         params.no_alloc = not allocate
         overrides, split = tensor_overrides(lib, settings), (ctypes.c_float * int(api.llama_max_devices()))()
         params.tensor_buft_overrides, params.tensor_split = ctypes.addressof(overrides), split
-        split[: len(settings.split)] = settings.split
+        split[: len(settings.split)] = list(map(float, settings.split))
         self._kept = overrides, split  # llama.cpp keeps pointers to them
 
         def report(part: float, _: object) -> bool:

@@ -1,7 +1,7 @@
 """Where a loaded model is, read from llama.cpp's log, and how that differs from what was requested."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from localllm_magics.core.memory_plan import PlanSettings
@@ -33,26 +33,25 @@ class Placement:
 
 def placement(log: str, devices: Sequence[Device]) -> Placement:
     """The placement that LOG, the lines of a load, reports."""
-    gpus = {key: gpu.name for gpu in devices if gpu.is_gpu for key in (gpu.name, gpu.buffers)}
     buffers = [(name, float(size)) for name, size in _BUFFER.findall(log)]
-    names = list(dict.fromkeys(gpu for name, _ in buffers if (gpu := _gpu(name, gpus))))
+    names = _gpus((name for name, _ in buffers), devices)
     # A build with RPC speaks of offloaded layers where there is no GPU at all.
     offloaded = _OFFLOADED.search(log) if names else None
     layers, everything = map(int, offloaded.groups()) if offloaded else (0, 1)
-    if layers < everything:
-        names = ["CPU", *names]
     return Placement(
-        device=" + ".join(names),
+        device=" + ".join(["CPU", *names] if layers < everything else names),
         gpu_layers=layers,
         memory_bytes=int(sum(size for _, size in buffers) * 2**20),
         kv_types=frozenset(kind for types in _KV_TYPES.findall(log) for kind in types),
     )
 
 
-def _gpu(buffer: str, gpus: dict[str, str]) -> str:
-    """The GPU that a buffer with this name is on, by what the buffers of each are called; else nothing."""
+def _gpus(buffers: Iterable[str], devices: Sequence[Device]) -> list[str]:
+    """The GPUs that have BUFFERS with these names, in their order."""
+    gpus = {key: gpu.name for gpu in devices if gpu.is_gpu for key in (gpu.name, gpu.buffers)}
     # A device has several kinds of buffers, such as `MTL0_Mapped`.
-    return gpus.get(buffer) or gpus.get(buffer.partition("_")[0], "")
+    found = (gpus.get(buffer, gpus.get(buffer.partition("_")[0])) for buffer in buffers)
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def offload_notice(

@@ -28,6 +28,7 @@ from localllm_magics.engines.kernel.context import new_context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine_memory import free_memory, machine_memory
+from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown
 from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers, memory_breakdown
 from localllm_magics.engines.kernel.worker.placement_search import MARGIN, fit_params, most_layers
 from localllm_magics.engines.kernel.worker.process import (
@@ -161,14 +162,14 @@ def _plans(
     for weights, alike in groupby(sorted(enumerate(settings), key=lambda each: repr(of_weights(each))), of_weights):
         model = LlamaModel(lib, path, weights, stop=Stop(), allocate=False)
         for index, each in alike:
-            yield index, _uses(lib, model, each)
+            yield index, _uses(lib, path, model, each)
         model.close()
 
 
-def _uses(lib: Library, model: LlamaModel, settings: PlanSettings) -> dict[str, dict[str, int]]:
+def _uses(lib: Library, path: Path, model: LlamaModel, settings: PlanSettings) -> dict[str, dict[str, int]]:
     """The memory of a context with SETTINGS, by device."""
     context, log = new_context(lib, model, settings, threads=1)
-    buffers = memory_breakdown(lib, context) or []
+    buffers = memory_breakdown(lib, context) or log_breakdown(lib, path, settings, model.log, log)
     lib.api.llama_free(context)
     output = sum(float(size) for size in _OUTPUT.findall(log))
     buffers.append(Buffers(device="", compute=int(output * 2**20), weights=_mapped(model, settings, buffers)))
