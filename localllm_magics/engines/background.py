@@ -8,9 +8,7 @@ from typing import TypeVar
 _Result = TypeVar("_Result")
 
 
-def in_background(
-    work: Callable[[], _Result], name: str, *, until: threading.Event | None = None
-) -> "Future[_Result]":
+def in_background(work: Callable[[], _Result], name: str, *, until: threading.Event | None = None) -> "Future[_Result]":
     """Start WORK in a thread of this NAME.
 
     The end of the process does not wait for it, as it would for an executor's threads; those it joins before anybody

@@ -3,22 +3,22 @@
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeAlias
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
+from localllm_magics.core.memory_plan import MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.background import in_background
-from localllm_magics.engines.base import EngineStatus, Preview
+from localllm_magics.engines.base import EngineStatus, MakeRoom, Preview
 from localllm_magics.engines.file_stamp import read_stamp
 from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.footprint import Footprint
@@ -27,7 +27,6 @@ from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
 from localllm_magics.engines.kernel.plan import (
-    RESERVE,
     load_settings,
     plans_of,
     require_room_for_library,
@@ -38,8 +37,6 @@ from localllm_magics.engines.kernel.worker import build_probe, file_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.lifetime import Lifetime
 
-MakeRoom: TypeAlias = Callable[[int], None]
-
 
 class KernelEngine:
     """One model in this process; see `engines.base.Engine`.
@@ -47,8 +44,7 @@ class KernelEngine:
     Args:
         info: A file whose header was read and has no problem.
         options: How to load it.
-        make_room: Called in the thread of the load with the bytes that it needs, before those are compared with what
-            is free.
+        make_room: Called before what a load needs is compared with what is free.
     """
 
     def __init__(self, info: ModelInfo, options: LoadOptions, make_room: MakeRoom = lambda _: None) -> None:
@@ -87,6 +83,7 @@ class KernelEngine:
             model=replace(model, device=placement.device, gpu_layers=placement.gpu_layers, context=loaded.context.size),
             options=self._options,
             memory_bytes=placement.memory_bytes,
+            device_bytes=placement.device_bytes,
             planned_bytes=loaded.planned_bytes,
             notices=loaded.notices,
         )
@@ -185,12 +182,16 @@ class KernelEngine:
 
     def _library(self) -> Library:
         """The build, once there is room for it and for the model."""
-        info, options, host = self._info, self._options, host_memory()
-        require_room_for_library(info.reference, host, is_imported="llama_cpp" in sys.modules)
+        info, options = self._info, self._options
+        if "llama_cpp" not in sys.modules:  # else other models may leave first
+            require_room_for_library(info.reference, host_memory(), is_imported=False)
         lib = library()
-        machine = machine_memory(lib)
-        wanted = wanted_settings(info, options, machine, repack=True)
-        self._make_room(plans_of(info, machine)(wanted).needed + RESERVE)
+
+        def plan() -> MemoryPlan:
+            machine = machine_memory(lib)
+            return plans_of(info, machine)(wanted_settings(info, options, machine, repack=True))
+
+        self._make_room(plan)
         load_settings(info, options, machine_memory(lib), repack=True)
         return lib
 
