@@ -1,7 +1,6 @@
 """What `%llm load`, `status` and `unload` say of memory, with real models."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def table(shell: InteractiveShell, line: str) -> Table:
 
 
 @pytest.fixture
-def other(shell: InteractiveShell) -> Iterator[str]:
+def other(shell: InteractiveShell) -> str:
     """A reference to another model."""
     shutil.copy(demo.PATH, Path("other.gguf"))
     return "other.gguf"
