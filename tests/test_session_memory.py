@@ -147,7 +147,7 @@ def test_models_leave_in_a_forked_process_too(new_session: Session, folder: Path
 def test_memory_comes_back_however_often_a_model_is_loaded(new_session: Session, tmp_path: Path) -> None:
     path = write_random_model(tmp_path / "random.gguf")
     held, most = [], 0
-    for _ in range(12):
+    for _ in range(8):
         use = new_session.use(str(path), LoadOptions(ctx=1024))
         use.model.complete("Hello", max_tokens=2)
         use.keep()
@@ -157,7 +157,7 @@ def test_memory_comes_back_however_often_a_model_is_loaded(new_session: Session,
         assert use.model.status().unreturned_bytes == 0
 
     assert most - min(held) > 25 * MB
-    assert min(held[-4:]) - min(held[:4]) < 4 * MB
+    assert max(held[1:]) - held[0] < 4 * MB
 
 
 def test_the_thread_of_a_load_ends_with_its_model(new_session: Session) -> None:

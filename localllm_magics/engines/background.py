@@ -8,7 +8,9 @@ from typing import TypeVar
 _Result = TypeVar("_Result")
 
 
-def in_background(work: Callable[[], _Result], name: str, *, until: threading.Event | None = None) -> "Future[_Result]":
+def in_background(
+    work: Callable[[], _Result], name: str, *, then: Callable[[], None] = lambda: None
+) -> "Future[_Result]":
     """Start WORK in a thread of this NAME.
 
     The end of the process does not wait for it, as it would for an executor's threads; those it joins before anybody
@@ -17,7 +19,7 @@ def in_background(work: Callable[[], _Result], name: str, *, until: threading.Ev
     Args:
         work: What is done.
         name: Of the thread.
-        until: The thread stays until this is set, where WORK has not failed.
+        then: Called in the thread once the result is there, unless WORK has failed.
     """
     future: Future[_Result] = Future()
 
@@ -27,9 +29,7 @@ def in_background(work: Callable[[], _Result], name: str, *, until: threading.Ev
         except BaseException as exc:  # noqa: BLE001 - raised again where the result is awaited
             future.set_exception(exc)
         else:
-            if until is not None:
-                threading.current_thread().name = f"{name}-kept"
-                until.wait()
+            then()
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future

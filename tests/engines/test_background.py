@@ -8,7 +8,6 @@ import threading
 import pytest
 
 from localllm_magics.engines.background import in_background
-from tests.server.waiting import wait_until
 
 
 def test_the_result_can_be_awaited() -> None:
@@ -29,30 +28,37 @@ def test_an_error_is_raised_where_the_result_is_awaited(
     assert capsys.readouterr().err == ""
 
 
-def test_the_thread_may_stay_until_it_is_told_to_end() -> None:
-    until = threading.Event()
+def test_something_may_follow_when_the_result_is_there() -> None:
+    was_done: list[bool] = []
+    is_known, has_followed = threading.Event(), threading.Event()
 
-    thread = in_background(threading.current_thread, "mine", until=until).result()
-    wait_until(lambda: thread.name == "mine-kept", "kept")
-    is_there = thread.is_alive()
-    until.set()
-    thread.join()
+    def then() -> None:
+        is_known.wait()
+        was_done.append(future.done())
+        has_followed.set()
 
-    assert is_there
+    future = in_background(lambda: 5, "mine", then=then)
+    result = future.result()
+    is_known.set()
+    has_followed.wait()
+
+    assert (result, was_done) == (5, [True])
 
 
-def test_the_thread_of_work_that_has_failed_does_not_stay() -> None:
+def test_nothing_follows_what_has_failed() -> None:
     threads: list[threading.Thread] = []
+    followed: list[int] = []
 
     def fail() -> None:
         threads.append(threading.current_thread())
         raise ValueError("no")
 
-    future = in_background(fail, "mine", until=threading.Event())
+    future = in_background(fail, "mine", then=lambda: followed.append(1))
 
     with pytest.raises(ValueError, match="no"):
         future.result()
     threads[0].join()
+    assert followed == []
 
 
 EXIT = """

@@ -24,6 +24,7 @@ from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.footprint import Footprint
 from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
 from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.load_thread import LoadThread
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
 from localllm_magics.engines.kernel.plan import (
@@ -55,7 +56,7 @@ class KernelEngine:
         self._loaded: LoadedModel | None = None
         self._footprint: Footprint | None = None
         self._opening: Future[None] | None = None
-        self._has_closed = threading.Event()
+        self._load_thread = LoadThread()
         self._lifetime = Lifetime(info.reference)
         repair_after_fork(self)
 
@@ -127,9 +128,7 @@ class KernelEngine:
             if loaded is not None and self._footprint is not None:
                 with self._footprint.giving_back():
                     loaded.close()
-            # glibc gives a new thread the memory pool of the one that ended last. So the thread of the load ends after
-            # those of the model: else each load would fill another pool, none of which shrinks to nothing.
-            self._has_closed.set()
+                    self._load_thread.end()
 
     def after_fork(self) -> None:
         """Load the model again when it is next used, unless nobody was using it; see `Forkable`."""
@@ -171,7 +170,7 @@ class KernelEngine:
         yield Loading(0.0)
         try:
             self._opening = future = in_background(
-                lambda: self._open(loaded, stop), "localllm-load", until=self._has_closed
+                lambda: self._open(loaded, stop), "localllm-load", then=self._load_thread.wait
             )
             yield from _progress(future, loaded, stop)
         except BaseException:
@@ -209,6 +208,7 @@ class KernelEngine:
         # Stored here and not by who waits for it: an interrupt there must not lose a model that is in memory.
         self._loaded = loaded_model = LoadedModel(lib, info, self._options, repack=repack, progress=report, stop=stop)
         footprint.end_load(loaded_model.placement.memory_bytes)
+        self._load_thread.keep()
 
 
 def _with_file_of_its_own(info: ModelInfo, loaded: list[float], stop: Stop) -> ModelInfo:
