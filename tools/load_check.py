@@ -20,7 +20,7 @@ from localllm_magics.engines.kernel.context import new_context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.placement import placement
-from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown
+from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown, output_buffer
 from localllm_magics.engines.kernel.worker.planner import exact_plans
 from tools.bench.random_model import HALF_BILLION, default_folder, random_model
 from tools.rpc_device import rpc_device
@@ -79,7 +79,7 @@ def rows(lib: Library, path: Path, settings: Sequence[PlanSettings]) -> Iterator
 def _logged(lib: Library, path: Path, settings: PlanSettings) -> int:
     model = LlamaModel(lib, path, settings, stop=Stop(), allocate=False)
     context, log = new_context(lib, model, settings, threads=1)
-    buffers = log_breakdown(lib, path, settings, model.log, log)
+    buffers = [*log_breakdown(lib, path, settings, model.log, log), output_buffer(log)]
     lib.api.llama_free(context)
     model.close()
     return sum(each.weights + each.kv_cache + each.compute for each in buffers)
