@@ -1,11 +1,11 @@
 """Compute buffers: what ggml's allocator keeps at the same time of the results of a graph.
 
-Its peak is in one layer, in whichever part of it takes most: each result is a matrix with a row for each token of a
+Its peak is in one layer, in whichever part of it takes most. Each result is a matrix with a row for each token of a
 batch, so its size is a number of elements for each token. The sums below were read off llama.cpp's own planner, and
 `tools/planner_check.py` compares them with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import LayerShape, ModelShape
@@ -21,10 +21,12 @@ _LATE_OUTPUT = frozenset(
     "step35".split()
 )
 """Architectures that compute their last layer for all tokens of a batch, although only the last one has an output."""
+_LATE_EXPERTS = frozenset({"gpt-oss", "mimo2"})
+"""Those of them whose experts are summed where the output is."""
 
 
 def compute_bytes(
-    shape: ModelShape, settings: PlanSettings, parts: Sequence[range], *, computes_on_host: bool
+    shape: ModelShape, settings: PlanSettings, parts: Sequence[range], elsewhere: Collection[int]
 ) -> list[int]:
     """Bytes for the host and for each device.
 
@@ -32,22 +34,29 @@ def compute_bytes(
         shape: The sizes of the model.
         settings: Those of the plan.
         parts: The layers of the host and of each device.
-        computes_on_host: Tensors of layers of other devices are on the host.
+        elsewhere: The layers whose experts are not where the layer is.
     """
-    layers = len(shape.order)
     rows = min(settings.batch, cells(settings))
-    embeddings = rows * _FLOAT * shape.width
-    inputs, feed_forward = _inputs(shape, settings, rows), rows * _FLOAT * _feed_forward(shape)
-    layer = max(feed_forward, _mixer(shape, settings, rows))
-    copies = _COPIES if len(parts) > 2 and not parts[0] and not (settings.overrides or settings.cpu_moe) else 1
-    host = inputs * copies + (1 + copies) * embeddings
-    device = inputs * copies + (copies if copies > 1 else 0) * embeddings + layer
-    sizes = [max(inputs + layer, _output(shape, rows)) if parts[0] else host]
-    if computes_on_host:
-        sizes[0] = max(sizes[0], feed_forward)
+    embeddings, inputs = rows * _FLOAT * shape.width, _inputs(shape, settings, rows)
+    feed_forward = rows * _FLOAT * _feed_forward(shape)
+    host = inputs + 2 * embeddings
+    if parts[0]:
+        host = inputs + max(feed_forward, _mixer(shape, settings, rows, parts[0]))
+    elif elsewhere:
+        host = max(host, inputs + feed_forward)
+    sizes = [max(host, _output(shape, rows, parts[0]))]
+    # Only the host has the embeddings of the batch; results of experts take their place elsewhere.
+    spared = embeddings if not shape.experts and _has_attention(shape) else 0
     for part in parts[1:]:
-        size = _output(shape, rows) if layers in part else 0
-        sizes.append(max(size, device) if part.start < min(part.stop, layers) else size)
+        size = _output(shape, rows, part)
+        if part.start < min(part.stop, len(shape.order)):
+            layer = _mixer(shape, settings, rows, part)
+            if any(layer not in elsewhere for layer in _computed(shape, part)):
+                layer = max(layer, feed_forward)
+            size = max(size, inputs + layer - spared)
+        sizes.append(size)
+    if len(parts) > 2 and not (parts[0] or settings.overrides or settings.cpu_moe):
+        sizes = [size + extra for size, extra in zip(sizes, _pipeline(shape, parts, inputs, embeddings), strict=True)]
     sizes[0] += _FLOAT * shape.vocabulary  # where the sampler reads the logits
     return sizes
 
@@ -70,19 +79,20 @@ def _feed_forward(shape: ModelShape) -> int:
     return 3 * shape.width + max(dense, shape.experts_used * (2 * shape.width + shape.inner_width))
 
 
-def _mixer(shape: ModelShape, settings: PlanSettings, rows: int) -> int:
-    """Bytes in the part of a layer that mixes tokens, attention or recurrence."""
-    queries = max(kind.query_width for kind in shape.kinds)
-    state = max(kind.state_width for kind in shape.kinds)
-    recurrence = rows * _FLOAT * (state and state + 3 * shape.width + queries)
-    scores = max((_scores(shape, kind, settings, rows) for kind in shape.kinds if kind.key_width), default=0)
-    attention = rows * _FLOAT * (3 * shape.width + 2 * queries) + scores
-    return max(recurrence + max(kind.state_bytes for kind in shape.kinds), attention)
+def _mixer(shape: ModelShape, settings: PlanSettings, rows: int, part: range) -> int:
+    """The part of a layer that mixes tokens, attention or recurrence."""
+    kinds = [shape.kinds[index] for index in set(shape.order[part.start : part.stop])]
+    sizes = [0]
+    for kind in kinds:
+        elements = 3 * shape.width + kind.query_width
+        sizes.append(rows * _FLOAT * (elements + kind.query_width) + _scores(shape, settings, rows, kind))
+        sizes.append(rows * _FLOAT * (elements + kind.state_width) + kind.state_bytes)
+    return max(sizes)
 
 
-def _scores(shape: ModelShape, kind: LayerShape, settings: PlanSettings, rows: int) -> int:
+def _scores(shape: ModelShape, settings: PlanSettings, rows: int, kind: LayerShape) -> int:
     """The attention matrix of all heads, which flash attention never has whole."""
-    if settings.flash_attention:
+    if settings.flash_attention or not kind.key_width:
         return 0
     tokens = cells(settings, kind.window)
     # Where the key holds the value too, that is copied out of it.
@@ -90,8 +100,34 @@ def _scores(shape: ModelShape, kind: LayerShape, settings: PlanSettings, rows: i
     return rows * _FLOAT * shape.heads * tokens + values
 
 
-def _output(shape: ModelShape, rows: int) -> int:
+def _output(shape: ModelShape, rows: int, part: range) -> int:
     """The output projection of the last token, and what comes to it for the others in some architectures."""
-    is_late = shape.architecture in _LATE_OUTPUT or not any(kind.key_width for kind in shape.kinds)
-    late = rows * (2 + shape.experts_used) * shape.width if is_late else 0
-    return _FLOAT * (shape.vocabulary + (2 + shape.experts_used) * shape.width + late)
+    if len(shape.order) not in part:
+        return 0
+    experts = shape.experts_used if shape.architecture in _LATE_EXPERTS else 1
+    late = rows * (2 + experts) if _is_late(shape) else 0
+    return _FLOAT * (shape.vocabulary + (2 + shape.experts_used + late) * shape.width)
+
+
+def _computed(shape: ModelShape, part: range) -> range:
+    """The layers in PART whose feed-forward part is computed for all tokens of a batch."""
+    return range(part.start, min(part.stop, len(shape.order) - (not _is_late(shape))))
+
+
+def _pipeline(shape: ModelShape, parts: Sequence[range], inputs: int, embeddings: int) -> list[int]:
+    """What the copies of inputs, and of what one device passes on to the next, add."""
+    passed = _COPIES * embeddings * (1 if _has_attention(shape) else 3)
+    sizes = [(_COPIES - 1) * (inputs + embeddings)]
+    for part in parts[1:]:
+        # Another device passes on twice as much as the host.
+        size = (_COPIES - 1) * inputs + passed * (2 if part.start else 1)
+        sizes.append(size if part.start < len(shape.order) and part else 0)
+    return sizes
+
+
+def _is_late(shape: ModelShape) -> bool:
+    return shape.architecture in _LATE_OUTPUT or not _has_attention(shape)
+
+
+def _has_attention(shape: ModelShape) -> bool:
+    return any(kind.key_width for kind in shape.kinds)
