@@ -50,10 +50,9 @@ def compute_bytes(
     for part in parts[1:]:
         size = _output(shape, rows, part)
         if part.start < min(part.stop, len(shape.order)):
-            layer = _mixer(shape, settings, rows, part)
-            if any(layer not in elsewhere for layer in _computed(shape, part)):
-                layer = max(layer, feed_forward)
-            size = max(size, inputs + layer - spared)
+            is_whole = any(layer not in elsewhere for layer in _computed(shape, part))
+            rest = feed_forward if is_whole else rows * _FLOAT * _summed(shape)
+            size = max(size, inputs + max(rest, _mixer(shape, settings, rows, part)) - spared)
         sizes.append(size)
     if len(parts) > 2 and not (parts[0] or settings.overrides or settings.cpu_moe):
         sizes = [size + extra for size, extra in zip(sizes, _pipeline(shape, parts, inputs, embeddings), strict=True)]
@@ -77,6 +76,12 @@ def _feed_forward(shape: ModelShape) -> int:
     queries = max(kind.query_width for kind in shape.kinds)
     dense = 3 * shape.activation_width + max(shape.width, queries)
     return 3 * shape.width + max(dense, shape.experts_used * (2 * shape.width + shape.inner_width))
+
+
+def _summed(shape: ModelShape) -> int:
+    """Elements for each token where the results of experts are summed that are computed elsewhere."""
+    queries = max(kind.query_width for kind in shape.kinds)
+    return (shape.experts_used + 2) * shape.width + 2 * queries if shape.experts else 0
 
 
 def _mixer(shape: ModelShape, settings: PlanSettings, rows: int, part: range) -> int:
@@ -104,7 +109,7 @@ def _output(shape: ModelShape, rows: int, part: range) -> int:
     """The output projection of the last token, and what comes to it for the others in some architectures."""
     if len(shape.order) not in part:
         return 0
-    experts = shape.experts_used if shape.architecture in _LATE_EXPERTS else 1
+    experts = shape.experts_used if shape.architecture in _LATE_EXPERTS else min(1, shape.experts)
     late = rows * (2 + experts) if _is_late(shape) else 0
     return _FLOAT * (shape.vocabulary + (2 + shape.experts_used + late) * shape.width)
 
