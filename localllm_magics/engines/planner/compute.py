@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import LayerShape, ModelShape
-from localllm_magics.engines.planner.kv_cache import cells, row_bytes
+from localllm_magics.engines.planner.kv_cache import cache_bytes, cells, row_bytes
 
 _FLOAT, _HALF, _INDEX = 4, 2, 8
 _POSITIONS = 32
 """Bytes of positions and indices for each token."""
+_LARGE_BATCH = 32
 _COPIES = 4
 """Of inputs, with pipeline parallelism (`GGML_SCHED_MAX_COPIES`)."""
 _LATE_OUTPUT = frozenset(
@@ -27,7 +28,7 @@ _LATE_EXPERTS = frozenset({"gpt-oss", "mimo2"})
 
 
 def compute_bytes(
-    shape: ModelShape, settings: PlanSettings, parts: Sequence[range], elsewhere: Collection[int]
+    shape: ModelShape, settings: PlanSettings, parts: Sequence[range], elsewhere: Collection[int], borrower: int = 0
 ) -> list[int]:
     """Bytes for the host and for each device.
 
@@ -36,6 +37,8 @@ def compute_bytes(
         settings: Those of the plan.
         parts: The layers of the host and of each device.
         elsewhere: The layers whose experts are not where the layer is.
+        borrower: The device that computes with weights of the host, a matrix at a time, where a batch is large; 0 is
+            none.
     """
     batch = _batch(shape, settings)
     host, *devices = parts
@@ -43,6 +46,8 @@ def compute_bytes(
         _host(batch, host, computes_experts=bool(elsewhere)),
         *(_device(batch, part, elsewhere) for part in devices),
     ]
+    if borrower and batch.rows >= _LARGE_BATCH:
+        sizes[borrower] = max(sizes[borrower], _borrowed(batch, host, elsewhere))
     # Several devices that have the whole model work on several batches at a time, if nothing is overridden.
     if len(devices) > 1 and not (host or settings.overrides or settings.cpu_moe):
         sizes = [size + extra for size, extra in zip(sizes, _pipeline(batch, devices), strict=True)]
@@ -145,6 +150,17 @@ def _scores(batch: _Batch, kind: LayerShape) -> int:
     # Where the key holds the value too, that is copied out of it.
     values = 0 if kind.value_width else tokens * row_bytes(kind.key_width, batch.settings)
     return batch.rows * _FLOAT * batch.shape.heads * tokens + values
+
+
+def _borrowed(batch: _Batch, host: range, elsewhere: Collection[int]) -> int:
+    """What layers of the host need on a device, with the largest matrix or KV cache of one of them."""
+    shape, layers = batch.shape, {*range(host.start, min(host.stop, len(batch.shape.order))), *elsewhere}
+    kinds = [shape.kinds[index] for index in {shape.order[layer] for layer in layers}]
+    if not kinds:
+        return 0
+    matrices = [sum(size for _, size in (*kind.feed_forward, *kind.experts)) // 3 for kind in kinds]
+    caches = [cache_bytes(kind, batch.settings) for kind in kinds]
+    return batch.inputs + max(batch.feed_forward, _mixer(batch, host)) + max(*matrices, *caches)
 
 
 def _output(batch: _Batch, part: range) -> int:

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.engines.planner.compute import compute_bytes
-from tests.engines.planner.shapes import DENSE, EXPERTS, LAYER, RECURRENT
+from tests.engines.planner.shapes import DENSE, EXPERTS, LAYER, MB, RECURRENT
 
 ROWS = 256 * 4
 """Bytes of one element for each token of a batch."""
@@ -56,6 +57,31 @@ def test_a_device_whose_experts_are_elsewhere_sums_their_results() -> None:
 
     assert host - LOGITS == MASK + FEED_FORWARD
     assert device == MASK + ROWS * (4 * 1024 + 2 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts", "elsewhere", "largest"),
+    [
+        pytest.param(DENSE, [range(5), range(5, 11)], (), 30 * MB, id="a matrix of a layer"),
+        pytest.param(EXPERTS, FULL, {3}, 300 * MB, id="a matrix of experts"),
+        pytest.param(RECURRENT, [range(10), range(10, 11)], (), 400_000, id="a state"),
+    ],
+)
+def test_a_device_computes_with_weights_of_the_host_where_a_batch_is_large(
+    shape: ModelShape, parts: list[range], elsewhere: Collection[int], largest: int
+) -> None:
+    host, alone = compute_bytes(shape, SETTINGS, parts, elsewhere)
+    small = replace(SETTINGS, batch=16)
+
+    found = compute_bytes(shape, SETTINGS, parts, elsewhere, borrower=1)
+
+    assert found == [host, host - LOGITS + largest]
+    assert compute_bytes(shape, small, parts, elsewhere, 1) == compute_bytes(shape, small, parts, elsewhere)
+    assert found[1] > alone
+
+
+def test_nothing_is_borrowed_from_a_host_without_layers() -> None:
+    assert compute_bytes(DENSE, SETTINGS, FULL, (), borrower=1) == compute_bytes(DENSE, SETTINGS, FULL, ())
 
 
 def test_without_flash_attention_the_scores_of_all_heads_are_stored() -> None:
