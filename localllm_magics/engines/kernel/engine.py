@@ -168,10 +168,9 @@ class KernelEngine:
             return
         loaded = [0.0]
         yield Loading(0.0)
+        wait = self._load_thread.wait
+        self._opening = future = in_background(lambda: self._open(loaded, stop), "localllm-load", then=wait)
         try:
-            self._opening = future = in_background(
-                lambda: self._open(loaded, stop), "localllm-load", then=self._load_thread.wait
-            )
             yield from _progress(future, loaded, stop)
         except BaseException:
             stop.set()
@@ -182,8 +181,8 @@ class KernelEngine:
     def _library(self) -> Library:
         """The build, once there is room for it and for the model."""
         info, options = self._info, self._options
-        if "llama_cpp" not in sys.modules:  # else other models may leave first
-            require_room_for_library(info.reference, host_memory(), is_imported=False)
+        if "llama_cpp" not in sys.modules:  # else there are other models, perhaps, that may leave first
+            require_room_for_library(info.reference, host_memory())
         lib = library()
 
         def plan() -> MemoryPlan:

@@ -7,7 +7,7 @@ size of the KV cache and the compute buffers, and the file has the size of each 
 import ctypes
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers
 from localllm_magics.engines.planner.estimate import REPACKED
 
 _LAYER = re.compile(r"layer +(\d+) assigned to device (\S+?),")
-_CACHE = re.compile(r"layer +\d+: dev = (\S+)|: size = *([\d.]+) MiB \(")
+_CACHE = re.compile(r"layer +\d+: dev = (\S+)|: size = *([\d.]+) MiB \(.*\b([KR]) \(")
 _COMPUTE = re.compile(r"(\S+) +compute buffer size = *([\d.]+) MiB")
+_OUTPUT_BUFFER = re.compile(r"output buffer size = *([\d.]+) MiB")
 _STATE = re.compile(r"(\S+) +RS buffer size = *([\d.]+) MiB")
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
@@ -51,20 +52,30 @@ def log_breakdown(lib: Library, path: Path, settings: PlanSettings, model_log: s
     return [*weights, *caches, *states, *compute]
 
 
+def output_buffer(context_log: str) -> Buffers:
+    """What is missing in both breakdowns: room for the numbers that a context gives out."""
+    return Buffers(device="", compute=sum(map(_bytes, _OUTPUT_BUFFER.findall(context_log))))
+
+
 def _weights(tensors: Sequence[_Tensor], settings: PlanSettings, log: str) -> Iterator[Buffers]:
     layers = {int(layer): _gpu(device) for layer, device in _LAYER.findall(log)}
     overrides = [(re.compile(pattern), _gpu(device)) for pattern, device in override_patterns(settings)]
-    output = layers[max(layers)]
     for tensor in tensors:
-        block = _BLOCK.match(tensor.name)
-        usual = layers[int(block[1])] if block else output if tensor.name.startswith("output") else ""
-        device = next((device for pattern, device in overrides if pattern.search(tensor.name)), usual)
-        yield _buffers(tensor, device, settings)
-    names = [tensor.name for tensor in tensors]
-    if _OUTPUT not in names and _EMBEDDING in names:
-        copy = _buffers(tensors[names.index(_EMBEDDING)], output, settings, is_copy=True)
-        if output or not copy.is_plain:
+        moved = (device for pattern, device in overrides if pattern.search(tensor.name))
+        yield _buffers(tensor, next(moved, _usual_device(tensor.name, layers)), settings)
+    if _OUTPUT in {tensor.name for tensor in tensors}:
+        return
+    for tensor in tensors:
+        copy = _buffers(tensor, layers[max(layers)], settings, is_copy=True)
+        if tensor.name == _EMBEDDING and (copy.device or not copy.is_plain):
             yield copy
+
+
+def _usual_device(tensor: str, layers: Mapping[int, str]) -> str:
+    block = _BLOCK.match(tensor)
+    if block:
+        return layers[int(block[1])]
+    return layers[max(layers)] if tensor.startswith("output") else ""
 
 
 def _buffers(tensor: _Tensor, device: str, settings: PlanSettings, *, is_copy: bool = False) -> Buffers:
@@ -74,13 +85,14 @@ def _buffers(tensor: _Tensor, device: str, settings: PlanSettings, *, is_copy: b
 
 
 def _caches(log: str) -> Iterator[tuple[str, int]]:
-    """The device and the size of the cache of each layer; some models have several caches."""
+    """The device and the size of the cache of each layer; some models have several caches, and some have states."""
     devices: list[str] = []
-    for device, size in _CACHE.findall(log):
+    for device, size, kind in _CACHE.findall(log):
         if device:
             devices.append(device)
             continue
-        yield from ((device, _bytes(size) // len(devices)) for device in devices)
+        if kind == "K":
+            yield from ((device, _bytes(size) // len(devices)) for device in devices)
         devices = []
 
 
