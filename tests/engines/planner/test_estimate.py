@@ -97,3 +97,10 @@ def test_layers_that_differ_count_each() -> None:
     shape = replace(DENSE, kinds=(LAYER, small), order=(0, 1, 1))
 
     assert weights(shape, replace(SETTINGS, gpu_layers=2)) == [180, 60]
+
+
+def test_a_device_over_a_network_computes_nothing_with_weights_of_the_host() -> None:
+    network = replace(BOTH, devices=tuple(replace(device, name="RPC0") for device in BOTH.devices))
+
+    assert estimate(DENSE, SETTINGS, network).uses[1].needed == 0
+    assert estimate(DENSE, SETTINGS, BOTH).uses[1].needed > 0
