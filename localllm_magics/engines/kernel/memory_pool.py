@@ -11,9 +11,9 @@ _BLOCK = 100_000  # bytes: larger ones may be mapped each on its own
 
 def empty_pool_of_thread() -> None:
     """Have glibc hand back also what is free at the end of this thread's pool, which `malloc_trim` leaves there."""
-    libc = ctypes.PyDLL(None) if sys.platform == "linux" else None  # it keeps the lock of Python: the calls are short
-    if not hasattr(libc, "malloc_trim"):  # pragma: no cover - glibc is not everywhere
+    if sys.platform != "linux":  # pragma: no cover - glibc is there only
         return
+    libc = ctypes.PyDLL(None)  # its calls keep Python's lock: they are short
     malloc = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_size_t)(("malloc", libc))
     free = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("free", libc))
     # What is free below a block in use is handed back. So blocks fill the end, and the last one is freed last.
