@@ -7,7 +7,7 @@ from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.engines.base import Engine
+from localllm_magics.engines.base import Engine, MakeRoom
 from localllm_magics.engines.detected_engine import DetectedEngine
 from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
@@ -16,10 +16,21 @@ if TYPE_CHECKING:
     from localllm_magics.engines.server.connection import Connection
 
 
-def new_engine(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
+def new_engine(
+    info: ModelInfo,
+    options: LoadOptions,
+    settings: ServerSettings,
+    make_room: MakeRoom = lambda _: None,
+) -> Engine:
     """An engine for the model, not loaded yet.
 
     Where INFO names a server and no model, an Ollama there is used through its own API, which reports more.
+
+    Args:
+        info: What is known of the model.
+        options: How to load it.
+        settings: How to reach servers.
+        make_room: See `KernelEngine`.
 
     Raises:
         LocalLLMError: The server has several models.
@@ -27,7 +38,7 @@ def new_engine(info: ModelInfo, options: LoadOptions, settings: ServerSettings) 
     if info.engine == "kernel":
         from localllm_magics.engines.kernel.engine import KernelEngine
 
-        return KernelEngine(info, options)
+        return KernelEngine(info, options, make_room)
     if info.engine == "llamafile":
         from localllm_magics.engines.llamafile.llamafile_server import LlamafileServer
         from localllm_magics.engines.openai.engine import OpenAIEngine

@@ -1,6 +1,7 @@
 """A GGUF file, loaded into this process and asked through llama.cpp's C API."""
 
 import shlex
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
@@ -12,16 +13,26 @@ from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
+from localllm_magics.core.memory_plan import MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.background import in_background
-from localllm_magics.engines.base import EngineStatus, Preview
+from localllm_magics.engines.base import EngineStatus, MakeRoom, Preview
 from localllm_magics.engines.file_stamp import read_stamp
 from localllm_magics.engines.kernel.decode import answer
+from localllm_magics.engines.kernel.footprint import Footprint
 from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
-from localllm_magics.engines.kernel.library import library
+from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.load_thread import LoadThread
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
+from localllm_magics.engines.kernel.plan import (
+    load_settings,
+    plans_of,
+    require_room_for_library,
+    wanted_settings,
+)
 from localllm_magics.engines.kernel.weights_cache import extract_weights
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
@@ -34,14 +45,18 @@ class KernelEngine:
     Args:
         info: A file whose header was read and has no problem.
         options: How to load it.
+        make_room: Called before what a load needs is compared with what is free.
     """
 
-    def __init__(self, info: ModelInfo, options: LoadOptions) -> None:
+    def __init__(self, info: ModelInfo, options: LoadOptions, make_room: MakeRoom = lambda _: None) -> None:
         self._options = options
+        self._make_room = make_room
         self._info = info
         self._lock = threading.Lock()
         self._loaded: LoadedModel | None = None
+        self._footprint: Footprint | None = None
         self._opening: Future[None] | None = None
+        self._load_thread = LoadThread()
         self._lifetime = Lifetime(info.reference)
         repair_after_fork(self)
 
@@ -62,12 +77,15 @@ class KernelEngine:
             layers=info.layers,
         )
         if loaded is None:
-            return EngineStatus(model=model, options=self._options)
+            unreturned = self._footprint.unreturned_bytes if self._footprint else 0
+            return EngineStatus(model=model, options=self._options, unreturned_bytes=unreturned)
         placement = loaded.placement
         return EngineStatus(
             model=replace(model, device=placement.device, gpu_layers=placement.gpu_layers, context=loaded.context.size),
             options=self._options,
             memory_bytes=placement.memory_bytes,
+            device_bytes=placement.device_bytes,
+            planned_bytes=loaded.planned_bytes,
             notices=loaded.notices,
         )
 
@@ -98,7 +116,7 @@ class KernelEngine:
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":
         """A new engine for the same file; see `Engine.with_options`."""
-        return KernelEngine(self._info, options)
+        return KernelEngine(self._info, options, self._make_room)
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""
@@ -107,8 +125,10 @@ class KernelEngine:
             if self._opening is not None:
                 wait_for([self._opening])
             loaded, self._loaded = self._loaded, None
-            if loaded is not None:
-                loaded.close()
+            if loaded is not None and self._footprint is not None:
+                with self._footprint.giving_back():
+                    loaded.close()
+                    self._load_thread.end()
 
     def after_fork(self) -> None:
         """Load the model again when it is next used, unless nobody was using it; see `Forkable`."""
@@ -148,8 +168,9 @@ class KernelEngine:
             return
         loaded = [0.0]
         yield Loading(0.0)
+        wait = self._load_thread.wait
+        self._opening = future = in_background(lambda: self._open(loaded, stop), "localllm-load", then=wait)
         try:
-            self._opening = future = in_background(lambda: self._open(loaded, stop), "localllm-load")
             yield from _progress(future, loaded, stop)
         except BaseException:
             stop.set()
@@ -157,8 +178,23 @@ class KernelEngine:
         future.result()
         yield Loading(1.0)
 
+    def _library(self) -> Library:
+        """The build, once there is room for it and for the model."""
+        info, options = self._info, self._options
+        if "llama_cpp" not in sys.modules:  # else there are other models, perhaps, that may leave first
+            require_room_for_library(info.reference, host_memory())
+        lib = library()
+
+        def plan() -> MemoryPlan:
+            machine = machine_memory(lib)
+            return plans_of(info, machine)(wanted_settings(info, options, machine, repack=True))
+
+        self._make_room(plan)
+        load_settings(info, options, machine_memory(lib), repack=True)
+        return lib
+
     def _open(self, loaded: list[float], stop: Stop) -> None:
-        lib, results = library(), ProbeResults()
+        lib, results = self._library(), ProbeResults()
         repack = build_probe.passes(lib, results, stop)
         info = _with_file_of_its_own(self._info, loaded, stop)
         file_probe.require_pass(lib, info, self._options, results, stop)
@@ -167,8 +203,11 @@ class KernelEngine:
         def report(part: float) -> None:
             loaded.append(start + (1 - start) * part)
 
+        self._footprint = footprint = Footprint()
         # Stored here and not by who waits for it: an interrupt there must not lose a model that is in memory.
-        self._loaded = LoadedModel(lib, info, self._options, repack=repack, progress=report, stop=stop)
+        self._loaded = loaded_model = LoadedModel(lib, info, self._options, repack=repack, progress=report, stop=stop)
+        footprint.end_load(loaded_model.placement.memory_bytes)
+        self._load_thread.keep()
 
 
 def _with_file_of_its_own(info: ModelInfo, loaded: list[float], stop: Stop) -> ModelInfo:

@@ -9,14 +9,16 @@ import sys
 from collections.abc import Sequence
 
 from localllm_magics import demo
+from localllm_magics.core.errors import NotEnoughMemory
+from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.request import ALL_LAYERS
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.installing import rebuild_command
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
-from localllm_magics.engines.kernel.worker.process import Limits, begin_worker, report, run_probe
+from localllm_magics.engines.kernel.worker.process import MEMORY_HINT, Limits, begin_worker, report, run_probe
 
 REBUILD = rebuild_command()
 NOTICE = (
@@ -42,6 +44,7 @@ def passes(
         seconds: After which it counts as crashed.
 
     Raises:
+        NotEnoughMemory: Memory ran out.
         Stopped: STOP was set.
     """
     key = key_of(lib)
@@ -51,6 +54,8 @@ def passes(
     end = run_probe(command, stop, Limits(seconds=seconds))
     if end is None:
         return True
+    if end.ran_out_of_memory:
+        raise NotEnoughMemory("Memory ran out when llama.cpp was probed in a subprocess.", MEMORY_HINT)
     results.store(key, passed=end.is_success)
     return end.is_success
 
@@ -58,7 +63,7 @@ def passes(
 def _probe() -> None:
     """Prefill 32 tokens and then decode single ones, as a chat does."""
     lib = library()
-    model = LlamaModel(lib, demo.PATH, WeightsPlan(), stop=Stop())
+    model = LlamaModel(lib, demo.PATH, PlanSettings(context=64, gpu_layers=ALL_LAYERS), stop=Stop())
     context = Context(lib, model, size=64, threads=1)
     for _ in context.prefill([1] * 32):
         pass

@@ -4,13 +4,13 @@ On some malformed files llama.cpp ends the process, while it loads them or with 
 is stored by file, build and CPU, and it is not probed again.
 """
 
-import re
 import sys
 from operator import attrgetter
 from pathlib import Path
 
 from localllm_magics import demo
-from localllm_magics.core.errors import EngineCrashed
+from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
@@ -19,15 +19,21 @@ from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.installing import upgrade_hint
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.machine import free_memory, usual_threads
-from localllm_magics.engines.kernel.plan import WeightsPlan
+from localllm_magics.engines.kernel.machine import usual_threads
+from localllm_magics.engines.kernel.machine_memory import free_memory
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
-from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker, report, run_probe
+from localllm_magics.engines.kernel.worker.process import (
+    MEMORY_HINT,
+    Exit,
+    Limits,
+    begin_worker,
+    report,
+    run_probe,
+)
 
 _TEXT = "Why?\n\n  1 + 2 = 3; caf\xe9, \u65e5\u672c, \U0001f999\t\x01" + "".join(map(chr, range(33, 127)))
-_MEMORY_HINT = "Perhaps memory ran out: close what needs much of it, or choose a smaller model: %llm models"
 
 
 def require_pass(
@@ -53,6 +59,7 @@ def require_pass(
 
     Raises:
         EngineCrashed: llama.cpp crashed.
+        NotEnoughMemory: Memory ran out.
         Stopped: STOP was set.
     """
     if info.path is None or info.path == demo.PATH or not python:
@@ -77,35 +84,26 @@ def require_pass(
 def _require_exit(reference: str, end: Exit) -> None:
     if not end.is_crash:
         return
-    reason = _reason(end.stderr)
-    message = f"llama.cpp crashed when {reference} was probed in a subprocess{reason and ': '}{reason}."
+    if end.ran_out_of_memory:
+        raise NotEnoughMemory(f"Memory ran out when {reference} was probed in a subprocess.", MEMORY_HINT)
     raise EngineCrashed(
-        message,
-        _MEMORY_HINT
-        if end.exceeded or end.code == -9
-        else f"Try another file of the model, or a newer llama.cpp. {upgrade_hint()}",
+        f"llama.cpp crashed when {reference} was probed in a subprocess{end.reason and ': '}{end.reason}.",
+        f"Try another file of the model, or a newer llama.cpp. {upgrade_hint()}",
     )
-
-
-def _reason(stderr: str) -> str:
-    """The last line of STDERR, without the folders of the machine that built the library."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    line = re.sub(r"^\S*[/\\]", "", lines[-1].strip()) if lines else ""
-    return "".join(character for character in line if character.isprintable())[:200]
 
 
 def _probe(path: Path, gpu_layers: int) -> None:
     """Read a text as a chat does, and sample and decode a token."""
     lib = library()
-    plan = WeightsPlan(gpu_layers=gpu_layers, repack=False, map_file=True)
-    model = LlamaModel(lib, path, plan, stop=Stop())
+    settings = PlanSettings(context=64, gpu_layers=gpu_layers, repack=False, map_file=True)
+    model = LlamaModel(lib, path, settings, stop=Stop())
     if not model.can_generate:
         return
     tokenizer = Tokenizer(lib, model.pointer)
     tokens = tokenizer.tokenize(_TEXT, add_special=True, parse_special=True)
     for token in tokens:
         tokenizer.token_to_piece(token)
-    context = Context(lib, model, size=64, threads=usual_threads(model.size_bytes))
+    context = Context(lib, model, size=settings.context, threads=usual_threads(model.size_bytes))
     for _ in context.prefill(tokens[:4]):
         pass
     with Sampler(lib, LLAMA_CPP_SAMPLING.seeded(), tokenizer.size) as sampler:
