@@ -1,8 +1,6 @@
 """GGUF files of real shapes that take no disk: all of the header, and a hole where the tensors would be.
 
 A planner reads such a file as it reads a real one; loaded, it computes with zeros.
-
-    python -m tools.sparse_model llama-8b OUT.gguf
 """
 
 import os
