@@ -101,4 +101,5 @@ def _typed(value: Value) -> tuple[int, bytes]:
         case _:
             items = [_typed(item) for item in value]
             kind = items[0][0] if items else 8
+            kind = 5 if kind == 4 else kind  # llama.cpp takes token types only with a sign
             return 9, struct.pack("<IQ", kind, len(items)) + b"".join(data for _, data in items)

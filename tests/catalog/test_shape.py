@@ -214,7 +214,7 @@ NAMES = (
     st.dictionaries(st.sampled_from(NAMES), st.one_of(NUMBERS, st.lists(NUMBERS, max_size=3).map(tuple))),
 )
 def test_any_numbers_make_a_shape_that_can_be_planned_or_none(architecture: str, values: dict[str, Value]) -> None:
-    metadata = {"general.architecture": architecture, f"{architecture}.block_count": 2}
+    metadata: dict[str, Value] = {"general.architecture": architecture, f"{architecture}.block_count": 2}
     metadata |= {f"{architecture}.{name}": value for name, value in values.items()}
     tensors = [tensor("blk.0.attn_k.weight", 64), tensor("blk.1.ssm_in.weight", 64)]
 
