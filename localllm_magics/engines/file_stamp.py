@@ -13,7 +13,13 @@ def read_stamp(path: Path) -> FileStamp | None:
         status = path.stat()
     except (OSError, ValueError):
         return None
-    return FileStamp(path=path, size_bytes=status.st_size, modified_ns=status.st_mtime_ns, inode=status.st_ino)
+    return FileStamp(
+        path=path,
+        size_bytes=status.st_size,
+        modified_ns=status.st_mtime_ns,
+        inode=status.st_ino,
+        device=status.st_dev,
+    )
 
 
 def has_changed(info: ModelInfo) -> bool:
