@@ -27,6 +27,17 @@ def has_changed(info: ModelInfo) -> bool:
     return any(read_stamp(file.path) not in (file, None) for file in info.files)
 
 
+def is_unchanged(info: ModelInfo) -> bool:
+    """Whether all files of the model are known, and lie where they were."""
+    return bool(info.files) and all(read_stamp(file.path) == file for file in info.files)
+
+
+def identity(info: ModelInfo) -> tuple[int, int] | None:
+    """What is equal for descriptions of the same file, however it was reached; None where nothing tells."""
+    stamps = (file for file in info.files if file.path == info.path and file.inode)
+    return next(((file.device, file.inode) for file in stamps), None)
+
+
 def is_same_file(one: Path | None, other: Path | None) -> bool:
     """Whether both are one file now, however it is written: through a link, for one."""
     if one is None or other is None:

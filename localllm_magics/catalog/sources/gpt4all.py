@@ -16,7 +16,9 @@ _MODEL_PATH = re.compile(r"^modelPath=(.+)$", re.MULTILINE)
 
 def roots(home: Home) -> list[Path]:
     """Where its models may be."""
-    settings = home.config if home.system == "win32" else next(iter(home.named("XDG_CONFIG_HOME")), home.folder / ".config")
+    settings = (
+        home.config if home.system == "win32" else next(iter(home.named("XDG_CONFIG_HOME")), home.folder / ".config")
+    )
     chosen = _MODEL_PATH.findall(read_text(settings / "nomic.ai" / "GPT4All.ini"))
     named = [Path(text.strip()) for text in chosen]
     own = [home.local_data / "nomic.ai" / "GPT4All", home.folder / ".cache" / "gpt4all"]

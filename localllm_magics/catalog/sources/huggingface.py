@@ -37,19 +37,26 @@ def find(search: Search) -> Iterator[ModelInfo]:
 def find_in(search: Search, cache: Path) -> Iterator[ModelInfo]:
     """The models in a folder that is laid out as that cache: `ORG/REPO:FILE` is what is current, by its main branch."""
     for repository in search.below(cache):
-        if not repository.name.startswith(_PREFIX):
-            continue
-        name = repository.name.removeprefix(_PREFIX).replace("--", "/")
-        revisions = search.below(repository / "snapshots")
-        main = read_text(repository / "refs" / "main").strip()
-        revisions.sort(key=lambda path: path.name != main)
-        for revision in revisions:
-            start = name if revision == revisions[0] else f"{name}:{revision.name[:_SHORT]}"
-            yield from search.models(revision, _reference(start, revision), DEEPEST)
-        for folder, names in search.folders(repository / "blobs"):
-            for blob in names:
-                if blob.endswith(".incomplete") and _is_gguf(folder / blob):
-                    yield search.unfinished(folder / blob, f"{name}:{blob[:_SHORT]}.incomplete")
+        if repository.name.startswith(_PREFIX):
+            name = repository.name.removeprefix(_PREFIX).replace("--", "/")
+            yield from _snapshots(search, repository, name)
+            yield from _unfinished(search, repository / "blobs", name)
+
+
+def _snapshots(search: Search, repository: Path, name: str) -> Iterator[ModelInfo]:
+    main = read_text(repository / "refs" / "main").strip()
+    revisions = sorted(search.below(repository / "snapshots"), key=lambda path: path.name != main)
+    for revision in revisions:
+        start = name if revision == revisions[0] else f"{name}:{revision.name[:_SHORT]}"
+        yield from search.models(revision, _reference(start, revision), DEEPEST)
+
+
+def _unfinished(search: Search, blobs: Path, name: str) -> Iterator[ModelInfo]:
+    """The models that are being downloaded, of which no file says the name yet."""
+    for _, files in search.folders(blobs):
+        for file in files:
+            if file.endswith(".incomplete") and _is_gguf(blobs / file):
+                yield search.unfinished(blobs / file, f"{name}:{file[:_SHORT]}.incomplete")
 
 
 def _reference(start: str, revision: Path) -> Callable[[Path], str]:

@@ -39,6 +39,8 @@ class Search:
         self.headers = headers
         self.is_cut = False
         """Whether there is more than was looked at."""
+        self.contents: dict[str, set[str]] = {}
+        """What is in the folders that were looked into."""
         self._left = most_entries
         self._seen: set[tuple[int, int] | None] = {None}  # those that cannot be read
 
@@ -99,15 +101,24 @@ class Search:
                 entries = list(islice(found, self._left + 1))
         except (OSError, ValueError):
             return [], []
-        self.is_cut = self.is_cut or len(entries) > self._left
+        if len(entries) > self._left:
+            self.is_cut = True
+        else:
+            self.contents[str(folder)] = {entry.name for entry in entries}
         entries = entries[: self._left]
         self._left -= len(entries)
         below, names = [], []
-        for name in sorted((entry.name for entry in entries), key=lambda name: (name.casefold(), name)):
-            if not name.startswith("."):
-                path = os.path.join(folder, name)
-                below.append(folder / name) if os.path.isdir(path) else names.append(name)
+        for entry in sorted(entries, key=lambda entry: (entry.name.casefold(), entry.name)):
+            if not entry.name.startswith("."):
+                below.append(folder / entry.name) if _is_folder(entry) else names.append(entry.name)
         return below, names
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, for one
+        return False
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
