@@ -27,7 +27,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import new_context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.machine import free_memory
+from localllm_magics.engines.kernel.machine_memory import free_memory
 from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers, memory_breakdown
 from localllm_magics.engines.kernel.worker.placement_search import MARGIN, fit_params, most_layers
 from localllm_magics.engines.kernel.worker.process import (
