@@ -184,12 +184,15 @@ class Session:
 
     def list_models(self) -> ModelList:
         """All models that can be used, those of servers that answer too; `listed` remembers these."""
+        from localllm_magics.catalog.judgement import judge_now
+
         servers = find_servers(self.settings)
         served = [info for server in servers for info in server.models]
         found = self.catalog.find(running_folder())
         self.listed = tuple(info.reference for info in served)
         missing = [server.problem for server in servers if server.is_named and server.problem]
-        return ModelList(in_order([*distinct(found.models), *served]), notes=[*found.notes, *missing])
+        models = [*judge_now(distinct(found.models)), *served]
+        return ModelList(in_order(models), notes=[*found.notes, *missing])
 
     def close(self) -> None:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""

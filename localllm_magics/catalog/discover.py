@@ -1,7 +1,6 @@
 """The models on this machine, wherever programs keep them."""
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +17,10 @@ from localllm_magics.catalog.sources.search import Search
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.file_stamp import identity
 
-SECONDS = 5.0
-"""How long a source has to answer."""
+SILENCE = 5.0
+"""After how many seconds without an answer of the system a source is given up, as on a dead network mount."""
+MOST_SECONDS = 30.0
+"""After how many seconds a source is given up that still answers."""
 STORES = (
     ModelSource(name="huggingface", title="Hugging Face's cache", find=huggingface.find),
     ModelSource(name="ollama", title="Ollama's store", find=ollama.find),
@@ -69,31 +70,34 @@ class Catalog:
     Args:
         headers: What is known of files, by default in all of this process.
         stores: Where other programs keep models.
-        seconds: How long they have to answer.
+        silence: After how many seconds without an answer one is given up.
     """
 
     def __init__(
-        self, headers: HeaderCache = _HEADERS, stores: Iterable[ModelSource] = STORES, seconds: float = SECONDS
+        self, headers: HeaderCache = _HEADERS, stores: Iterable[ModelSource] = STORES, silence: float = SILENCE
     ) -> None:
         self.model_folders: tuple[str, ...] = ()
         """Folders that are searched with those below them."""
         self._headers = headers
         self._stores = tuple(stores)
-        self._seconds = seconds
+        self._silence = silence
         self._scans: dict[object, Scan] = {}
 
-    def find(self, here: Path, seconds: float | None = None) -> Findings:
-        """Search all sources, the running folder HERE among them; those that do not answer in time are noted."""
-        seconds = self._seconds if seconds is None else seconds
-        deadline = time.monotonic() + seconds
+    def find(self, here: Path, most: float = MOST_SECONDS) -> Findings:
+        """Search all sources, the running folder HERE among them; those that do not answer in time are noted.
+
+        Args:
+            here: The running folder.
+            most: How many seconds a search has that goes on, but does not come to its end.
+        """
         scans = [self._begin(key, source) for key, source in self._sources(here).items()]
         for scan in scans:
-            scan.wait(deadline - time.monotonic())
+            scan.wait(self._silence, most)
             self._headers.forget_missing(dict(scan.search.contents))
         self._headers.save()
         return Findings(
             models=tuple(info for scan in scans for info in tuple(scan.found)),
-            notes=tuple(note for scan in scans for note in scan.notes(seconds)),
+            notes=tuple(note for scan in scans for note in scan.notes()),
         )
 
     def known(self, here: Path) -> list[ModelInfo]:

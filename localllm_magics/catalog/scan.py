@@ -1,8 +1,10 @@
 """The search of one source in a thread of its own, for a folder on a dead network mount never answers."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
+from contextlib import suppress
 from dataclasses import dataclass
 
 from localllm_magics.catalog.header_cache import HeaderCache
@@ -41,6 +43,8 @@ class Scan:
         """What was found so far, in order."""
         self._problem = ""
         self._is_late = False
+        self._silent_for = 0.0
+        self._begun = time.monotonic()
         self._end = self._start()
 
     @classmethod
@@ -53,18 +57,23 @@ class Scan:
         """Whether somebody has waited in vain for its end, which has not come since."""
         return self._is_late and not self._end.done()
 
-    def wait(self, seconds: float) -> None:
-        """Wait for its end, at most so long, and only once."""
-        try:
-            self._end.result(0 if self._is_late else max(seconds, 0))
-        except NotInTime:
-            self._is_late = True
+    def wait(self, silence: float, most: float) -> None:
+        """Wait for its end: at most until nothing was heard of it for SILENCE seconds, or MOST seconds have passed."""
+        while not self._end.done():
+            now = time.monotonic()
+            self._silent_for = now - self.search.heard
+            left = min(silence - self._silent_for, most - (now - self._begun))
+            self._is_late = left <= 0
+            if self._is_late:
+                return
+            with suppress(NotInTime):
+                self._end.result(left)
 
-    def notes(self, seconds: float) -> list[str]:
-        """What a list of the models that were found within SECONDS leaves out."""
+    def notes(self) -> list[str]:
+        """What a list of the models that were found so far leaves out."""
         if not self._end.done():
-            late = f"{self.source.title} did not answer within {seconds:g} seconds: what is missing may come next time."
-            return [late]
+            late = f"{self.source.title} did not answer within {self._silent_for:.1f} seconds"
+            return [f"{late}: what is missing may come next time."]
         cut = f"{self.source.title} has more than {MOST_ENTRIES:,} files; the others are not listed."
         return [*([self._problem] if self._problem else []), *([cut] if self.search.is_cut else [])]
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -41,6 +42,8 @@ class Search:
         """Whether there is more than was looked at."""
         self.contents: dict[str, set[str]] = {}
         """What is in the folders that were looked into."""
+        self.heard = time.monotonic()
+        """When the system answered last."""
         self._left = most_entries
         self._seen: set[tuple[int, int] | None] = {None}  # those that cannot be read
 
@@ -77,7 +80,9 @@ class Search:
 
     def inspect(self, path: Path, reference: str) -> ModelInfo:
         """The description of a file, which may be a problem."""
-        return self.headers.inspect(path, reference=_printable(reference), source=self.source)
+        info = self.headers.inspect(path, reference=_printable(reference), source=self.source)
+        self.heard = time.monotonic()
+        return info
 
     def unfinished(self, path: Path, reference: str) -> ModelInfo:
         """A file whose download has not ended."""
@@ -101,6 +106,7 @@ class Search:
                 entries = list(islice(found, self._left + 1))
         except (OSError, ValueError):
             return [], []
+        self.heard = time.monotonic()
         if len(entries) > self._left:
             self.is_cut = True
         else:
