@@ -198,7 +198,7 @@ class Session:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
         self.stop()
         before = self._update(lambda _: SessionState())
-        self.listed, self.settings = (), ServerSettings()
+        self.listed, self.settings, self.catalog = (), ServerSettings(), Catalog()
         for entry in before.entries:
             if _is_ours(entry.model):
                 entry.model.unload()
@@ -232,7 +232,8 @@ class Session:
 
     def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
-        return Surroundings(running_folder(), tuple(map(os.environ.get, _VARIABLES)), settings)
+        variables = (*map(os.environ.get, _VARIABLES), *self.catalog.model_folders)
+        return Surroundings(running_folder(), variables, settings)
 
     def _current_reference(self, default: str) -> str:
         """What to type for the current model, wherever we run."""
@@ -328,13 +329,22 @@ def load(
     return use.model
 
 
-def models() -> ModelList:
-    """The models that can be used: the bundled one, GGUF files in the running folder, and those of servers that run.
+def models(*, source: str | None = None, kind: str | None = None, fits: bool | None = None) -> ModelList:
+    """The models that can be used: the bundled one, those in folders and in other programs' stores, those of servers.
 
-    All known servers are asked at the same time, and have half a second to answer.
+    Each has its `fit`, as far as its file tells. All known servers are asked at the same time, and have half a second
+    to answer.
+
+    Args:
+        source: Only those of this source, such as `ollama`.
+        kind: Only those of this kind, such as `chat`.
+        fits: Only those that fit into the memory that is free now, or only those that do not.
+
+    Raises:
+        BadOption: There is no such source or kind.
     """
     with in_words():
-        return default_session().list_models()
+        return default_session().list_models().only(source=source, kind=kind, fits=fits)
 
 
 def _typed(reference: object) -> str:

@@ -121,8 +121,9 @@ class HeaderCache:
 
 def _stamps(path: Path) -> tuple[FileStamp, ...]:
     """The stamps of all parts of a model; none where one is missing."""
-    stamps = tuple(read_stamp(part) for part in model_parts(path))
-    return () if None in stamps else stamps
+    stamps = [read_stamp(part) for part in model_parts(path)]
+    found = tuple(stamp for stamp in stamps if stamp is not None)
+    return found if len(found) == len(stamps) else ()
 
 
 def _is_gone(path: str, contents: Mapping[str, Collection[str]]) -> bool:
@@ -167,10 +168,10 @@ def _from_json(path: Path, value: object) -> ModelInfo:
     fields = {name: _checked(value.get(name), kind) for kind, names in _FIELDS.items() for name in names}
     if fields["kind"] not in (None, *get_args(Kind)):
         raise ValueError(value)
-    shape = value["shape"]
-    stamps = zip(model_parts(path), value["stamps"], strict=True)
-    return ModelInfo(
+    shape, stamps = value["shape"], zip(model_parts(path), value["stamps"], strict=True)
+    described = ModelInfo(
         reference="",
+        name=model_stem(path),
         source="folder",
         path=path,
         files=tuple(
@@ -179,8 +180,8 @@ def _from_json(path: Path, value: object) -> ModelInfo:
         ),
         defaults=ModelDefaults(sampling=Sampling.from_options(value["sampling"])),
         shape=None if shape is None else shape_from_json(shape),
-        **{**fields, "name": fields["name"] or model_stem(path)},
     )
+    return replace(described, **{name: value for name, value in fields.items() if value is not None})
 
 
 def _checked(value: object, kind: type) -> object:

@@ -91,6 +91,4 @@ class Scan:
             for info in self.source.find(self.search):
                 self.found.append(info)
         except (OSError, MemoryError) as exc:
-            self._problem = (
-                f"{self.source.title} could not be searched to the end: {exc or 'there is not enough memory'}."
-            )
+            self._problem = f"{self.source.title} could not be searched to the end: {exc}."

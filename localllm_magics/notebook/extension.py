@@ -63,8 +63,9 @@ def _load_config(shell: InteractiveShell, undo: ExitStack) -> LocalLLM:
 
     def apply_settings(_change: object = None) -> None:
         default_session().settings = config.server_settings
+        default_session().catalog.model_folders = tuple(config.model_folders)
 
-    config.observe(apply_settings, names=list(SERVER_SETTINGS))
+    config.observe(apply_settings, names=[*SERVER_SETTINGS, "model_folders"])
     apply_settings()
     try:
         config.read_project(running_folder())
