@@ -1,6 +1,7 @@
 """The models on this machine, wherever programs keep them."""
 
 import os
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +93,7 @@ class Catalog:
         scans = [self._begin(key, source) for key, source in self._sources(here).items()]
         for scan in scans:
             scan.wait(self._silence, most)
-            self._headers.forget_missing(dict(scan.search.contents))
+        self._headers.forget_missing(ChainMap(*(dict(scan.search.contents) for scan in scans)))
         self._headers.save()
         return Findings(
             models=tuple(info for scan in scans for info in tuple(scan.found)),

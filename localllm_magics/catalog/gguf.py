@@ -53,7 +53,7 @@ _MOST_DIMENSIONS = 4
 _LONGEST_ARRAY = 64
 _COMPARED_BYTES = 64
 _MOST_VOCABULARIES = 64
-_vocabularies: dict[tuple[int, bytes], tuple[int, bytes]] = {}
+known_vocabularies: dict[tuple[int, bytes], tuple[int, bytes]] = {}
 """Of long arrays of strings that were read, by their length and their first bytes: size and SHA-256."""
 
 
@@ -192,7 +192,7 @@ class _Reader:
         """Skip COUNT strings; vocabularies have 100,000 and more, but many models have the same one."""
         self._require(count * 8)
         key = count, self.peek(_COMPARED_BYTES)
-        size, digest = _vocabularies.get(key, (0, b""))
+        size, digest = known_vocabularies.get(key, (0, b""))
         if 0 < size <= self.size - self.position:
             self._fill(size)
             if hashlib.sha256(memoryview(self._buffer)[self._offset : self._offset + size]).digest() == digest:
@@ -200,9 +200,9 @@ class _Reader:
                 return
         start = self.position
         digest = self._walk_strings(count)
-        _vocabularies[key] = self.position - start, digest
-        while len(_vocabularies) > _MOST_VOCABULARIES:
-            _vocabularies.pop(next(iter(_vocabularies)), None)
+        known_vocabularies[key] = self.position - start, digest
+        while len(known_vocabularies) > _MOST_VOCABULARIES:
+            known_vocabularies.pop(next(iter(known_vocabularies)), None)
 
     def _walk_strings(self, count: int) -> bytes:
         """Skip COUNT strings one by one; the digest of them."""

@@ -48,7 +48,7 @@ class HeaderCache:
         self._lock = new_lock()
         self._infos: dict[str, ModelInfo] = {}
         self._stored: dict[str, object] | None = None
-        self._unsaved: set[str] = set()
+        self._unsaved: dict[str, None] = {}
         self._gone: set[str] = set()
 
     @property
@@ -74,7 +74,7 @@ class HeaderCache:
         # A file that grows has changed since.
         if is_kept and stamps and info.files == stamps == _stamps(path):
             self._infos[str(path)] = info
-            self._unsaved.add(str(path))
+            self._unsaved[str(path)] = None
         return info
 
     def forget_missing(self, contents: Mapping[str, Collection[str]]) -> None:
@@ -89,14 +89,14 @@ class HeaderCache:
         with self._lock:
             if not self._unsaved and self._gone.isdisjoint(self._stored or ()):
                 return
-            new, gone, self._unsaved, self._gone = self._unsaved, self._gone, set(), set()
+            new, gone, self._unsaved, self._gone = tuple(self._unsaved), self._gone, {}, set()
             stored = _read(self.path)
             for key in (*gone, *new):
                 stored.pop(key, None)
             stored |= {key: _to_json(info) for key in new if (info := self._infos.get(key)) is not None}
             self._stored = dict(list(stored.items())[-MOST_FILES:])
-            text = json.dumps({"format": FORMAT, "files": self._stored}, separators=(",", ":"))
-            with suppress(OSError):
+            with suppress(OSError, RecursionError):
+                text = json.dumps({"format": FORMAT, "files": self._stored}, separators=(",", ":"))
                 write_private(self.path, text.encode())
 
     def _find(self, key: str, stamps: tuple[FileStamp, ...]) -> ModelInfo | None:
@@ -181,7 +181,8 @@ def _from_json(path: Path, value: object) -> ModelInfo:
         defaults=ModelDefaults(sampling=Sampling.from_options(value["sampling"])),
         shape=None if shape is None else shape_from_json(shape),
     )
-    return replace(described, **{name: value for name, value in fields.items() if value is not None})
+    known = {name: value for name, value in fields.items() if value is not None}
+    return replace(described, **known)  # type: ignore[arg-type] # their types were checked
 
 
 def _checked(value: object, kind: type) -> object:
