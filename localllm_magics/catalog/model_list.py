@@ -131,18 +131,13 @@ def to_fit(info: ModelInfo) -> str:
     fit = info.fit
     if fit is None:
         return ""
-    match fit.verdict:
-        case "gpu":
-            return f"fits on the GPU: {to_size(fit.needed_bytes)}"
-        case "partial":
-            layers = (
-                f"{fit.max_gpu_layers} of {info.layers + 1} layers" if info.layers else f"{fit.max_gpu_layers} layers"
-            )
-            return f"partly on the GPU: {layers}, {to_size(fit.needed_bytes)}"
-        case "cpu":
-            return f"CPU: {to_size(fit.needed_bytes)}"
-        case "too big":
-            return f"too big: needs {to_size(fit.needed_bytes)}, {to_size(fit.free_bytes)} free"
+    needed = to_size(fit.needed_bytes)
+    if fit.verdict == "too big":
+        return f"too big: needs {needed}, {to_size(fit.free_bytes)} free"
+    if fit.verdict == "partial":
+        of_all = f" of {info.layers + 1}" if info.layers else ""
+        return f"partly on the GPU: {fit.max_gpu_layers}{of_all} layers, {needed}"
+    return f"fits on the GPU: {needed}" if fit.verdict == "gpu" else f"CPU: {needed}"
 
 
 def to_forecast(forecast: Forecast | None) -> str:

@@ -201,11 +201,11 @@ def test_a_source_that_hangs_is_noted_and_the_next_list_goes_on_at_once(tmp_path
 
 
 def test_only_so_many_searches_are_remembered(catalog: Catalog, tmp_path: Path) -> None:
-    for number in range(30):
+    for number in range(101):
         catalog.find(tmp_path / str(number))
 
     assert catalog.known(tmp_path / "0") == catalog.known(tmp_path / "never")
-    assert len(catalog.known(tmp_path / "29")) == 1
+    assert len(catalog.known(tmp_path / "100")) == 1
 
 
 def test_the_files_of_a_folder_are_listed_without_others(folder: Path) -> None:

@@ -49,10 +49,17 @@ def test_a_list_shows_as_a_table() -> None:
     assert lines[-1] == "bad.gguf is empty."
 
 
-def test_a_list_shows_as_markdown() -> None:
-    models = ModelList(MODELS)
+def test_a_list_shows_as_its_table() -> None:
+    models, printed = ModelList(MODELS), list[str]()
+
+    class Printer:
+        def text(self, text: str) -> None:
+            printed.append(text)
+
+    models._repr_pretty_(Printer(), is_cyclic=False)
 
     assert models._repr_markdown_() == models.to_table().to_markdown()
+    assert printed == [models.to_table().to_text()]
 
 
 def test_a_model_of_which_nothing_is_known_is_a_row() -> None:
