@@ -1,7 +1,6 @@
 """A GGUF file, loaded into this process and asked through llama.cpp's C API."""
 
 import shlex
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
@@ -164,8 +163,8 @@ class KernelEngine:
             return
         loaded = [0.0]
         yield Loading(0.0)
+        self._opening = future = in_background(lambda: self._open(loaded, stop), "localllm-load")
         try:
-            self._opening = future = in_background(lambda: self._open(loaded, stop), "localllm-load")
             yield from _progress(future, loaded, stop)
         except BaseException:
             stop.set()
@@ -176,7 +175,7 @@ class KernelEngine:
     def _library(self) -> Library:
         """The build, once there is room for it and for the model."""
         info, options, host = self._info, self._options, host_memory()
-        require_room_for_library(info.reference, host, is_imported="llama_cpp" in sys.modules)
+        require_room_for_library(info.reference, host)
         lib = library()
         machine = machine_memory(lib)
         wanted = wanted_settings(info, options, machine, repack=True)
