@@ -101,9 +101,10 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
 
 def _shape(headers: Sequence[Header]) -> ModelShape | None:
     """The shape of a model, read once for all models that differ in their weights and their vocabulary alone."""
-    keys = headers[0].metadata.items()
-    sizes = tuple((key, repr(value)) for key, value in keys if not key.startswith(("general.", "tokenizer.")))
-    key = (_text(headers[0], "general.architecture"), sizes, *(header.tensors for header in headers))
+    metadata = headers[0].metadata
+    architecture = metadata.get("general.architecture")
+    sizes = tuple((key, repr(value)) for key, value in metadata.items() if key.startswith(f"{architecture}."))
+    key = (architecture, sizes, *(header.tensors for header in headers))
     if key not in _shapes:
         _shapes[key] = read_shape(headers)
         while len(_shapes) > _MOST_SHAPES:
