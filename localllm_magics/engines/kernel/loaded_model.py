@@ -8,9 +8,10 @@ from pathlib import Path
 
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.fork import new_lock
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import DEFAULT_CONTEXT, LoadOptions, Request
+from localllm_magics.core.request import ALL_LAYERS, DEFAULT_CONTEXT, LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.answer_marks import AnswerMarks, find_marks
@@ -19,7 +20,7 @@ from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel, Progress
 from localllm_magics.engines.kernel.machine import free_memory, logical_cpus, return_freed_memory, usual_threads
 from localllm_magics.engines.kernel.placement import context_notice, offload_notice, placement, threads_notice
-from localllm_magics.engines.kernel.plan import WeightsPlan, context_size, fits_in_memory, gpu_layers
+from localllm_magics.engines.kernel.plan import context_size, fits_in_memory, gpu_layers
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import ChatTemplate, Rendered
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
@@ -59,8 +60,11 @@ class LoadedModel:
         if info.path is None:
             raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
         devices, size_bytes = lib.devices(), info.size_bytes or 0
-        plan = WeightsPlan(
+        plan = PlanSettings(
+            context=options.ctx or 0,
             gpu_layers=gpu_layers(options.gpu_layers, info.layers or 0, size_bytes, devices),
+            cpu_moe=ALL_LAYERS if options.cpu_moe == "all" else options.cpu_moe or 0,
+            kv_type=options.kv_type or "f16",
             repack=repack,
             map_file=not fits_in_memory(size_bytes, free_memory()),
         )
@@ -140,9 +144,9 @@ class LoadedModel:
             options.ctx, self._trained_context, model.kv_bytes_per_token, free_memory(), default or DEFAULT_CONTEXT
         )
         threads = min(options.threads or usual_threads(model.size_bytes), logical_cpus())
-        return Context(lib, model, size=size, threads=threads)
+        return Context(lib, model, size=size, threads=threads, kv_type=options.kv_type or "f16")
 
-    def _notices(self, options: LoadOptions, plan: WeightsPlan, *, supports_gpu: bool) -> tuple[str, ...]:
+    def _notices(self, options: LoadOptions, plan: PlanSettings, *, supports_gpu: bool) -> tuple[str, ...]:
         model, layers = self.model, self.placement.gpu_layers
         notices = [
             "" if plan.repack else NOTICE,

@@ -1,29 +1,11 @@
 """Plans a load: how large the context is, how many layers go to GPUs, and how the file is read."""
 
-from dataclasses import dataclass
-
 from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.request import DEFAULT_CONTEXT, GpuLayers
 from localllm_magics.engines.kernel.library import Device
 
 SMALLEST_DEFAULT_CONTEXT = 512
 _WEIGHTS_SHARE = 0.8  # the rest is for the KV cache and compute buffers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightsPlan:
-    """How the weights are put into memory.
-
-    Args:
-        gpu_layers: Layers to put on GPUs, or -1 for all.
-        repack: Let llama.cpp use extra buffer types (repacked weights, AMX).
-        map_file: Map the file instead of copying it, so that the system can read it again where memory is short. Who
-            truncates a mapped file ends every process that reads it.
-    """
-
-    gpu_layers: int = -1
-    repack: bool = True
-    map_file: bool = False
 
 
 def fits_in_memory(size_bytes: int, free: int) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,13 @@ class Exit:
         """Whether a signal or a limit ended it; any other status is an error of Python's."""
         # On Windows a signal is an exception, with a large number.
         return self.exceeded is not None or self.code < 0 or self.code > 255
+
+    @property
+    def reason(self) -> str:
+        """The last line that it wrote, without the folders of the machine that built the library."""
+        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        line = re.sub(r"^\S*[/\\]", "", lines[-1].strip()) if lines else ""
+        return "".join(character for character in line if character.isprintable())[:200]
 
 
 class Subprocess:
