@@ -29,6 +29,7 @@ def calibrate(
     *,
     types: Collection[str] = TYPES,
     command: Sequence[str] = _COMMAND,
+    store: SpeedStore | None = None,
 ) -> Calibration:
     """Measure the CPU and the GPUs, and store that; what was measured of other types stays.
 
@@ -38,6 +39,7 @@ def calibrate(
         progress: Called with the part that is done, from 0 to 1.
         types: The types of weights to measure.
         command: The program that measures.
+        store: Where it is stored; without it, where `stored_calibration` looks.
 
     Raises:
         NotEnoughMemory: Too little is free.
@@ -61,7 +63,7 @@ def calibrate(
     if False not in found:
         raise _failed(process.exit.stderr if process.exit else "")
     calibration = Calibration(cpu=found[False], gpu=found.get(True), measured_at=time.time())
-    return SpeedStore().put(speed_key(lib), calibration)
+    return (store or SpeedStore()).put(speed_key(lib), calibration)
 
 
 def _take(record: Record, found: dict[bool, DeviceSpeed], progress: Callable[[float], None]) -> None:

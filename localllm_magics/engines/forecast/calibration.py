@@ -8,6 +8,8 @@ from localllm_magics.core.model_shape import TypeSizes
 
 _OTHER_SHARE = 0.02
 """Of a part's bytes, those of types that need not have been measured, such as norms."""
+_STAND_INS = {"F32": "F16"}
+"""Types whose bytes are computed with equally fast."""
 _MOST_TYPES = 100
 
 
@@ -35,7 +37,7 @@ class DeviceSpeed:
         visit_seconds: Each time that the computing of a token comes to this device.
         vocabulary_seconds: For a token, of each one that it is chosen from.
         attention_seconds: For a token, of each earlier one, layer and element of the queries.
-        cache_bytes_per_second: Of the KV cache that a token reads.
+        cache_byte_seconds: Of a byte of the KV cache that a token reads.
         prompt_attention_seconds: As `attention_seconds`, in prompt processing, all that is read included.
         prompt_layer_seconds: For a token of a prompt, of each layer and element of its embedding: norms and the like.
     """
@@ -44,7 +46,7 @@ class DeviceSpeed:
     visit_seconds: float
     vocabulary_seconds: float
     attention_seconds: float
-    cache_bytes_per_second: float
+    cache_byte_seconds: float
     prompt_attention_seconds: float
     prompt_layer_seconds: float
 
@@ -70,18 +72,21 @@ class DeviceSpeed:
     def missing_types(self, sizes: TypeSizes) -> set[str]:
         """The types of SIZES that would have to be measured."""
         total = sum(size for _, size in sizes)
-        return {name for name, size in sizes if name not in self.types and size > _OTHER_SHARE * total}
+        return {name for name, size in sizes if self._speed(name) is None and size > _OTHER_SHARE * total}
 
     def _speeds(self, sizes: TypeSizes) -> Iterable[tuple[TypeSpeed, int, float]]:
         """For each type its speed, bytes and share of all bytes; the little that was not measured is taken as slow."""
         total = sum(size for _, size in sizes)
         for name, size in sizes:
-            speed = self.types.get(name)
+            speed = self._speed(name)
             if speed is None:
                 if size > _OTHER_SHARE * total:
                     raise LookupError(name)
                 speed = min(self.types.values(), key=lambda known: known.bytes_per_second)
             yield speed, size, size / total if total else 0.0
+
+    def _speed(self, name: str) -> TypeSpeed | None:
+        return self.types.get(name) or self.types.get(_STAND_INS.get(name, ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

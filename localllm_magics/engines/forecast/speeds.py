@@ -57,6 +57,7 @@ class Timings:
         decodes: For each type a model of narrow and one of wide layers.
         prompts: For each type a model of few wide layers.
         small_prompt: Of the first type, with narrow layers.
+        attentions: With a small and a large KV cache.
         visit: Of a token of a model that computes next to nothing.
         vocabulary: For each token to choose from.
     """
@@ -64,15 +65,15 @@ class Timings:
     decodes: Mapping[str, Sequence[Decode]]
     prompts: Mapping[str, Prompt]
     small_prompt: Prompt
-    attention: Attention
+    attentions: Sequence[Attention]
     visit: float
     vocabulary: float
 
 
 def device_speed(timings: Timings) -> DeviceSpeed:
     """The speed that explains TIMINGS."""
-    attention = timings.attention
-    prompt_attention = attention.prompt / attention.width
+    small, large = timings.attentions
+    prompt_attention = (small.prompt / small.width + large.prompt / large.width) / 2
     element = _element_seconds(timings.small_prompt, next(iter(timings.prompts.values())), prompt_attention)
     types = {}
     for name, (narrow, wide) in timings.decodes.items():
@@ -82,14 +83,13 @@ def device_speed(timings: Timings) -> DeviceSpeed:
             matrix_seconds=overhead / _MATRICES,
             prompt_bytes_per_second=_prompt_rate(timings.prompts[name], prompt_attention, element),
         )
-    fastest = max(speed.bytes_per_second for speed in types.values())
+    cached, attended = _attention_fit(small, large)
     return DeviceSpeed(
         types=types,
         visit_seconds=timings.visit,
         vocabulary_seconds=timings.vocabulary,
-        # Attention computes beside what it reads.
-        attention_seconds=max(0.0, attention.decode - attention.cache_bytes / fastest) / attention.width,
-        cache_bytes_per_second=fastest,
+        attention_seconds=attended,
+        cache_byte_seconds=cached,
         prompt_attention_seconds=prompt_attention,
         prompt_layer_seconds=element,
     )
@@ -101,6 +101,13 @@ def _decode_fit(narrow: Decode, wide: Decode, visit: float) -> tuple[float, floa
     slope = (wide_seconds - narrow_seconds) / (wide.layer_bytes - narrow.layer_bytes)
     overhead = min(max(0.0, narrow_seconds - slope * narrow.layer_bytes), _MOST_OVERHEAD * narrow_seconds)
     return wide.layer_bytes / (wide_seconds - min(overhead, _MOST_OVERHEAD * wide_seconds)), overhead
+
+
+def _attention_fit(small: Attention, large: Attention) -> tuple[float, float]:
+    """Seconds of a byte of the KV cache, and of an element of the queries."""
+    cached = max(0.0, large.decode - small.decode) / (large.cache_bytes - small.cache_bytes)
+    cached = min(cached, small.decode / small.cache_bytes)
+    return cached, (small.decode - cached * small.cache_bytes) / small.width
 
 
 def _element_seconds(small: Prompt, large: Prompt, attention: float) -> float:

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.memory_plan import HOST, PlanSettings
 from localllm_magics.core.model_shape import LayerShape, ModelShape, TypeSizes
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed
-from localllm_magics.engines.planner.overrides import cpu_shares
+from localllm_magics.engines.planner.overrides import moves
 
 _ATTENTION, _FEED_FORWARD = 4, 3  # matrices
 
@@ -61,7 +61,7 @@ def layers(shape: ModelShape, settings: PlanSettings, calibration: Calibration) 
     """The layers of SHAPE, alike ones together."""
     total = len(shape.order)
     first_on_gpu = total + 1 - settings.gpu_layers if calibration.gpu is not None else total
-    shares = cpu_shares(settings.overrides, settings.cpu_moe, total) if first_on_gpu < total else {}
+    shares = {move.layer: (move.feed_forward, move.experts) for move in moves(settings, total) if move.device == HOST}
     alike = Counter(
         (kind, number >= first_on_gpu, shares.get(number, (0.0, 0.0)), number == total - 1)
         for number, kind in enumerate(shape.order)

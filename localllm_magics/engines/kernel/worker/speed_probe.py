@@ -16,6 +16,7 @@ from localllm_magics.engines.kernel.worker.tiny_bench import DEEP, Place, TinyBe
 _NARROW, _WIDE = 1024, 2048
 _INNER = 3  # times the width
 _PLAIN = "F16"
+_HEADS = (64, 256), (128, 1024)  # width of a head, and of the keys: as small and as large models have them
 _VOCABULARY = 1 << 16
 
 
@@ -48,7 +49,7 @@ def measure(place: Place, types: Sequence[str], effort: Effort, progress: Callab
         decodes=decodes,
         prompts=prompts,
         small_prompt=small,
-        attention=_attention(place, effort),
+        attentions=[_attention(place, *widths, effort) for widths in _HEADS],
         visit=visit,
         vocabulary=vocabulary,
     )
@@ -78,12 +79,22 @@ def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
     )
 
 
-def _attention(place: Place, effort: Effort) -> Attention:
-    shape = HollowShape(type=_PLAIN, layers=2, width=_NARROW, inner_width=256, kv_width=_NARROW // 4)
+def _attention(place: Place, head_width: int, kv_width: int, effort: Effort) -> Attention:
+    # A large vocabulary: what is read for it takes the KV cache out of the CPU's, as large layers do.
+    rows = round(effort.size / 4 / _NARROW)
+    shape = HollowShape(
+        type=_PLAIN,
+        layers=4,
+        width=_NARROW,
+        inner_width=256,
+        head_width=head_width,
+        kv_width=kv_width,
+        vocabulary=max(256, rows),
+    )
     with TinyBench(place, shape) as bench:
         bench.prompt(1)
         shallow = fastest(bench.decode, effort.seconds)
-        rounds = [bench.prompt(DEEP) for _ in range(3)]
+        rounds = [bench.prompt(DEEP) for _ in range(2)]
         deep = fastest(bench.decode, effort.seconds)
     first, *_, last = map(min, zip(*rounds, strict=True))
     return Attention(
