@@ -21,11 +21,13 @@ class TypeSpeed:
         bytes_per_second: Of weights that a token reads, in decode.
         matrix_seconds: For a token, of each matrix beside its bytes.
         prompt_bytes_per_second: Of weights times tokens, in prompt processing.
+        expert_bytes_per_second: The same of experts, which get few tokens each.
     """
 
     bytes_per_second: float
     matrix_seconds: float
     prompt_bytes_per_second: float
+    expert_bytes_per_second: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +63,16 @@ class DeviceSpeed:
             for speed, size, share in self._speeds(sizes)
         )
 
-    def prompt_seconds(self, sizes: TypeSizes, part: float = 1.0) -> float:
-        """Of a token of a prompt with this PART of SIZES.
+    def prompt_seconds(self, sizes: TypeSizes, part: float = 1.0, *, is_mixed: bool = False) -> float:
+        """Of a token of a prompt with this PART of SIZES, which are of experts where it IS_MIXED.
 
         Raises:
             LookupError: Their types were not measured.
         """
-        return sum(part * size / speed.prompt_bytes_per_second for speed, size, _ in self._speeds(sizes))
+        return sum(
+            part * size / (speed.expert_bytes_per_second if is_mixed else speed.prompt_bytes_per_second)
+            for speed, size, _ in self._speeds(sizes)
+        )
 
     def missing_types(self, sizes: TypeSizes) -> set[str]:
         """The types of SIZES that would have to be measured."""

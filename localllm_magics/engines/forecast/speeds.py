@@ -24,12 +24,14 @@ class Prompt:
     """Seconds of a prompt.
 
     Args:
-        bytes: Weights that all its tokens are computed with.
+        attention_bytes: Of the weights that all its tokens are computed with.
+        other_bytes: Likewise, of feed-forward layers or experts.
     """
 
     layers: int
     width: int
-    bytes: int
+    attention_bytes: int
+    other_bytes: int
     tokens: int
     seconds: float
 
@@ -56,6 +58,7 @@ class Timings:
     Args:
         decodes: For each type a model of narrow and one of wide layers.
         prompts: For each type a model of few wide layers.
+        experts: For each type a model of few layers with experts, which get few tokens.
         small_prompt: Of the first type, with narrow layers.
         attentions: With a small and a large KV cache.
         visit: Of a token of a model that computes next to nothing.
@@ -64,6 +67,7 @@ class Timings:
 
     decodes: Mapping[str, Sequence[Decode]]
     prompts: Mapping[str, Prompt]
+    experts: Mapping[str, Prompt]
     small_prompt: Prompt
     attentions: Sequence[Attention]
     visit: float
@@ -78,10 +82,12 @@ def device_speed(timings: Timings) -> DeviceSpeed:
     types = {}
     for name, (narrow, wide) in timings.decodes.items():
         rate, overhead = _decode_fit(narrow, wide, timings.visit)
+        prompt = _prompt_rate(timings.prompts[name], prompt_attention, element)
         types[name] = TypeSpeed(
             bytes_per_second=rate,
             matrix_seconds=overhead / _MATRICES,
-            prompt_bytes_per_second=_prompt_rate(timings.prompts[name], prompt_attention, element),
+            prompt_bytes_per_second=prompt,
+            expert_bytes_per_second=_expert_rate(timings.experts[name], prompt_attention, element, prompt),
         )
     cached, attended = _attention_fit(small, large)
     return DeviceSpeed(
@@ -126,8 +132,16 @@ def _prompt_rate(prompt: Prompt, attention: float, element: float) -> float:
     return size / (seconds - min(element * elements, _MOST_OVERHEAD * seconds))
 
 
+def _expert_rate(prompt: Prompt, attention: float, element: float, rate: float) -> float:
+    """Bytes of experts a second, where other weights are computed with at RATE."""
+    _, elements, seconds = _prompt_work(prompt, attention)
+    rest = seconds - element * elements - prompt.attention_bytes / rate
+    return prompt.other_bytes / max(rest, prompt.other_bytes / rate)
+
+
 def _prompt_work(prompt: Prompt, attention: float) -> tuple[float, float, float]:
     """For a token: bytes of weights, elements of layers, and the seconds that both took."""
     seconds = max(prompt.seconds, 1e-9) / prompt.tokens
     attended = attention * prompt.width * prompt.layers * prompt.tokens / 2
-    return prompt.bytes, (prompt.layers - 0.5) * prompt.width, seconds - min(attended, _MOST_OVERHEAD * seconds)
+    size = prompt.attention_bytes + prompt.other_bytes
+    return size, (prompt.layers - 0.5) * prompt.width, seconds - min(attended, _MOST_OVERHEAD * seconds)

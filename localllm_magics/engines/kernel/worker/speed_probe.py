@@ -18,6 +18,7 @@ _INNER = 3  # times the width
 _PLAIN = "F16"
 _HEADS = (64, 256), (128, 1024)  # width of a head, and of the keys: as small and as large models have them
 _VOCABULARY = 1 << 16
+_MIXED = HollowShape(type=_PLAIN, layers=2, width=1024, inner_width=768, experts=8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +38,19 @@ class Effort:
 
 def measure(place: Place, types: Sequence[str], effort: Effort, progress: Callable[[float], None]) -> Timings:
     """The times of all TYPES at PLACE."""
-    decodes, prompts = {}, {}
+    decodes, prompts, experts = {}, {}, {}
     for number, name in enumerate(types):
         shapes = [HollowShape(type=name, width=width, inner_width=3 * width) for width in (_NARROW, _WIDE)]
         decodes[name] = [_decode(place, shape, effort) for shape in shapes]
         prompts[name] = _prompt(place, HollowShape(type=name, layers=2, width=_WIDE, inner_width=3072), effort)
+        experts[name] = _prompt(place, replace(_MIXED, type=name), replace(effort, prompt=effort.prompt // 4))
         progress((number + 1) / (len(types) + 1))
     small = _prompt(place, HollowShape(type=types[0], layers=4, width=512, inner_width=1536), effort)
     visit, vocabulary = _constants(place, effort)
     return Timings(
         decodes=decodes,
         prompts=prompts,
+        experts=experts,
         small_prompt=small,
         attentions=[_attention(place, *widths, effort) for widths in _HEADS],
         visit=visit,
@@ -73,7 +76,8 @@ def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
         layers=shape.layers,
         width=shape.width,
         # Only the last token leaves the attention of the last layer, and that costs what a decode does.
-        bytes=each * shape.layers - feed_forward,
+        attention_bytes=shape.layers * (each - feed_forward),
+        other_bytes=(shape.layers - 1) * feed_forward,
         tokens=effort.prompt,
         seconds=max(0.0, seconds - rest),
     )
