@@ -14,12 +14,16 @@ class DeviceMemory:
     Args:
         name: llama.cpp's name of the device, such as `CUDA0`; `CPU` is the host.
         is_host: Whether its memory is the host's: the host itself, and devices with unified memory.
+        limit: What leaves no more, in words, where that is not the hardware: `this process may use 2.0 GB`.
+        swap: Free space for what is swapped out, where nothing else limits.
     """
 
     name: str
     free: int
     total: int
     is_host: bool = False
+    limit: str = ""
+    swap: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

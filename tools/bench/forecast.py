@@ -2,7 +2,6 @@
 
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,11 +22,11 @@ from localllm_magics.engines.forecast.stored import SpeedStore
 from localllm_magics.engines.kernel.context import CHUNK, Context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.machine import physical_cores, usual_threads
+from localllm_magics.engines.kernel.machine import usual_threads
 from localllm_magics.engines.kernel.sampler import Sampler
 from tools.bench.forecast_shapes import FORECAST_SHAPES, QUANTIZATIONS, quantized, write
 from tools.bench.result import Row, Section, at_most
-from tools.bench.rpc_server import rpc_server
+from tools.rpc_device import rpc_device
 from tools.sparse_model import SparseModel, write_sparse
 
 _TOKENS, _ROUNDS, _CONTEXT = 10, 4, 1024
@@ -51,7 +50,7 @@ class Cell:
 
 def forecast(shapes: int, quantizations: int, say: Callable[[str], None]) -> Section:
     """The first SHAPES in the first QUANTIZATIONS."""
-    with rpc_server(physical_cores()) as endpoint, tempfile.TemporaryDirectory() as name:
+    with rpc_device() as endpoint, tempfile.TemporaryDirectory() as name:
         folder, lib = Path(name), library()
         lib.add_rpc_server(endpoint)
         models = {
@@ -61,9 +60,9 @@ def forecast(shapes: int, quantizations: int, say: Callable[[str], None]) -> Sec
         }
         known = {name: _shape(model, folder) for name, model in models.items()}
         say("calibrating")
-        calibration, took = _calibrated(lib, endpoint, folder, TYPES)
+        calibration, took = _calibrated(lib, folder, TYPES)
         missing = set[str]().union(*(missing_types(shape, calibration) for shape in known.values()))
-        calibration, took_more = _calibrated(lib, endpoint, folder, missing) if missing else (calibration, 0.0)
+        calibration, took_more = _calibrated(lib, folder, missing) if missing else (calibration, 0.0)
         cells = []
         for each, model in models.items():
             say(f"measuring {each}")
@@ -76,12 +75,11 @@ def forecast(shapes: int, quantizations: int, say: Callable[[str], None]) -> Sec
     )
 
 
-def _calibrated(lib: Library, endpoint: str, folder: Path, types: Collection[str]) -> tuple[Calibration, float]:
+def _calibrated(lib: Library, folder: Path, types: Collection[str]) -> tuple[Calibration, float]:
     """The calibration, which the folder keeps, and the seconds that it took."""
     started = time.monotonic()
-    command = (sys.executable, "-m", "tools.bench.rpc_probe", endpoint)
     store = SpeedStore(folder / "speed.json")
-    return calibrate(lib, Stop(), types=types, command=command, store=store), time.monotonic() - started
+    return calibrate(lib, Stop(), types=types, store=store), time.monotonic() - started
 
 
 def _shape(model: SparseModel, folder: Path) -> ModelShape:

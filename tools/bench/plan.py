@@ -7,6 +7,7 @@ from tools.bench.daemon import daemon, first_token
 from tools.bench.decode import decode
 from tools.bench.decoder import decoder
 from tools.bench.forecast import forecast
+from tools.bench.memory_limits import all_loads, memory_limits, quick_loads
 from tools.bench.neighbour import neighbour
 from tools.bench.prefill import prefill
 from tools.bench.result import Section
@@ -41,6 +42,7 @@ def full(say: Say) -> Mapping[str, Measure]:
         "daemon-stop": lambda: slot(large(), 30, say),
         "decoder": lambda: decoder(9, say),
         "forecast": lambda: forecast(7, 4, say),
+        "memory-limits": lambda: memory_limits(all_loads(), say),
     }
 
 
@@ -62,4 +64,5 @@ def quick(say: Say) -> Mapping[str, Measure]:
         "daemon-stop": lambda: slot(tiny(), 3, say),
         "decoder": lambda: decoder(3, say),
         "forecast": lambda: forecast(2, 2, say),
+        "memory-limits": lambda: memory_limits(quick_loads(), say),
     }

@@ -19,7 +19,8 @@ from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.installing import upgrade_hint
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.machine import free_memory, usual_threads
+from localllm_magics.engines.kernel.machine import usual_threads
+from localllm_magics.engines.kernel.machine_memory import free_memory
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of

@@ -1,8 +1,10 @@
 """Measures how fast this machine computes, in a subprocess; see `engines.forecast.calibrate`."""
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from localllm_magics.engines.forecast.calibration import device_to_json
 from localllm_magics.engines.forecast.speeds import Attention, Decode, Prompt, Timings, device_speed
@@ -136,7 +138,13 @@ def probe(place: Place, types: Sequence[str], effort: Effort = Effort()) -> None
         report(event="device", is_gpu=each.is_gpu, speed=device_to_json(speed))
 
 
+def _main(question: dict[str, Any]) -> None:
+    lib = library()
+    for endpoint in question["rpc"]:
+        lib.add_rpc_server(endpoint)
+    probe(Place(lib=lib, repack=question["repack"]), question["types"])
+
+
 if __name__ == "__main__":
     begin_worker()
-    probe(Place(lib=library(), repack=sys.argv[1] == "repack"), sys.argv[2:])
-    report(event="passed")
+    _main(json.loads(sys.argv[1]))
