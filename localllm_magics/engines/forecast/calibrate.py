@@ -21,7 +21,7 @@ TYPES = ("Q4_0", "Q4_K", "Q6_K", "Q8_0", "F16")
 """The types of most models; others are measured when one needs them, see `missing_types`."""
 _COMMAND = (sys.executable, "-m", "localllm_magics.engines.kernel.worker.speed_probe")
 _NEEDED_BYTES = 1e9
-_MOST_SECONDS = 120
+_MOST_SECONDS = 40  # a tenth of which is usual
 
 
 def calibrate(
@@ -45,7 +45,7 @@ def calibrate(
 
     Raises:
         NotEnoughMemory: Too little is free.
-        EngineCrashed: It could not be measured.
+        EngineCrashed: It could not be measured, or the machine is too busy.
         Stopped: STOP was set.
     """
     free = free_memory()
@@ -57,9 +57,7 @@ def calibrate(
     question = json.dumps({"types": [*types], "repack": repack, "rpc": [*dict.fromkeys(endpoints)]})
     found, end = _run([*command, question], stop, progress)
     if False not in found:
-        reason = end.reason if end else ""
-        message = f"The speed of this machine could not be measured{reason and ': '}{reason}."
-        raise EngineCrashed(message, "Type: %llm doctor")
+        raise _error(end)
     calibration = Calibration(cpu=found[False], gpu=found.get(True), measured_at=time.time())
     return (store or SpeedStore()).put(speed_key(lib), calibration)
 
@@ -74,6 +72,17 @@ def _run(
             _take(record, found, progress)
         return found, process.exit
     return found, None
+
+
+def _error(end: Exit | None) -> EngineCrashed:
+    if end is not None and end.exceeded == "time":
+        message = (
+            f"The speed of this machine could not be measured within {_MOST_SECONDS} s: other programs keep it busy."
+        )
+        return EngineCrashed(message, "Try again when they have ended.")
+    reason = end.reason if end else ""
+    message = f"The speed of this machine could not be measured{reason and ': '}{reason}."
+    return EngineCrashed(message, "Type: %llm doctor")
 
 
 def _take(record: Record, found: dict[bool, DeviceSpeed], progress: Callable[[float], None]) -> None:

@@ -143,8 +143,9 @@ def _numbers(kind: type[TypeSpeed | DeviceSpeed], stored: Mapping[str, object]) 
     numbers = {}
     for name in (each.name for each in fields(kind) if each.name != "types"):
         value = stored.get(name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or value < 0 or (value == 0 and name.endswith("_per_second")):
+        if not isinstance(value, float) or not math.isfinite(value):
             raise ValueError(name)
-        numbers[name] = float(value)
+        if value < 0 or (value == 0 and name.endswith("_per_second")):
+            raise ValueError(name)
+        numbers[name] = value
     return numbers

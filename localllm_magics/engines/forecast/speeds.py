@@ -103,7 +103,9 @@ def device_speed(timings: Timings) -> DeviceSpeed:
 
 def _decode_fit(narrow: Decode, wide: Decode, visit: float) -> tuple[float, float]:
     """Bytes a second, and seconds of a layer beside its bytes: two layers of different size tell them apart."""
-    narrow_seconds, wide_seconds = (max(each.seconds - visit, 1e-9) / each.layers for each in (narrow, wide))
+    narrow_seconds, wide_seconds = (
+        (each.seconds - min(visit, each.seconds / 2)) / each.layers for each in (narrow, wide)
+    )
     slope = (wide_seconds - narrow_seconds) / (wide.layer_bytes - narrow.layer_bytes)
     overhead = min(max(0.0, narrow_seconds - slope * narrow.layer_bytes), _MOST_OVERHEAD * narrow_seconds)
     return wide.layer_bytes / (wide_seconds - min(overhead, _MOST_OVERHEAD * wide_seconds)), overhead
@@ -141,7 +143,7 @@ def _expert_rate(prompt: Prompt, attention: float, element: float, rate: float) 
 
 def _prompt_work(prompt: Prompt, attention: float) -> tuple[float, float, float]:
     """For a token: bytes of weights, elements of layers, and the seconds that both took."""
-    seconds = max(prompt.seconds, 1e-9) / prompt.tokens
+    seconds = prompt.seconds / prompt.tokens
     attended = attention * prompt.width * prompt.layers * prompt.tokens / 2
     size = prompt.attention_bytes + prompt.other_bytes
     return size, (prompt.layers - 0.5) * prompt.width, seconds - min(attended, _MOST_OVERHEAD * seconds)

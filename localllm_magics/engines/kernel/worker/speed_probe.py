@@ -81,7 +81,7 @@ def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
         attention_bytes=shape.layers * (each - feed_forward),
         other_bytes=(shape.layers - 1) * feed_forward,
         tokens=effort.prompt,
-        seconds=max(0.0, seconds - rest),
+        seconds=seconds - min(rest, seconds / 2),
     )
 
 
