@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from localllm_magics.catalog.discover import VARIABLES, Catalog, distinct, running_folder
-from localllm_magics.catalog.model_list import ModelList, in_order
+from localllm_magics.catalog.model_list import HOW_TO_FORECAST, ModelList, in_order
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
@@ -196,7 +196,8 @@ class Session:
         self.listed = tuple(info.reference for info in served)
         missing = [server.problem for server in servers if server.is_named and server.problem]
         models = [*judge_now(distinct(found.models)), *served]
-        return ModelList(in_order(models), notes=[*found.notes, *missing])
+        how_to = [] if any(info.forecast for info in models) else [HOW_TO_FORECAST]
+        return ModelList(in_order(models), notes=[*found.notes, *missing, *how_to])
 
     def close(self) -> None:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SOURCES: tuple[str, ...] = get_args(Source)
 KINDS: tuple[str, ...] = get_args(Kind)
+HOW_TO_FORECAST = "For forecasts of speed, which take a few seconds the first time, type: %llm models --forecast"
 MOST_SHOWN = 100
 """Rows of the table; some servers list 100,000 models."""
 _MOST_PROBLEMS = 10
@@ -142,7 +143,10 @@ def to_fit(info: ModelInfo) -> str:
 
 def to_forecast(forecast: Forecast | None) -> str:
     """How fast a model will be, in words; nothing where that is not known."""
-    return "" if forecast is None else f"≈ {forecast.tokens_per_second:.3g} tok/s"
+    if forecast is None:
+        return ""
+    rate = forecast.tokens_per_second
+    return f"≈ {rate:,.0f} tok/s" if rate >= 10 else f"≈ {rate:.1f} tok/s"
 
 
 def _require(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Generation
+from localllm_magics.core.memory_plan import Compared
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
@@ -21,6 +22,7 @@ class EngineStatus:
         options: How it is, or will be, loaded.
         memory_bytes: Bytes that it holds now, 0 when it is not loaded or where that is not known.
         planned_bytes: Bytes that its plan expected, 0 where there was none.
+        compared: The rate of its last answer that was long enough, where that was forecast.
         notices: What the user should know about how it runs, in sentences.
         detail: What else there is to say of a model on a server, in one sentence, or nothing.
     """
@@ -29,6 +31,7 @@ class EngineStatus:
     options: LoadOptions
     memory_bytes: int = 0
     planned_bytes: int = 0
+    compared: Compared | None = None
     notices: tuple[str, ...] = ()
     detail: str = ""
 

@@ -6,7 +6,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics import demo
-from localllm_magics.catalog.model_list import ModelList
+from localllm_magics.catalog.model_list import HOW_TO_FORECAST, ModelList
 from localllm_magics.core.errors import BadOption
 
 
@@ -68,3 +68,26 @@ def test_configured_folders_are_listed_and_their_models_can_be_named(shell: Inte
 
     assert listed(shell) == ["demo", "mine.gguf", "below/x.gguf"]
     assert "below/x.gguf" in str(shell.run_line_magic("llm", "load below/x.gguf"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache in which no machine was measured."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_without_a_measured_machine_a_note_says_how_to_get_forecasts(shell: InteractiveShell, cache: Path) -> None:
+    found = shell.run_line_magic("llm", "models")
+
+    assert found.notes == (HOW_TO_FORECAST,)
+    assert [info.forecast for info in found] == [None, None]
+
+
+def test_forecasts_come_once_the_machine_was_measured(shell: InteractiveShell, cache: Path) -> None:
+    measured = shell.run_line_magic("llm", "models --forecast")
+    again = shell.run_line_magic("llm", "models")
+
+    for found in (measured, again):
+        assert HOW_TO_FORECAST not in found.notes
+        assert all(info.forecast.tokens_per_second > 0 for info in found)
