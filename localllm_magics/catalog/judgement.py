@@ -1,6 +1,5 @@
 """Which models fit into the memory that is free now, and how fast they will be."""
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -96,7 +95,7 @@ def _forecast(calibration: Calibration, shape: ModelShape, settings: PlanSetting
 def _library() -> Library | None:
     """The installed build; None where it cannot be used."""
     try:
-        require_room_for_library("The list of models", host_memory(), is_imported="llama_cpp" in sys.modules)
+        require_room_for_library("The list of models", host_memory())
         return library()
     except LocalLLMError:
         return None

@@ -176,7 +176,7 @@ def test_a_fit_is_told_with_its_numbers(fit: Fit | None, layers: int | None, wor
     ("forecast", "words"),
     [
         pytest.param(None, "", id="not known"),
-        pytest.param(Forecast(tokens_per_second=14.26, prompt_tokens_per_second=1), "≈ 14.3 tok/s", id="known"),
+        pytest.param(Forecast(tokens_per_second=14.26, prompt_tokens_per_second=1), "≈ 14 tok/s", id="known"),
     ],
 )
 def test_a_forecast_is_told_in_short(forecast: Forecast | None, words: str) -> None:
