@@ -93,7 +93,8 @@ class Catalog:
         scans = [self._begin(key, source) for key, source in self._sources(here).items()]
         for scan in scans:
             scan.wait(self._silence, most)
-        self._headers.forget_missing(ChainMap(*(dict(scan.search.contents) for scan in scans)))
+        contents: ChainMap[str, set[str]] = ChainMap(*(dict(scan.search.contents) for scan in scans))
+        self._headers.forget_missing(contents)
         self._headers.save()
         return Findings(
             models=tuple(info for scan in scans for info in tuple(scan.found)),

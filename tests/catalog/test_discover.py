@@ -11,7 +11,7 @@ from localllm_magics.catalog.discover import Catalog, bundled_model, distinct, m
 from localllm_magics.catalog.header_cache import HeaderCache
 from localllm_magics.catalog.scan import ModelSource
 from localllm_magics.catalog.sources.search import Search
-from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.model_info import ModelInfo, Source
 from tests.catalog.gguf_files import DEMO, write_gguf
 from tests.catalog.ollama_stores import write_recorded_store
 
@@ -145,14 +145,15 @@ def test_models_with_one_reference_are_told_apart_by_their_paths(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     inside, outside = tmp_path / "b" / "x.gguf", Path("/elsewhere/x.gguf")
+    stored: list[tuple[str, Source, Path]] = [
+        ("x.gguf", "folder", Path("x.gguf")),
+        ("X.gguf", "llama.cpp", inside),
+        ("x.gguf", "gpt4all", outside),
+        ("x.gguf", "ollama", tmp_path / "blob"),
+    ]
     models = [
         ModelInfo(reference=reference, name=f"{reference}:latest", source=source, path=path)
-        for reference, source, path in (
-            ("x.gguf", "folder", Path("x.gguf")),
-            ("X.gguf", "llama.cpp", inside),
-            ("x.gguf", "gpt4all", outside),
-            ("x.gguf", "ollama", tmp_path / "blob"),
-        )
+        for reference, source, path in stored
     ]
 
     found = [info.reference for info in distinct(models)]

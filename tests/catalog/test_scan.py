@@ -75,8 +75,8 @@ def test_what_the_system_refuses_is_a_note(tmp_path: Path) -> None:
 
 def test_so_is_a_want_of_memory(tmp_path: Path) -> None:
     def starved(_search: Search) -> Iterator[ModelInfo]:
+        yield from ()
         raise MemoryError
-        yield ONE
 
     found = scan(starved, tmp_path)
     found.wait(60, 60)

@@ -137,7 +137,7 @@ def test_a_llamafile_is_described_by_the_weights_in_it(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
 def test_a_name_that_nobody_can_type_is_shown_with_escapes(tmp_path: Path) -> None:
     for name in (b"\xff.gguf", b"a\nb.gguf", b"\x1b[2J.gguf"):
-        shutil.copy(DEMO, os.path.join(os.fsencode(tmp_path), name))  # noqa: PTH118 - a Path has no bytes
+        shutil.copy(os.fsencode(DEMO), os.path.join(os.fsencode(tmp_path), name))  # noqa: PTH118 - a Path has no bytes
 
     found = list(new_search(tmp_path).models(tmp_path, lambda path: path.name))
 

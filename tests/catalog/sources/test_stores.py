@@ -122,8 +122,8 @@ def test_lm_studio_s_home_is_where_its_variable_or_its_pointer_says(tmp_path: Pa
 
     roots = lmstudio.roots(home_at(tmp_path, LMSTUDIO_HOME="/named"))
 
-    models = ["/named/models", "/pointed/models", tmp_path / ".cache/lm-studio/models", tmp_path / ".lmstudio/models"]
-    assert roots[:4] == list(map(Path, models))
+    own = (tmp_path / ".cache/lm-studio/models", tmp_path / ".lmstudio/models")
+    assert roots[:4] == [Path("/named/models"), Path("/pointed/models"), *own]
 
 
 @pytest.mark.parametrize("settings", [".lmstudio/settings.json", ".config/LM Studio/settings.json"])
