@@ -23,6 +23,7 @@ _VERSION_1 = Path("/sys/fs/cgroup/memory")
 _GROUPS = _VERSION_1 if _VERSION_1.is_dir() else Path("/sys/fs/cgroup")
 _LIMIT_FILE = "memory.limit_in_bytes" if _VERSION_1.is_dir() else "memory.max"
 _OPTIONS = {"RLIMIT_AS": "v", "RLIMIT_DATA": "d"}
+_EXPECTED = {"answered", "NotEnoughMemory", "SetupError"}  # the last where not even a thread can start
 _SECONDS = 60
 
 
@@ -93,7 +94,7 @@ def memory_limits(loads: Sequence[Load], say: Callable[[str], None]) -> Section:
             name = f"{Path(load.model).stem}, {load.kind}{', forced' if load.force else ''}"
             words.setdefault(name, Counter())[end.word] += 1
             say(f"{number + 1} of {len(loads)}: {name}, {load.megabytes} MB, context {load.context}: {end.word}")
-            if end.word not in {"answered", "NotEnoughMemory"}:
+            if end.word not in _EXPECTED:
                 failures.append(f"{load}: {end}")
     rows = [
         Row(measure=f"{name}, {word}", unit="loads", ours=count, target=at_most(count, 0) if word == "died" else None)
