@@ -142,7 +142,7 @@ def _main(question: dict[str, Any]) -> None:
     lib = library()
     for endpoint in question["rpc"]:
         lib.add_rpc_server(endpoint)
-    probe(Place(lib=lib, repack=question["repack"]), question["types"])
+    probe(Place(lib=lib, repack=question["repack"]), question["types"], Effort(**question.get("effort", {})))
 
 
 if __name__ == "__main__":
