@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory
+from localllm_magics.core.model_shape import LayerShape
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.forecast import calibrate as module
-from localllm_magics.engines.forecast.calibrate import TYPES, calibrate
+from localllm_magics.engines.forecast.calibrate import TYPES, calibrate, calibrate_for
 from localllm_magics.engines.forecast.calibration import device_to_json
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key, stored_calibration
 from localllm_magics.engines.kernel.library import Library
-from tests.engines.forecast.speeds_of import BOTH, CPU, device_speed
+from tests.engines.forecast.speeds_of import BOTH, CPU, DENSE, device_speed, model
 
 SPEED = device_to_json(device_speed())
 CPU_LINE = json.dumps({"event": "device", "is_gpu": False, "speed": SPEED})
@@ -41,6 +42,25 @@ def test_what_was_measured_is_stored_for_this_machine(lib: Library, cache: Path)
     assert (found.cpu, found.gpu) == (BOTH.cpu, BOTH.gpu)
     assert stored_calibration(lib) == found
     assert found.measured_at > 0
+
+
+def test_only_what_models_need_is_measured_later(lib: Library, tmp_path: Path) -> None:
+    store = SpeedStore(tmp_path / "speed.json")
+    told = tmp_path / "told"
+    command = program(CPU_LINE, then=f"open({str(told)!r}, 'a').write(sys.argv[1] + chr(10))")
+    exotic = model(LayerShape(attention=(("IQ1_S", 100), ("Q99_Z", 100))))
+
+    for shapes in ([], [model(DENSE)], [model(DENSE), exotic]):
+        calibrate_for(lib, shapes, Stop(), command=command, store=store)
+
+    asked = [json.loads(line)["types"] for line in told.read_text("utf-8").splitlines()]
+    assert asked == [[*TYPES], ["IQ1_S"]]
+
+
+def test_the_users_own_calibration_is_used(lib: Library, cache: Path) -> None:
+    SpeedStore().put(speed_key(lib), CPU)
+
+    assert calibrate_for(lib, [model(DENSE)], Stop()) == CPU
 
 
 def test_a_gpu_that_cannot_be_measured_leaves_the_cpu(lib: Library, tmp_path: Path) -> None:

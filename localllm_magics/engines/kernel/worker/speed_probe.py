@@ -73,7 +73,7 @@ def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
     with TinyBench(place, shape) as bench:
         bench.prompt(effort.prompt)  # the first takes its memory
         rest = fastest(bench.decode, effort.seconds / 4)
-        seconds = fastest(lambda: sum(bench.prompt(effort.prompt)), effort.seconds)
+        seconds = fastest(lambda: sum(bench.prompt(effort.prompt)), effort.seconds, enough=3)
     return Prompt(
         layers=shape.layers,
         width=shape.width,
