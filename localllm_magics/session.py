@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from localllm_magics.catalog.discover import ModelList, discover, running_folder
+from localllm_magics.catalog.discover import VARIABLES, Catalog, distinct, running_folder
+from localllm_magics.catalog.model_list import HOW_TO_FORECAST, ModelList, in_order
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 DEFAULT_MODEL = "demo"
-_VARIABLES = ("OLLAMA_HOST", "OLLAMA_MODELS")
+_VARIABLES = ("OLLAMA_HOST", *VARIABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Session:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = ServerSettings()
         self.residency = Residency(self._own_models, self._tell, clock)
+        self.catalog = Catalog()
         self.listed: tuple[str, ...] = ()
         self._last: dict[str, Completion] = {}
         self._clock = clock
@@ -207,17 +209,23 @@ class Session:
 
     def list_models(self) -> ModelList:
         """All models that can be used, those of servers that answer too; `listed` remembers these."""
+        from localllm_magics.catalog.judgement import judge_now
+
         servers = find_servers(self.settings)
-        models = [*discover(running_folder()), *(info for server in servers for info in server.models)]
-        self.listed = tuple(info.reference for server in servers for info in server.models)
-        return ModelList(models, notes=[server.problem for server in servers if server.is_named and server.problem])
+        served = [info for server in servers for info in server.models]
+        found = self.catalog.find(running_folder())
+        self.listed = tuple(info.reference for info in served)
+        missing = [server.problem for server in servers if server.is_named and server.problem]
+        models = [*judge_now(distinct(found.models)), *served]
+        how_to = [] if any(info.forecast for info in models) else [HOW_TO_FORECAST]
+        return ModelList(in_order(models), notes=[*found.notes, *missing, *how_to])
 
     def close(self) -> None:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
         self.stop()
         before = self._update(lambda _: SessionState())
         self.residency.close()
-        self.listed, self.settings = (), ServerSettings()
+        self.listed, self.settings, self.catalog = (), ServerSettings(), Catalog()
         for entry in before.entries:
             if _is_ours(entry.model):
                 entry.model.unload()
@@ -261,14 +269,19 @@ class Session:
 
     def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
-        return Surroundings(running_folder(), tuple(map(os.environ.get, _VARIABLES)), settings)
+        variables = (*map(os.environ.get, _VARIABLES), *self.catalog.model_folders)
+        return Surroundings(running_folder(), variables, settings)
 
     def _resolved(self, typed: str, surroundings: Surroundings) -> tuple[ModelInfo, Model]:
         """What TYPED names now, and its model: one that is in use, or a new one."""
         text, folder = typed.strip(), surroundings.folder
         is_server = is_server_reference(text, folder)
         try:
-            info = resolve_server_reference(text, folder) if is_server else resolve(text, folder, self._served_models)
+            info = (
+                resolve_server_reference(text, folder)
+                if is_server
+                else resolve(text, folder, self._served_models, self.catalog)
+            )
         except ModelNotFound:
             # The name of a file that was loaded in another folder, or is gone.
             known = [m for m in self.models if m.info.reference == text and not has_changed(m.info)]
@@ -327,13 +340,22 @@ def load(reference: str | os.PathLike[str], *, pin: bool = False, **options: "Un
     return use.model
 
 
-def models() -> ModelList:
-    """The models that can be used: the bundled one, GGUF files in the running folder, and those of servers that run.
+def models(*, source: str | None = None, kind: str | None = None, fits: bool | None = None) -> ModelList:
+    """The models that can be used: the bundled one, those in folders and in other programs' stores, those of servers.
 
-    All known servers are asked at the same time, and have half a second to answer.
+    Each has its `fit`, as far as its file tells. All known servers are asked at the same time, and have half a second
+    to answer.
+
+    Args:
+        source: Only those of this source, such as `ollama`.
+        kind: Only those of this kind, such as `chat`.
+        fits: Only those that fit into the memory that is free now, or only those that do not.
+
+    Raises:
+        BadOption: There is no such source or kind.
     """
     with in_words():
-        return default_session().list_models()
+        return default_session().list_models().only(source=source, kind=kind, fits=fits)
 
 
 def _typed(reference: object) -> str:

@@ -143,3 +143,11 @@ class Forecast:
 
     tokens_per_second: float
     prompt_tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """The decode rate of an answer, in tokens per second, as it was forecast and as it was."""
+
+    forecast: float
+    measured: float

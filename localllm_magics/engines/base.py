@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.memory_plan import MemoryPlan
+from localllm_magics.core.memory_plan import Compared, MemoryPlan
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
@@ -27,6 +27,7 @@ class EngineStatus:
         device_bytes: Those of them that are on GPUs, by the device's name.
         planned_bytes: Bytes that its plan expected, 0 where there was none.
         unreturned_bytes: Bytes that did not come back when it was unloaded.
+        compared: The rate of its last answer that was long enough, where that was forecast.
         notices: What the user should know about how it runs, in sentences.
         detail: What else there is to say of a model on a server, in one sentence, or nothing.
     """
@@ -37,6 +38,7 @@ class EngineStatus:
     device_bytes: tuple[tuple[str, int], ...] = ()
     planned_bytes: int = 0
     unreturned_bytes: int = 0
+    compared: Compared | None = None
     notices: tuple[str, ...] = ()
     detail: str = ""
 

@@ -2,6 +2,7 @@
 
 import platform
 import sys
+import time
 
 import IPython
 
@@ -11,6 +12,8 @@ from localllm_magics.core.errors import EngineNotInstalled, NotEnoughMemory
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.core.version import __version__
+from localllm_magics.engines.forecast.in_words import measured_in_words
+from localllm_magics.engines.forecast.stored import SpeedStore, stored_calibration
 from localllm_magics.engines.kernel.cpu_features import cpu_features
 from localllm_magics.engines.kernel.installing import rebuild_command, rebuild_hint
 from localllm_magics.engines.kernel.library import Library, library
@@ -54,6 +57,7 @@ def clean() -> Table:
         "Weights of llamafiles": clean_cache(),
         "Logs of llamafiles": clean_logs(),
         "Results of probes": ProbeResults().clear(),
+        "Speed of this machine": SpeedStore().clear(),
     }
     return Table(headers=("Removed", "Size"), rows=tuple((name, to_size(size)) for name, size in freed.items()))
 
@@ -78,6 +82,7 @@ def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
     return [
         ("Kernel engine", f"llama-cpp-python {lib.version}", ""),
         ("CPU features", features, f"`{rebuild_command()}`" if unused else ""),
+        ("Forecast", measured_in_words(stored_calibration(lib), time.time()), "`%llm models --forecast`"),
         ("Threads", "OpenMP's" if "OPENMP = 1" in lib.system_info else "llama.cpp's own, without OpenMP", ""),
         *([] if works else [("Build", crashed, f"`{build_probe.REBUILD}`")]),
         *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),

@@ -13,13 +13,15 @@ from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.memory_plan import MemoryPlan
+from localllm_magics.core.memory_plan import Compared, MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.base import EngineStatus, MakeRoom, Preview
 from localllm_magics.engines.file_stamp import read_stamp
+from localllm_magics.engines.forecast.answers import Measured, learn_from
+from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.footprint import Footprint
 from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
@@ -57,6 +59,7 @@ class KernelEngine:
         self._footprint: Footprint | None = None
         self._opening: Future[None] | None = None
         self._load_thread = LoadThread()
+        self._compared: Compared | None = None
         self._lifetime = Lifetime(info.reference)
         repair_after_fork(self)
 
@@ -86,6 +89,7 @@ class KernelEngine:
             memory_bytes=placement.memory_bytes,
             device_bytes=placement.device_bytes,
             planned_bytes=loaded.planned_bytes,
+            compared=self._compared,
             notices=loaded.notices,
         )
 
@@ -155,7 +159,17 @@ class KernelEngine:
             yield from self._load(stop)
             lib, loaded = library(), self._require_loaded()
             generation.model, generation.engine_version = self.status().model, f"llama-cpp-python {lib.version}"
-            return (yield from answer(lib, loaded, generation, stop))
+            reason = yield from answer(lib, loaded, generation, stop)
+            self._compare(lib, loaded, generation)
+            return reason
+
+    def _compare(self, lib: Library, loaded: LoadedModel, generation: Generation) -> None:
+        """Learn from an answer how fast this machine is."""
+        shape, measured = self._info.shape, Measured.of(generation)
+        if shape is not None and self._options.threads is None:
+            self._compared = (
+                learn_from(measured, shape, loaded.settings, speed_key(lib), SpeedStore()) or self._compared
+            )
 
     def _require_loaded(self) -> LoadedModel:
         assert self._loaded is not None  # noqa: S101 - a load ends with a model, or raises

@@ -1,0 +1,130 @@
+"""Measures how fast this machine computes, in a few seconds and a process of its own."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+
+from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory
+from localllm_magics.core.model_shape import ModelShape
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed, device_from_json
+from localllm_magics.engines.forecast.forecast import missing_types
+from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
+from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.machine_memory import free_memory
+from localllm_magics.engines.kernel.tensor_type import tensor_type
+from localllm_magics.engines.kernel.worker import build_probe
+from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
+from localllm_magics.engines.kernel.worker.process import Exit, Limits, Record, run_in_subprocess
+
+TYPES = ("Q4_0", "Q4_K", "Q6_K", "Q8_0", "F16")
+"""The types of most models; others are measured when one needs them, see `missing_types`."""
+_COMMAND = (sys.executable, "-m", "localllm_magics.engines.kernel.worker.speed_probe")
+_NEEDED_BYTES = 1e9
+_MOST_SECONDS = 40  # a tenth of which is usual
+
+
+def calibrate_for(
+    lib: Library,
+    shapes: Iterable[ModelShape],
+    stop: Stop,
+    progress: Callable[[float], None] = lambda _: None,
+    *,
+    command: Sequence[str] = _COMMAND,
+    store: SpeedStore | None = None,
+) -> Calibration:
+    """The stored calibration, once all that models of these SHAPES need, and the build knows, was measured.
+
+    Args:
+        lib: The build.
+        shapes: Those of models that are to be forecast.
+        stop: Ends it.
+        progress: See `calibrate`.
+        command: See `calibrate`.
+        store: See `calibrate`.
+
+    Raises:
+        LocalLLMError: See `calibrate`.
+        Stopped: STOP was set.
+    """
+    store = store or SpeedStore()
+    known = store.get(speed_key(lib))
+    if known is None:
+        known = calibrate(lib, stop, progress, command=command, store=store)
+    missing = set[str]().union(*(missing_types(shape, known) for shape in shapes))
+    types = sorted(name for name in missing if tensor_type(lib, name) is not None)
+    return calibrate(lib, stop, progress, types=types, command=command, store=store) if types else known
+
+
+def calibrate(
+    lib: Library,
+    stop: Stop,
+    progress: Callable[[float], None] = lambda _: None,
+    *,
+    types: Collection[str] = TYPES,
+    command: Sequence[str] = _COMMAND,
+    store: SpeedStore | None = None,
+) -> Calibration:
+    """Measure the CPU and the GPUs, and store that; what was measured of other types stays.
+
+    Args:
+        lib: The build.
+        stop: Ends it.
+        progress: Called with the part that is done, from 0 to 1.
+        types: The types of weights to measure; those that the build does not know are left out.
+        command: The program that measures.
+        store: Where it is stored; without it, where `stored_calibration` looks.
+
+    Raises:
+        NotEnoughMemory: Too little is free.
+        EngineCrashed: It could not be measured, or the machine is too busy.
+        Stopped: STOP was set.
+    """
+    free = free_memory()
+    if free < _NEEDED_BYTES:
+        message = f"To measure the speed of this machine takes 1 GB of memory, and {free / 1e9:.1f} GB are free."
+        raise NotEnoughMemory(message, "Unload a model: %llm unload")
+    endpoints = [device.description for device in lib.devices() if re.fullmatch(r"RPC\d+", device.name)]
+    repack = build_probe.passes(lib, ProbeResults(), stop)
+    question = json.dumps({"types": [*types], "repack": repack, "rpc": [*dict.fromkeys(endpoints)]})
+    found, end = _run([*command, question], stop, progress)
+    if False not in found:
+        raise _error(end)
+    calibration = Calibration(cpu=found[False], gpu=found.get(True), measured_at=time.time())
+    return (store or SpeedStore()).put(speed_key(lib), calibration)
+
+
+def _run(
+    command: Sequence[str], stop: Stop, progress: Callable[[float], None]
+) -> tuple[dict[bool, DeviceSpeed], Exit | None]:
+    """The speed of the CPU and of GPUs, by whether they are GPUs, and how COMMAND ended."""
+    found: dict[bool, DeviceSpeed] = {}
+    with suppress(OSError), run_in_subprocess(command, stop, Limits(seconds=_MOST_SECONDS)) as process:
+        for record in process.records():
+            _take(record, found, progress)
+        return found, process.exit
+    return found, None
+
+
+def _error(end: Exit | None) -> EngineCrashed:
+    if end is not None and end.exceeded == "time":
+        message = (
+            f"The speed of this machine could not be measured within {_MOST_SECONDS} s: other programs keep it busy."
+        )
+        return EngineCrashed(message, "Try again when they have ended.")
+    reason = end.reason if end else ""
+    message = f"The speed of this machine could not be measured{reason and ': '}{reason}."
+    return EngineCrashed(message, "Type: %llm doctor")
+
+
+def _take(record: Record, found: dict[bool, DeviceSpeed], progress: Callable[[float], None]) -> None:
+    """Take in what the process reports."""
+    part = record.get("part")
+    if record.get("event") == "progress" and isinstance(part, float):
+        progress(part)
+    if record.get("event") == "device":
+        with suppress(ValueError):
+            found[record.get("is_gpu") is True] = device_from_json(record.get("speed"))

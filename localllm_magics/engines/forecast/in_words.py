@@ -1,0 +1,56 @@
+"""Forecasts as people write them."""
+
+from localllm_magics.core.memory_plan import Compared, Forecast
+from localllm_magics.engines.forecast.calibration import Calibration
+from localllm_magics.engines.forecast.forecast import PROMPT
+from localllm_magics.engines.kernel.cpu_features import cpu_features
+from localllm_magics.engines.kernel.installing import rebuild_command
+
+
+def forecast_in_words(forecast: Forecast) -> str:
+    """FORECAST as `≈ 14 tok/s, 1,000 tokens read in ≈ 9 s`."""
+    seconds = PROMPT / forecast.prompt_tokens_per_second
+    return (
+        f"≈ {to_two_digits(forecast.tokens_per_second)} tok/s, {PROMPT:,} tokens read in ≈ {to_two_digits(seconds)} s"
+    )
+
+
+def compared_in_words(compared: Compared) -> str:
+    """The decode rates of an answer as `forecast 14 tok/s, measured 13`."""
+    return f"forecast {to_two_digits(compared.forecast)} tok/s, measured {to_two_digits(compared.measured)}"
+
+
+def measured_in_words(calibration: Calibration | None, now: float) -> str:
+    """How old CALIBRATION is NOW, as `measured 2 minutes ago`."""
+    if calibration is None:
+        return "not measured"
+    return f"measured {_ago(now - calibration.measured_at)}"
+
+
+def slow_build_note(system_info: str, cpu: str) -> str:
+    """What a build does not use of CPU, and how to change that; empty where it uses all that makes it faster.
+
+    Args:
+        system_info: Of the build, `Library.system_info`.
+        cpu: Its features, `machine.cpu_name`.
+    """
+    _, unused = cpu_features(system_info, cpu)
+    if not unused:
+        return ""
+    return f"This build of llama.cpp is slow: it does not use {unused}, which this CPU has. Type: `{rebuild_command()}`"
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        number = int(seconds // length)
+        if number > 0:
+            return f"{number:,} {unit}{'s' * (number > 1)} ago"
+    return "just now"
+
+
+def to_two_digits(number: float) -> str:
+    """NUMBER with the digits that a forecast knows: `0.42`, `4.2`, `42`, `420`, `4,200`."""
+    if number >= 100:
+        size = 10 ** (len(str(int(number))) - 2)
+        return f"{round(number / size) * size:,}"
+    return f"{number:.0f}" if number >= 9.95 else f"{number:.1f}" if number >= 0.995 else f"{number:.2g}"
