@@ -12,6 +12,7 @@ from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.background import require_room_for_thread
 from localllm_magics.engines.base import Engine
 
 _PROGRESS = get_args(ProgressEvent)
@@ -36,12 +37,14 @@ class Stream:
     Args:
         engine: What answers.
         generation: What is asked, and the sum of what comes.
+        at_end: Called when the engine does no more for it.
     """
 
-    def __init__(self, engine: Engine, generation: Generation) -> None:
+    def __init__(self, engine: Engine, generation: Generation, at_end: Callable[[], None] = lambda: None) -> None:
         self.generation = generation
         generation.model = engine.status().model
         self._engine = engine
+        self._at_end = at_end
         self._stop = Stop()
         self._progress = engine.stream(generation, self._stop)
         self._events: list[Event] = []
@@ -52,6 +55,7 @@ class Stream:
         self._emit(Pending())
         repair_after_fork(self)
         try:
+            require_room_for_thread()
             self._worker.start()
         except BaseException:
             # Nobody will hold this stream; an interrupt finds the worker running already, another error does not.
@@ -170,6 +174,7 @@ class Stream:
         self._end(reason, error)
 
     def _end(self, reason: FinishReason, error: LocalLLMError | None) -> None:
+        self._at_end()
         completion = self.generation.to_completion(reason, error)
         self._emit(Done(completion) if error is None else Failed(error, completion))
         self._ended.set()

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -23,7 +23,7 @@ _VERSION_1 = Path("/sys/fs/cgroup/memory")
 _GROUPS = _VERSION_1 if _VERSION_1.is_dir() else Path("/sys/fs/cgroup")
 _LIMIT_FILE = "memory.limit_in_bytes" if _VERSION_1.is_dir() else "memory.max"
 _OPTIONS = {"RLIMIT_AS": "v", "RLIMIT_DATA": "d"}
-_SECONDS = 300
+_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,24 +105,25 @@ def memory_limits(loads: Sequence[Load], say: Callable[[str], None]) -> Section:
 
 def all_loads() -> list[Load]:
     """From 64 MB to 2 GB in steps of 50, and limits of the process up to 4 GB."""
-    models, sizes = ("demo", str(random_model(HALF_BILLION, default_folder()))), range(64, 2049, 50)
+    models = ("demo", str(random_model(HALF_BILLION, default_folder())))
     return [
-        *(_load(*each) for each in product(models, ["group"], sizes, CONTEXTS)),
-        *(_load(*each) for each in product(models, ["parent"], range(64, 1065, 100), [None, 32_768])),
-        *(_load(*each) for each in product(models, ["RLIMIT_AS"], range(300, 4097, 100), [None, 32_768, 1_000_000])),
-        *(_load(*each) for each in product(models, ["RLIMIT_DATA"], range(100, 1501, 100), [None, 32_768])),
-        *(_load(*each, force=True) for each in product(models, ["group"], range(64, 1065, 50), [None, 32_768])),
+        *_loads(models, "group", range(64, 2049, 50), CONTEXTS),
+        *_loads(models, "parent", range(64, 1065, 100), (None, 32_768)),
+        *_loads(models, "RLIMIT_AS", range(300, 4097, 100), (None, 32_768, 1_000_000)),
+        *_loads(models, "RLIMIT_DATA", range(100, 1501, 100), (None, 32_768)),
+        *(replace(load, force=True) for load in _loads(models, "group", range(64, 1065, 50), (None, 32_768))),
     ]
 
 
 def quick_loads() -> list[Load]:
     """A handful of each kind, of the bundled model."""
     kinds: tuple[Kind, ...] = ("group", "parent", "RLIMIT_AS", "RLIMIT_DATA")
-    return [_load(*each) for each in product(["demo"], kinds, [64, 164, 464], [None, 1_000_000])]
+    return [load for kind in kinds for load in _loads(("demo",), kind, (64, 164, 464), (None, 1_000_000))]
 
 
-def _load(model: str, kind: Kind, megabytes: int, context: int | None, *, force: bool = False) -> Load:
-    return Load(model=model, kind=kind, megabytes=megabytes, context=context, force=force)
+def _loads(models: Sequence[str], kind: Kind, sizes: Sequence[int], contexts: Sequence[int | None]) -> Iterator[Load]:
+    for model, size, context in product(models, sizes, contexts):
+        yield Load(model=model, kind=kind, megabytes=size, context=context)
 
 
 @contextmanager
