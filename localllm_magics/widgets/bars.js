@@ -1,7 +1,7 @@
 // Bars of memory, one for each device, against what is free there.
 
 import { element } from "./dom.js";
-import { toSize } from "./format.js";
+import { toShare, toSize } from "./format.js";
 import { needed } from "./memory.js";
 
 /** @typedef {import("./protocol.js").Use} Use */
@@ -46,7 +46,7 @@ function bar(use) {
     { class: "llm-bar", "data-over": isOver },
     element("span", { class: "llm-device" }, use.device),
     track,
-    element("span", { class: "llm-amount" }, `${toSize(total)} of ${toSize(use.free)} free${over}`),
+    element("span", { class: "llm-amount" }, `${toShare(total, use.free)} free${over}`),
   );
 }
 

@@ -28,6 +28,7 @@ export class Details {
   #content = element("div", { class: "llm-content" });
   #title = element("h4", { class: "llm-title" });
   #subtitle = element("div", { class: "llm-subtitle" });
+  #fit = element("div", { class: "llm-badge" });
   #facts = element("dl", { class: "llm-dl" });
   #problem = element("p", { class: "llm-problem" });
   #bars = element("div", { class: "llm-bars" });
@@ -54,7 +55,7 @@ export class Details {
     this.#unload = button("Unload", actions.unload, signal);
     const buttons = element("div", { class: "llm-actions" }, this.#load, this.#force, this.#unload);
     const plan = element("div", { class: "llm-plan" }, this.#bars, this.#origin, this.#forecast);
-    const parts = [this.#title, this.#subtitle, this.#facts, this.#problem, this.#sliders.root, plan];
+    const parts = [this.#title, this.#subtitle, this.#fit, this.#facts, this.#problem, this.#sliders.root, plan];
     this.#content.append(element("div", { class: "llm-scroll" }, ...parts), buttons);
     this.root.append(this.#nothing, this.#content);
     this.#content.hidden = true;
@@ -72,6 +73,9 @@ export class Details {
     const { row, plan } = choice;
     setText(this.#title, row.name);
     setText(this.#subtitle, row.path ?? toSource(row.source));
+    const { verdict, text, numbers } = toBadge(row);
+    this.#fit.dataset["verdict"] = verdict;
+    setText(this.#fit, [text, numbers && `${numbers} free`].filter(Boolean).join(" · "));
     this.#facts.replaceChildren(...facts(row).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
     setText(this.#problem, [toObstacle(row), choice.problem].filter(Boolean).join(" "));
     this.#sliders.show(choice);
@@ -107,16 +111,14 @@ export class Details {
  * @returns {[name: string, value: string][]}
  */
 function facts(row) {
-  const badge = toBadge(row);
   /** @type {[string, string][]} */
   const all = [
-    ["Fit", badge.verdict === "unusable" ? "" : [badge.text, badge.numbers].filter(Boolean).join(", ")],
     ["Size", row.size === null ? "" : toSize(row.size)],
     ["Parameters", row.parameters === null ? "" : toCount(row.parameters)],
     ["Quantization", row.quantization ?? ""],
     ["Architecture", [row.architecture ?? "", row.experts ? `${row.experts} experts` : ""].filter(Boolean).join(", ")],
     ["Layers", row.layers === null ? "" : toNumber(row.layers)],
-    ["Trained context", row.context === null ? "" : `${toNumber(row.context)} tokens`],
+    ["Trained context", row.context === null ? "" : toNumber(row.context)],
     ["Chat template", row.template === null ? "" : row.template ? "yes" : "no"],
     ["Kind", row.kind ?? ""],
     ["Source", toSource(row.source)],

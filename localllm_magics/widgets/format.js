@@ -19,6 +19,8 @@ const SOURCES = {
   daemon: "server",
 };
 
+const FITS = { gpu: "fits on the GPU", partial: "partly on the GPU", cpu: "fits on the CPU", "too big": "too big" };
+
 /** @type {Readonly<Record<string, string>>} */
 const UNASKABLE = {
   projector: "a projector, which belongs to another model",
@@ -34,6 +36,18 @@ const UNASKABLE = {
  */
 export function toSize(bytes) {
   return scaled(bytes, SIZES);
+}
+
+/**
+ * Bytes of others as `3.3 of 8.0 GB`.
+ *
+ * @param {number} part
+ * @param {number} whole
+ */
+export function toShare(part, whole) {
+  const [size, all] = [toSize(part), toSize(whole)];
+  const unit = all.slice(all.indexOf(" "));
+  return `${size.endsWith(unit) ? size.slice(0, -unit.length) : size} of ${all}`;
 }
 
 /**
@@ -104,15 +118,7 @@ export function toBadge(row) {
   if (toObstacle(row)) return { verdict: "unusable", text: row.problem ? "unreadable" : row.kind ?? "", numbers: "" };
   if (!row.local) return { verdict: "unknown", text: "on a server", numbers: "" };
   if (!row.fit) return { verdict: "unknown", text: "fit unknown", numbers: "" };
-  const numbers = `${toSize(row.fit.needed)} of ${toSize(row.fit.free)}`;
-  const layers = row.layers === null ? "" : ` of ${row.layers + 1}`;
-  const texts = {
-    gpu: "fits on the GPU",
-    partial: `${row.fit.max_gpu_layers}${layers} layers on the GPU`,
-    cpu: "fits on the CPU",
-    "too big": "too big",
-  };
-  return { verdict: row.fit.verdict, text: texts[row.fit.verdict], numbers };
+  return { verdict: row.fit.verdict, text: FITS[row.fit.verdict], numbers: toShare(row.fit.needed, row.fit.free) };
 }
 
 /**

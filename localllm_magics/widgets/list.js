@@ -129,7 +129,7 @@ export class List {
       "data-index": index,
     });
     option.style.top = `${index * HEIGHT}px`;
-    option.append(...lines(row, this.#markOf(row)));
+    option.append(...cells(row, this.#markOf(row)));
     return [option];
   }
 
@@ -156,32 +156,23 @@ export class List {
 }
 
 /**
- * The two lines of a row.
+ * The cells of a row.
  *
  * @param {Row} row
  * @param {Mark} mark
  */
-function lines(row, mark) {
-  const badge = toBadge(row);
-  const facts = [
-    row.parameters === null ? "" : toCount(row.parameters),
-    row.quantization ?? "",
-    toSource(row.source),
-  ].filter(Boolean);
+function cells(row, mark) {
+  const { verdict, text, numbers } = toBadge(row);
+  const parameters = row.parameters === null ? "" : toCount(row.parameters);
+  const facts = [parameters, row.quantization, toSource(row.source)].filter(Boolean).join(" · ");
   const name = element("span", { class: "llm-name", title: row.name }, row.name);
   const marked = mark ? [element("span", { class: "llm-mark" }, mark)] : [];
-  const size = element("span", { class: "llm-size" }, row.size === null ? "" : toSize(row.size));
-  const fit = element("span", { class: "llm-badge", "data-verdict": badge.verdict }, badge.text);
-  const numbers = badge.numbers ? [element("span", { class: "llm-numbers" }, badge.numbers)] : [];
+  const badge = [text, numbers].filter(Boolean).join(" · ");
   return [
-    element("div", { class: "llm-line" }, name, ...marked, size),
-    element(
-      "div",
-      { class: "llm-line llm-minor" },
-      element("span", { class: "llm-facts" }, facts.join(" · ")),
-      element("span", { class: "llm-speed" }, toSpeed(row.speed)),
-      ...numbers,
-      fit,
-    ),
+    element("span", { class: "llm-heading" }, name, ...marked),
+    element("span", { class: "llm-size" }, row.size === null ? "" : toSize(row.size)),
+    element("span", { class: "llm-facts", title: facts }, facts),
+    element("span", { class: "llm-badge", "data-verdict": verdict, title: badge }, badge),
+    element("span", { class: "llm-speed" }, toSpeed(row.speed)),
   ];
 }
