@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
+from localllm_magics.catalog.shape import read_shape
 from localllm_magics.core.errors import BadOption, LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.model_info import FileStamp, Kind, ModelDefaults, ModelInfo, Source
@@ -84,6 +85,7 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
         kind=_kind(first, architecture, tensors),
         defaults=ModelDefaults(sampling=_sampling(first)),
         files=stamps,
+        shape=read_shape(headers),
     )
 
 

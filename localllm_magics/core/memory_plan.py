@@ -14,12 +14,16 @@ class DeviceMemory:
     Args:
         name: llama.cpp's name of the device, such as `CUDA0`; `CPU` is the host.
         is_host: Whether its memory is the host's: the host itself, and devices with unified memory.
+        limit: What leaves no more, in words, where that is not the hardware: `this process may use 2.0 GB`.
+        swap: Free space for what is swapped out, where nothing else limits.
     """
 
     name: str
     free: int
     total: int
     is_host: bool = False
+    limit: str = ""
+    swap: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,9 @@ class PlanSettings:
         context: Tokens of context.
         gpu_layers: Layers on GPUs, the output layer counted as one more, as in llama.cpp.
         cpu_moe: The first layers whose expert tensors stay on the CPU.
-        overrides: Patterns of tensors that stay on the CPU beside those, as llama.cpp's placement chose them.
+        overrides: Patterns of tensors that stay on the CPU beside those, as llama.cpp's placement chose them; one that
+            ends in `=` and the name of a device goes there.
+        split: Layers on each GPU, where there are several and llama.cpp's placement chose them.
         kv_type: The type of the KV cache, as llama.cpp names it.
         batch: Tokens of a prompt that are computed at a time (`n_ubatch`).
         flash_attention: Whether the attention matrix is never stored whole.
@@ -55,6 +61,7 @@ class PlanSettings:
     gpu_layers: int = 0
     cpu_moe: int = 0
     overrides: tuple[str, ...] = ()
+    split: tuple[int, ...] = ()
     kv_type: str = "f16"
     batch: int = 256
     flash_attention: bool = True

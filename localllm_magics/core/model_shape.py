@@ -19,6 +19,7 @@ class LayerShape:
         value_width: Elements of the value; 0 where the key holds all, as with MLA.
         window: Tokens of the sliding window; 0 is the whole context.
         state_bytes: Bytes of the recurrent state of a sequence.
+        query_width: Elements of the queries of a token, all heads together.
     """
 
     attention: TypeSizes = ()
@@ -28,6 +29,7 @@ class LayerShape:
     value_width: int = 0
     window: int = 0
     state_bytes: int = 0
+    query_width: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

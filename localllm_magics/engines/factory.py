@@ -1,5 +1,6 @@
 """Makes the engine that runs a model; each is imported at its first use, so that the extension loads fast."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,21 @@ if TYPE_CHECKING:
     from localllm_magics.engines.server.connection import Connection
 
 
-def new_engine(info: ModelInfo, options: LoadOptions, settings: ServerSettings) -> Engine:
+def new_engine(
+    info: ModelInfo,
+    options: LoadOptions,
+    settings: ServerSettings,
+    make_room: Callable[[int], None] = lambda _: None,
+) -> Engine:
     """An engine for the model, not loaded yet.
 
     Where INFO names a server and no model, an Ollama there is used through its own API, which reports more.
+
+    Args:
+        info: What is known of the model.
+        options: How to load it.
+        settings: How to reach servers.
+        make_room: See `KernelEngine`.
 
     Raises:
         LocalLLMError: The server has several models.
@@ -27,7 +39,7 @@ def new_engine(info: ModelInfo, options: LoadOptions, settings: ServerSettings) 
     if info.engine == "kernel":
         from localllm_magics.engines.kernel.engine import KernelEngine
 
-        return KernelEngine(info, options)
+        return KernelEngine(info, options, make_room)
     if info.engine == "llamafile":
         from localllm_magics.engines.llamafile.llamafile_server import LlamafileServer
         from localllm_magics.engines.openai.engine import OpenAIEngine

@@ -14,7 +14,8 @@ from localllm_magics.core.version import __version__
 from localllm_magics.engines.kernel.cpu_features import cpu_features
 from localllm_magics.engines.kernel.installing import rebuild_command, rebuild_hint
 from localllm_magics.engines.kernel.library import Library, library
-from localllm_magics.engines.kernel.machine import cpu_name, free_memory, physical_cores
+from localllm_magics.engines.kernel.machine import cpu_name, physical_cores
+from localllm_magics.engines.kernel.machine_memory import free_memory
 from localllm_magics.engines.kernel.weights_cache import cache_contents, clean_cache, default_folder
 from localllm_magics.engines.kernel.worker import build_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults

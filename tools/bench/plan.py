@@ -6,6 +6,7 @@ from functools import partial
 from tools.bench.daemon import daemon, first_token
 from tools.bench.decode import decode
 from tools.bench.decoder import decoder
+from tools.bench.memory_limits import all_loads, memory_limits, quick_loads
 from tools.bench.neighbour import neighbour
 from tools.bench.prefill import prefill
 from tools.bench.result import Section
@@ -39,6 +40,7 @@ def full(say: Say) -> Mapping[str, Measure]:
         ),
         "daemon-stop": lambda: slot(large(), 30, say),
         "decoder": lambda: decoder(9, say),
+        "memory-limits": lambda: memory_limits(all_loads(), say),
     }
 
 
@@ -59,4 +61,5 @@ def quick(say: Say) -> Mapping[str, Measure]:
         "daemon-first-token": lambda: first_token((demo_subject(rounds=3), tiny()), say),
         "daemon-stop": lambda: slot(tiny(), 3, say),
         "decoder": lambda: decoder(3, say),
+        "memory-limits": lambda: memory_limits(quick_loads(), say),
     }

@@ -4,15 +4,46 @@ import ctypes
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
+from typing import Any
 
-from localllm_magics.core.errors import GenerationFailed, NotEnoughMemory
+from localllm_magics.core.errors import GenerationFailed
+from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.request import KvType
 from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.plan import smaller_context_hint
+from localllm_magics.engines.kernel.load_error import context_error
 from localllm_magics.engines.kernel.thread_pool import ThreadPool
 
 CHUNK = 256  # prompt tokens decoded at a time: large enough for full speed, small enough to show progress
+
+
+def context_params(lib: Library, settings: PlanSettings, threads: int) -> ctypes.Structure:
+    """llama.cpp's parameters of a context."""
+    api = lib.api
+    params: Any = api.llama_context_default_params()
+    params.n_ctx, params.n_batch, params.n_ubatch = settings.context, settings.batch, settings.batch
+    params.n_outputs_max = 1  # only the last token's logits are read: room for more would be wasted
+    params.n_threads = params.n_threads_batch = threads
+    params.type_k = params.type_v = getattr(api, f"GGML_TYPE_{settings.kv_type.upper()}")
+    if not settings.flash_attention:
+        params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.no_perf = True
+    return params
+
+
+def new_context(lib: Library, model: LlamaModel, settings: PlanSettings, threads: int) -> tuple[int, str]:
+    """llama.cpp's own context, and what it logged.
+
+    Raises:
+        NotEnoughMemory: llama.cpp could not allocate it.
+        LoadFailed: llama.cpp refused it for another reason.
+    """
+    with lib.log.collecting() as logged:
+        pointer = lib.api.llama_init_from_model(model.pointer, context_params(lib, settings, threads))
+    if not pointer:
+        raise context_error(settings, logged)
+    return pointer, logged.text
 
 
 class Context:
@@ -26,26 +57,20 @@ class Context:
         model: The model.
         size: Tokens of context.
         threads: CPU threads.
+        kv_type: The type of the KV cache.
 
     Raises:
         NotEnoughMemory: llama.cpp could not allocate it.
+        LoadFailed: llama.cpp refused it for another reason.
     """
 
-    def __init__(self, lib: Library, model: LlamaModel, *, size: int, threads: int) -> None:
+    def __init__(self, lib: Library, model: LlamaModel, *, size: int, threads: int, kv_type: KvType = "f16") -> None:
         self._api = api = lib.api
         self._reusable = model.keeps_all_positions
         self._prefilled: list[int] = []
         self.n_past = 0
-        params = api.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_ubatch = size, CHUNK, CHUNK
-        params.n_outputs_max = 1  # only the last token's logits are read: room for more would be wasted
-        params.n_threads = params.n_threads_batch = threads
-        params.no_perf = True
-        with lib.log.collecting() as pieces:
-            self.pointer = api.llama_init_from_model(model.pointer, params)
-            self.log = "".join(pieces)
-        if not self.pointer:
-            raise NotEnoughMemory(f"A context of {size:,} tokens could not be allocated.", smaller_context_hint(size))
+        settings = PlanSettings(context=size, kv_type=kv_type, batch=CHUNK)
+        self.pointer, self.log = new_context(lib, model, settings, threads)
         self.size = int(api.llama_n_ctx(self.pointer))
         # llama.cpp takes no batch larger than the context that was asked for, and dies of one.
         self._chunk = min(CHUNK, int(api.llama_n_batch(self.pointer)))

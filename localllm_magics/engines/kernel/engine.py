@@ -1,12 +1,14 @@
 """A GGUF file, loaded into this process and asked through llama.cpp's C API."""
 
 import shlex
+import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeAlias
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
@@ -20,12 +22,22 @@ from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.file_stamp import read_stamp
 from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
-from localllm_magics.engines.kernel.library import library
+from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
+from localllm_magics.engines.kernel.plan import (
+    RESERVE,
+    load_settings,
+    plans_of,
+    require_room_for_library,
+    wanted_settings,
+)
 from localllm_magics.engines.kernel.weights_cache import extract_weights
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.lifetime import Lifetime
+
+MakeRoom: TypeAlias = Callable[[int], None]
 
 
 class KernelEngine:
@@ -34,10 +46,13 @@ class KernelEngine:
     Args:
         info: A file whose header was read and has no problem.
         options: How to load it.
+        make_room: Called in the thread of the load with the bytes that it needs, before those are compared with what
+            is free.
     """
 
-    def __init__(self, info: ModelInfo, options: LoadOptions) -> None:
+    def __init__(self, info: ModelInfo, options: LoadOptions, make_room: MakeRoom = lambda _: None) -> None:
         self._options = options
+        self._make_room = make_room
         self._info = info
         self._lock = threading.Lock()
         self._loaded: LoadedModel | None = None
@@ -98,7 +113,7 @@ class KernelEngine:
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":
         """A new engine for the same file; see `Engine.with_options`."""
-        return KernelEngine(self._info, options)
+        return KernelEngine(self._info, options, self._make_room)
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""
@@ -157,8 +172,19 @@ class KernelEngine:
         future.result()
         yield Loading(1.0)
 
+    def _library(self) -> Library:
+        """The build, once there is room for it and for the model."""
+        info, options, host = self._info, self._options, host_memory()
+        require_room_for_library(info.reference, host, is_imported="llama_cpp" in sys.modules)
+        lib = library()
+        machine = machine_memory(lib)
+        wanted = wanted_settings(info, options, machine, repack=True)
+        self._make_room(plans_of(info, machine)(wanted).needed + RESERVE)
+        load_settings(info, options, machine_memory(lib), repack=True)
+        return lib
+
     def _open(self, loaded: list[float], stop: Stop) -> None:
-        lib, results = library(), ProbeResults()
+        lib, results = self._library(), ProbeResults()
         repack = build_probe.passes(lib, results, stop)
         info = _with_file_of_its_own(self._info, loaded, stop)
         file_probe.require_pass(lib, info, self._options, results, stop)

@@ -17,40 +17,66 @@ from localllm_magics.engines.kernel.installing import install_hint, upgrade_hint
 
 OLDEST = (0, 3, 36)  # the first llama-cpp-python whose C API is the one used here
 _CPU_TYPE, _GPU_TYPES = 0, (1, 2)  # CPU; GPU and integrated GPU: enum ggml_backend_dev_type in ggml-backend.h
+_ERROR = 4  # enum ggml_log_level in ggml.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A device of the build, such as `CPU`, `CUDA0` or `RPC0`; memory in bytes."""
+    """A device of the build, such as `CPU`, `CUDA0` or `RPC0`; memory in bytes.
+
+    Args:
+        buffers: What llama.cpp's log calls its buffers; where empty, as the device.
+    """
 
     name: str
     description: str
     is_gpu: bool
     free_bytes: int
     total_bytes: int
+    buffers: str = ""
+
+
+class Logged:
+    """What was logged in a block."""
+
+    def __init__(self) -> None:
+        self._pieces: list[tuple[str, bool]] = []
+
+    def add(self, text: str, *, is_error: bool) -> None:
+        """Append TEXT, which need not be a whole line."""
+        self._pieces.append((text, is_error))
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(text for text, _ in self._pieces)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """The lines of errors, the innermost first."""
+        return tuple("".join(text for text, is_error in self._pieces if is_error).splitlines())
 
 
 class Log:
     """llama.cpp's log, which is collected where somebody wants it, and never printed."""
 
     def __init__(self) -> None:
-        self._collectors: list[list[str]] = []
+        self._collectors: tuple[Logged, ...] = ()
 
-    def add(self, text: str) -> None:
+    def add(self, text: str, *, is_error: bool = False) -> None:
         """Append TEXT, which need not be a whole line."""
         for collector in self._collectors:
-            collector.append(text)
+            collector.add(text, is_error=is_error)
 
     @contextmanager
-    def collecting(self) -> Iterator[list[str]]:
-        """A list that receives what is logged in the block."""
-        pieces: list[str] = []
-        self._collectors = [*self._collectors, pieces]
+    def collecting(self) -> Iterator[Logged]:
+        """Receives what is logged in the block."""
+        logged = Logged()
+        self._collectors = (*self._collectors, logged)
         try:
-            yield pieces
+            yield logged
         finally:
-            # By identity: two that received the same are equal.
-            self._collectors = [collector for collector in self._collectors if collector is not pieces]
+            self._collectors = tuple(collector for collector in self._collectors if collector is not logged)
 
 
 class Library:
@@ -114,6 +140,40 @@ class Library:
         find = self.function("ggml_backend_reg_get_proc_address", pointer, pointer, ctypes.c_char_p)
         return ctypes.CFUNCTYPE(result, *arguments)(find(plugin, name.encode()))
 
+    def buffer_type(self, device: str) -> int:
+        """The buffer type of the device with this name; the CPU's where there is none.
+
+        Args:
+            device: Its name.
+        """
+        of_device = self.function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
+        pointers = [pointer for pointer in self._pointers() if self._text("dev_name", pointer) == device]
+        return of_device(pointers[0]) if pointers else self.function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)()
+
+    def buffer_device(self, buffer_type: int) -> str:
+        """The name of the device in whose memory buffers of this type are; empty for the host's memory."""
+        is_host = self.function("ggml_backend_buft_is_host", ctypes.c_bool, ctypes.c_void_p)(buffer_type)
+        pointer = self.function("ggml_backend_buft_get_device", ctypes.c_void_p, ctypes.c_void_p)(buffer_type)
+        return "" if is_host or not pointer or not self._is_gpu(pointer) else self._text("dev_name", pointer)
+
+    def add_rpc_server(self, endpoint: str) -> None:
+        """Use the devices of another machine, or process, where `ggml-rpc-server` runs.
+
+        Args:
+            endpoint: Its host and port.
+
+        Raises:
+            SetupError: Nothing answers there.
+        """
+        pointer, text = ctypes.c_void_p, ctypes.c_char_p
+        rpc = self.function("ggml_backend_reg_by_name", pointer, text)(b"RPC")
+        find = self.function("ggml_backend_reg_get_proc_address", pointer, pointer, text)
+        add = ctypes.CFUNCTYPE(pointer, text)(find(rpc, b"ggml_backend_rpc_add_server"))
+        server = add(endpoint.encode())
+        if not server:
+            raise SetupError(f"No RPC server answers at {endpoint}.", "Start ggml-rpc-server there.")
+        self.function("ggml_backend_register", None, pointer)(server)
+
     def require_own_process(self) -> None:
         """Raise where a GPU would be used in a forked process: drivers end one that tries.
 
@@ -134,21 +194,28 @@ class Library:
     def _is_gpu(self, pointer: int) -> bool:
         return self.function("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(pointer) in _GPU_TYPES
 
+    def _text(self, name: str, pointer: int) -> str:
+        text = self.function(f"ggml_backend_{name}", ctypes.c_char_p, ctypes.c_void_p)(pointer)
+        return str(text.decode("utf-8", "replace"))
+
     def _device(self, pointer: int) -> Device:
-        size, text = ctypes.POINTER(ctypes.c_size_t), (ctypes.c_char_p, ctypes.c_void_p)
+        size = ctypes.POINTER(ctypes.c_size_t)
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         memory = self.function("ggml_backend_dev_memory", None, ctypes.c_void_p, size, size)
         memory(pointer, ctypes.byref(free), ctypes.byref(total))
         return Device(
-            name=self.function("ggml_backend_dev_name", *text)(pointer).decode("utf-8", "replace"),
-            description=self.function("ggml_backend_dev_description", *text)(pointer).decode("utf-8", "replace"),
+            name=self._text("dev_name", pointer),
+            description=self._text("dev_description", pointer),
             is_gpu=self._is_gpu(pointer),
             free_bytes=free.value,
             total_bytes=total.value,
+            buffers=self._text(
+                "buft_name", self.function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)(pointer)
+            ),
         )
 
-    def _on_log(self, _level: int, text: bytes, _user: object) -> None:
-        self.log.add(text.decode("utf-8", "replace"))
+    def _on_log(self, level: int, text: bytes, _user: object) -> None:
+        self.log.add(text.decode("utf-8", "replace"), is_error=level == _ERROR)
 
 
 _lock = new_lock()

@@ -2,22 +2,15 @@
 
 import ctypes
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
-from localllm_magics.core.stop import Stop, Stopped
-from localllm_magics.engines.kernel.installing import upgrade_hint
+from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.plan import WeightsPlan
-
-_REASON = re.compile(r"^(?:gguf_\w+|\w+: error loading model): (?:\w+_\w+: )?(.+)$", re.MULTILINE)
-_SAYS_NOTHING = ("failed to load model", "failed to read")
-_NEWER = re.compile(r"invalid ggml type|unknown (pre-)?tokenizer|wrong number of tensors|unsupported|bad GGUF version")
-"""What the build does not know may be newer than it."""
-_LONGEST_REASON = 200
+from localllm_magics.engines.kernel.load_error import load_error
+from localllm_magics.engines.kernel.tensor_overrides import tensor_overrides
 
 Progress: TypeAlias = Callable[[float], None]  # takes the loaded part, from 0 to 1
 
@@ -28,23 +21,38 @@ class LlamaModel:
     Args:
         lib: The build.
         path: A GGUF file that was checked before: llama.cpp can abort the process on a malformed one.
-        plan: How its weights are put into memory.
+        settings: How its weights are put into memory.
         stop: Ends the load.
+        allocate: Else only the header is read, for a plan.
 
     Raises:
         Stopped: STOP was set.
         UnsupportedArchitecture: This build does not know the architecture.
+        NotEnoughMemory: llama.cpp could not allocate its memory.
         LoadFailed: llama.cpp refused the file for another reason.
     """
 
     def __init__(
-        self, lib: Library, path: Path, plan: WeightsPlan, *, stop: Stop, progress: Progress = lambda _: None
+        self,
+        lib: Library,
+        path: Path,
+        settings: PlanSettings,
+        *,
+        stop: Stop,
+        progress: Progress = lambda _: None,
+        allocate: bool = True,
     ) -> None:
-        self._api = lib.api
-        params = self._api.llama_model_default_params()
-        params.n_gpu_layers = plan.gpu_layers
-        params.use_extra_bufts = plan.repack
-        params.load_mode = self._api.LLAMA_LOAD_MODE_MMAP if plan.map_file else self._api.LLAMA_LOAD_MODE_NONE
+        self._api = api = lib.api
+        params = api.llama_model_default_params()
+        params.n_gpu_layers = settings.gpu_layers
+        params.use_extra_bufts = settings.repack
+        # llama.cpp ends the process where nothing is allocated and the file is mapped.
+        params.load_mode = api.LLAMA_LOAD_MODE_MMAP if settings.map_file and allocate else api.LLAMA_LOAD_MODE_NONE
+        params.no_alloc = not allocate
+        overrides, split = tensor_overrides(lib, settings), (ctypes.c_float * int(api.llama_max_devices()))()
+        params.tensor_buft_overrides, params.tensor_split = ctypes.addressof(overrides), split
+        split[: len(settings.split)] = settings.split
+        self._kept = overrides, split  # llama.cpp keeps pointers to them
 
         def report(part: float, _: object) -> bool:
             progress(part)
@@ -52,13 +60,12 @@ class LlamaModel:
 
         # The callback must outlive the call only; llama.cpp does not keep it.
         params.progress_callback = self._api.llama_progress_callback(report)
-        with lib.log.collecting() as pieces:
-            self.pointer = self._api.llama_model_load_from_file(os.fsencode(path), params)
-            self.log = "".join(pieces)
+        with lib.log.collecting() as logged:
+            self.pointer = api.llama_model_load_from_file(os.fsencode(path), params)
+        self.log = logged.text
         if not self.pointer:
-            if stop.is_set():
-                raise Stopped
-            raise _load_error(path, self.log)
+            stop.check()
+            raise load_error(path, settings, logged)
 
     @property
     def size_bytes(self) -> int:
@@ -120,17 +127,3 @@ class LlamaModel:
         pointer, self.pointer = self.pointer, None
         if pointer:
             self._api.llama_model_free(pointer)
-
-
-def _load_error(path: Path, log: str) -> LocalLLMError:
-    unknown = re.search(r"unknown model architecture: '([^']*)'", log)
-    if unknown:
-        return UnsupportedArchitecture(
-            f"This build of llama.cpp does not know the architecture {unknown[1]!r} of {path.name}.", upgrade_hint()
-        )
-    # The last line that says more than that something failed; those of the header come before the model's.
-    reasons = [reason for reason in _REASON.findall(log) if not reason.startswith(_SAYS_NOTHING)]
-    text = " ".join(reasons[-1].split()) if reasons else "no reason given"
-    reason = "".join(character for character in text if character.isprintable())[:_LONGEST_REASON].rstrip(".")
-    hint = upgrade_hint() if _NEWER.search(reason) else "Try another file of the model."
-    return LoadFailed(f"llama.cpp refused {path.name}: {reason}.", hint)

@@ -8,28 +8,29 @@ from pathlib import Path
 
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.fork import new_lock
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import DEFAULT_CONTEXT, LoadOptions, Request
+from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.answer_marks import AnswerMarks, find_marks
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel, Progress
-from localllm_magics.engines.kernel.machine import free_memory, logical_cpus, return_freed_memory, usual_threads
+from localllm_magics.engines.kernel.machine import logical_cpus, return_freed_memory, usual_threads
+from localllm_magics.engines.kernel.machine_memory import free_memory, machine_memory
 from localllm_magics.engines.kernel.placement import context_notice, offload_notice, placement, threads_notice
-from localllm_magics.engines.kernel.plan import WeightsPlan, context_size, fits_in_memory, gpu_layers
+from localllm_magics.engines.kernel.plan import USUAL_TRAINED_CONTEXT, context_size, load_settings
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import ChatTemplate, Rendered
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.build_probe import NOTICE
 
 _PART = 1 << 16  # characters of a prompt whose tokens are counted at a time
-_USUAL_TRAINED_CONTEXT = 4096
 _NO_TRAINED_CONTEXT = (
     "The file does not say how many tokens of context the model was trained with, so "
-    f"{_USUAL_TRAINED_CONTEXT:,} are assumed; --ctx sets another number."
+    f"{USUAL_TRAINED_CONTEXT:,} are assumed; --ctx sets another number."
 )
 _MAPPED = (
     "The weights do not fit into the free memory, so they are read from the file while it answers, which can be slow; "
@@ -58,32 +59,27 @@ class LoadedModel:
     ) -> None:
         if info.path is None:
             raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
-        devices, size_bytes = lib.devices(), info.size_bytes or 0
-        plan = WeightsPlan(
-            gpu_layers=gpu_layers(options.gpu_layers, info.layers or 0, size_bytes, devices),
-            repack=repack,
-            map_file=not fits_in_memory(size_bytes, free_memory()),
-        )
         with _one_at_a_time(stop):
+            settings = load_settings(info, options, machine_memory(lib), repack=repack)
             try:
-                self.model = LlamaModel(lib, info.path, plan, progress=progress, stop=stop)
+                self.model = LlamaModel(lib, info.path, settings, progress=progress, stop=stop)
             except ModelError as exc:
                 if not info.defaults.load_hint:
                     raise
                 message = exc.message.replace(info.path.name, info.reference)
                 raise type(exc)(message, info.defaults.load_hint) from exc
-            self._trained_context = self.model.trained_context or _USUAL_TRAINED_CONTEXT
+            self._trained_context = self.model.trained_context or USUAL_TRAINED_CONTEXT
             try:
-                self.context = self._new_context(lib, options, info.defaults.ctx)
+                self.context = self._new_context(lib, info, options, settings)
             except BaseException:
                 self.model.close()
                 raise
         self.tokenizer = tokenizer = Tokenizer(lib, self.model.pointer)
         self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
-        self.placement = placement(self.model.log + self.context.log, devices)
-        self.notices = self._notices(options, plan, supports_gpu=lib.supports_gpu)
+        self.placement = placement(self.model.log + self.context.log, lib.devices())
+        self.notices = self._notices(options, settings, repack=repack, supports_gpu=lib.supports_gpu)
         self._info = info
-        self._mapped = {part.path: _stat(part.path) for part in info.files} if plan.map_file else {}
+        self._mapped = {part.path: _stat(part.path) for part in info.files} if settings.map_file else {}
         notice = info.defaults.template_notice
         self._template = ChatTemplate(self.model.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice)
         self._marks: AnswerMarks | None = None
@@ -132,22 +128,23 @@ class LoadedModel:
         self.model.close()
         return_freed_memory()
 
-    def _new_context(self, lib: Library, options: LoadOptions, default: int | None) -> Context:
-        model = self.model
+    def _new_context(self, lib: Library, info: ModelInfo, options: LoadOptions, settings: PlanSettings) -> Context:
+        model, size = self.model, settings.context
         if not model.can_generate:
             raise LoadFailed("This model cannot write text.", "Choose a chat model: %llm models")
-        size = context_size(
-            options.ctx, self._trained_context, model.kv_bytes_per_token, free_memory(), default or DEFAULT_CONTEXT
-        )
+        if info.shape is None:
+            size = context_size(options.ctx, size, model.kv_bytes_per_token, free_memory())
         threads = min(options.threads or usual_threads(model.size_bytes), logical_cpus())
-        return Context(lib, model, size=size, threads=threads)
+        return Context(lib, model, size=size, threads=threads, kv_type=settings.kv_type)
 
-    def _notices(self, options: LoadOptions, plan: WeightsPlan, *, supports_gpu: bool) -> tuple[str, ...]:
+    def _notices(
+        self, options: LoadOptions, settings: PlanSettings, *, repack: bool, supports_gpu: bool
+    ) -> tuple[str, ...]:
         model, layers = self.model, self.placement.gpu_layers
         notices = [
-            "" if plan.repack else NOTICE,
-            _MAPPED if plan.map_file and layers <= model.layers else "",
-            offload_notice(options.gpu_layers, plan.gpu_layers, layers, supports_gpu=supports_gpu),
+            "" if repack else NOTICE,
+            _MAPPED if settings.map_file and layers <= model.layers else "",
+            offload_notice(options.gpu_layers, settings.gpu_layers, layers, supports_gpu=supports_gpu),
             threads_notice(options.threads, logical_cpus()),
             context_notice(options.ctx, self._trained_context, self.context.size),
             "" if model.trained_context else _NO_TRAINED_CONTEXT,

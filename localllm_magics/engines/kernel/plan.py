@@ -1,60 +1,97 @@
 """Plans a load: how large the context is, how many layers go to GPUs, and how the file is read."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 from localllm_magics.core.errors import NotEnoughMemory
-from localllm_magics.core.request import DEFAULT_CONTEXT, GpuLayers
-from localllm_magics.engines.kernel.library import Device
+from localllm_magics.core.memory_plan import DeviceMemory, DeviceUse, MachineMemory, MemoryPlan, PlanSettings
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import DEFAULT_CONTEXT, GpuLayers, LoadOptions
+from localllm_magics.core.table import to_size
+from localllm_magics.engines.planner.estimate import estimate
+from localllm_magics.engines.planner.refusal import Plans, Subject, require_fit, shortage
 
 SMALLEST_DEFAULT_CONTEXT = 512
-_WEIGHTS_SHARE = 0.8  # the rest is for the KV cache and compute buffers
+USUAL_TRAINED_CONTEXT = 4096
+RESERVE = 64 << 20
+"""Memory of the host that a load needs beside its plan: for Python, for threads, and for a probe in a subprocess."""
+_LIBRARY = 32 << 20  # what it takes to import llama_cpp
+_WEIGHTS_SHARE = 0.8  # where only the size of a file is known, the rest is for the KV cache and compute buffers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightsPlan:
-    """How the weights are put into memory.
+def require_room_for_library(reference: str, host: DeviceMemory, *, is_imported: bool) -> None:
+    """Refuse to import llama.cpp for the model of REFERENCE where that alone could end this process.
 
-    Args:
-        gpu_layers: Layers to put on GPUs, or -1 for all.
-        repack: Let llama.cpp use extra buffer types (repacked weights, AMX).
-        map_file: Map the file instead of copying it, so that the system can read it again where memory is short. Who
-            truncates a mapped file ends every process that reads it.
+    Raises:
+        NotEnoughMemory: It could.
     """
+    needed = RESERVE + (0 if is_imported else _LIBRARY)
+    if host.free < needed:
+        reason = f": {host.limit}" if host.limit else ""
+        raise NotEnoughMemory(
+            f"{reference} needs {to_size(needed)} of memory for llama.cpp alone, and {to_size(host.free)} are free"
+            f"{reason}.",
+            "Close what needs much memory, or use a model of a server: %llm models. --force cannot help.",
+        )
 
-    gpu_layers: int = -1
-    repack: bool = True
-    map_file: bool = False
+
+def load_settings(info: ModelInfo, options: LoadOptions, machine: MachineMemory, *, repack: bool) -> PlanSettings:
+    """How the model of INFO is loaded into the memory of MACHINE.
+
+    Raises:
+        NotEnoughMemory: It does not fit; see `require_fit`.
+    """
+    plans, subject = plans_of(info, machine), _subject(info)
+    wanted = wanted_settings(info, options, machine, repack=repack)
+    shrink = partial(_shrunk, plans) if options.ctx is None else lambda settings: settings
+    settings = shrink(wanted)
+    if options.force and shortage(plans(settings), RESERVE):
+        settings = replace(settings, context=shrink(replace(wanted, map_file=True, repack=False)).context)
+    return require_fit(plans, settings, subject, force=bool(options.force))
 
 
-def fits_in_memory(size_bytes: int, free: int) -> bool:
-    """Whether weights can be copied into memory, with room for a context."""
-    return size_bytes <= _WEIGHTS_SHARE * free
+def wanted_settings(info: ModelInfo, options: LoadOptions, machine: MachineMemory, *, repack: bool) -> PlanSettings:
+    """What the user has asked for, and the usual values of what was left out, whether they fit or not."""
+    layers, trained = info.layers or 0, _trained(info)
+    return PlanSettings(
+        context=options.ctx or min(trained, info.defaults.ctx or DEFAULT_CONTEXT),
+        gpu_layers=gpu_layers(options.gpu_layers, layers, info.size_bytes or 0, machine.devices),
+        cpu_moe=layers if options.cpu_moe == "all" else options.cpu_moe or 0,
+        kv_type=options.kv_type or "f16",
+        repack=repack,
+    )
 
 
-def context_size(
-    requested: int | None, trained: int, bytes_per_token: int, free: int, default: int = DEFAULT_CONTEXT
-) -> int:
-    """Tokens of context to allocate.
+def plans_of(info: ModelInfo, machine: MachineMemory) -> Plans:
+    """The memory that the model of INFO needs, from its sizes, or from its file's size where they are not known."""
+    shape = info.shape
+    if shape is None:
+        return partial(_plan_by_size, info.size_bytes or 0, machine)
+    return lambda settings: estimate(shape, settings, machine)
+
+
+def context_size(requested: int | None, planned: int, bytes_per_token: int, free: int) -> int:
+    """Tokens of context for weights that are in memory already, where the header did not tell what one token needs.
 
     Args:
-        requested: By the user; None for the trained size, bounded by DEFAULT and by half the free memory.
-        trained: Tokens that the model was trained with.
+        requested: By the user; None for the planned size, bounded by half the free memory.
+        planned: Tokens of the plan.
         bytes_per_token: KV cache bytes of one token.
         free: Bytes of free memory.
-        default: The most that is allocated without a request.
 
     Raises:
         NotEnoughMemory: What was requested does not fit.
     """
     fits = free // max(1, bytes_per_token)
     if requested is None:
-        size = min(trained, default)
+        size = planned
         while size > SMALLEST_DEFAULT_CONTEXT and size > fits // 2:
             size //= 2
         return size
     if requested <= fits:
         return requested
-    largest = min(trained, fits // 2)
+    largest = min(planned, fits // 2)
     powers = dict.fromkeys(1 << max(1, largest // divisor).bit_length() - 1 for divisor in (1, 2, 4))
     raise NotEnoughMemory(
         f"A context of {requested:,} tokens needs {requested * bytes_per_token / 1e9:.1f} GB, "
@@ -70,13 +107,46 @@ def smaller_context_hint(size: int) -> str:
     return f"Try --ctx {size // 2}."
 
 
-def gpu_layers(requested: GpuLayers | None, layers: int, size_bytes: int, devices: list[Device]) -> int:
+def gpu_layers(requested: GpuLayers | None, layers: int, size_bytes: int, devices: Sequence[DeviceMemory]) -> int:
     """Layers to put on GPUs; the output layer counts as one more, as in llama.cpp."""
     everything = layers + 1
     if requested == "all":
         return everything
     if isinstance(requested, int):
         return min(requested, everything)
-    free = sum(device.free_bytes for device in devices if device.is_gpu)
+    free = sum(device.free for device in devices)
     # A tenth stays free for the KV cache and compute buffers of a usual context.
     return min(everything, int(0.9 * free * everything / max(1, size_bytes)))
+
+
+def _subject(info: ModelInfo) -> Subject:
+    return Subject(
+        name=info.reference,
+        layers=info.layers or 0,
+        has_experts=info.shape is not None and info.shape.experts > 0,
+        trained=_trained(info),
+        reserve=RESERVE,
+    )
+
+
+def _trained(info: ModelInfo) -> int:
+    """Tokens of context that it was trained with; some files have an impossible number."""
+    return info.context if info.context and info.context < 1 << 31 else USUAL_TRAINED_CONTEXT
+
+
+def _shrunk(plans: Plans, settings: PlanSettings) -> PlanSettings:
+    """SETTINGS with a context whose KV cache takes at most half of what the weights leave."""
+    while settings.context > SMALLEST_DEFAULT_CONTEXT:
+        plan = plans(settings)
+        if shortage(plan, RESERVE + plan.uses[0].kv_cache) is None:
+            break
+        settings = replace(settings, context=settings.context // 2)
+    return settings
+
+
+def _plan_by_size(size_bytes: int, machine: MachineMemory, settings: PlanSettings) -> MemoryPlan:
+    """All that is known is that weights of SIZE_BYTES need room beside them; layers on devices are not counted."""
+    weights = 0 if settings.gpu_layers else size_bytes
+    spare = 0 if settings.map_file else int(weights / _WEIGHTS_SHARE) - weights
+    host = DeviceUse(memory=machine.host, weights=weights, compute=spare)
+    return MemoryPlan(settings=settings, uses=(host, *(DeviceUse(memory=memory) for memory in machine.devices)))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.catalog.discover import bundled_model
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
@@ -12,7 +13,6 @@ from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
-from localllm_magics.engines.kernel.plan import WeightsPlan
 from tests.engines.kernel.asking import ALIKE, GREEDY, LONG, SHORT, WILD, Answers, answer, ask, fresh_engine
 from tests.engines.kernel.random_model import write_random_model
 
@@ -45,7 +45,7 @@ def engine(demo: ModelInfo) -> Iterator[KernelEngine]:
 def model(lib: Library, demo: ModelInfo) -> Iterator[LlamaModel]:
     """The weights of the bundled model."""
     assert demo.path is not None
-    model = LlamaModel(lib, demo.path, WeightsPlan(), stop=Stop())
+    model = LlamaModel(lib, demo.path, PlanSettings(context=512), stop=Stop())
     yield model
     model.close()
 

@@ -120,14 +120,14 @@ SHORT_OF_MEMORY = """
 import resource
 
 from localllm_magics.core.errors import NotEnoughMemory
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.stop import Stop
 from localllm_magics.demo import PATH
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.plan import WeightsPlan
 
-model = LlamaModel(library(), PATH, WeightsPlan(), stop=Stop())
+model = LlamaModel(library(), PATH, PlanSettings(context=512), stop=Stop())
 with open("/proc/self/statm") as statm:
     limit = int(statm.read().split()[0]) * resource.getpagesize() + 2**28
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -40,19 +40,19 @@ def test_it_knows_itself(lib: Library) -> None:
 
 
 def test_its_log_is_collected_and_not_printed(lib: Library, demo: ModelInfo, capfd: pytest.CaptureFixture[str]) -> None:
-    with lib.log.collecting() as pieces:
+    with lib.log.collecting() as logged:
         LoadedModel(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop()).close()
 
-    assert "llama_model_loader" in "".join(pieces)
+    assert "llama_model_loader" in logged.text
     assert capfd.readouterr() == ("", "")
 
 
 def test_nothing_is_collected_after_the_block(lib: Library) -> None:
-    with lib.log.collecting() as pieces:
+    with lib.log.collecting() as logged:
         lib.log.add("one ")
     lib.log.add("two ")
 
-    assert pieces == ["one "]
+    assert logged.text == "one "
 
 
 def run_with(folder: Path) -> list[str]:

@@ -7,13 +7,13 @@ import pytest
 
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, UnsupportedArchitecture
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
-from localllm_magics.engines.kernel.plan import WeightsPlan
 from tests.engines.kernel.random_model import Metadata, write_random_model
 
 
@@ -25,7 +25,7 @@ def load(lib: Library, path: Path) -> LoadedModel:
 def test_a_load_reports_its_progress(lib: Library, random_model: Path) -> None:
     parts: list[float] = []
 
-    LlamaModel(lib, random_model, WeightsPlan(), progress=parts.append, stop=Stop()).close()
+    LlamaModel(lib, random_model, PlanSettings(context=512), progress=parts.append, stop=Stop()).close()
 
     assert parts == sorted(parts)
     assert parts[-1] == 1.0
@@ -41,14 +41,14 @@ def test_a_load_can_be_stopped_half_way(lib: Library, random_model: Path) -> Non
             stop.set()
 
     with pytest.raises(Stopped):
-        LlamaModel(lib, random_model, WeightsPlan(), progress=progress, stop=stop)
+        LlamaModel(lib, random_model, PlanSettings(context=512), progress=progress, stop=stop)
 
     assert parts[-1] < 1
 
 
 def test_closing_again_is_no_error(lib: Library, demo: ModelInfo) -> None:
     assert demo.path is not None
-    model = LlamaModel(lib, demo.path, WeightsPlan(), stop=Stop())
+    model = LlamaModel(lib, demo.path, PlanSettings(context=512), stop=Stop())
 
     model.close()
     model.close()
@@ -74,7 +74,7 @@ def test_a_file_name_may_be_any_bytes(lib: Library, demo: ModelInfo, tmp_path: P
     path = tmp_path / os.fsdecode(b"caf\xe9 \xf0\x9f\xa6\x99.gguf")
     shutil.copy(demo.path, path)
 
-    model = LlamaModel(lib, path, WeightsPlan(), stop=Stop())
+    model = LlamaModel(lib, path, PlanSettings(context=512), stop=Stop())
 
     assert model.layers == demo.layers
     model.close()
@@ -120,7 +120,7 @@ def refusal(lib: Library, demo: ModelInfo, folder: Path, old: bytes, new: bytes)
     path = folder / "changed.gguf"
     path.write_bytes(demo.path.read_bytes().replace(old, new, 1))
     with pytest.raises(LoadFailed) as caught:
-        LlamaModel(lib, path, WeightsPlan(), stop=Stop())
+        LlamaModel(lib, path, PlanSettings(context=512), stop=Stop())
     return caught.value
 
 
@@ -170,4 +170,4 @@ def test_what_a_file_says_of_itself_is_cut_short(lib: Library, tmp_path: Path) -
 
 def test_a_file_that_is_gone_has_no_reason(lib: Library, tmp_path: Path) -> None:
     with pytest.raises(LoadFailed, match=r"llama\.cpp refused gone\.gguf: "):
-        LlamaModel(lib, tmp_path / "gone.gguf", WeightsPlan(), stop=Stop())
+        LlamaModel(lib, tmp_path / "gone.gguf", PlanSettings(context=512), stop=Stop())

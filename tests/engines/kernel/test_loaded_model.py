@@ -102,7 +102,7 @@ def test_layers_that_no_gpu_took_are_told(lib: Library, demo: ModelInfo) -> None
 
 
 def test_a_context_that_does_not_fit_leaves_nothing_in_memory(lib: Library, demo: ModelInfo) -> None:
-    with pytest.raises(NotEnoughMemory, match="A context of 2,000,000,000 tokens needs"):
+    with pytest.raises(NotEnoughMemory, match=r"demo needs .* of memory with a context of 2,000,000,000 tokens"):
         load(lib, demo, LoadOptions(ctx=2_000_000_000))
 
 
@@ -119,12 +119,20 @@ def mine(demo: ModelInfo, tmp_path: Path) -> ModelInfo:
 
 
 def too_large(info: ModelInfo) -> ModelInfo:
-    """INFO of a file that no memory holds."""
-    return replace(info, size_bytes=10**15)
+    """INFO of a file that no memory holds, and of which no more is known."""
+    return replace(info, size_bytes=10**15, shape=None)
 
 
-def test_weights_that_do_not_fit_into_memory_are_mapped_which_is_a_notice(lib: Library, mine: ModelInfo) -> None:
-    loaded = load(lib, too_large(mine), LoadOptions(threads=1, gpu_layers=0))
+FORCED = LoadOptions(threads=1, gpu_layers=0, force=True)
+
+
+def test_weights_that_do_not_fit_into_memory_are_refused(lib: Library, mine: ModelInfo) -> None:
+    with pytest.raises(NotEnoughMemory, match=r"mine needs 1\.3 PB of memory"):
+        load(lib, too_large(mine), replace(FORCED, force=None))
+
+
+def test_weights_that_are_forced_into_memory_are_mapped_which_is_a_notice(lib: Library, mine: ModelInfo) -> None:
+    loaded = load(lib, too_large(mine), FORCED)
 
     assert "_Mapped model buffer" in loaded.model.log
     assert [notice[:38] for notice in loaded.notices] == ["The weights do not fit into the free m"]
@@ -141,7 +149,7 @@ def replace_file(path: Path) -> None:
 
 
 def test_a_mapped_file_that_was_truncated_is_not_read(lib: Library, mine: ModelInfo) -> None:
-    loaded = load(lib, too_large(mine), LoadOptions(threads=1))
+    loaded = load(lib, too_large(mine), FORCED)
     assert mine.path is not None
 
     truncate(mine.path)
@@ -155,7 +163,7 @@ def test_a_mapped_file_that_was_truncated_is_not_read(lib: Library, mine: ModelI
 def test_a_mapped_file_that_was_replaced_before_the_load_is_watched_too(lib: Library, mine: ModelInfo) -> None:
     assert mine.path is not None
     Path(shutil.copy(mine.path, mine.path.with_name("new"))).replace(mine.path)
-    loaded = load(lib, too_large(mine), LoadOptions(threads=1))
+    loaded = load(lib, too_large(mine), FORCED)
 
     truncate(mine.path)
 
@@ -168,7 +176,7 @@ def test_a_mapped_file_that_was_replaced_before_the_load_is_watched_too(lib: Lib
 def test_a_mapped_file_that_was_replaced_is_read_as_it_was(
     lib: Library, mine: ModelInfo, change: Callable[[Path], None]
 ) -> None:
-    loaded = load(lib, too_large(mine), LoadOptions(threads=1))
+    loaded = load(lib, too_large(mine), FORCED)
     assert mine.path is not None
 
     change(mine.path)

@@ -1,67 +1,186 @@
+from dataclasses import replace
+
 import pytest
 
 from localllm_magics.core.errors import NotEnoughMemory
-from localllm_magics.core.request import GpuLayers
-from localllm_magics.engines.kernel.library import Device
-from localllm_magics.engines.kernel.plan import context_size, fits_in_memory, gpu_layers, smaller_context_hint
+from localllm_magics.core.memory_plan import DeviceMemory, MachineMemory, PlanSettings
+from localllm_magics.core.model_info import ModelDefaults, ModelInfo
+from localllm_magics.core.model_shape import LayerShape, ModelShape
+from localllm_magics.core.request import GpuLayers, LoadOptions
+from localllm_magics.engines.kernel.plan import (
+    RESERVE,
+    context_size,
+    gpu_layers,
+    load_settings,
+    plans_of,
+    require_room_for_library,
+    smaller_context_hint,
+    wanted_settings,
+)
 
-GB = 10**9
-CPU = Device(name="CPU", description="EPYC", is_gpu=False, free_bytes=8 * GB, total_bytes=9 * GB)
-CUDA = Device(name="CUDA0", description="RTX", is_gpu=True, free_bytes=4 * GB, total_bytes=6 * GB)
-RPC = Device(name="RPC0[127.0.0.1:50052]", description="RPC", is_gpu=True, free_bytes=2 * GB, total_bytes=2 * GB)
+GB, MB = 10**9, 10**6
+CUDA = DeviceMemory(name="CUDA0", free=4 * GB, total=6 * GB)
+RPC = DeviceMemory(name="RPC0[127.0.0.1:50052]", free=2 * GB, total=2 * GB)
+LAYER = LayerShape(attention=(("F16", 10 * MB),), key_width=512, value_width=512)
+SHAPE = ModelShape(architecture="llama", kinds=(LAYER,), order=(0,) * 10, width=512, heads=8, vocabulary=1000)
+KNOWN = ModelInfo(reference="x", name="x", source="folder", size_bytes=100 * MB, layers=10, context=4096, shape=SHAPE)
+UNKNOWN = replace(KNOWN, shape=None)
+NOTHING = LoadOptions()
+
+
+def host(free: int) -> DeviceMemory:
+    return DeviceMemory(name="CPU", free=free, total=free, is_host=True)
+
+
+def machine(free: int, *devices: DeviceMemory) -> MachineMemory:
+    return MachineMemory(host=host(free), devices=devices)
 
 
 @pytest.mark.parametrize(
-    ("requested", "trained", "free", "size"),
+    ("info", "options", "settings"),
     [
-        pytest.param(None, 1024, 10 * GB, 1024, id="trained"),
-        pytest.param(None, 131072, 10 * GB, 8192, id="bounded"),
+        pytest.param(KNOWN, NOTHING, PlanSettings(context=4096), id="trained"),
+        pytest.param(replace(KNOWN, context=131072), NOTHING, PlanSettings(context=8192), id="bounded"),
+        pytest.param(replace(KNOWN, context=None), NOTHING, PlanSettings(context=4096), id="not known"),
+        pytest.param(replace(KNOWN, context=2**32 - 1), NOTHING, PlanSettings(context=4096), id="impossible"),
+        pytest.param(
+            replace(KNOWN, context=131072, defaults=ModelDefaults(ctx=16384)),
+            NOTHING,
+            PlanSettings(context=16384),
+            id="its own default",
+        ),
+        pytest.param(KNOWN, LoadOptions(ctx=9000), PlanSettings(context=9000), id="more than trained"),
+        pytest.param(
+            KNOWN,
+            LoadOptions(ctx=5, gpu_layers="all", cpu_moe="all", kv_type="q8_0"),
+            PlanSettings(context=5, gpu_layers=11, cpu_moe=10, kv_type="q8_0"),
+            id="all",
+        ),
+        pytest.param(
+            KNOWN, LoadOptions(cpu_moe=3, gpu_layers=2), PlanSettings(context=4096, gpu_layers=2, cpu_moe=3), id="some"
+        ),
+        pytest.param(
+            replace(KNOWN, layers=None, size_bytes=None), NOTHING, PlanSettings(context=4096), id="nothing is known"
+        ),
+    ],
+)
+def test_what_is_left_out_has_its_usual_value(info: ModelInfo, options: LoadOptions, settings: PlanSettings) -> None:
+    assert wanted_settings(info, options, machine(0), repack=True) == settings
+
+
+def context_of(info: ModelInfo, free: int, options: LoadOptions = NOTHING) -> PlanSettings:
+    return load_settings(info, options, machine(free), repack=True)
+
+
+@pytest.mark.parametrize(
+    ("free", "context"),
+    [
+        pytest.param(10 * GB, 4096, id="all"),
+        pytest.param(RESERVE + 170 * MB, 1024, id="half of what the weights leave"),
+        pytest.param(RESERVE + 115 * MB, 512, id="the least"),
+    ],
+)
+def test_a_context_that_nobody_asked_for_shrinks_with_the_memory(free: int, context: int) -> None:
+    assert context_of(KNOWN, free) == PlanSettings(context=context)
+
+
+def test_a_context_that_was_asked_for_does_not_shrink() -> None:
+    options = LoadOptions(ctx=4096)
+
+    assert context_of(KNOWN, RESERVE + 200 * MB, options).context == 4096
+    with pytest.raises(NotEnoughMemory, match=r"x needs .* with a context of 4,096 tokens"):
+        context_of(KNOWN, RESERVE + 170 * MB, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "context"),
+    [
+        pytest.param(LoadOptions(force=True), 2048, id="as large as fits"),
+        pytest.param(LoadOptions(force=True, ctx=4096), 4096, id="as it was asked"),
+    ],
+)
+def test_a_forced_load_has_a_context_beside_mapped_weights(options: LoadOptions, context: int) -> None:
+    settings = context_of(KNOWN, RESERVE + 95 * MB, options)
+
+    assert settings == PlanSettings(context=context, map_file=True, repack=False)
+
+
+def test_a_forced_load_of_what_fits_is_a_load_like_any_other() -> None:
+    assert context_of(KNOWN, 10 * GB, LoadOptions(force=True)) == PlanSettings(context=4096)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "fits"), [(0, True), (6 * GB, True), (8 * GB, True), (9 * GB, False), (20 * GB, False)]
+)
+def test_weights_of_which_only_the_size_is_known_fit_where_room_for_a_context_stays(
+    size_bytes: int, fits: bool
+) -> None:
+    info, free = replace(UNKNOWN, size_bytes=size_bytes), RESERVE + 10 * GB
+
+    if fits:
+        assert not context_of(info, free).map_file
+    else:
+        with pytest.raises(NotEnoughMemory):
+            context_of(info, free)
+    assert context_of(info, free, LoadOptions(force=True)).map_file == (not fits)
+
+
+def test_what_is_on_a_device_of_a_model_of_which_only_the_size_is_known_is_not_counted() -> None:
+    plan = plans_of(replace(UNKNOWN, size_bytes=None), machine(1, CUDA))(PlanSettings(context=1, gpu_layers=3))
+
+    assert (plan.needed, [use.memory for use in plan.uses]) == (0, [host(1), CUDA])
+
+
+@pytest.mark.parametrize(
+    ("free", "is_imported", "fits"),
+    [
+        pytest.param(RESERVE + 40 * MB, False, True, id="room"),
+        pytest.param(RESERVE + 30 * MB, False, False, id="too little to import it"),
+        pytest.param(RESERVE, True, True, id="enough once it is imported"),
+        pytest.param(0, True, False, id="none"),
+    ],
+)
+def test_llama_cpp_is_not_imported_where_that_could_end_the_process(free: int, is_imported: bool, fits: bool) -> None:
+    if fits:
+        require_room_for_library("x", host(free), is_imported=is_imported)
+        return
+    limited = replace(host(free), limit="this process may use less")
+    for memory, reason in ((host(free), "are free."), (limited, "are free: this process may use less.")):
+        with pytest.raises(NotEnoughMemory, match=r"x needs .* for llama.cpp alone") as caught:
+            require_room_for_library("x", memory, is_imported=is_imported)
+        assert caught.value.message.endswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("requested", "planned", "free", "size"),
+    [
+        pytest.param(None, 1024, 10 * GB, 1024, id="planned"),
         pytest.param(None, 8192, 10_000_000, 4096, id="half the memory"),
         pytest.param(None, 8192, 1, 512, id="no memory"),
         pytest.param(None, 100, 1, 100, id="small model"),
-        pytest.param(2000, 1024, 10 * GB, 2000, id="more than trained"),
-        pytest.param(5, 1024, 10 * GB, 5, id="less than trained"),
         pytest.param(10_000, 1024, 10_000_000, 10_000, id="just fits"),
     ],
 )
-def test_a_context_has_the_size_that_is_requested_and_fits(
-    requested: int | None, trained: int, free: int, size: int
+def test_a_context_beside_weights_in_memory_has_the_size_that_fits(
+    requested: int | None, planned: int, free: int, size: int
 ) -> None:
-    assert context_size(requested, trained, 1000, free) == size
+    assert context_size(requested, planned, 1000, free) == size
 
 
 @pytest.mark.parametrize(
-    ("requested", "free", "default", "size"),
+    ("free", "hint"),
     [
-        pytest.param(None, 100 * GB, 16384, 16384, id="more than the default"),
-        pytest.param(None, 100 * GB, 99999, 32768, id="more than trained"),
-        pytest.param(None, 20_000_000, 16384, 8192, id="more than fits"),
-        pytest.param(4096, 100 * GB, 16384, 4096, id="requested"),
+        pytest.param(40_000_000, "These fit: --ctx 16384, --ctx 8192, --ctx 4096.", id="some"),
+        pytest.param(0, "These fit: --ctx 1.", id="none"),
     ],
 )
-def test_the_default_size_of_a_context_can_be_another(
-    requested: int | None, free: int, default: int, size: int
-) -> None:
-    assert context_size(requested, 32768, 1000, free, default) == size
-
-
-@pytest.mark.parametrize(
-    ("requested", "trained", "free", "hint"),
-    [
-        pytest.param(
-            100_000, 131072, 40_000_000, "These fit: --ctx 16384, --ctx 8192, --ctx 4096.", id="bounded by memory"
-        ),
-        pytest.param(100_000, 2048, 40_000_000, "These fit: --ctx 2048, --ctx 1024, --ctx 512.", id="by training"),
-        pytest.param(100_000, 2048, 0, "These fit: --ctx 1.", id="by nothing"),
-    ],
-)
-def test_a_context_that_does_not_fit_is_refused_with_three_that_do(
-    requested: int, trained: int, free: int, hint: str
+def test_a_context_that_does_not_fit_beside_weights_in_memory_is_refused_with_three_that_do(
+    free: int, hint: str
 ) -> None:
     with pytest.raises(NotEnoughMemory) as caught:
-        context_size(requested, trained, 1000, free)
+        context_size(100_000, 100_000, 1000, free)
 
-    assert caught.value.message == (f"A context of 100,000 tokens needs 0.1 GB, and {free / GB:.1f} GB are free.")
+    assert caught.value.message == f"A context of 100,000 tokens needs 0.1 GB, and {free / GB:.1f} GB are free."
     assert caught.value.hint == hint
 
 
@@ -80,27 +199,20 @@ def test_a_context_that_cannot_be_allocated_may_be_smaller(size: int, hint: str)
 @pytest.mark.parametrize(
     ("requested", "devices", "layers"),
     [
-        pytest.param("all", [CPU], 33, id="all"),
-        pytest.param(5, [CPU], 5, id="a number"),
-        pytest.param(99, [CPU, CUDA], 33, id="more than there are"),
+        pytest.param("all", [], 33, id="all"),
+        pytest.param(5, [], 5, id="a number"),
+        pytest.param(99, [CUDA], 33, id="more than there are"),
         pytest.param(0, [CUDA], 0, id="none"),
-        pytest.param("auto", [CPU], 0, id="auto without a GPU"),
-        pytest.param(None, [CPU], 0, id="no request, without a GPU"),
-        pytest.param("auto", [CPU, CUDA], 14, id="auto, a part"),
+        pytest.param("auto", [], 0, id="auto without a GPU"),
+        pytest.param(None, [], 0, id="no request, without a GPU"),
+        pytest.param("auto", [CUDA], 14, id="auto, a part"),
         pytest.param(None, [CUDA, RPC], 22, id="two GPUs, a part"),
         pytest.param("auto", [CUDA, CUDA, CUDA], 33, id="room for all"),
     ],
 )
-def test_layers_go_where_there_is_room(requested: GpuLayers | None, devices: list[Device], layers: int) -> None:
+def test_layers_go_where_there_is_room(requested: GpuLayers | None, devices: list[DeviceMemory], layers: int) -> None:
     assert gpu_layers(requested, 32, 8 * GB, devices) == layers
 
 
 def test_a_model_of_unknown_size_fits() -> None:
     assert gpu_layers("auto", 0, 0, [CUDA]) == 1
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "fits"), [(0, True), (6 * GB, True), (8 * GB, True), (9 * GB, False), (20 * GB, False)]
-)
-def test_weights_fit_where_room_for_a_context_stays(size_bytes: int, fits: bool) -> None:
-    assert fits_in_memory(size_bytes, 10 * GB) == fits

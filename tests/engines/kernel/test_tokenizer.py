@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
-from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from tests.engines.kernel.random_model import LONG_WORD, write_random_model
 
@@ -47,13 +47,14 @@ REGEX = """
 import sys, threading
 from pathlib import Path
 
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.plan import WeightsPlan
 
-tokenizer = Tokenizer(library(), LlamaModel(library(), Path(sys.argv[1]), WeightsPlan(), stop=Stop()).pointer)
+model = LlamaModel(library(), Path(sys.argv[1]), PlanSettings(context=512), stop=Stop())
+tokenizer = Tokenizer(library(), model.pointer)
 
 
 def count():
@@ -120,7 +121,7 @@ def test_every_token_has_bytes_or_is_special(tokenizer: Tokenizer) -> None:
 
 
 def test_a_word_may_be_of_any_length(lib: Library, random_model: Path) -> None:
-    model = LlamaModel(lib, random_model, WeightsPlan(), stop=Stop())
+    model = LlamaModel(lib, random_model, PlanSettings(context=512), stop=Stop())
     tokenizer = Tokenizer(lib, model.pointer)
 
     pieces = [tokenizer.token_to_piece(LONG_WORD), tokenizer.token_to_piece(LONG_WORD)]

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 
 from localllm_magics import demo
+from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.request import ALL_LAYERS
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.installing import rebuild_command
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
 from localllm_magics.engines.kernel.worker.process import Limits, begin_worker, report, run_probe
 
@@ -58,7 +59,7 @@ def passes(
 def _probe() -> None:
     """Prefill 32 tokens and then decode single ones, as a chat does."""
     lib = library()
-    model = LlamaModel(lib, demo.PATH, WeightsPlan(), stop=Stop())
+    model = LlamaModel(lib, demo.PATH, PlanSettings(context=64, gpu_layers=ALL_LAYERS), stop=Stop())
     context = Context(lib, model, size=64, threads=1)
     for _ in context.prefill([1] * 32):
         pass

@@ -4,13 +4,13 @@ On some malformed files llama.cpp ends the process, while it loads them or with 
 is stored by file, build and CPU, and it is not probed again.
 """
 
-import re
 import sys
 from operator import attrgetter
 from pathlib import Path
 
 from localllm_magics import demo
 from localllm_magics.core.errors import EngineCrashed
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
@@ -19,8 +19,8 @@ from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.installing import upgrade_hint
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.machine import free_memory, usual_threads
-from localllm_magics.engines.kernel.plan import WeightsPlan
+from localllm_magics.engines.kernel.machine import usual_threads
+from localllm_magics.engines.kernel.machine_memory import free_memory
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
@@ -77,8 +77,7 @@ def require_pass(
 def _require_exit(reference: str, end: Exit) -> None:
     if not end.is_crash:
         return
-    reason = _reason(end.stderr)
-    message = f"llama.cpp crashed when {reference} was probed in a subprocess{reason and ': '}{reason}."
+    message = f"llama.cpp crashed when {reference} was probed in a subprocess{end.reason and ': '}{end.reason}."
     raise EngineCrashed(
         message,
         _MEMORY_HINT
@@ -87,25 +86,18 @@ def _require_exit(reference: str, end: Exit) -> None:
     )
 
 
-def _reason(stderr: str) -> str:
-    """The last line of STDERR, without the folders of the machine that built the library."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    line = re.sub(r"^\S*[/\\]", "", lines[-1].strip()) if lines else ""
-    return "".join(character for character in line if character.isprintable())[:200]
-
-
 def _probe(path: Path, gpu_layers: int) -> None:
     """Read a text as a chat does, and sample and decode a token."""
     lib = library()
-    plan = WeightsPlan(gpu_layers=gpu_layers, repack=False, map_file=True)
-    model = LlamaModel(lib, path, plan, stop=Stop())
+    settings = PlanSettings(context=64, gpu_layers=gpu_layers, repack=False, map_file=True)
+    model = LlamaModel(lib, path, settings, stop=Stop())
     if not model.can_generate:
         return
     tokenizer = Tokenizer(lib, model.pointer)
     tokens = tokenizer.tokenize(_TEXT, add_special=True, parse_special=True)
     for token in tokens:
         tokenizer.token_to_piece(token)
-    context = Context(lib, model, size=64, threads=usual_threads(model.size_bytes))
+    context = Context(lib, model, size=settings.context, threads=usual_threads(model.size_bytes))
     for _ in context.prefill(tokens[:4]):
         pass
     with Sampler(lib, LLAMA_CPP_SAMPLING.seeded(), tokenizer.size) as sampler:

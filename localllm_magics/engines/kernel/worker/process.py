@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -19,6 +20,7 @@ from localllm_magics.engines.kernel.machine import private_memory
 Record: TypeAlias = Mapping[str, object]
 _LONGEST_LINE = 1 << 20
 _LAST_WORDS = 10_000
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # numpy reserves memory for each, and a worker computes nothing with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,13 @@ class Exit:
         """Whether a signal or a limit ended it; any other status is an error of Python's."""
         # On Windows a signal is an exception, with a large number.
         return self.exceeded is not None or self.code < 0 or self.code > 255
+
+    @property
+    def reason(self) -> str:
+        """The last line that it wrote, without the folders of the machine that built the library."""
+        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        line = re.sub(r"^\S*[/\\]", "", lines[-1].strip()) if lines else ""
+        return "".join(character for character in line if character.isprintable())[:200]
 
 
 class Subprocess:
@@ -138,14 +147,21 @@ def run_in_subprocess(command: Sequence[str], stop: Stop, limits: Limits = Limit
                 stdout=stdout,
                 stderr=stderr,
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)},
                 start_new_session=True,
             )
         with process:
             try:
+                _offer_to_end(process.pid)
                 yield Subprocess(process, folder, stop, limits)
             finally:
                 process.kill()
+
+
+def _offer_to_end(process: int) -> None:
+    """Where memory runs out, let the system end PROCESS, and not this one, which shares its limits."""
+    with suppress(OSError):
+        Path(f"/proc/{process}/oom_score_adj").write_text("1000")
 
 
 def _absolute(path: str) -> str:

@@ -1,0 +1,33 @@
+"""Tensors that stay on the CPU, or go to another device, although their layer is on a GPU."""
+
+import ctypes
+
+from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.request import ALL_LAYERS
+from localllm_magics.engines.kernel.library import Library
+
+_EXPERTS = r"\.ffn_(up|down|gate_up|gate)_(ch|)exps"
+
+
+class TensorOverride(ctypes.Structure):
+    """`llama_model_tensor_buft_override` of llama.h, which llama-cpp-python does not declare."""
+
+    _fields_ = (("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p))
+
+
+def tensor_overrides(lib: Library, settings: PlanSettings) -> "ctypes.Array[TensorOverride]":
+    """Those of SETTINGS as llama.cpp takes them, the last one empty; they must outlive the load."""
+    patterns = [*_experts(settings.cpu_moe), *settings.overrides]
+    array = (TensorOverride * (len(patterns) + 1))()
+    for entry, text in zip(array, patterns, strict=False):
+        pattern, _, device = text.partition("=")
+        entry.pattern, entry.buffer_type = pattern.encode(), lib.buffer_type(device)
+    return array
+
+
+def _experts(layers: int) -> list[str]:
+    """The pattern of the expert tensors of the first LAYERS; one for all of them, as each is tried with each tensor."""
+    if not layers:
+        return []
+    numbers = r"\d+" if layers >= ALL_LAYERS else f"({'|'.join(map(str, range(layers)))})"
+    return [rf"blk\.{numbers}{_EXPERTS}"]

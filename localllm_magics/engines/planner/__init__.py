@@ -1,0 +1,1 @@
+"""What memory a model needs, and what fits."""

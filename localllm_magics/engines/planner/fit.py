@@ -1,0 +1,138 @@
+"""Whether and how a model fits into the memory that is free, from its sizes alone."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from localllm_magics.core.memory_plan import Fit, MachineMemory, MemoryPlan, PlanSettings, Verdict
+from localllm_magics.core.model_shape import ModelShape
+from localllm_magics.core.request import DEFAULT_CONTEXT
+from localllm_magics.engines.planner.estimate import estimate
+from localllm_magics.engines.planner.kv_cache import QUANTIZED, round_up
+
+MARGIN = 1 << 30
+"""Bytes that llama.cpp's placement leaves free on each device."""
+_SMALLEST_CONTEXT = 256
+_SPLIT_LAYERS = ("ffn_down.*", "ffn_(gate|gate_up|down).*", "ffn_(gate|up|gate_up|down).*")
+"""What of a layer stays on the CPU where not all of its experts do, the least first."""
+_EXPERTS = "ffn_(up|down|gate_up|gate)_(ch|)exps"
+
+
+def fit(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> Fit:
+    """The placement of a model with the context of BASE: as much on GPUs as llama.cpp's own placement would put there.
+
+    Args:
+        shape: The sizes of the model.
+        machine: What is free.
+        base: Its layers, experts and overrides are chosen anew.
+    """
+    settings = _placement(shape, machine, replace(base, gpu_layers=0, cpu_moe=0, overrides=()))
+    plan = estimate(shape, settings, machine)
+    return Fit(
+        verdict=_verdict(plan, len(shape.order) + 1),
+        needed_bytes=plan.needed,
+        free_bytes=machine.host.free + sum(device.free for device in machine.devices if not device.is_host),
+        max_gpu_layers=settings.gpu_layers,
+        overrides=settings.overrides,
+        context=base.context,
+    )
+
+
+def fits(plan: MemoryPlan, margin: int = 0) -> bool:
+    """Whether there is room for PLAN, with MARGIN bytes left on each device that it uses."""
+    return _fits_host(plan) and _fits_devices(plan, margin)
+
+
+def largest_context(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> int:
+    """The most tokens up to those of BASE that fit with its other settings; 0 where none do."""
+
+    def has_room(steps: int) -> bool:
+        return fits(estimate(shape, replace(base, context=steps * _SMALLEST_CONTEXT), machine))
+
+    steps = _most(round_up(base.context) // _SMALLEST_CONTEXT, has_room)
+    return min(steps * _SMALLEST_CONTEXT, base.context)
+
+
+def settings_that_fit(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> list[PlanSettings]:
+    """What would fit instead of BASE, the smallest change first; nothing where no change is enough."""
+    found = [settings for settings in _alternatives(shape, machine, base) if fits(estimate(shape, settings, machine))]
+    return list(dict.fromkeys(settings for settings in found if settings != base))
+
+
+def _alternatives(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> Iterator[PlanSettings]:
+    smaller = [replace(base, kv_type=name) for name in QUANTIZED if base.flash_attention and base.kv_type == "f16"]
+    yield from smaller
+    if shape.experts and base.gpu_layers:
+        yield replace(base, cpu_moe=len(shape.order))
+    placed, small = (
+        _placement(shape, machine, replace(base, context=context, gpu_layers=0, cpu_moe=0, overrides=()))
+        for context in (base.context, min(base.context, DEFAULT_CONTEXT))
+    )
+    yield placed
+    for settings in (base, *smaller, replace(small, context=base.context)):
+        context = largest_context(shape, machine, settings)
+        if context:
+            yield replace(settings, context=context)
+
+
+def _placement(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> PlanSettings:
+    """BASE with as much on GPUs as fits."""
+    layers = len(shape.order)
+
+    def has_room(settings: PlanSettings) -> bool:
+        return _fits_devices(estimate(shape, settings, machine), MARGIN)
+
+    def last_layers(count: int) -> PlanSettings:
+        # Of a model with experts all else is worth more on a GPU.
+        partial = range(layers + 1 - count, layers) if shape.experts else range(0)
+        return replace(base, gpu_layers=count, overrides=_patterns(partial))
+
+    if not machine.devices:
+        return base
+    whole = replace(base, gpu_layers=layers + 1)
+    if has_room(whole):
+        return whole
+    placed = last_layers(_most(layers + 1, lambda count: has_room(last_layers(count))))
+    if not (shape.experts and placed.gpu_layers > layers):
+        return placed
+    # Then as many of the first layers as fit get their experts too.
+    full = _most(layers - 1, lambda count: has_room(replace(whole, overrides=_patterns(range(count, layers)))))
+    placed = replace(whole, overrides=_patterns(range(full, layers)))
+    for kind in _SPLIT_LAYERS:
+        split = replace(whole, overrides=(_pattern(full, kind), *_patterns(range(full + 1, layers))))
+        if has_room(split):
+            return split
+    return placed
+
+
+def _patterns(layers: range) -> tuple[str, ...]:
+    return tuple(_pattern(layer, _EXPERTS) for layer in layers)
+
+
+def _pattern(layer: int, tensors: str) -> str:
+    return rf"blk\.{layer}\.{tensors}"
+
+
+def _most(count: int, has_room: Callable[[int], bool]) -> int:
+    """The most of up to COUNT for which there is room, where less takes less; 0 where there is room for none."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if has_room(middle) else (low, middle - 1)
+    return low
+
+
+def _verdict(plan: MemoryPlan, everything: int) -> Verdict:
+    if not _fits_host(plan):
+        return "too big"
+    if not plan.settings.gpu_layers:
+        return "cpu"
+    return "gpu" if plan.settings.gpu_layers == everything and not plan.settings.overrides else "partial"
+
+
+def _fits_host(plan: MemoryPlan) -> bool:
+    host, *devices = plan.uses
+    return host.needed + sum(use.needed for use in devices if use.memory.is_host) <= host.memory.free
+
+
+def _fits_devices(plan: MemoryPlan, margin: int) -> bool:
+    return all(use.needed + margin <= use.memory.free for use in plan.uses[1:] if use.needed)

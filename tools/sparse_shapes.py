@@ -1,0 +1,415 @@
+"""Real shapes of models, one of each kind that a plan treats differently."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from tools.sparse_model import SparseModel, SparseTensor, Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The numbers of a model that `to_model` makes a file of.
+
+    Args:
+        head: Elements of a head.
+        inner: Elements of a feed-forward layer, or of one expert.
+        type: The ggml type of the matrices.
+        tied: Without an output matrix.
+        keys: More keys of the architecture.
+    """
+
+    architecture: str
+    layers: int
+    width: int
+    inner: int = 0
+    heads: int = 0
+    kv_heads: int = 0
+    head: int = 128
+    vocabulary: int = 32_000
+    experts: int = 0
+    used: int = 0
+    context: int = 131_072
+    type: str = "Q4_0"
+    tied: bool = False
+    keys: Mapping[str, Value] = field(default_factory=dict)
+
+
+def to_model(shape: Shape) -> SparseModel:
+    """A file of SHAPE, without a tokenizer."""
+    name = shape.architecture
+    keys: dict[str, Value] = {
+        "context_length": shape.context,
+        "embedding_length": shape.width,
+        "block_count": shape.layers,
+        "attention.layer_norm_rms_epsilon": 1e-5,
+        "rope.freq_base": 5e5,
+    }
+    if shape.inner:
+        keys["feed_forward_length"] = shape.inner
+    if shape.heads:
+        keys |= {
+            "attention.head_count": shape.heads,
+            "attention.head_count_kv": shape.kv_heads,
+            "attention.key_length": shape.head,
+            "attention.value_length": shape.head,
+            "rope.dimension_count": shape.head,
+        }
+    if shape.experts:
+        keys |= {"expert_count": shape.experts, "expert_used_count": shape.used}
+        keys["expert_feed_forward_length"] = shape.inner
+    keys |= shape.keys
+    metadata: dict[str, Value] = {"general.architecture": name, "general.name": name}
+    return SparseModel(
+        metadata=metadata | {f"{name}.{key}": value for key, value in keys.items()},
+        tensors=tuple(_tensors(shape, keys)),
+        vocabulary=shape.vocabulary,
+    )
+
+
+Matrix = Callable[..., SparseTensor]
+
+
+def _tensors(shape: Shape, keys: Mapping[str, Value]) -> Iterator[SparseTensor]:
+    width = shape.width
+    yield SparseTensor(name="token_embd.weight", dims=(width, shape.vocabulary), type=shape.type)
+    if not shape.tied:
+        yield SparseTensor(name="output.weight", dims=(width, shape.vocabulary), type=shape.type)
+    yield SparseTensor(name="output_norm.weight", dims=(width,))
+    for layer in range(shape.layers):
+        for tensor in _LAYERS.get(shape.architecture, _transformer)(shape, keys, layer):
+            yield replace(tensor, name=f"blk.{layer}.{tensor.name}")
+
+
+Layer = Callable[[Shape, Mapping[str, Value], int], Iterator[SparseTensor]]
+
+
+def _vector(name: str, *dims: int) -> SparseTensor:
+    return SparseTensor(
+        name=name if name.endswith(".bias") or name in {"ssm_a", "ssm_d"} else f"{name}.weight", dims=dims
+    )
+
+
+def _matrix(shape: Shape, name: str, *dims: int) -> SparseTensor:
+    return SparseTensor(name=f"{name}.weight", dims=dims, type=shape.type)
+
+
+def _attention(shape: Shape, heads: int, kv_heads: int) -> Iterator[SparseTensor]:
+    width, head = shape.width, shape.head
+    yield _matrix(shape, "attn_q", width, heads * head)
+    yield _matrix(shape, "attn_k", width, kv_heads * head)
+    yield _matrix(shape, "attn_v", width, kv_heads * head)
+    yield _matrix(shape, "attn_output", heads * head, width)
+
+
+def _feed_forward(shape: Shape, inner: int, suffix: str = "", *experts: int) -> Iterator[SparseTensor]:
+    for name in ("ffn_gate", "ffn_up"):
+        yield _matrix(shape, name + suffix, shape.width, inner, *experts)
+    yield _matrix(shape, "ffn_down" + suffix, inner, shape.width, *experts)
+
+
+def _transformer(shape: Shape, _keys: Mapping[str, Value], _layer: int) -> Iterator[SparseTensor]:
+    name, width = shape.architecture, shape.width
+    yield _vector("attn_norm", width)
+    yield from _attention(shape, shape.heads, shape.kv_heads)
+    if name == "qwen2":
+        yield _vector("attn_q.bias", width)
+        yield _vector("attn_k.bias", shape.kv_heads * shape.head)
+        yield _vector("attn_v.bias", shape.kv_heads * shape.head)
+    if name in {"qwen3", "qwen3moe", "gemma3"}:
+        yield _vector("attn_q_norm", shape.head)
+        yield _vector("attn_k_norm", shape.head)
+    if name in {"gemma2", "gemma3"}:
+        yield _vector("post_attention_norm", width)
+        yield _vector("post_ffw_norm", width)
+    if name == "gpt-oss":
+        yield from _gpt_oss(shape)
+    else:
+        yield _vector("ffn_norm", width)
+    if shape.experts:
+        yield _vector("ffn_gate_inp", width, shape.experts)
+        yield from _feed_forward(shape, shape.inner, "_exps", shape.experts)
+    else:
+        yield from _feed_forward(shape, shape.inner)
+
+
+def _gpt_oss(shape: Shape) -> Iterator[SparseTensor]:
+    width, query, cache = shape.width, shape.heads * shape.head, shape.kv_heads * shape.head
+    yield _vector("post_attention_norm", width)
+    yield _vector("attn_sinks", shape.heads)
+    for name, size in (("attn_q", query), ("attn_k", cache), ("attn_v", cache), ("attn_output", width)):
+        yield _vector(f"{name}.bias", size)
+    yield _vector("ffn_gate_inp.bias", shape.experts)
+    for name, size in (("gate", shape.inner), ("up", shape.inner), ("down", width)):
+        yield _vector(f"ffn_{name}_exps.bias", size, shape.experts)
+
+
+def _deepseek(shape: Shape, keys: Mapping[str, Value], layer: int) -> Iterator[SparseTensor]:
+    width, heads = shape.width, shape.heads
+    latent, rope, query_rank, dense = (
+        int(str(keys.get(key, 0)))
+        for key in (
+            "attention.kv_lora_rank",
+            "rope.dimension_count",
+            "attention.q_lora_rank",
+            "leading_dense_block_count",
+        )
+    )
+    key, value = int(str(keys["attention.key_length_mla"])), int(str(keys["attention.value_length_mla"]))
+    yield _vector("attn_norm", width)
+    if query_rank:
+        yield _vector("attn_q_a_norm", query_rank)
+        yield _matrix(shape, "attn_q_a", width, query_rank)
+        yield _matrix(shape, "attn_q_b", query_rank, heads * key)
+    else:
+        yield _matrix(shape, "attn_q", width, heads * key)
+    yield _vector("attn_kv_a_norm", latent)
+    yield _matrix(shape, "attn_kv_a_mqa", width, latent + rope)
+    yield _matrix(shape, "attn_k_b", key - rope, latent, heads)
+    yield _matrix(shape, "attn_v_b", latent, value, heads)
+    yield _matrix(shape, "attn_output", heads * value, width)
+    yield _vector("ffn_norm", width)
+    if layer < dense:
+        yield from _feed_forward(shape, int(str(keys["feed_forward_length"])))
+        return
+    yield _vector("ffn_gate_inp", width, shape.experts)
+    yield from _feed_forward(shape, shape.inner, "_exps", shape.experts)
+    yield from _feed_forward(shape, shape.inner * int(str(keys["expert_shared_count"])), "_shexp")
+
+
+def _state(shape: Shape, keys: Mapping[str, Value]) -> Iterator[SparseTensor]:
+    """Mamba's second version."""
+    kernel, inner, state, groups, heads = (int(str(keys[f"ssm.{name}"])) for name in _STATE_KEYS)
+    convolved = inner + 2 * groups * state
+    yield _matrix(shape, "ssm_in", shape.width, inner + convolved + heads)
+    yield _vector("ssm_conv1d", kernel, convolved)
+    yield _vector("ssm_conv1d.bias", convolved)
+    yield _vector("ssm_dt.bias", heads)
+    yield _vector("ssm_a", 1, heads)
+    yield _vector("ssm_d", 1, heads)
+    yield _vector("ssm_norm", inner // groups, groups)
+    yield _matrix(shape, "ssm_out", inner, shape.width)
+
+
+_STATE_KEYS = ("conv_kernel", "inner_size", "state_size", "group_count", "time_step_rank")
+
+
+def _mamba(shape: Shape, keys: Mapping[str, Value], _layer: int) -> Iterator[SparseTensor]:
+    kernel, inner, state, _, rank = (int(str(keys.get(f"ssm.{name}", 0))) for name in _STATE_KEYS)
+    yield _vector("attn_norm", shape.width)
+    yield _matrix(shape, "ssm_in", shape.width, 2 * inner)
+    yield _vector("ssm_conv1d", kernel, inner)
+    yield _vector("ssm_conv1d.bias", inner)
+    yield _matrix(shape, "ssm_x", inner, rank + 2 * state)
+    yield _matrix(shape, "ssm_dt", rank, inner)
+    yield _vector("ssm_dt.bias", inner)
+    yield _vector("ssm_a", state, inner)
+    yield _vector("ssm_d", inner)
+    yield _matrix(shape, "ssm_out", inner, shape.width)
+
+
+def _falcon(shape: Shape, keys: Mapping[str, Value], _layer: int) -> Iterator[SparseTensor]:
+    """Attention and a recurrent state in each layer."""
+    yield _vector("attn_norm", shape.width)
+    yield from _state(shape, keys)
+    yield from _attention(shape, shape.heads, shape.kv_heads)
+    yield SparseTensor(name="ffn_norm", dims=(shape.width,))
+    yield from _feed_forward(shape, shape.inner)
+
+
+def _granite(shape: Shape, keys: Mapping[str, Value], layer: int) -> Iterator[SparseTensor]:
+    """Attention in some layers, a recurrent state in the others."""
+    counts = keys["attention.head_count_kv"]
+    assert isinstance(counts, list)
+    yield _vector("attn_norm", shape.width)
+    yield from _attention(shape, shape.heads, int(str(counts[layer]))) if counts[layer] else _state(shape, keys)
+    yield _vector("ffn_norm", shape.width)
+    if not shape.experts:
+        yield from _feed_forward(shape, shape.inner)
+        return
+    yield _vector("ffn_gate_inp", shape.width, shape.experts)
+    yield from _feed_forward(shape, shape.inner, "_exps", shape.experts)
+    yield from _feed_forward(shape, int(str(keys["expert_shared_feed_forward_length"])), "_shexp")
+
+
+_LAYERS: Mapping[str, Layer] = {
+    "deepseek2": _deepseek,
+    "falcon-h1": _falcon,
+    "granitehybrid": _granite,
+    "mamba": _mamba,
+}
+
+_GRANITE = [4 if layer in {5, 15, 25, 35} else 0 for layer in range(40)]
+
+SHAPES: Mapping[str, Shape] = {
+    "llama-1b": Shape(
+        architecture="llama",
+        layers=16,
+        width=2048,
+        inner=8192,
+        heads=32,
+        kv_heads=8,
+        head=64,
+        vocabulary=128_256,
+        tied=True,
+    ),
+    "llama-8b": Shape(
+        architecture="llama", layers=32, width=4096, inner=14336, heads=32, kv_heads=8, vocabulary=128_256, type="Q4_K"
+    ),
+    "llama-70b": Shape(
+        architecture="llama", layers=80, width=8192, inner=28672, heads=64, kv_heads=8, vocabulary=128_256
+    ),
+    "qwen2-0.5b": Shape(
+        architecture="qwen2",
+        layers=24,
+        width=896,
+        inner=4864,
+        heads=14,
+        kv_heads=2,
+        head=64,
+        vocabulary=151_936,
+        tied=True,
+        type="Q8_0",
+    ),
+    "qwen2-7b": Shape(
+        architecture="qwen2", layers=28, width=3584, inner=18944, heads=28, kv_heads=4, vocabulary=152_064
+    ),
+    "qwen3-4b": Shape(
+        architecture="qwen3",
+        layers=36,
+        width=2560,
+        inner=9728,
+        heads=32,
+        kv_heads=8,
+        vocabulary=151_936,
+        tied=True,
+        type="Q6_K",
+    ),
+    "mixtral-8x7b": Shape(
+        architecture="llama", layers=32, width=4096, inner=14336, heads=32, kv_heads=8, experts=8, used=2
+    ),
+    "qwen3-30b-a3b": Shape(
+        architecture="qwen3moe",
+        layers=48,
+        width=2048,
+        inner=768,
+        heads=32,
+        kv_heads=4,
+        vocabulary=151_936,
+        experts=128,
+        used=8,
+        type="Q4_K",
+    ),
+    "gpt-oss-20b": Shape(
+        architecture="gpt-oss",
+        layers=24,
+        width=2880,
+        inner=2880,
+        heads=64,
+        kv_heads=8,
+        head=64,
+        vocabulary=201_088,
+        experts=32,
+        used=4,
+        type="MXFP4",
+        keys={"attention.sliding_window": 128},
+    ),
+    "gemma2-9b": Shape(
+        architecture="gemma2",
+        layers=42,
+        width=3584,
+        inner=14336,
+        heads=16,
+        kv_heads=8,
+        head=256,
+        vocabulary=256_000,
+        tied=True,
+        keys={"attention.sliding_window": 4096, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
+    ),
+    "gemma3-4b": Shape(
+        architecture="gemma3",
+        layers=34,
+        width=2560,
+        inner=10240,
+        heads=8,
+        kv_heads=4,
+        head=256,
+        vocabulary=262_144,
+        tied=True,
+        keys={"attention.sliding_window": 1024},
+    ),
+    "deepseek2-lite": Shape(
+        architecture="deepseek2",
+        layers=27,
+        width=2048,
+        inner=1408,
+        heads=16,
+        kv_heads=1,
+        head=576,
+        vocabulary=102_400,
+        experts=64,
+        used=6,
+        keys={
+            "feed_forward_length": 10944,
+            "attention.kv_lora_rank": 512,
+            "attention.key_length_mla": 192,
+            "attention.value_length_mla": 128,
+            "attention.value_length": 512,
+            "rope.dimension_count": 64,
+            "leading_dense_block_count": 1,
+            "expert_shared_count": 2,
+            "expert_weights_scale": 1.0,
+        },
+    ),
+    "mamba-2.8b": Shape(
+        architecture="mamba",
+        layers=64,
+        width=2560,
+        vocabulary=50_280,
+        tied=True,
+        keys={
+            "ssm.conv_kernel": 4,
+            "ssm.inner_size": 5120,
+            "ssm.state_size": 16,
+            "ssm.time_step_rank": 160,
+            "attention.head_count": 0,
+            "feed_forward_length": 0,
+        },
+    ),
+    "falcon-h1-7b": Shape(
+        architecture="falcon-h1",
+        layers=44,
+        width=3072,
+        inner=12288,
+        heads=12,
+        kv_heads=2,
+        vocabulary=130_048,
+        keys={
+            "ssm.conv_kernel": 4,
+            "ssm.inner_size": 3072,
+            "ssm.state_size": 256,
+            "ssm.group_count": 1,
+            "ssm.time_step_rank": 24,
+        },
+    ),
+    "granite-h-tiny": Shape(
+        architecture="granitehybrid",
+        layers=40,
+        width=1536,
+        inner=512,
+        heads=12,
+        kv_heads=4,
+        vocabulary=100_352,
+        experts=64,
+        used=6,
+        tied=True,
+        keys={
+            "attention.head_count_kv": _GRANITE,
+            "ssm.conv_kernel": 4,
+            "ssm.inner_size": 3072,
+            "ssm.state_size": 128,
+            "ssm.group_count": 1,
+            "ssm.time_step_rank": 48,
+            "expert_shared_feed_forward_length": 1024,
+        },
+    ),
+}
