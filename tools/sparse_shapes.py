@@ -231,13 +231,63 @@ def _granite(shape: Shape, keys: Mapping[str, Value], layer: int) -> Iterator[Sp
     yield from _feed_forward(shape, int(str(keys["expert_shared_feed_forward_length"])), "_shexp")
 
 
+def _jamba(shape: Shape, keys: Mapping[str, Value], layer: int) -> Iterator[SparseTensor]:
+    """Mamba's first version, attention in some layers, experts in every second."""
+    counts = keys["attention.head_count_kv"]
+    assert isinstance(counts, list)
+    _, _, state, _, rank = (int(str(keys.get(f"ssm.{name}", 0))) for name in _STATE_KEYS)
+    if counts[layer]:
+        yield _vector("attn_norm", shape.width)
+        yield from _attention(shape, shape.heads, int(str(counts[layer])))
+    else:
+        yield from _mamba(shape, keys, layer)
+        for name, size in (("dt", rank), ("b", state), ("c", state)):
+            yield _vector(f"ssm_{name}_norm", size)
+    yield _vector("ffn_norm", shape.width)
+    if layer % 2:
+        yield _vector("ffn_gate_inp", shape.width, shape.experts)
+        yield from _feed_forward(shape, shape.inner, "_exps", shape.experts)
+    else:
+        yield from _feed_forward(shape, shape.inner)
+
+
+def _qwen_next(shape: Shape, keys: Mapping[str, Value], layer: int) -> Iterator[SparseTensor]:
+    """A gated delta net in three of four layers, gated attention in the fourth."""
+    width = shape.width
+    kernel, inner, state, groups, heads = (int(str(keys[f"ssm.{name}"])) for name in _STATE_KEYS)
+    yield _vector("attn_norm", width)
+    yield _vector("post_attention_norm", width)
+    if layer % 4 == 3:
+        yield _matrix(shape, "attn_q", width, 2 * shape.heads * shape.head)
+        yield from list(_attention(shape, shape.heads, shape.kv_heads))[1:]
+        yield _vector("attn_q_norm", shape.head)
+        yield _vector("attn_k_norm", shape.head)
+    else:
+        convolved = 2 * groups * state + inner
+        yield _matrix(shape, "attn_qkv", width, convolved)
+        yield _matrix(shape, "attn_gate", width, inner)
+        yield _vector("ssm_conv1d", kernel, convolved)
+        yield _vector("ssm_dt.bias", heads)
+        yield _vector("ssm_a", heads)
+        yield _matrix(shape, "ssm_ba", width, 2 * heads)
+        yield _vector("ssm_norm", state)
+        yield _matrix(shape, "ssm_out", inner, width)
+    yield _vector("ffn_gate_inp", width, shape.experts)
+    yield from _feed_forward(shape, shape.inner, "_exps", shape.experts)
+    yield _vector("ffn_gate_inp_shexp", width)
+    yield from _feed_forward(shape, int(str(keys["expert_shared_feed_forward_length"])), "_shexp")
+
+
 _LAYERS: Mapping[str, Layer] = {
     "deepseek2": _deepseek,
     "falcon-h1": _falcon,
     "granitehybrid": _granite,
+    "jamba": _jamba,
     "mamba": _mamba,
+    "qwen3next": _qwen_next,
 }
 
+_JAMBA = [8 if layer % 8 == 4 else 0 for layer in range(32)]
 _GRANITE = [4 if layer in {5, 15, 25, 35} else 0 for layer in range(40)]
 
 SHAPES: Mapping[str, Shape] = {
@@ -410,6 +460,46 @@ SHAPES: Mapping[str, Shape] = {
             "ssm.group_count": 1,
             "ssm.time_step_rank": 48,
             "expert_shared_feed_forward_length": 1024,
+        },
+    ),
+    "jamba-mini": Shape(
+        architecture="jamba",
+        layers=32,
+        width=4096,
+        inner=14336,
+        heads=32,
+        kv_heads=8,
+        vocabulary=65_536,
+        experts=16,
+        used=2,
+        keys={
+            "attention.head_count_kv": _JAMBA,
+            "ssm.conv_kernel": 4,
+            "ssm.inner_size": 8192,
+            "ssm.state_size": 16,
+            "ssm.time_step_rank": 256,
+        },
+    ),
+    "qwen3-next-80b": Shape(
+        architecture="qwen3next",
+        layers=48,
+        width=2048,
+        inner=512,
+        heads=16,
+        kv_heads=2,
+        head=256,
+        vocabulary=151_936,
+        experts=512,
+        used=10,
+        type="Q4_K",
+        keys={
+            "ssm.conv_kernel": 4,
+            "ssm.inner_size": 4096,
+            "ssm.state_size": 128,
+            "ssm.group_count": 16,
+            "ssm.time_step_rank": 32,
+            "expert_shared_feed_forward_length": 512,
+            "rope.dimension_count": 64,
         },
     ),
 }

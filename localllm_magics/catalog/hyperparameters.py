@@ -6,7 +6,7 @@ A file is untrusted: a number that no model has raises ValueError, so that none 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from localllm_magics.catalog.gguf import ArrayInfo, Value
+from localllm_magics.catalog.gguf import Value
 
 MOST_LAYERS = 512
 LARGEST = 1 << 24
@@ -57,11 +57,6 @@ class Hyperparameters:
         if len(value) < self.layers:
             raise ValueError(name)
         return tuple(map(_checked, value[: self.layers]))
-
-    def count(self, key: str) -> int:
-        """The length of the array at KEY, which is a whole key."""
-        value = self.metadata.get(key)
-        return value.length if isinstance(value, ArrayInfo) else len(value) if isinstance(value, tuple) else 0
 
 
 def _checked(value: object) -> int:

@@ -20,6 +20,7 @@ class LayerShape:
         window: Tokens of the sliding window; 0 is the whole context.
         state_bytes: Bytes of the recurrent state of a sequence.
         query_width: Elements of the queries of a token, all heads together.
+        state_width: Elements of the results that a recurrent layer has at the same time, for each token.
     """
 
     attention: TypeSizes = ()
@@ -30,6 +31,7 @@ class LayerShape:
     window: int = 0
     state_bytes: int = 0
     query_width: int = 0
+    state_width: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class ModelShape:
             is on the device that computes the output.
         width: Elements of an embedding.
         inner_width: Elements of a dense feed-forward layer, or of one expert.
+        activation_width: Elements inside the widest feed-forward part of a layer for each token, experts together.
         heads: Attention heads.
         vocabulary: Tokens.
         experts: In a layer.
@@ -59,6 +62,7 @@ class ModelShape:
     is_tied: bool = False
     width: int
     inner_width: int = 0
+    activation_width: int = 0
     heads: int = 0
     vocabulary: int = 0
     experts: int = 0

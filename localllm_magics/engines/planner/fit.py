@@ -7,11 +7,12 @@ from localllm_magics.core.memory_plan import Fit, MachineMemory, MemoryPlan, Pla
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.request import DEFAULT_CONTEXT
 from localllm_magics.engines.planner.estimate import estimate
-from localllm_magics.engines.planner.kv_cache import QUANTIZED, round_up
+from localllm_magics.engines.planner.kv_cache import ROUNDED
 
 MARGIN = 1 << 30
 """Bytes that llama.cpp's placement leaves free on each device."""
-_SMALLEST_CONTEXT = 256
+_QUANTIZED = ("q8_0", "q4_0")
+"""Smaller types of the KV cache than the usual one, which need flash attention."""
 _SPLIT_LAYERS = ("ffn_down.*", "ffn_(gate|gate_up|down).*", "ffn_(gate|up|gate_up|down).*")
 """What of a layer stays on the CPU where not all of its experts do, the least first."""
 _EXPERTS = "ffn_(up|down|gate_up|gate)_(ch|)exps"
@@ -46,10 +47,10 @@ def largest_context(shape: ModelShape, machine: MachineMemory, base: PlanSetting
     """The most tokens up to those of BASE that fit with its other settings; 0 where none do."""
 
     def has_room(steps: int) -> bool:
-        return fits(estimate(shape, replace(base, context=steps * _SMALLEST_CONTEXT), machine))
+        return fits(estimate(shape, replace(base, context=steps * ROUNDED), machine))
 
-    steps = _most(round_up(base.context) // _SMALLEST_CONTEXT, has_room)
-    return min(steps * _SMALLEST_CONTEXT, base.context)
+    steps = _most(-(-base.context // ROUNDED), has_room)
+    return min(steps * ROUNDED, base.context)
 
 
 def settings_that_fit(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> list[PlanSettings]:
@@ -59,7 +60,7 @@ def settings_that_fit(shape: ModelShape, machine: MachineMemory, base: PlanSetti
 
 
 def _alternatives(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> Iterator[PlanSettings]:
-    smaller = [replace(base, kv_type=name) for name in QUANTIZED if base.flash_attention and base.kv_type == "f16"]
+    smaller = [replace(base, kv_type=name) for name in _QUANTIZED if base.flash_attention and base.kv_type == "f16"]
     yield from smaller
     if shape.experts and base.gpu_layers:
         yield replace(base, cpu_moe=len(shape.order))

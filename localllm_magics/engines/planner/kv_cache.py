@@ -17,24 +17,26 @@ BLOCKS: Mapping[str, tuple[int, int]] = {
     "q4_0": (32, 18),
 }
 """Elements and bytes of a block, by the type of the cache."""
-QUANTIZED = ("q8_0", "q4_0")
-"""Smaller types than the usual one, which need flash attention."""
-_ROUNDED = 256
+ROUNDED = 256
 
 
 def cells(settings: PlanSettings, window: int = 0) -> int:
     """Tokens that the cache of a layer has room for."""
-    context = round_up(settings.context)
-    return min(context, round_up(min(context, window + settings.batch))) if window else context
+    context = _round_up(settings.context)
+    return min(context, _round_up(window + settings.batch)) if window else context
 
 
 def cache_bytes(layer: LayerShape, settings: PlanSettings) -> int:
     """Bytes of the KV cache and of the recurrent state of LAYER."""
+    rows = row_bytes(layer.key_width, settings) + row_bytes(layer.value_width, settings)
+    return cells(settings, layer.window) * rows + layer.state_bytes
+
+
+def row_bytes(width: int, settings: PlanSettings) -> int:
+    """Bytes of the key or the value of a token, which has WIDTH elements."""
     block, size = BLOCKS[settings.kv_type]
-    row = sum(-(-width // block) * size for width in (layer.key_width, layer.value_width))
-    return cells(settings, layer.window) * row + layer.state_bytes
+    return -(-width // block) * size
 
 
-def round_up(tokens: int) -> int:
-    """Tokens as llama.cpp rounds them."""
-    return -(-tokens // _ROUNDED) * _ROUNDED
+def _round_up(tokens: int) -> int:
+    return -(-tokens // ROUNDED) * ROUNDED

@@ -1,40 +1,71 @@
-"""Which tensors of a layer stay on the CPU, because a setting or a pattern of llama.cpp's placement says so."""
+"""Which tensors of a layer go elsewhere, because a setting or a pattern of llama.cpp's placement says so."""
 
 import functools
 import re
-from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import dataclass
 
-Shares = tuple[float, float]
-"""Of a layer's dense feed-forward tensors and of its expert tensors, the parts that stay on the CPU, from 0 to 1."""
+from localllm_magics.core.memory_plan import HOST, PlanSettings
+
 _MATRICES = ("gate", "up", "down")
-_LAYER = re.compile(r"^\^?blk\\\.(\d+)\\\.")
+_NAMES = (*_MATRICES, *(f"{name}_exps" for name in _MATRICES))
+_LAYER = re.compile(r"blk\\\.(\d{1,3})\\\.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """Tensors of a layer that are not where the layer is.
+
+    Args:
+        device: Where they are.
+        feed_forward: Which part of the dense feed-forward tensors, from 0 to 1.
+        experts: Which part of the expert tensors.
+    """
+
+    layer: int
+    device: str
+    feed_forward: float
+    experts: float
+
+
+def moves(settings: PlanSettings, layers: int) -> tuple[Move, ...]:
+    """What SETTINGS move in a model of so many LAYERS; gate, up and down count as equally large."""
+    if not (settings.overrides or settings.cpu_moe):
+        return ()
+    return _moves(settings.overrides, min(settings.cpu_moe, layers), layers)
 
 
 @functools.lru_cache(maxsize=64)
-def cpu_shares(overrides: tuple[str, ...], cpu_moe: int, layers: int) -> Mapping[int, Shares]:
-    """For each layer of which something stays on the CPU, how much; gate, up and down count as equally large.
-
-    Args:
-        overrides: Patterns of names of tensors; one that is no regular expression matches nothing.
-        cpu_moe: The first layers whose experts stay.
-        layers: Repeating layers.
-    """
-    staying: dict[int, set[str]] = {layer: {f"{name}_exps" for name in _MATRICES} for layer in range(cpu_moe)}
+def _moves(overrides: tuple[str, ...], cpu_moe: int, layers: int) -> tuple[Move, ...]:
+    places: dict[tuple[int, str], str] = {
+        (layer, f"{name}_exps"): HOST for layer in range(cpu_moe) for name in _MATRICES
+    }
     for text in overrides:
-        try:
-            pattern = re.compile(text)
-        except re.error:
-            continue
-        only = _LAYER.match(text)
-        for layer in [int(only[1])] if only else range(layers):
-            names = {name for name in _NAMES if pattern.search(f"blk.{layer}.ffn_{name}.weight")}
-            staying.setdefault(layer, set()).update(names)
-    return MappingProxyType({layer: _shares(names) for layer, names in staying.items() if names})
+        pattern, _, device = text.partition("=")
+        for layer, name in _matches(pattern, layers):
+            places.setdefault((layer, name), device or HOST)
+    found: dict[tuple[int, str], set[str]] = {}
+    for (layer, name), device in places.items():
+        found.setdefault((layer, device), set()).add(name)
+    return tuple(
+        Move(
+            layer=layer,
+            device=device,
+            feed_forward=len(names & set(_MATRICES)) / 3,
+            experts=len(names - set(_MATRICES)) / 3,
+        )
+        for (layer, device), names in found.items()
+    )
 
 
-_NAMES = (*_MATRICES, *(f"{name}_exps" for name in _MATRICES))
-
-
-def _shares(names: set[str]) -> Shares:
-    return len(names & set(_MATRICES)) / 3, len(names - set(_MATRICES)) / 3
+@functools.lru_cache(maxsize=4096)
+def _matches(text: str, layers: int) -> tuple[tuple[int, str], ...]:
+    """The layers and tensors that a pattern names; one that is no regular expression names none."""
+    try:
+        pattern = re.compile(text)
+    except re.error:
+        return ()
+    only = _LAYER.match(text)
+    numbers = range(layers)[int(only[1]) : int(only[1]) + 1] if only else range(layers)
+    return tuple(
+        (layer, name) for layer in numbers for name in _NAMES if pattern.search(f"blk.{layer}.ffn_{name}.weight")
+    )

@@ -1,0 +1,1 @@
+"""How fast a model will be on this machine, from its shape and from what tiny models measured here."""

@@ -1,0 +1,108 @@
+"""The rates of a model that need not be loaded, from its shape and the speed of the machine."""
+
+from collections.abc import Mapping
+
+from localllm_magics.core.memory_plan import Forecast, PlanSettings
+from localllm_magics.core.model_shape import LayerShape, ModelShape
+from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed
+from localllm_magics.engines.forecast.learning import correction
+from localllm_magics.engines.forecast.work import layers, output
+
+PROMPT = 1000
+"""Tokens of the prompt whose rate is forecast."""
+_HALF = 2.0
+_CACHE_BYTES: Mapping[str, float] = {
+    "f32": 4.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32,
+}  # fmt: skip
+"""Of an element, for types of the KV cache that are not of half precision."""
+
+
+def forecast(shape: ModelShape, settings: PlanSettings, calibration: Calibration, depth: int = 0) -> Forecast | None:
+    """How fast the model of SHAPE will be; None where a type of its weights was not measured.
+
+    Args:
+        shape: The model.
+        settings: How it is loaded.
+        calibration: The machine.
+        depth: Tokens in the context, before those whose rate is forecast.
+    """
+    try:
+        decode = decode_seconds(shape, settings, calibration, depth)
+        prompt = prompt_seconds(shape, settings, calibration, tokens=PROMPT, cached=depth)
+    except LookupError:
+        return None
+    return Forecast(
+        tokens_per_second=correction("decode", shape, settings, calibration) / decode,
+        prompt_tokens_per_second=correction("prompt", shape, settings, calibration) * PROMPT / prompt,
+    )
+
+
+def missing_types(shape: ModelShape, calibration: Calibration) -> set[str]:
+    """The types that must be measured before the model of SHAPE can be forecast."""
+    parts = [part for kind in shape.kinds for part in (kind.attention, kind.feed_forward, kind.experts)]
+    return {name for sizes in (*parts, shape.output) for name in calibration.cpu.missing_types(sizes)}
+
+
+def decode_seconds(shape: ModelShape, settings: PlanSettings, calibration: Calibration, depth: float) -> float:
+    """Of a token with DEPTH others before it.
+
+    Raises:
+        LookupError: A type was not measured.
+    """
+    element = _CACHE_BYTES.get(settings.kv_type, _HALF)
+    logits = output(shape, settings, calibration)
+    seconds = logits.decode_seconds + shape.vocabulary * logits.device.vocabulary_seconds
+    seconds += _visit_seconds(logits.device, calibration)
+    for layer in layers(shape, settings, calibration):
+        kind, device = layer.kind, layer.device
+        earlier = min(depth, kind.window or depth)
+        cached = (kind.key_width + kind.value_width) * element * earlier + 2 * kind.state_bytes
+        each = layer.attention.decode_seconds + sum(part.decode_seconds for part in layer.others)
+        each += earlier * _query_width(shape, kind) * device.attention_seconds + cached / device.cache_bytes_per_second
+        seconds += layer.number * (each + layer.visits * device.visit_seconds)
+    return seconds
+
+
+def prompt_seconds(
+    shape: ModelShape, settings: PlanSettings, calibration: Calibration, *, tokens: int, cached: float = 0
+) -> float:
+    """Of a prompt of TOKENS after those that are CACHED.
+
+    Raises:
+        LookupError: A type was not measured.
+    """
+    logits = output(shape, settings, calibration)
+    per_batch = logits.decode_seconds + _visit_seconds(logits.device, calibration)
+    each = 0.0
+    for layer in layers(shape, settings, calibration):
+        device = layer.device
+        attention = device.prompt_attention_seconds * _query_width(shape, layer.kind)
+        each += layer.number * (
+            layer.attention.prompt_seconds
+            + attention * _mean_earlier(cached, tokens, layer.kind.window)
+            + device.prompt_layer_seconds * shape.width * (0.5 if layer.is_last else 1.0)
+        )
+        if not layer.is_last:
+            each += layer.number * sum(part.prompt_seconds for part in layer.others)
+        per_batch += layer.number * layer.visits * device.visit_seconds
+    return tokens * each + per_batch * tokens / max(1, min(settings.batch, tokens))
+
+
+def _visit_seconds(device: DeviceSpeed, calibration: Calibration) -> float:
+    """Of going to DEVICE and back for a token: it begins and ends on the CPU."""
+    return calibration.cpu.visit_seconds + (0.0 if device is calibration.cpu else device.visit_seconds)
+
+
+def _query_width(shape: ModelShape, kind: LayerShape) -> int:
+    """Elements of the queries of a token."""
+    if not kind.key_width:
+        return 0
+    return shape.heads * kind.key_width if not kind.value_width else shape.width
+
+
+def _mean_earlier(cached: float, tokens: int, window: int) -> float:
+    """How many tokens those after CACHED see, on average, through WINDOW."""
+    if not window or cached + tokens <= window:
+        return cached + tokens / 2
+    growing = max(0.0, window - cached)  # tokens that see fewer than WINDOW
+    return (growing * (cached + growing / 2) + (tokens - growing) * window) / tokens

@@ -1,0 +1,76 @@
+"""What measured answers teach about the forecasts of this machine."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
+from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.model_shape import ModelShape
+from localllm_magics.engines.forecast.calibration import Calibration
+
+Rate: TypeAlias = Literal["decode", "prompt"]
+Ratios: TypeAlias = Mapping[str, tuple[float, ...]]
+"""The last measured rates over those that were forecast without correction, by what was measured."""
+_MOST_RATIOS, _MOST_KEYS = 8, 500
+_BOUNDS = 0.5, 2.0
+_WIDEST = 4.0
+"""What lies farther from the forecast says nothing of the machine: the computer slept, for example."""
+
+
+def correction(rate: Rate, shape: ModelShape, settings: PlanSettings, calibration: Calibration) -> float:
+    """The factor that earlier answers have taught: those of this model, or else of others of its type and device."""
+    if not calibration.corrections:
+        return 1.0
+    found = (calibration.corrections.get(key) for key in _keys(rate, shape, settings))
+    return next((factor for factor in found if factor is not None), 1.0)
+
+
+def learned(ratios: Ratios, rate: Rate, shape: ModelShape, settings: PlanSettings, ratio: float) -> Ratios:
+    """RATIOS after an answer whose RATE was RATIO times the one that was forecast without correction."""
+    if not 1 / _WIDEST <= ratio <= _WIDEST:
+        return ratios
+    changed = dict(ratios)
+    for key in _keys(rate, shape, settings):
+        # The newest last: what has not been used for long is forgotten first.
+        changed[key] = (*changed.pop(key, ()), ratio)[-_MOST_RATIOS:]
+    return dict([*changed.items()][-_MOST_KEYS:])
+
+
+def to_corrections(ratios: Ratios) -> Mapping[str, float]:
+    """The factor for each key of RATIOS."""
+    return {key: _factor(values) for key, values in ratios.items()}
+
+
+def ratios_from_json(stored: object) -> Ratios:
+    """The ratios in STORED, without what is none."""
+    if not isinstance(stored, dict):
+        return {}
+    found = {key: values for key, values in stored.items() if isinstance(values, list) and values}
+    return {key: tuple(values[-_MOST_RATIOS:]) for key, values in found.items() if all(map(_is_ratio, values))}
+
+
+def _is_ratio(value: object) -> bool:
+    return isinstance(value, float) and 1 / _WIDEST <= value <= _WIDEST
+
+
+def _factor(ratios: Sequence[float]) -> float:
+    """The upper third of RATIOS, and of the forecast itself until there are many.
+
+    A busy machine makes answers slower and never faster, so one slow answer changes nothing, and three do.
+    """
+    low, high = _BOUNDS
+    ordered = sorted(ratios if len(ratios) == _MOST_RATIOS else (1.0, *ratios))
+    return min(high, max(low, ordered[2 * len(ordered) // 3]))
+
+
+def _keys(rate: Rate, shape: ModelShape, settings: PlanSettings) -> tuple[str, str]:
+    """What names this model with these settings, and what names its most frequent type and its device."""
+    placed = (settings.gpu_layers, settings.cpu_moe, settings.overrides, settings.kv_type)
+    digest = hashlib.sha256(repr((shape, placed)).encode()).hexdigest()[:16]
+    sizes = Counter[str]()
+    for kind in shape.kinds:
+        for name, size in (*kind.attention, *kind.feed_forward, *kind.experts):
+            sizes[name] += size
+    device = "gpu" if 2 * settings.gpu_layers > len(shape.order) else "cpu"
+    return f"{rate} {digest}", f"{rate} {device} {max(sizes, key=sizes.__getitem__, default='')}"

@@ -1,0 +1,127 @@
+"""Measures how fast this machine computes, in a subprocess; see `engines.forecast.calibrate`."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from localllm_magics.engines.forecast.calibration import device_to_json
+from localllm_magics.engines.forecast.speeds import Attention, Decode, Prompt, Timings, device_speed
+from localllm_magics.engines.kernel.context import CHUNK
+from localllm_magics.engines.kernel.library import library
+from localllm_magics.engines.kernel.tensor_type import tensor_type
+from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, layer_bytes
+from localllm_magics.engines.kernel.worker.process import begin_worker, report
+from localllm_magics.engines.kernel.worker.tiny_bench import DEEP, Place, TinyBench, fastest
+
+_NARROW, _WIDE = 1024, 2048
+_INNER = 3  # times the width
+_PLAIN = "F16"
+_VOCABULARY = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much is measured.
+
+    Args:
+        size: Bytes of weights, more than the caches of a CPU hold.
+        prompt: Tokens of a prompt.
+        seconds: For each rate, the most.
+    """
+
+    size: float = 128e6
+    prompt: int = 128
+    seconds: float = 0.2
+
+
+def measure(place: Place, types: Sequence[str], effort: Effort, progress: Callable[[float], None]) -> Timings:
+    """The times of all TYPES at PLACE."""
+    decodes, prompts = {}, {}
+    for number, name in enumerate(types):
+        shapes = [HollowShape(type=name, width=width, inner_width=3 * width) for width in (_NARROW, _WIDE)]
+        decodes[name] = [_decode(place, shape, effort) for shape in shapes]
+        prompts[name] = _prompt(place, HollowShape(type=name, layers=2, width=_WIDE, inner_width=3072), effort)
+        progress((number + 1) / (len(types) + 1))
+    small = _prompt(place, HollowShape(type=types[0], layers=4, width=512, inner_width=1536), effort)
+    visit, vocabulary = _constants(place, effort)
+    return Timings(
+        decodes=decodes,
+        prompts=prompts,
+        small_prompt=small,
+        attention=_attention(place, effort),
+        visit=visit,
+        vocabulary=vocabulary,
+    )
+
+
+def _decode(place: Place, shape: HollowShape, effort: Effort) -> Decode:
+    each, _ = layer_bytes(place.lib, shape)
+    layers = max(2, round(effort.size / each))
+    with TinyBench(place, replace(shape, layers=layers)) as bench:
+        bench.prompt(1)
+        return Decode(layers=layers, layer_bytes=each, seconds=fastest(bench.decode, effort.seconds))
+
+
+def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
+    each, feed_forward = layer_bytes(place.lib, shape)
+    with TinyBench(place, shape) as bench:
+        bench.prompt(effort.prompt)  # the first takes its memory
+        rest = fastest(bench.decode, effort.seconds / 4)
+        seconds = fastest(lambda: sum(bench.prompt(effort.prompt)), effort.seconds)
+    return Prompt(
+        layers=shape.layers,
+        width=shape.width,
+        # Only the last token leaves the attention of the last layer, and that costs what a decode does.
+        bytes=each * shape.layers - feed_forward,
+        tokens=effort.prompt,
+        seconds=max(0.0, seconds - rest),
+    )
+
+
+def _attention(place: Place, effort: Effort) -> Attention:
+    shape = HollowShape(type=_PLAIN, layers=2, width=_NARROW, inner_width=256, kv_width=_NARROW // 4)
+    with TinyBench(place, shape) as bench:
+        bench.prompt(1)
+        shallow = fastest(bench.decode, effort.seconds)
+        rounds = [bench.prompt(DEEP) for _ in range(3)]
+        deep = fastest(bench.decode, effort.seconds)
+    first, *_, last = map(min, zip(*rounds, strict=True))
+    return Attention(
+        width=shape.width,
+        cache_bytes=2 * 2 * shape.kv_width,
+        decode=max(0.0, deep - shallow) / (shape.layers * DEEP),
+        prompt=max(0.0, last - first) / (shape.layers * CHUNK * (DEEP - CHUNK)),
+    )
+
+
+def _constants(place: Place, effort: Effort) -> tuple[float, float]:
+    """Seconds of a token of next to no model, and of each token that the next one is chosen from."""
+    shape = HollowShape(type="Q4_0", layers=1, width=32, inner_width=32, head_width=32, kv_width=32)
+    with TinyBench(place, shape) as bench:
+        bench.prompt(1)
+        visit = fastest(bench.decode, effort.seconds, enough=50)
+    with TinyBench(place, replace(shape, vocabulary=_VOCABULARY)) as bench:
+        bench.prompt(1)
+        if not place.is_gpu:
+            return visit, fastest(bench.choose, effort.seconds, enough=10) / _VOCABULARY
+        # A GPU computes on while a token is chosen, and has to bring what it is chosen from.
+        return visit, max(0.0, fastest(bench.decode, effort.seconds, enough=10) - visit) / _VOCABULARY
+
+
+def probe(place: Place, types: Sequence[str], effort: Effort = Effort()) -> None:
+    """Report the speed of the CPU, and of GPUs where there are any."""
+    known = [name for name in types if tensor_type(place.lib, name) is not None]
+    places = [place, *([replace(place, is_gpu=True)] if place.lib.supports_gpu else [])]
+    for number, each in enumerate(places):
+
+        def progress(part: float, number: int = number) -> None:
+            report(event="progress", part=(number + part) / len(places))
+
+        speed = device_speed(measure(each, known, effort, progress))
+        report(event="device", is_gpu=each.is_gpu, speed=device_to_json(speed))
+
+
+if __name__ == "__main__":
+    begin_worker()
+    probe(Place(lib=library(), repack=sys.argv[1] == "repack"), sys.argv[2:])
+    report(event="passed")

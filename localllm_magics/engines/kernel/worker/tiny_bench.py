@@ -1,0 +1,95 @@
+"""A tiny model of zeros, timed through the engine itself: repacked weights, threads and devices as in a real load."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.kernel.context import CHUNK, Context
+from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.llama_model import LlamaModel
+from localllm_magics.engines.kernel.machine import physical_cores
+from localllm_magics.engines.kernel.plan import WeightsPlan
+from localllm_magics.engines.kernel.sampler import Sampler
+from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, write_hollow_model
+
+DEEP = 4 * CHUNK
+"""Tokens before those that are timed deep in a context."""
+_TOKEN = 1
+_NEARLY = 1.03
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where models are computed.
+
+    Args:
+        repack: Whether the CPU's weights are repacked.
+        is_gpu: All layers go to GPUs.
+    """
+
+    lib: Library
+    repack: bool = True
+    is_gpu: bool = False
+    threads: int = field(default_factory=physical_cores)
+
+
+class TinyBench:
+    """A model in memory; a context manager that frees it."""
+
+    def __init__(self, place: Place, shape: HollowShape) -> None:
+        lib, path = place.lib, Path("tiny.gguf")
+        write_hollow_model(lib, shape, path)
+        plan = WeightsPlan(gpu_layers=-1 if place.is_gpu else 0, repack=place.repack)
+        self._model = LlamaModel(lib, path, plan, stop=Stop())
+        path.unlink()
+        self._context = Context(lib, self._model, size=DEEP + CHUNK, threads=place.threads)
+        self._sampler = Sampler(lib, LLAMA_CPP_SAMPLING.seeded(), shape.vocabulary)
+
+    def __enter__(self) -> "TinyBench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sampler.__exit__()
+        self._context.close()
+        self._model.close()
+
+    def prompt(self, tokens: int) -> list[float]:
+        """Seconds of each chunk of a new prompt of TOKENS, and the choice of a token after it."""
+        self._context.reuse_prefix([])
+        seconds, start = [], time.perf_counter()
+        for _ in self._context.prefill([_TOKEN] * tokens):
+            self._sampler.sample(self._context.pointer)  # a GPU may compute until then
+            seconds.append(time.perf_counter() - start)
+            start = time.perf_counter()
+        return seconds
+
+    def decode(self) -> float:
+        """Seconds of a token, the choice of the next included."""
+        start = time.perf_counter()
+        self._context.decode(_TOKEN)
+        self._sampler.sample(self._context.pointer)
+        return time.perf_counter() - start
+
+    def choose(self) -> float:
+        """Seconds of the choice of a token, once it is computed."""
+        self._context.decode(_TOKEN)
+        start = time.perf_counter()
+        self._sampler.sample(self._context.pointer)
+        return time.perf_counter() - start
+
+
+def fastest(measure: Callable[[], float], seconds: float, *, enough: int = 4) -> float:
+    """The least that MEASURE returns, within SECONDS: what other programs do only makes it slower.
+
+    Args:
+        measure: Called once at least.
+        seconds: After which there is no other call.
+        enough: How many that are nearly as fast end it before.
+    """
+    times, end = [measure()], time.perf_counter() + seconds
+    while sum(each < _NEARLY * min(times) for each in times) < enough and time.perf_counter() < end:
+        times.append(measure())
+    return min(times)
