@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn, Protocol, cast
 
 from localllm_magics.catalog.discover import ModelList, running_folder
-from localllm_magics.core.errors import InternalError, ModelNotFound, UsageError
+from localllm_magics.core.errors import InternalError, LocalLLMError, ModelNotFound, UsageError
 from localllm_magics.core.fork import new_lock
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import KvType, LoadOptions
-from localllm_magics.core.stop import Stop
+from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.file_stamp import has_changed, read_stamp
 from localllm_magics.session import Session
@@ -31,6 +31,7 @@ from localllm_magics.widgets.protocol import (
 from localllm_magics.widgets.rows import to_loaded, to_planned
 
 _SCANNING = "Looking for models …"
+_MEASURING = "Measuring the speed of this machine, once …"
 _STEP = 0.01
 """The least part of a load that is shown as progress."""
 
@@ -64,17 +65,21 @@ class Commands:
         self._devices: list[str] = []
         self._activity = ""
         self._loading: Loading | None = None
+        self._measuring = Stop()
         self._lock = new_lock()
         self._jobs = Jobs(page.answer)
         self._unsubscribe = session.subscribe(self.show_status)
 
     def begin(self) -> "Future[None]":
-        """Look for models for the first time; the end of that."""
-        return in_background(self._scan, "localllm-picker")
+        """Look for models, and measure this machine where that was not done before; the end of the first."""
+        future = in_background(self._scan, "localllm-picker")
+        future.add_done_callback(lambda _: in_background(self._measure, "localllm-picker"))
+        return future
 
     def close(self) -> None:
         """End what runs; nothing is shown any more."""
         self._unsubscribe()
+        self._measuring.set()
         self._jobs.close()
 
     def receive(self, message: object) -> None:
@@ -142,9 +147,21 @@ class Commands:
         with self._active(_SCANNING):
             self._folder = running_folder()
             self._models = self._facts.models()
-            machine = self._facts.machine()
-            self._devices = [] if machine is None else [device.name for device in machine.devices]
+            self._devices = [device.name for device in self._facts.machine().devices]
             self._page.show_models(self._models)
+
+    def _measure(self) -> None:
+        """Measure this machine, then list the models with their forecasts; without them where that fails."""
+
+        def show(done: float) -> None:
+            self._activity = f"{_MEASURING} {done:.0%}"
+            self.show_status()
+
+        is_new = False
+        with self._active(""), suppress(LocalLLMError, Stopped):
+            is_new = self._facts.measure(self._measuring, show)
+        if is_new:
+            self._scan()
 
     def _listed(self, reference: str) -> ModelInfo:
         """The model that is listed as REFERENCE, with what its file says now.

@@ -1,17 +1,28 @@
 """What the picker shows of models and of this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from localllm_magics.catalog.discover import ModelList
+from localllm_magics.core.errors import NotEnoughMemory, SetupError
 from localllm_magics.core.memory_plan import Forecast, MachineMemory, MemoryPlan, PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
+from localllm_magics.engines.forecast.calibrate import calibrate
+from localllm_magics.engines.forecast.calibration import Calibration
+from localllm_magics.engines.forecast.forecast import forecast
+from localllm_magics.engines.forecast.stored import stored_calibration
+from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.machine_memory import machine_memory
+from localllm_magics.engines.kernel.plan import load_settings, plans_of, wanted_settings
+from localllm_magics.engines.kernel.worker.planner import exact_plans
+from localllm_magics.engines.planner.fit import fit
 from localllm_magics.session import Session
 
 
 class Facts:
-    """The models that there are, what they need, and how fast they will be.
+    """The models that there are, what they need, and how fast they will be; for any thread.
 
     Args:
         session: Whose models these are.
@@ -19,27 +30,77 @@ class Facts:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._calibration: Calibration | None = None
 
     def models(self) -> ModelList:
         """All models, with what is known of them without the engine."""
-        return self._session.list_models()
+        machine, models = self.machine(), self._session.list_models()
+        models[:] = [self._judged(info, machine) for info in models]
+        return models
 
-    def machine(self) -> MachineMemory | None:
-        """What is free now; None where that cannot be told."""
-        return None
+    def machine(self) -> MachineMemory:
+        """What is free now."""
+        return machine_memory(self._library())
 
     def plans(self, info: ModelInfo, options: Sequence[LoadOptions], stop: Stop, *, is_exact: bool) -> list[MemoryPlan]:
         """The memory that INFO needs with each of OPTIONS; no plan where that cannot be told.
 
         Args:
+            info: A file.
+            options: What they leave out is as in a load.
+            stop: Ends it.
             is_exact: Ask the engine, in a process of its own, which takes seconds, and not the header.
 
         Raises:
             LocalLLMError: The engine cannot read the file.
             Stopped: STOP was set.
         """
-        return []
+        machine, lib = self.machine(), self._library()
+        settings = [_settings(info, each, machine) for each in options]
+        if not is_exact:
+            return list(map(plans_of(info, machine), settings))
+        if lib is None or info.path is None:
+            return []
+        return exact_plans(lib, info.path, settings, stop)
 
     def forecast(self, info: ModelInfo, settings: PlanSettings) -> Forecast | None:
         """How fast INFO will be with SETTINGS; None where this machine was not measured."""
-        return None
+        if info.shape is None or self._calibration is None:
+            return None
+        return forecast(info.shape, settings, self._calibration)
+
+    def measure(self, stop: Stop, progress: Callable[[float], None]) -> bool:
+        """Measure the speed of this machine, unless that was done before; whether there is news for `models`.
+
+        Raises:
+            LocalLLMError: It cannot be measured.
+            Stopped: STOP was set.
+        """
+        lib = self._library()
+        if lib is None or self._calibration is not None:
+            return False
+        self._calibration = stored_calibration(lib) or calibrate(lib, stop, progress)
+        return True
+
+    def _judged(self, info: ModelInfo, machine: MachineMemory) -> ModelInfo:
+        """INFO with its fit and its forecast."""
+        if info.shape is None or info.problem is not None:
+            return info
+        base = wanted_settings(info, LoadOptions(), machine, repack=True)
+        fitting = info.fit or fit(info.shape, machine, base)
+        settings = replace(base, gpu_layers=fitting.max_gpu_layers, overrides=fitting.overrides)
+        return replace(info, fit=fitting, forecast=info.forecast or self.forecast(info, settings))
+
+    def _library(self) -> Library | None:
+        try:
+            return library()
+        except SetupError:
+            return None
+
+
+def _settings(info: ModelInfo, options: LoadOptions, machine: MachineMemory) -> PlanSettings:
+    """How INFO would be loaded, or was to be loaded where it does not fit."""
+    try:
+        return load_settings(info, options, machine, repack=True)
+    except NotEnoughMemory:
+        return wanted_settings(info, options, machine, repack=True)

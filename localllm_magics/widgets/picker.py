@@ -17,7 +17,7 @@ from localllm_magics.widgets.commands import Commands
 from localllm_magics.widgets.control import listen
 from localllm_magics.widgets.facts import Facts
 from localllm_magics.widgets.modules import FOLDER, join
-from localllm_magics.widgets.protocol import Answer, Status
+from localllm_magics.widgets.protocol import Answer, Row, Status
 from localllm_magics.widgets.rows import to_row
 
 _MOST_WAIT = 5.0
@@ -41,7 +41,7 @@ class ModelPicker(AnyWidget):
 
     value = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     model = traitlets.Instance(Model, allow_none=True)
-    _models = traitlets.List().tag(sync=True)
+    _models: traitlets.List[Row] = traitlets.List().tag(sync=True)
     _status = traitlets.Dict().tag(sync=True)
     _address = traitlets.Unicode().tag(sync=True)
 
@@ -76,7 +76,7 @@ class ModelPicker(AnyWidget):
     def show_status(self, status: Status) -> None:
         """Show STATUS; see `Page`."""
         with self._changing:
-            self._status = status
+            self._status = dict(status)
             self.model = self._find_model()
 
     @traitlets.observe("value")
@@ -91,9 +91,9 @@ class ModelPicker(AnyWidget):
         named = (m for m in self._session.models if m.info.reference == self.value or is_same_file(m.path, path))
         return next((model for model in named if model.is_loaded), None)
 
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[Bundle, Bundle] | None:
+    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[Bundle, Bundle] | None:
         """The widget, and for a page without a kernel the table of the models."""
-        shown = super()._repr_mimebundle_(**kwargs)
+        shown = super()._repr_mimebundle_()
         if shown is None:
             return None
         wait_for([self._first_list], _MOST_WAIT)

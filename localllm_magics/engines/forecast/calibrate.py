@@ -10,7 +10,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed, device_from_json
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.machine import free_memory
+from localllm_magics.engines.kernel.machine_memory import free_memory
 from localllm_magics.engines.kernel.worker import build_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.kernel.worker.process import Limits, Record, run_in_subprocess
