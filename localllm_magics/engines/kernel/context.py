@@ -24,7 +24,7 @@ def context_params(lib: Library, settings: PlanSettings, threads: int) -> ctypes
     params: Any = api.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_ubatch = settings.context, settings.batch, settings.batch
     params.n_outputs_max = 1  # only the last token's logits are read: room for more would be wasted
-    # A sliding window's cache needs no room for more: as no prefix of such a model is reused, no token outside it is read.
+    # No prefix of a model with a sliding window is reused, so no token outside it is read again.
     params.swa_full = False
     params.n_threads = params.n_threads_batch = threads
     params.type_k = params.type_v = getattr(api, f"GGML_TYPE_{settings.kv_type.upper()}")

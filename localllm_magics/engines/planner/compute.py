@@ -14,6 +14,8 @@ from localllm_magics.engines.planner.kv_cache import cells, row_bytes
 _FLOAT, _HALF, _INDEX = 4, 2, 8
 _POSITIONS = 32
 """Bytes of positions and indices for each token."""
+_COPIES = 4
+"""Several devices that have the whole model work on as many batches at a time (pipeline parallelism)."""
 _LATE_OUTPUT = frozenset(
     "bailingmoe3 cohere2moe gemma4 glm4moe gpt-oss hy_v3 mimo2 nemotron_h nemotron_h_moe qwen35 qwen35moe qwen3next "
     "step35".split()
@@ -30,20 +32,22 @@ def compute_bytes(
         shape: The sizes of the model.
         settings: Those of the plan.
         parts: The layers of the host and of each device.
-        computes_on_host: Tensors of layers of other devices stay on the host.
+        computes_on_host: Tensors of layers of other devices are on the host.
     """
     layers = len(shape.order)
     rows = min(settings.batch, cells(settings))
-    inputs, layer = _inputs(shape, settings, rows), _layer(shape, settings, rows)
-    embeddings = 2 * rows * _FLOAT * shape.width
-    sizes = []
-    for device, part in enumerate(parts):
+    embeddings = rows * _FLOAT * shape.width
+    inputs, feed_forward = _inputs(shape, settings, rows), rows * _FLOAT * _feed_forward(shape)
+    layer = max(feed_forward, _mixer(shape, settings, rows))
+    copies = _COPIES if len(parts) > 2 and not parts[0] and not (settings.overrides or settings.cpu_moe) else 1
+    host = inputs * copies + (1 + copies) * embeddings
+    device = inputs * copies + (copies if copies > 1 else 0) * embeddings + layer
+    sizes = [max(inputs + layer, _output(shape, rows)) if parts[0] else host]
+    if computes_on_host:
+        sizes[0] = max(sizes[0], feed_forward)
+    for part in parts[1:]:
         size = _output(shape, rows) if layers in part else 0
-        if part.start < min(part.stop, layers) or (device == 0 and computes_on_host):
-            size = max(size, inputs + layer)
-        elif device == 0:
-            size += inputs + embeddings
-        sizes.append(size)
+        sizes.append(max(size, device) if part.start < min(part.stop, layers) else size)
     sizes[0] += _FLOAT * shape.vocabulary  # where the sampler reads the logits
     return sizes
 
@@ -59,18 +63,21 @@ def _inputs(shape: ModelShape, settings: PlanSettings, rows: int) -> int:
     return rows * (_POSITIONS + _FLOAT * tokens + _INDEX * values)
 
 
-def _layer(shape: ModelShape, settings: PlanSettings, rows: int) -> int:
-    """The largest part of a layer."""
-    width, queries = shape.width, max(kind.query_width for kind in shape.kinds)
+def _feed_forward(shape: ModelShape) -> int:
+    """Elements for each token in the feed-forward part of a layer, dense or with experts."""
+    queries = max(kind.query_width for kind in shape.kinds)
+    dense = 3 * shape.activation_width + max(shape.width, queries)
+    return 3 * shape.width + max(dense, shape.experts_used * (2 * shape.width + shape.inner_width))
+
+
+def _mixer(shape: ModelShape, settings: PlanSettings, rows: int) -> int:
+    """Bytes in the part of a layer that mixes tokens, attention or recurrence."""
+    queries = max(kind.query_width for kind in shape.kinds)
     state = max(kind.state_width for kind in shape.kinds)
-    elements = [
-        3 * shape.activation_width + 3 * width + max(width, queries),
-        shape.experts_used * (2 * width + shape.inner_width) + 3 * width,
-        state and state + 3 * width + queries,
-    ]
-    scores = [_scores(shape, kind, settings, rows) for kind in shape.kinds if kind.key_width]
-    attention = rows * _FLOAT * (3 * width + 2 * queries) + max(scores, default=0)
-    return max(rows * _FLOAT * max(elements) + max(kind.state_bytes for kind in shape.kinds), attention)
+    recurrence = rows * _FLOAT * (state and state + 3 * shape.width + queries)
+    scores = max((_scores(shape, kind, settings, rows) for kind in shape.kinds if kind.key_width), default=0)
+    attention = rows * _FLOAT * (3 * shape.width + 2 * queries) + scores
+    return max(recurrence + max(kind.state_bytes for kind in shape.kinds), attention)
 
 
 def _scores(shape: ModelShape, kind: LayerShape, settings: PlanSettings, rows: int) -> int:
