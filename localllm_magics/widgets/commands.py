@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NoReturn, Protocol, cast
 
 from localllm_magics.catalog.discover import ModelList, running_folder
@@ -63,7 +63,7 @@ class Commands:
         self._models = ModelList()
         self._folder = running_folder()
         self._devices: list[str] = []
-        self._activity = ""
+        self._activity = self._note = ""
         self._loading: Loading | None = None
         self._measuring = Stop()
         self._lock = new_lock()
@@ -72,7 +72,7 @@ class Commands:
 
     def begin(self) -> "Future[None]":
         """Look for models, and measure this machine where that was not done before; the end of the first."""
-        future = in_background(self._scan, "localllm-picker")
+        future = in_background(self._first_scan, "localllm-picker")
         future.add_done_callback(lambda _: in_background(self._measure, "localllm-picker"))
         return future
 
@@ -101,6 +101,7 @@ class Commands:
                 loaded=to_loaded(self._session.models),
                 loading=self._loading,
                 activity=self._activity,
+                note=self._note,
                 devices=self._devices,
             )
         )
@@ -150,6 +151,13 @@ class Commands:
             self._devices = [device.name for device in self._facts.machine().devices]
             self._page.show_models(self._models)
 
+    def _first_scan(self) -> None:
+        try:
+            self._scan()
+        except LocalLLMError as error:
+            self._note = f"{error.message} {error.hint}"
+            self.show_status()
+
     def _measure(self) -> None:
         """Measure this machine, then list the models with their forecasts; without them where that fails."""
 
@@ -158,8 +166,13 @@ class Commands:
             self.show_status()
 
         is_new = False
-        with self._active(""), suppress(LocalLLMError, Stopped):
-            is_new = self._facts.measure(self._measuring, show)
+        with self._active(""):
+            try:
+                is_new = self._facts.measure(self._measuring, show)
+            except LocalLLMError as error:
+                self._note = error.message
+            except Stopped:
+                return
         if is_new:
             self._scan()
 

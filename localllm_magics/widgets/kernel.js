@@ -2,7 +2,7 @@
 
 import { toAnswer } from "./protocol.js";
 
-/** @typedef {import("./protocol.js").Command} Command */
+/** @typedef {import("./protocol.js").Wish} Wish */
 /** @typedef {import("./protocol.js").Ending} Ending */
 
 /**
@@ -79,7 +79,7 @@ export class Kernel {
   /**
    * Send a command; its id and the answer that ends it.
    *
-   * @param {Command} command
+   * @param {Wish} command
    * @returns {{ id: string, ending: Promise<Ending> }}
    */
   send(command) {

@@ -47,9 +47,9 @@ export function between(plans, range, settings) {
   const mixed = (value) => weighted.reduce((sum, { plan, share }) => sum + share * value(plan), 0);
   const uses = first.plan.uses.map((use, index) => ({
     ...use,
-    weights: mixed((plan) => plan.uses[index]?.weights ?? 0),
-    kv_cache: mixed((plan) => plan.uses[index]?.kv_cache ?? 0),
-    compute: mixed((plan) => plan.uses[index]?.compute ?? 0),
+    weights: Math.round(mixed((plan) => plan.uses[index]?.weights ?? 0)),
+    kv_cache: Math.round(mixed((plan) => plan.uses[index]?.kv_cache ?? 0)),
+    compute: Math.round(mixed((plan) => plan.uses[index]?.compute ?? 0)),
   }));
   // The time for a token is a sum over layers, so times are mixed and not rates.
   const speed = inverse(mixed((plan) => inverse(plan.speed) ?? NaN));

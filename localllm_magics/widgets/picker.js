@@ -191,7 +191,7 @@ class Picker {
     if (this.#choice) await this.#run({ kind: "unload", reference: this.#choice.row.reference });
   }
 
-  /** @param {import("./protocol.js").Command} command */
+  /** @param {import("./protocol.js").Wish} command */
   async #run(command) {
     this.#ending = null;
     this.#tell();
@@ -223,7 +223,7 @@ class Picker {
   }
 
   #words() {
-    const { loading, activity } = this.#status;
+    const { loading, activity, note } = this.#status;
     if (this.#isBusy) return BUSY;
     if (loading) return `Loading ${loading.reference} …`;
     if (activity) return activity;
@@ -232,7 +232,7 @@ class Picker {
     if (ending?.kind === "cancelled") return "Cancelled.";
     if (ending?.notices.length) return ending.notices.join(" ");
     const current = this.#status.loaded.find((model) => model.reference === this.#status.current);
-    if (!current) return "No model is loaded.";
+    if (!current) return ["No model is loaded.", note].filter(Boolean).join(" ");
     const where = current.device === null ? "" : ` on ${current.device}`;
     return `${current.reference}${where}${current.memory ? `, ${toSize(current.memory)}` : ""} answers %%llm cells.`;
   }

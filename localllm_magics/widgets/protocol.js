@@ -26,6 +26,22 @@ export const isPlanned = record({
   prompt_speed: orNull(isNumber),
 });
 
+const isOptions = record({
+  context: orNull(isNumber),
+  gpu_layers: orNull(isNumber),
+  cpu_moe: orNull(isNumber),
+  kv_type: orNull(isText),
+});
+
+/** What this page sends, by kind. */
+export const COMMANDS = {
+  load: record({ kind: oneOf("load"), id: isText, reference: isText, options: isOptions, force: isFlag }),
+  cancel: record({ kind: oneOf("cancel"), id: isText, target: isText }),
+  unload: record({ kind: oneOf("unload"), id: isText, reference: isText }),
+  rescan: record({ kind: oneOf("rescan"), id: isText }),
+  plan: record({ kind: oneOf("plan"), id: isText, reference: isText, options: listOf(isOptions), exact: isFlag }),
+};
+
 const isAccepted = record({ kind: oneOf("accepted"), id: isText });
 const isDone = record({ kind: oneOf("done"), id: isText, notices: listOf(isText), plans: listOf(isPlanned) });
 const isCancelled = record({ kind: oneOf("cancelled"), id: isText });
@@ -73,11 +89,15 @@ export const isStatus = record({
   loaded: listOf(isLoaded),
   loading: orNull(record({ id: isText, reference: isText, fraction: isNumber })),
   activity: isText,
+  note: isText,
   devices: listOf(isText),
 });
 
 /**
  * @typedef {Guarded<typeof isSettings>} Settings
+ * @typedef {Guarded<typeof isOptions>} Options  What the user has set; null leaves it to the kernel.
+ * @typedef {Guarded<(typeof COMMANDS)[keyof typeof COMMANDS]>} Command
+ * @typedef {Command extends infer C ? C extends Command ? Omit<C, "id"> : never : never} Wish  A command without its id.
  * @typedef {Guarded<typeof isUse>} Use
  * @typedef {Guarded<typeof isPlanned>} Planned
  * @typedef {Guarded<typeof isRow>} Row
@@ -90,18 +110,8 @@ export const isStatus = record({
  * @typedef {Guarded<typeof isAccepted> | Ending} Answer
  */
 
-/** @typedef {{ [K in keyof Settings]: Settings[K] | null }} Options  What the user has set; null leaves it to the kernel. */
-
-/**
- * @typedef {{ kind: "load", reference: string, options: Options, force: boolean }
- *   | { kind: "cancel", target: string }
- *   | { kind: "unload", reference: string }
- *   | { kind: "rescan" }
- *   | { kind: "plan", reference: string, options: Options[], exact: boolean }} Command  Its id is added when it is sent.
- */
-
 /** @type {Status} */
-export const NOTHING = { current: null, loaded: [], loading: null, activity: "", devices: [] };
+export const NOTHING = { current: null, loaded: [], loading: null, activity: "", note: "", devices: [] };
 
 /** @type {Options} */
 export const DEFAULTS = { context: null, gpu_layers: null, cpu_moe: null, kv_type: null };

@@ -183,13 +183,15 @@ class Loading(TypedDict):
 class Status(TypedDict):
     """What is so now.
 
-    `activity` is what else goes on, in words, or nothing; `devices` are those that layers can be offloaded to.
+    `activity` is what else goes on, and `note` what is amiss, in words or nothing; `devices` are those that layers can
+    be offloaded to.
     """
 
     current: str | None
     loaded: list[Loaded]
     loading: Loading | None
     activity: str
+    note: str
     devices: list[str]
 
 
