@@ -5,6 +5,7 @@ import os
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from localllm_magics.catalog.discover import ModelList, discover, running_folder
 from localllm_magics.catalog.reference import resolve
@@ -15,13 +16,16 @@ from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.exhausted import in_words
 from localllm_magics.core.fork import new_lock
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import GpuLayers, LoadOptions
+from localllm_magics.core.request import LoadArguments, LoadOptions
 from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.file_stamp import has_changed
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
 from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 DEFAULT_MODEL = "demo"
 _VARIABLES = ("OLLAMA_HOST", "OLLAMA_MODELS")
@@ -287,27 +291,19 @@ def default_session() -> Session:
     return _SESSION
 
 
-def load(
-    reference: str | os.PathLike[str],
-    *,
-    ctx: int | None = None,
-    gpu_layers: GpuLayers | None = None,
-    threads: int | None = None,
-) -> Model:
+def load(reference: str | os.PathLike[str], **options: "Unpack[LoadArguments]") -> Model:
     """Load a model and make it the current one; options that are left out go back to their defaults.
 
     Args:
         reference: `demo`, a path to a GGUF file or a llamafile, a name that `models()` lists, or a model of a server:
             `ollama:NAME`, `openai:MODEL@URL`, a URL alone, `llamafile:PATH`.
-        ctx: Tokens of context; by default the trained size, at most 8,192.
-        gpu_layers: How many layers go to a GPU, or `auto` or `all`.
-        threads: CPU threads; by default one for each core, and one for a tiny model.
+        **options: See `LoadOptions`. By default, `ctx` is the trained size, at most 8,192, and `threads` one for each
+            core, and one for a tiny model.
 
     Raises:
         LocalLLMError: There is no such model, or it cannot be loaded.
     """
-    options = LoadOptions(ctx=ctx, gpu_layers=gpu_layers, threads=threads)
-    use = default_session().use(_typed(reference), options, keeps_options=False)
+    use = default_session().use(_typed(reference), LoadOptions(**options), keeps_options=False)
     try:
         use.model.load()
     except BaseException:
@@ -344,19 +340,20 @@ def _is_ours(model: Model) -> bool:
 
 
 def _wanted(options: LoadOptions, model: Model, *, keeps_options: bool) -> LoadOptions:
-    """How MODEL is to be loaded; what it has anyway changes nothing."""
+    """How MODEL is to be loaded; what it has anyway changes nothing, nor does `force` once it is in memory."""
     before, is_so = model.options, {"ctx": model.context, "gpu_layers": model.gpu_layers}
     same = {name: value for name, value in is_so.items() if value is not None and getattr(options, name) == value}
-    unlike = replace(options, **{name: getattr(before, name) for name in same})
+    force = before.force if model.is_loaded else options.force
+    unlike = replace(options, force=force, **{name: getattr(before, name) for name in same})
     if (unlike.or_else(before) if keeps_options else unlike) == before:
         return before
-    return options.or_else(before) if keeps_options else options
+    return replace(options.or_else(before), force=options.force) if keeps_options else options
 
 
 def _kept_options(options: LoadOptions, model: Model) -> tuple[str, ...]:
     """A notice of those that MODEL was loaded with before, and that OPTIONS do not ask for."""
     asked = {name: None for name, value in asdict(options).items() if value is not None}
-    kept = replace(model.options, **asked)
+    kept = replace(model.options, **{**asked, "force": None})
     if kept.ctx is not None and model.context is not None:
         kept = replace(kept, ctx=model.context)
     if kept.gpu_layers == "auto":  # the default

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypedDict, get_args
 
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.messages import Message
@@ -25,6 +25,17 @@ LOAD_EXAMPLES: Mapping[str, str] = {
     "threads": "2",
 }
 """A value that works for each load option, as it is typed."""
+
+
+class LoadArguments(TypedDict, total=False):
+    """What `load` takes; see `LoadOptions` for meanings and ranges."""
+
+    ctx: int | None
+    gpu_layers: GpuLayers | None
+    cpu_moe: CpuMoe | None
+    kv_type: KvType | None
+    threads: int | None
+    force: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

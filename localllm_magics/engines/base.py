@@ -20,6 +20,7 @@ class EngineStatus:
         model: The model and its placement, as far as known.
         options: How it is, or will be, loaded.
         memory_bytes: Bytes that it holds now, 0 when it is not loaded or where that is not known.
+        planned_bytes: Bytes that its plan expected, 0 where there was none.
         notices: What the user should know about how it runs, in sentences.
         detail: What else there is to say of a model on a server, in one sentence, or nothing.
     """
@@ -27,6 +28,7 @@ class EngineStatus:
     model: ModelUsed
     options: LoadOptions
     memory_bytes: int = 0
+    planned_bytes: int = 0
     notices: tuple[str, ...] = ()
     detail: str = ""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from keyword import iskeyword
 from typing import TypeAlias
 
-from localllm_magics.core.request import LOAD_EXAMPLES
+from localllm_magics.core.request import KV_TYPES, LOAD_EXAMPLES
 from localllm_magics.core.sampling import SAMPLING_OPTIONS
 from localllm_magics.notebook.references import matching_references
 from localllm_magics.session import Session
@@ -25,6 +25,7 @@ class Option:
         help: What it does, in a few words.
         metavar: Name of its value, empty for a switch.
         convert: Makes the value from a word; raises ValueError.
+        alone: The value of the option without one, where that is allowed.
         example: A value that works, for the error message.
         repeats: Whether it may be given several times.
         excludes: Flags of options that it cannot be used with.
@@ -35,6 +36,7 @@ class Option:
     help: str
     metavar: str = ""
     convert: Callable[[str], object] = str
+    alone: object = None
     example: str = ""
     repeats: bool = False
     excludes: tuple[str, ...] = ()
@@ -48,7 +50,8 @@ class Option:
     @property
     def usage(self) -> str:
         """How it is typed, with its value."""
-        return f"{', '.join(self.flags)} {self.metavar}".strip()
+        value = self.metavar if self.alone is None else f"[{self.metavar}]"
+        return f"{', '.join(self.flags)} {value}".strip()
 
 
 def _variable(word: str) -> str:
@@ -89,7 +92,23 @@ LOADING = (
         example=LOAD_EXAMPLES["gpu_layers"],
         help="how many layers to put on a GPU",
     ),
+    Option(
+        flags=("--cpu-moe",),
+        metavar="N|all",
+        convert=lambda word: word if word == "all" else int(word),
+        alone="all",
+        example=LOAD_EXAMPLES["cpu_moe"],
+        help="keep the experts of the first N layers, or of all, on the CPU",
+    ),
+    Option(
+        flags=("--kv-type",),
+        metavar="TYPE",
+        example=LOAD_EXAMPLES["kv_type"],
+        completes=lambda _word, _session: KV_TYPES,
+        help="the type of the KV cache, such as q8_0",
+    ),
     Option(flags=("--threads",), metavar="N", convert=int, example=LOAD_EXAMPLES["threads"], help="CPU threads"),
+    Option(flags=("--force",), help="load although the plan says that it does not fit"),
 )
 ASKING = (
     MODEL,
@@ -129,6 +148,10 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("ctx-size", "n-ctx", "num-ctx", "context", "context-size", "context-length"), "--ctx"),
     **dict.fromkeys(("c", "max-model-len"), "--ctx"),
     **dict.fromkeys(("ngl", "n-gpu-layers", "num-gpu", "layers"), "--gpu-layers"),
+    **dict.fromkeys(("cmoe", "ncmoe", "n-cpu-moe", "cpu-experts", "experts-on-cpu"), "--cpu-moe"),
+    **dict.fromkeys(("ctk", "ctv", "cache-type", "cache-type-k", "cache-type-v", "kv-cache-type"), "--kv-type"),
+    **dict.fromkeys(("type-k", "type-v", "kv-quant", "kv-cache"), "--kv-type"),
+    **dict.fromkeys(("load-anyway", "ignore-memory", "no-check"), "--force"),
     **dict.fromkeys(("tb", "threads-batch", "n-threads", "num-thread", "nthreads", "cpus"), "--threads"),
     **dict.fromkeys(("output", "var", "variable", "store"), "--out"),
     **dict.fromkeys(("reasoning", "thinking", "enable-thinking", "reasoning-effort"), "--think"),
@@ -143,7 +166,6 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("stream", "no-stream"), "Type: %config LocalLLM.stream = False"),
     **dict.fromkeys(("keep-alive", "keepalive"), 'Type: %config LocalLLM.keep_alive = "10m"'),
     **dict.fromkeys(("thread", "conversation", "history", "cnv"), _CONVERSATION),
-    "force": "Nothing is refused for want of memory yet: leave it out.",
     **dict.fromkeys(("schema", "json-schema", "json", "format", "grammar"), _SCHEMA),
 }
 """What other programs call an option, or a mistyped one is called, and our name of it or what to do instead."""

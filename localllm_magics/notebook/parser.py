@@ -200,6 +200,9 @@ class _OptionReader:
             BadOption: It is unknown, lacks its value, has a wrong one, or was given before.
         """
         option, flag, attached = self._recognize(word)
+        if option.alone is not None and attached is None:
+            self._store(option, flag, self._optional_value(option))
+            return
         if option.metavar:
             self._store(option, flag, self._value(option, flag, attached))
             return
@@ -240,6 +243,16 @@ class _OptionReader:
                 if option.name in self.values and self._by_flag[other].name in self.values:
                     return BadOption(f"{option.flags[-1]} cannot be used with {other}.", "Leave one of them out.")
         return None
+
+    def _optional_value(self, option: Option) -> object:
+        """The next word, if it can be the value of OPTION."""
+        self._unquoted.append([""])
+        position = self.lexer.position
+        try:
+            return option.convert(self.lexer.word())
+        except (ValueError, BadOption):
+            self.lexer.position = position
+            return option.alone
 
     def _value(self, option: Option, flag: str, attached: str | None) -> object:
         hint = f"Try {flag} {option.example}."

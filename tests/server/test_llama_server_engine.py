@@ -162,7 +162,7 @@ def test_load_options_are_refused(llama_server: LlamaServer) -> None:
     error = error_of(model_at(llama_server.address, options=LoadOptions(ctx=512)))
 
     assert isinstance(error, BadOption)
-    assert error.hint == "Leave --ctx, --gpu-layers and --threads out, or start the server with others."
+    assert error.hint == "Leave --ctx 512 out, or start the server with others."
 
 
 def test_two_questions_at_once_are_answered(model: Model) -> None:

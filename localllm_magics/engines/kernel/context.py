@@ -8,7 +8,6 @@ from typing import Any
 
 from localllm_magics.core.errors import GenerationFailed
 from localllm_magics.core.memory_plan import PlanSettings
-from localllm_magics.core.request import KvType
 from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
@@ -21,7 +20,7 @@ CHUNK = 256  # prompt tokens decoded at a time: large enough for full speed, sma
 def context_params(lib: Library, settings: PlanSettings, threads: int) -> ctypes.Structure:
     """llama.cpp's parameters of a context."""
     api = lib.api
-    params: Any = api.llama_context_default_params()
+    params: ctypes.Structure = api.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_ubatch = settings.context, settings.batch, settings.batch
     params.n_outputs_max = 1  # only the last token's logits are read: room for more would be wasted
     # No prefix of a model with a sliding window is reused, so no token outside it is read again.
@@ -66,12 +65,13 @@ class Context:
         LoadFailed: llama.cpp refused it for another reason.
     """
 
-    def __init__(self, lib: Library, model: LlamaModel, *, size: int, threads: int, kv_type: KvType = "f16") -> None:
+    def __init__(self, lib: Library, model: LlamaModel, *, size: int, threads: int, kv_type: str = "f16") -> None:
         self._api = api = lib.api
         self._reusable = model.keeps_all_positions
         self._prefilled: list[int] = []
         self.n_past = 0
         settings = PlanSettings(context=size, kv_type=kv_type, batch=CHUNK)
+        self.pointer: Any
         self.pointer, self.log = new_context(lib, model, settings, threads)
         self.size = int(api.llama_n_ctx(self.pointer))
         # llama.cpp takes no batch larger than the context that was asked for, and dies of one.

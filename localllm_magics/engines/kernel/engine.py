@@ -83,6 +83,7 @@ class KernelEngine:
             model=replace(model, device=placement.device, gpu_layers=placement.gpu_layers, context=loaded.context.size),
             options=self._options,
             memory_bytes=placement.memory_bytes,
+            planned_bytes=loaded.planned_bytes,
             notices=loaded.notices,
         )
 

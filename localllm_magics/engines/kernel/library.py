@@ -17,6 +17,7 @@ from localllm_magics.engines.kernel.installing import install_hint, upgrade_hint
 
 OLDEST = (0, 3, 36)  # the first llama-cpp-python whose C API is the one used here
 _CPU_TYPE, _GPU_TYPES = 0, (1, 2)  # CPU; GPU and integrated GPU: enum ggml_backend_dev_type in ggml-backend.h
+_OTHER_BACKENDS = ("CPU", "BLAS")
 _ERROR = 4  # enum ggml_log_level in ggml.h
 
 
@@ -121,6 +122,13 @@ class Library:
         """What the build can really use, in llama.cpp's order."""
         return [self._device(pointer) for pointer in self._pointers()]
 
+    def gpu_backends(self) -> list[str]:
+        """The kinds of GPU, such as `CUDA`, that the build was made for, whether there is one or not."""
+        count = self.function("ggml_backend_reg_count", ctypes.c_size_t)
+        get = self.function("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
+        names = [self._text("reg_name", get(index)) for index in range(count())]
+        return [name for name in names if name not in _OTHER_BACKENDS and not name.startswith("RPC")]
+
     def function(self, name: str, result: type | None, *arguments: type) -> Callable[..., Any]:
         """A C function of llama.h or ggml.h that llama-cpp-python does not declare.
 
@@ -148,7 +156,8 @@ class Library:
         """
         of_device = self.function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
         pointers = [pointer for pointer in self._pointers() if self._text("dev_name", pointer) == device]
-        return of_device(pointers[0]) if pointers else self.function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)()
+        found = of_device(pointers[0]) if pointers else self.function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)()
+        return int(found)
 
     def buffer_device(self, buffer_type: int) -> str:
         """The name of the device in whose memory buffers of this type are; empty for the host's memory."""

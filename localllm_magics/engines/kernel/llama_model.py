@@ -51,7 +51,7 @@ class LlamaModel:
         params.no_alloc = not allocate
         overrides, split = tensor_overrides(lib, settings), (ctypes.c_float * int(api.llama_max_devices()))()
         params.tensor_buft_overrides, params.tensor_split = ctypes.addressof(overrides), split
-        split[: len(settings.split)] = settings.split
+        split[: len(settings.split)] = list(map(float, settings.split))
         self._kept = overrides, split  # llama.cpp keeps pointers to them
 
         def report(part: float, _: object) -> bool:
@@ -76,6 +76,12 @@ class LlamaModel:
     def layers(self) -> int:
         """Repeating layers."""
         return int(self._api.llama_model_n_layer(self.pointer))
+
+    @property
+    def experts(self) -> int:
+        """Experts in a layer; 0 where it is no mixture of experts."""
+        count = self.metadata(f"{self.metadata('general.architecture')}.expert_count") or ""
+        return int(count) if count.isdecimal() else 0
 
     @property
     def trained_context(self) -> int | None:

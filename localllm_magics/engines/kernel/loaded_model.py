@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
@@ -15,13 +16,22 @@ from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.answer_marks import AnswerMarks, find_marks
+from localllm_magics.engines.kernel.auto_placement import llama_places
 from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel, Progress
 from localllm_magics.engines.kernel.machine import logical_cpus, return_freed_memory, usual_threads
 from localllm_magics.engines.kernel.machine_memory import free_memory, machine_memory
-from localllm_magics.engines.kernel.placement import context_notice, offload_notice, placement, threads_notice
-from localllm_magics.engines.kernel.plan import USUAL_TRAINED_CONTEXT, context_size, load_settings
+from localllm_magics.engines.kernel.placement import (
+    context_notice,
+    experts_notice,
+    kv_type_notice,
+    memory_notice,
+    offload_notice,
+    placement,
+    threads_notice,
+)
+from localllm_magics.engines.kernel.plan import USUAL_TRAINED_CONTEXT, context_size, load_settings, plans_of
 from localllm_magics.engines.kernel.prompt import Prompt, prompt_tokens
 from localllm_magics.engines.kernel.template import ChatTemplate, Rendered
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
@@ -60,7 +70,9 @@ class LoadedModel:
         if info.path is None:
             raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
         with _one_at_a_time(stop):
-            settings = load_settings(info, options, machine_memory(lib), repack=repack)
+            machine = machine_memory(lib)
+            place = partial(llama_places, lib, info, machine, stop=stop)
+            settings = load_settings(info, options, machine, repack=repack, place=place)
             try:
                 self.model = LlamaModel(lib, info.path, settings, progress=progress, stop=stop)
             except ModelError as exc:
@@ -77,7 +89,9 @@ class LoadedModel:
         self.tokenizer = tokenizer = Tokenizer(lib, self.model.pointer)
         self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
         self.placement = placement(self.model.log + self.context.log, lib.devices())
-        self.notices = self._notices(options, settings, repack=repack, supports_gpu=lib.supports_gpu)
+        settings = replace(settings, context=self.context.size)
+        self.planned_bytes = plans_of(info, machine)(settings).needed if info.shape else 0
+        self.notices = self._notices(lib, options, settings, repack=repack)
         self._info = info
         self._mapped = {part.path: _stat(part.path) for part in info.files} if settings.map_file else {}
         notice = info.defaults.template_notice
@@ -137,14 +151,15 @@ class LoadedModel:
         threads = min(options.threads or usual_threads(model.size_bytes), logical_cpus())
         return Context(lib, model, size=size, threads=threads, kv_type=settings.kv_type)
 
-    def _notices(
-        self, options: LoadOptions, settings: PlanSettings, *, repack: bool, supports_gpu: bool
-    ) -> tuple[str, ...]:
+    def _notices(self, lib: Library, options: LoadOptions, settings: PlanSettings, *, repack: bool) -> tuple[str, ...]:
         model, layers = self.model, self.placement.gpu_layers
         notices = [
             "" if repack else NOTICE,
             _MAPPED if settings.map_file and layers <= model.layers else "",
-            offload_notice(options.gpu_layers, settings.gpu_layers, layers, supports_gpu=supports_gpu),
+            offload_notice(options.gpu_layers, settings.gpu_layers, layers, lib.devices(), lib.gpu_backends()),
+            experts_notice(settings, model.experts, layers),
+            kv_type_notice(options, self.placement.kv_types),
+            memory_notice(self.planned_bytes, self.placement.memory_bytes),
             threads_notice(options.threads, logical_cpus()),
             context_notice(options.ctx, self._trained_context, self.context.size),
             "" if model.trained_context else _NO_TRAINED_CONTEXT,

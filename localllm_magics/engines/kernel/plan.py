@@ -1,6 +1,6 @@
 """Plans a load: how large the context is, how many layers go to GPUs, and how the file is read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -36,14 +36,30 @@ def require_room_for_library(reference: str, host: DeviceMemory, *, is_imported:
         )
 
 
-def load_settings(info: ModelInfo, options: LoadOptions, machine: MachineMemory, *, repack: bool) -> PlanSettings:
+def load_settings(
+    info: ModelInfo,
+    options: LoadOptions,
+    machine: MachineMemory,
+    *,
+    repack: bool,
+    place: Callable[[PlanSettings], PlanSettings] = lambda settings: settings,
+) -> PlanSettings:
     """How the model of INFO is loaded into the memory of MACHINE.
+
+    Args:
+        info: The model.
+        options: What the user has asked for.
+        machine: What is free.
+        repack: Whether the build can repack weights.
+        place: Chooses the layers on GPUs, where the user has not.
 
     Raises:
         NotEnoughMemory: It does not fit; see `require_fit`.
     """
     plans, subject = plans_of(info, machine), _subject(info)
     wanted = wanted_settings(info, options, machine, repack=repack)
+    if machine.devices and options.gpu_layers in (None, "auto"):
+        wanted = place(wanted)
     shrink = partial(_shrunk, plans) if options.ctx is None else lambda settings: settings
     settings = shrink(wanted)
     if options.force and shortage(plans(settings), RESERVE):

@@ -2,7 +2,7 @@
 
 import ctypes
 
-from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.memory_plan import HOST, PlanSettings
 from localllm_magics.core.request import ALL_LAYERS
 from localllm_magics.engines.kernel.library import Library
 
@@ -17,12 +17,17 @@ class TensorOverride(ctypes.Structure):
 
 def tensor_overrides(lib: Library, settings: PlanSettings) -> "ctypes.Array[TensorOverride]":
     """Those of SETTINGS as llama.cpp takes them, the last one empty; they must outlive the load."""
-    patterns = [*_experts(settings.cpu_moe), *settings.overrides]
+    patterns = override_patterns(settings)
     array = (TensorOverride * (len(patterns) + 1))()
-    for entry, text in zip(array, patterns, strict=False):
-        pattern, _, device = text.partition("=")
+    for entry, (pattern, device) in zip(array, patterns, strict=False):
         entry.pattern, entry.buffer_type = pattern.encode(), lib.buffer_type(device)
     return array
+
+
+def override_patterns(settings: PlanSettings) -> list[tuple[str, str]]:
+    """The pattern of each, and the name of the device that its tensors go to."""
+    parts = (text.partition("=") for text in (*_experts(settings.cpu_moe), *settings.overrides))
+    return [(pattern, device or HOST) for pattern, _, device in parts]
 
 
 def _experts(layers: int) -> list[str]:

@@ -50,6 +50,10 @@ def arguments_for(options: LoadOptions) -> list[str]:
     arguments = [] if options.ctx is None else ["-c", str(options.ctx)]
     layers = ALL_LAYERS if options.gpu_layers == "all" else options.gpu_layers
     arguments += [] if layers is None or layers == "auto" else ["-ngl", str(layers)]
+    if options.cpu_moe is not None:
+        arguments += ["--cpu-moe"] if options.cpu_moe == "all" else ["--n-cpu-moe", str(options.cpu_moe)]
+    if options.kv_type is not None:
+        arguments += ["-ctk", options.kv_type, "-ctv", options.kv_type]
     return arguments + ([] if options.threads is None else ["-t", str(options.threads)])
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.errors import DaemonError, DaemonNotReachable, LocalLLMError
+from localllm_magics.core.errors import BadOption, DaemonError, DaemonNotReachable, LocalLLMError
 from localllm_magics.core.events import Loading, ProgressEvent, Reading
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.model_info import ModelInfo
@@ -111,6 +111,11 @@ class OllamaEngine:
 
     def with_options(self, options: LoadOptions) -> "OllamaEngine":
         """A new engine for the same model; see `Engine.with_options`."""
+        if options.cpu_moe is not None:
+            raise BadOption("Ollama itself decides where experts are.", "Leave --cpu-moe out.")
+        if options.kv_type is not None:
+            hint = f"Leave --kv-type out, and start Ollama with OLLAMA_KV_CACHE_TYPE={options.kv_type}."
+            raise BadOption("Ollama has one type of KV cache for all models.", hint)
         return OllamaEngine(self._info, options, self._connection, self._keep_alive)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """A handle on the server of an engine: one that runs, or one to be started."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Protocol
 
 from localllm_magics.core.errors import BadOption
@@ -58,10 +59,10 @@ class ExternalServer:
 
     def with_options(self, options: LoadOptions) -> "ExternalServer":
         """This handle: there is nothing to start or close."""
-        if options != LoadOptions():
+        if replace(options, force=None) != LoadOptions():
             raise BadOption(
-                f"{self._connection.address.url} was started with its own context and layers.",
-                "Leave --ctx, --gpu-layers and --threads out, or start the server with others.",
+                f"{self._connection.address.url} was started with load options of its own.",
+                f"Leave {options} out, or start the server with others.",
             )
         return self
 

@@ -105,6 +105,8 @@ def test_what_is_not_there_or_cannot_be_read_is_an_error(tmp_path: Path) -> None
         pytest.param(LoadOptions(gpu_layers=0), "-ngl 0", id="none on the GPU"),
         pytest.param(LoadOptions(gpu_layers="all"), "-ngl 999", id="all"),
         pytest.param(LoadOptions(gpu_layers="auto"), "", id="auto"),
+        pytest.param(LoadOptions(cpu_moe="all", kv_type="q8_0"), "--cpu-moe -ctk q8_0 -ctv q8_0", id="experts"),
+        pytest.param(LoadOptions(cpu_moe=4, force=True), "--n-cpu-moe 4", id="experts of some layers"),
     ],
 )
 def test_options_become_arguments(options: LoadOptions, arguments: str) -> None:

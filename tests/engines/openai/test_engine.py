@@ -229,7 +229,7 @@ def test_a_server_that_runs_takes_no_load_options(serve: Serve, options: LoadOpt
     found = error_of(model_on(server, options=options))
 
     assert isinstance(found, BadOption)
-    assert found.message == f"{server.address} was started with its own context and layers."
+    assert found.message == f"{server.address} was started with load options of its own."
     assert server.requests == []
 
 
@@ -317,7 +317,7 @@ def test_a_model_that_was_unloaded_is_not_asked(serve: Serve, use: Callable[[Mod
 def test_an_engine_of_a_server_that_runs_takes_no_other_options(serve: Serve) -> None:
     engine = engine_on(serve(they.OTHER))
 
-    with pytest.raises(BadOption, match="was started with its own context"):
+    with pytest.raises(BadOption, match="was started with load options"):
         engine.with_options(LoadOptions(ctx=512))
     assert engine.with_options(LoadOptions()).status() == engine.status()
 

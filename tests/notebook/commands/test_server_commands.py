@@ -189,7 +189,7 @@ def test_what_a_server_was_started_with_stays(shell: InteractiveShell, llama_ser
     reference = f"openai:demo@{llama_server.address}"
     ask(shell, reference)
 
-    with pytest.raises(BadOption, match="was started with its own context") as caught:
+    with pytest.raises(BadOption, match="was started with load options") as caught:
         ask(shell, "--ctx 512")
     after = ask(shell, "")
 

@@ -22,12 +22,13 @@ from localllm_magics.core.errors import (
     SetupError,
     UnsupportedArchitecture,
 )
-from localllm_magics.core.memory_plan import HOST, DeviceMemory, DeviceUse, MemoryPlan, PlanSettings
+from localllm_magics.core.memory_plan import HOST, DeviceUse, MemoryPlan, PlanSettings
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import new_context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
-from localllm_magics.engines.kernel.machine_memory import free_memory
+from localllm_magics.engines.kernel.machine_memory import free_memory, machine_memory
+from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown
 from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers, memory_breakdown
 from localllm_magics.engines.kernel.worker.placement_search import MARGIN, fit_params, most_layers
 from localllm_magics.engines.kernel.worker.process import (
@@ -45,7 +46,7 @@ _MOST_SECONDS = 300
 
 
 def exact_plans(
-    lib: Library, path: Path, settings: Sequence[PlanSettings], stop: Stop, *, python: str = sys.executable
+    lib: Library, path: Path, settings: Sequence[PlanSettings], stop: Stop, *, python: str | None = sys.executable
 ) -> list[MemoryPlan]:
     """The memory that llama.cpp itself computes for the file, with each of SETTINGS.
 
@@ -54,7 +55,7 @@ def exact_plans(
         path: The file; of a split model, the first part.
         settings: Those that place the weights alike cost little more than one of them.
         stop: Ends it.
-        python: The program that runs it.
+        python: The program that runs it; there is none where Python is part of another program.
 
     Raises:
         LoadFailed: llama.cpp refuses the file, or one of SETTINGS.
@@ -64,15 +65,16 @@ def exact_plans(
         Stopped: STOP was set.
     """
     found = _ask(lib, path, {"task": "plans", "settings": list(map(asdict, settings))}, stop, python)
-    host = DeviceMemory(name=HOST, free=free_memory(), total=free_memory(), is_host=True)
-    gpus = [DeviceMemory(name=d.name, free=d.free_bytes, total=d.total_bytes) for d in lib.devices() if d.is_gpu]
+    machine = machine_memory(lib)
     return [
         MemoryPlan(
             settings=each,
-            uses=tuple(DeviceUse(memory=memory, **of_each.get(memory.name, {})) for memory in (host, *gpus)),
+            uses=tuple(
+                DeviceUse(memory=memory, **uses.get(memory.name, {})) for memory in (machine.host, *machine.devices)
+            ),
             is_exact=True,
         )
-        for each, of_each in zip(settings, found, strict=True)
+        for each, uses in zip(settings, found, strict=True)
     ]
 
 
@@ -83,7 +85,7 @@ def llama_placement(
     stop: Stop,
     *,
     margin: int = MARGIN,
-    python: str = sys.executable,
+    python: str | None = sys.executable,
 ) -> PlanSettings:
     """SETTINGS with the layers, and the tensors beside them, that llama.cpp itself would put on the GPUs now.
 
@@ -93,7 +95,7 @@ def llama_placement(
         settings: With `cpu_moe`, as many whole layers as fit.
         stop: Ends it.
         margin: Bytes that stay free on each device.
-        python: The program that runs it.
+        python: The program that runs it; there is none where Python is part of another program.
 
     Raises:
         LocalLLMError: See `exact_plans`.
@@ -106,8 +108,12 @@ def llama_placement(
     return _settings(found)
 
 
-def _ask(lib: Library, path: Path, question: Mapping[str, object], stop: Stop, python: str) -> list[dict[str, Any]]:
+def _ask(
+    lib: Library, path: Path, question: Mapping[str, object], stop: Stop, python: str | None
+) -> list[dict[str, Any]]:
     """What the subprocess finds for QUESTION."""
+    if python is None:
+        raise SetupError(f"{path.name} cannot be planned: there is no Python to run.", "Type: %llm doctor")
     endpoints = [device.description for device in lib.devices() if re.fullmatch(r"RPC\d+", device.name)]
     text = json.dumps({**question, "path": os.fspath(path), "rpc": list(dict.fromkeys(endpoints))})
     limits = Limits(seconds=_MOST_SECONDS, memory_bytes=max(1 << 30, free_memory()))
@@ -156,24 +162,32 @@ def _plans(
     for weights, alike in groupby(sorted(enumerate(settings), key=lambda each: repr(of_weights(each))), of_weights):
         model = LlamaModel(lib, path, weights, stop=Stop(), allocate=False)
         for index, each in alike:
-            yield index, _uses(lib, model, each)
+            yield index, _uses(lib, path, model, each)
         model.close()
 
 
-def _uses(lib: Library, model: LlamaModel, settings: PlanSettings) -> dict[str, dict[str, int]]:
+def _uses(lib: Library, path: Path, model: LlamaModel, settings: PlanSettings) -> dict[str, dict[str, int]]:
     """The memory of a context with SETTINGS, by device."""
     context, log = new_context(lib, model, settings, threads=1)
-    buffers = memory_breakdown(lib, context) or []
+    buffers = memory_breakdown(lib, context) or log_breakdown(lib, path, settings, model.log, log)
     lib.api.llama_free(context)
     output = sum(float(size) for size in _OUTPUT.findall(log))
+    buffers.append(Buffers(device="", compute=int(output * 2**20), weights=_mapped(model, settings, buffers)))
     uses: dict[str, dict[str, int]] = {}
-    for each in (*buffers, Buffers(device="", compute=int(output * 2**20))):
+    for each in buffers:
         use = uses.setdefault(each.device or HOST, {"weights": 0, "kv_cache": 0, "compute": 0})
-        # Where the file is mapped, repacked weights are there twice.
-        use["weights"] += each.weights * (1 if each.is_plain or not settings.map_file else 2)
+        use["weights"] += each.weights
         use["kv_cache"] += each.kv_cache
         use["compute"] += each.compute
     return uses
+
+
+def _mapped(model: LlamaModel, settings: PlanSettings, buffers: Sequence[Buffers]) -> int:
+    """Bytes of the file that are mapped beside a repacked copy of them."""
+    copied = sum(each.weights for each in buffers if not each.is_plain) if settings.map_file else 0
+    # The output projection of some models is the embedding once more, which is mapped anyway.
+    twice = sum(each.weights for each in buffers) - model.size_bytes
+    return max(0, copied - (0 if settings.gpu_layers else twice))
 
 
 def _placement(lib: Library, path: Path, settings: PlanSettings, margin: int) -> PlanSettings:
