@@ -1,10 +1,12 @@
 """A model that can be asked."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localllm_magics.activity import Activity
 from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import UsageError
 from localllm_magics.core.events import Loading
@@ -28,17 +30,24 @@ class Model:
     Args:
         engine: What runs it.
         info: What is known of it.
+        clock: Seconds on a clock that does not jump.
+
+    A pinned one, `is_pinned`, stays in memory until it is unloaded. `absence` says why it has left memory, where that
+    was to make room, or because nothing used it; it is loaded again when it is next used.
     """
 
-    def __init__(self, engine: Engine, info: ModelInfo) -> None:
+    def __init__(self, engine: Engine, info: ModelInfo, clock: Callable[[], float] = time.monotonic) -> None:
         self.info = info
+        self.is_pinned = False
         self.is_unloaded = False
+        self.absence = ""
+        self.activity = Activity(clock)
         self._engine = engine
 
     def __repr__(self) -> str:
         used = self._engine.status().model
         state = "unloaded" if self.is_unloaded else f"{used.device or 'not loaded'}, context {used.context}"
-        return f"<Model {self.info.reference}: {state}>"
+        return f"<Model {self.info.reference}: {state}{', pinned' * self.is_pinned}>"
 
     def __enter__(self) -> "Model":
         return self
@@ -90,7 +99,7 @@ class Model:
         Raises:
             LocalLLMError: It cannot be loaded.
         """
-        with _raising(f"The load of {self.info.reference} was stopped."):
+        with self.activity.using(), _raising(f"The load of {self.info.reference} was stopped."):
             for event in self._engine.load(stop or Stop()):
                 if watch is not None:
                     watch(event)
@@ -142,24 +151,53 @@ class Model:
 
     def start(self, generation: Generation) -> Stream:
         """Make GENERATION, which nobody has begun, in a thread of its own."""
-        with in_words():
-            return Stream(self._engine, generation)
+        notices = generation.notices
+        self.activity.begin(notices)
+        try:
+            with in_words():
+                return Stream(self._engine, generation, at_end=lambda: self.activity.end(notices))
+        except BaseException:
+            self.activity.end(notices)
+            raise
 
     def reload(self, options: LoadOptions) -> None:
         """Take it out of memory, to be loaded with OPTIONS when it is next used; what runs is stopped."""
-        engine = self._engine
-        self._engine = engine.with_options(options)
-        engine.close()
+        self._replace_engine(options).close()
 
     def preview(self, request: Request) -> Preview:
         """What REQUEST would send; generates nothing."""
-        with _raising("The preview was stopped."):
+        with self.activity.using(), _raising("The preview was stopped."):
             return self._engine.preview(request, Stop())
+
+    def release(self, unused_since: float, why: str) -> bool:
+        """Take it out of memory, until it is next used, unless something uses it or has since UNUSED_SINCE.
+
+        Args:
+            unused_since: The end of its last use, `activity.last_used`.
+            why: What `absence` says from now on.
+
+        Returns:
+            Whether it has left.
+        """
+        with self.activity.unused(unused_since) as is_unused:
+            if not is_unused or self.is_unloaded:
+                return False
+            engine, self.absence = self._replace_engine(self.options), why
+        engine.close()
+        return True
 
     def unload(self) -> None:
         """Stop what runs and give the memory back; again is no error."""
         self.is_unloaded = True
         self._engine.close()
+
+    def _replace_engine(self, options: LoadOptions) -> Engine:
+        """Put a new engine, with OPTIONS, in the place of the one that it had; that one."""
+        engine = self._engine
+        self._engine = engine.with_options(options)
+        if self.is_unloaded:  # meanwhile
+            self._engine.close()
+        return engine
 
 
 @contextmanager

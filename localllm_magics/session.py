@@ -3,8 +3,9 @@
 import atexit
 import os
 import shlex
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from localllm_magics.catalog.discover import ModelList, discover, running_folder
@@ -22,6 +23,7 @@ from localllm_magics.engines.file_stamp import has_changed
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
+from localllm_magics.residency import Residency
 from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
 
 if TYPE_CHECKING:
@@ -36,30 +38,41 @@ class Use:
     """A model that is about to be loaded or asked; its end is either `keep` or `undo`.
 
     Args:
-        model: Not in memory yet, perhaps.
-        notices: What this use has changed, in sentences.
+        model: Not in memory yet, perhaps; it stays there until the end.
+        told: What this use has changed, in sentences, and what happens to the model meanwhile.
     """
 
     model: Model
     session: "Session"
-    notices: tuple[str, ...] = ()
+    told: list[str] = field(default_factory=list)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know by now, in sentences."""
+        return tuple(self.told)
 
     def keep(self) -> None:
         """It was loaded or has answered: it is the current model from now on."""
-        self.session.end_use(self.model, is_proven=True)
+        self.session.end_use(self, is_proven=True)
 
     def undo(self) -> None:
         """Take back what this use has changed, unless the model is in memory, or somebody else uses it."""
-        self.session.end_use(self.model, is_proven=self.model.is_loaded)
+        self.session.end_use(self, is_proven=self.model.is_loaded)
 
 
 class Session:
-    """Loaded models, the current one, and running generations; for any thread."""
+    """Loaded models, the current one, and running generations; for any thread.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Seconds on a clock that does not jump.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = ServerSettings()
+        self.residency = Residency(self._own_models, self._tell, clock)
         self.listed: tuple[str, ...] = ()
         self._last: dict[str, Completion] = {}
+        self._clock = clock
         self._lock = new_lock()
         self._state = SessionState()
         self._subscribers: dict[object, Callable[[], None]] = {}
@@ -70,8 +83,7 @@ class Session:
     @property
     def current(self) -> Model | None:
         """The model of a cell that names none."""
-        current = self._state.current
-        return None if current is None or current.is_unloaded else current
+        return self._state.usable
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -84,7 +96,10 @@ class Session:
         return running_streams()
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call CALLBACK, in any thread, when `models` or `current` have changed, until what this returns is called."""
+        """Call CALLBACK, in any thread, when `models` or `current` have changed, or one of them has left memory.
+
+        It is called until what this returns is called.
+        """
         key = object()
         self._subscribers[key] = callback
 
@@ -121,30 +136,33 @@ class Session:
             LocalLLMError: There is no such model, or its file cannot be used.
         """
         surroundings = self._surroundings()
-        typed = self._current_reference(default) if reference is None else reference
-        known = self._find_current(surroundings) if reference is None else self._find(reference, surroundings)
+        state = self._state
+        typed = state.current_reference(default) if reference is None else reference
+        known = state.find_current(surroundings) if reference is None else state.find(reference, surroundings)
         named, model = (None, known) if known else self._resolved(typed, surroundings)
-        model, is_new = self._claim(Entry(model, typed, surroundings, named=named))
-        notices = self._unload_changed(model)
+        use, is_new = self._claim(Entry(model, typed, surroundings, named=named))
+        model = use.model
+        use.told.extend(self._unload_changed(model))
         wanted = _wanted(options, model, keeps_options=keeps_options)
         if wanted != model.options:
             try:
                 model.reload(wanted)
             except BaseException:
-                self.end_use(model, is_proven=False)
+                self.end_use(use, is_proven=False)
                 raise
             if not is_new:
-                notices = (*notices, f"Reloaded with {str(wanted) or 'the defaults'}.")
+                use.told.append(f"Reloaded with {str(wanted) or 'the defaults'}.")
         elif not is_new:
-            notices = (*notices, *_kept_options(options, model))
-        return Use(model, self, notices)
+            use.told.extend(_kept_options(options, model))
+        return use
 
-    def end_use(self, model: Model, *, is_proven: bool) -> None:
-        """End a use of MODEL; one that was loaded or has answered, IS_PROVEN, is the current model.
+    def end_use(self, use: Use, *, is_proven: bool) -> None:
+        """End USE; a model that was loaded or has answered, IS_PROVEN, is the current one.
 
         After the last use of several, one that was neither loaded nor has answered is forgotten, and one that could
         not be loaded with other options gets back those that it had.
         """
+        model = use.model
         options = model.options if is_proven else None
         self._update(lambda state: state.end_use(model, options))
         entry = self._state.of(model)
@@ -153,6 +171,8 @@ class Session:
                 model.unload()
         elif entry.options is not None and not entry.uses and entry.options != model.options:
             model.reload(entry.options)
+        model.activity.end(use.told)
+        self.residency.watch()
 
     def record(self, completion: Completion) -> None:
         """Remember COMPLETION as the last one of its model."""
@@ -195,12 +215,13 @@ class Session:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
         self.stop()
         before = self._update(lambda _: SessionState())
+        self.residency.close()
         self.listed, self.settings = (), ServerSettings()
         for entry in before.entries:
             if _is_ours(entry.model):
                 entry.model.unload()
 
-    def _claim(self, new: Entry) -> tuple[Model, bool]:
+    def _claim(self, new: Entry) -> tuple[Use, bool]:
         """Begin a use of NEW's model, or of one that another thread has made of the same; whether it is the first."""
         with self._lock:
             entry = self._state.same(new.model, new.surroundings) or new
@@ -208,7 +229,9 @@ class Session:
             named, uses = new.named or entry.named, entry.uses + 1
             entry = replace(new, model=entry.model, options=entry.options, named=named, uses=uses)
             self._state = self._state.put(entry)
-        return entry.model, is_new
+            use = Use(entry.model, self)
+            use.model.activity.begin(use.told)
+        return use, is_new
 
     def _unload_changed(self, model: Model) -> tuple[str, ...]:
         """Unload what was made of MODEL's file before that changed; the notice of it."""
@@ -223,38 +246,21 @@ class Session:
             before = self._state
             self._state = after = change(before)
         if (before.current, before.models) != (after.current, after.models):
-            for callback in tuple(self._subscribers.values()):
-                callback()
+            self._tell()
         return before
+
+    def _tell(self) -> None:
+        for callback in tuple(self._subscribers.values()):
+            callback()
+
+    def _own_models(self) -> list[Model]:
+        """The models whose memory is ours to give back."""
+        models = (entry.model for entry in self._state.entries)
+        return [model for model in models if _is_ours(model) and not model.is_unloaded]
 
     def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
         return Surroundings(running_folder(), tuple(map(os.environ.get, _VARIABLES)), settings)
-
-    def _current_reference(self, default: str) -> str:
-        """What to type for the current model, wherever we run."""
-        current = self.current
-        if current is None:
-            return default
-        is_relative = current.info.source == "folder" and current.info.engine == "kernel" and current.path is not None
-        return str(current.path) if is_relative else current.info.reference
-
-    def _find_current(self, surroundings: Surroundings) -> Model | None:
-        """The current model, if its reference would still mean it; a file means itself in every folder."""
-        current = self.current
-        entry = None if current is None else self._state.of(current)
-        if current is None or entry is None or has_changed(current.info):
-            return None
-        is_same = current.path is not None or replace(entry.surroundings, folder=surroundings.folder) == surroundings
-        return current if is_same else None
-
-    def _find(self, typed: str, surroundings: Surroundings) -> Model | None:
-        """The model that TYPED has named before, if it would name the same one again."""
-        for entry in reversed(self._state.entries):
-            is_same = entry.surroundings == surroundings and not entry.model.is_unloaded
-            if is_same and typed in (entry.reference, entry.model.info.reference) and not entry.has_changed:
-                return entry.model
-        return None
 
     def _resolved(self, typed: str, surroundings: Surroundings) -> tuple[ModelInfo, Model]:
         """What TYPED names now, and its model: one that is in use, or a new one."""
@@ -276,7 +282,12 @@ class Session:
         if current is not None and current.path == info.path is not None:
             # Its file has changed: it keeps its name, and a saved notebook shows no folder.
             info = replace(info, reference=current.info.reference)
-        return Model(new_engine(info, LoadOptions(), self.settings), info)
+
+        def make_room(needed: int) -> None:
+            self.residency.make_room(model, needed)
+
+        model = Model(new_engine(info, LoadOptions(), self.settings, make_room=make_room), info, self._clock)
+        return model
 
     def _served_models(self) -> list[ModelInfo]:
         return [info for server in find_servers(self.settings) for info in server.models]
@@ -291,12 +302,13 @@ def default_session() -> Session:
     return _SESSION
 
 
-def load(reference: str | os.PathLike[str], **options: "Unpack[LoadArguments]") -> Model:
+def load(reference: str | os.PathLike[str], *, pin: bool = False, **options: "Unpack[LoadArguments]") -> Model:
     """Load a model and make it the current one; options that are left out go back to their defaults.
 
     Args:
         reference: `demo`, a path to a GGUF file or a llamafile, a name that `models()` lists, or a model of a server:
             `ollama:NAME`, `openai:MODEL@URL`, a URL alone, `llamafile:PATH`.
+        pin: Keep it in memory until it is unloaded, whatever room others need, and however long nothing uses it.
         **options: See `LoadOptions`. By default, `ctx` is the trained size, at most 8,192, and `threads` one for each
             core, and one for a tiny model.
 
@@ -309,6 +321,7 @@ def load(reference: str | os.PathLike[str], **options: "Unpack[LoadArguments]") 
     except BaseException:
         use.undo()
         raise
+    use.model.is_pinned = pin
     use.keep()
     return use.model
 

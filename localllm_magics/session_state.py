@@ -60,6 +60,36 @@ class SessionState:
         """The models that were loaded or have answered."""
         return tuple(entry.model for entry in self.entries if entry.options is not None and not entry.model.is_unloaded)
 
+    @property
+    def usable(self) -> Model | None:
+        """The current model, unless it was unloaded elsewhere."""
+        return None if self.current is None or self.current.is_unloaded else self.current
+
+    def current_reference(self, default: str) -> str:
+        """What to type for the current model, wherever we run; DEFAULT where there is none."""
+        current = self.usable
+        if current is None:
+            return default
+        is_relative = current.info.source == "folder" and current.info.engine == "kernel" and current.path is not None
+        return str(current.path) if is_relative else current.info.reference
+
+    def find_current(self, surroundings: Surroundings) -> Model | None:
+        """The current model, if its reference would still mean it; a file means itself in every folder."""
+        current = self.usable
+        entry = None if current is None else self.of(current)
+        if current is None or entry is None or has_changed(current.info):
+            return None
+        is_same = current.path is not None or replace(entry.surroundings, folder=surroundings.folder) == surroundings
+        return current if is_same else None
+
+    def find(self, typed: str, surroundings: Surroundings) -> Model | None:
+        """The model that TYPED has named before, if it would name the same one again."""
+        for entry in reversed(self.entries):
+            is_same = entry.surroundings == surroundings and not entry.model.is_unloaded
+            if is_same and typed in (entry.reference, entry.model.info.reference) and not entry.has_changed:
+                return entry.model
+        return None
+
     def of(self, model: Model) -> Entry | None:
         """The entry of MODEL."""
         return next((entry for entry in self.entries if entry.model is model), None)

@@ -18,7 +18,7 @@ LAYERS = (
     {"core", "demo"},
     {"engines"},
     {"catalog"},
-    {"model", "session", "session_state"},
+    {"activity", "model", "eviction", "idle_timer", "residency", "session", "session_state"},
     {"bench", "testing"},
     {"notebook", "widgets"},
     {"__init__"},

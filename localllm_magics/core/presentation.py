@@ -24,6 +24,13 @@ def to_first_token(seconds: float | None) -> str:
     return "" if shown == "0.00" else f"first token {shown} s"
 
 
+def to_duration(seconds: float) -> str:
+    """A time as people say it: `40 s`, `5 min`, `2.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3570 else f"{seconds / 3600:.1f} h".replace(".0 h", " h")
+
+
 def to_context(used: int, size: int | None) -> str:
     """How full the context window is; empty where that is not known."""
     return f"context {used:,} of {size:,}" if used and size else ""

@@ -21,6 +21,7 @@ class EngineStatus:
         options: How it is, or will be, loaded.
         memory_bytes: Bytes that it holds now, 0 when it is not loaded or where that is not known.
         planned_bytes: Bytes that its plan expected, 0 where there was none.
+        unreturned_bytes: Bytes that did not come back when it was unloaded.
         notices: What the user should know about how it runs, in sentences.
         detail: What else there is to say of a model on a server, in one sentence, or nothing.
     """
@@ -29,6 +30,7 @@ class EngineStatus:
     options: LoadOptions
     memory_bytes: int = 0
     planned_bytes: int = 0
+    unreturned_bytes: int = 0
     notices: tuple[str, ...] = ()
     detail: str = ""
 

@@ -36,12 +36,14 @@ class Stream:
     Args:
         engine: What answers.
         generation: What is asked, and the sum of what comes.
+        at_end: Called when the engine does no more for it.
     """
 
-    def __init__(self, engine: Engine, generation: Generation) -> None:
+    def __init__(self, engine: Engine, generation: Generation, at_end: Callable[[], None] = lambda: None) -> None:
         self.generation = generation
         generation.model = engine.status().model
         self._engine = engine
+        self._at_end = at_end
         self._stop = Stop()
         self._progress = engine.stream(generation, self._stop)
         self._events: list[Event] = []
@@ -170,6 +172,7 @@ class Stream:
         self._end(reason, error)
 
     def _end(self, reason: FinishReason, error: LocalLLMError | None) -> None:
+        self._at_end()
         completion = self.generation.to_completion(reason, error)
         self._emit(Done(completion) if error is None else Failed(error, completion))
         self._ended.set()

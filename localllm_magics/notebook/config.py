@@ -6,13 +6,15 @@ import re
 import sys
 from pathlib import Path
 
-from traitlets import Bool, Bunch, Dict, Enum, List, TraitError, Unicode, validate
+from traitlets import Bool, Bunch, Dict, Enum, Int, List, TraitError, Unicode, Union, validate
 from traitlets.config import Configurable
 
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import BadOption
 from localllm_magics.core.table import Table
 from localllm_magics.engines.server.settings import ServerSettings
+from localllm_magics.eviction import Limits
+from localllm_magics.notebook.quantity import to_bytes, to_seconds
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,6 +24,8 @@ else:
 STREAM_VARIABLE = "LOCALLLM_STREAM"
 SERVER_SETTINGS = ("daemons", "api_key_variables", "ca_file", "keep_alive")
 """The settings that `LocalLLM.server_settings` is made of."""
+LIMITS = ("memory_limit", "idle_ttl")
+"""The settings that `LocalLLM.limits` is made of."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DURATION = re.compile(r"-?(?:\d+|(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+)")
 
@@ -85,6 +89,23 @@ class LocalLLM(Configurable):
         "", help="How long Ollama keeps a model in memory, such as 10m; empty leaves it to Ollama."
     ).tag(config=True, example='keep_alive = "10m"', check=_check_duration)
 
+    memory_limit = Union(
+        [Unicode(), Int()],
+        default_value="",
+        help="How much memory models may take together, on the host and on GPUs, such as 8 GB; empty for what is free. "
+        "The least recently used leaves first.",
+    ).tag(config=True, example='memory_limit = "8 GB"', check=to_bytes)
+    idle_ttl = Union(
+        [Unicode(), Int()],
+        default_value="",
+        help="How long a model that nothing uses stays in memory, such as 30m; empty for ever.",
+    ).tag(config=True, example='idle_ttl = "30m"', check=to_seconds)
+
+    @property
+    def limits(self) -> Limits:
+        """What models may take."""
+        return Limits(memory_bytes=to_bytes(self.memory_limit), idle_seconds=to_seconds(self.idle_ttl))
+
     @property
     def server_settings(self) -> ServerSettings:
         """The settings for servers."""
@@ -95,9 +116,9 @@ class LocalLLM(Configurable):
             keep_alive=self.keep_alive,
         )
 
-    @validate(*SERVER_SETTINGS)
+    @validate(*SERVER_SETTINGS, *LIMITS)
     def _check(self, proposal: Bunch) -> object:
-        """Refuse what no server can be reached with; the setting stays as it was."""
+        """Refuse what cannot be used; the setting stays as it was."""
         try:
             proposal["trait"].metadata["check"](proposal["value"])
         except BadOption as exc:

@@ -11,7 +11,7 @@ from localllm_magics.catalog.discover import running_folder
 from localllm_magics.core.errors import BadOption
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.complete import new_matcher
-from localllm_magics.notebook.config import SERVER_SETTINGS, LocalLLM
+from localllm_magics.notebook.config import LIMITS, SERVER_SETTINGS, LocalLLM
 from localllm_magics.notebook.input_transformer import keep_empty_cells, rewrite_ask_lines
 from localllm_magics.notebook.magics import NAMES, Magics
 from localllm_magics.session import default_session
@@ -64,8 +64,13 @@ def _load_config(shell: InteractiveShell, undo: ExitStack) -> LocalLLM:
     def apply_settings(_change: object = None) -> None:
         default_session().settings = config.server_settings
 
+    def apply_limits(_change: object = None) -> None:
+        default_session().residency.limits = config.limits
+
     config.observe(apply_settings, names=list(SERVER_SETTINGS))
+    config.observe(apply_limits, names=list(LIMITS))
     apply_settings()
+    apply_limits()
     try:
         config.read_project(running_folder())
     except BadOption as exc:

@@ -110,6 +110,7 @@ LOADING = (
     Option(flags=("--threads",), metavar="N", convert=int, example=LOAD_EXAMPLES["threads"], help="CPU threads"),
     Option(flags=("--force",), help="load although the plan says that it does not fit"),
 )
+PIN = Option(flags=("--pin",), help="keep it in memory until it is unloaded, whatever room others need")
 ASKING = (
     MODEL,
     Option(
@@ -165,6 +166,8 @@ OTHER_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("key", "api-key", "token"), "Put the key into the environment variable LOCALLLM_API_KEY."),
     **dict.fromkeys(("stream", "no-stream"), "Type: %config LocalLLM.stream = False"),
     **dict.fromkeys(("keep-alive", "keepalive"), 'Type: %config LocalLLM.keep_alive = "10m"'),
+    **dict.fromkeys(("ttl", "idle-ttl"), 'Type: %config LocalLLM.idle_ttl = "30m"'),
+    "memory-limit": 'Type: %config LocalLLM.memory_limit = "8 GB"',
     **dict.fromkeys(("thread", "conversation", "history", "cnv"), _CONVERSATION),
     **dict.fromkeys(("schema", "json-schema", "json", "format", "grammar"), _SCHEMA),
 }

@@ -47,7 +47,7 @@ def tell_when(question):
 
 
 def is_loading():
-    return any(thread.name.startswith("localllm-load") for thread in threading.enumerate())
+    return any(thread.name == "localllm-load" for thread in threading.enumerate())
 
 
 def has_seen(kind, count):

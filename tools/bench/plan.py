@@ -15,6 +15,7 @@ from tools.bench.startup import first_output, load_extension
 from tools.bench.stopping import stopping
 from tools.bench.subject import demo_subject, half_billion_subject, tiny_subject
 from tools.bench.traffic import traffic
+from tools.bench.unload import unload
 
 Say = Callable[[str], None]
 Measure = Callable[[], Section]
@@ -33,6 +34,7 @@ def full(say: Say) -> Mapping[str, Measure]:
         "load": lambda: load_extension(15, say),
         "first-output": lambda: first_output(demo_subject(rounds=1), 7, 5, say),
         "stop": lambda: stopping(large(), 20, say),
+        "unload": lambda: unload(large(), 50, say),
         "daemon-demo": lambda: daemon(demo_subject(rounds=12), 256, say),
         "daemon-large": lambda: daemon(half_billion_subject(rounds=4, tokens=256), 256, say),
         "daemon-first-token": lambda: first_token(
@@ -56,6 +58,7 @@ def quick(say: Say) -> Mapping[str, Measure]:
         "load": lambda: load_extension(3, say),
         "first-output": lambda: first_output(demo_subject(rounds=1), 1, 5, say),
         "stop": lambda: stopping(tiny(), 3, say),
+        "unload": lambda: unload(tiny(), 5, say),
         "daemon-demo": lambda: daemon(demo_subject(rounds=2), 64, say),
         "daemon-large": lambda: daemon(tiny(), 64, say),
         "daemon-first-token": lambda: first_token((demo_subject(rounds=3), tiny()), say),

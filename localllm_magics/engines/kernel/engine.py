@@ -21,6 +21,7 @@ from localllm_magics.engines.background import in_background
 from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.file_stamp import read_stamp
 from localllm_magics.engines.kernel.decode import answer
+from localllm_magics.engines.kernel.footprint import Footprint
 from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
@@ -56,7 +57,9 @@ class KernelEngine:
         self._info = info
         self._lock = threading.Lock()
         self._loaded: LoadedModel | None = None
+        self._footprint: Footprint | None = None
         self._opening: Future[None] | None = None
+        self._has_closed = threading.Event()
         self._lifetime = Lifetime(info.reference)
         repair_after_fork(self)
 
@@ -77,7 +80,8 @@ class KernelEngine:
             layers=info.layers,
         )
         if loaded is None:
-            return EngineStatus(model=model, options=self._options)
+            unreturned = self._footprint.unreturned_bytes if self._footprint else 0
+            return EngineStatus(model=model, options=self._options, unreturned_bytes=unreturned)
         placement = loaded.placement
         return EngineStatus(
             model=replace(model, device=placement.device, gpu_layers=placement.gpu_layers, context=loaded.context.size),
@@ -123,8 +127,12 @@ class KernelEngine:
             if self._opening is not None:
                 wait_for([self._opening])
             loaded, self._loaded = self._loaded, None
-            if loaded is not None:
-                loaded.close()
+            if loaded is not None and self._footprint is not None:
+                with self._footprint.giving_back():
+                    loaded.close()
+            # glibc gives a new thread the memory pool of the one that ended last. So the thread of the load ends after
+            # those of the model: else each load would fill another pool, none of which shrinks to nothing.
+            self._has_closed.set()
 
     def after_fork(self) -> None:
         """Load the model again when it is next used, unless nobody was using it; see `Forkable`."""
@@ -165,7 +173,9 @@ class KernelEngine:
         loaded = [0.0]
         yield Loading(0.0)
         try:
-            self._opening = future = in_background(lambda: self._open(loaded, stop), "localllm-load")
+            self._opening = future = in_background(
+                lambda: self._open(loaded, stop), "localllm-load", until=self._has_closed
+            )
             yield from _progress(future, loaded, stop)
         except BaseException:
             stop.set()
@@ -194,8 +204,10 @@ class KernelEngine:
         def report(part: float) -> None:
             loaded.append(start + (1 - start) * part)
 
+        self._footprint = footprint = Footprint()
         # Stored here and not by who waits for it: an interrupt there must not lose a model that is in memory.
-        self._loaded = LoadedModel(lib, info, self._options, repack=repack, progress=report, stop=stop)
+        self._loaded = loaded_model = LoadedModel(lib, info, self._options, repack=repack, progress=report, stop=stop)
+        footprint.end_load(loaded_model.placement.memory_bytes)
 
 
 def _with_file_of_its_own(info: ModelInfo, loaded: list[float], stop: Stop) -> ModelInfo:

@@ -11,7 +11,7 @@ from localllm_magics.notebook.card.display import Display
 from localllm_magics.notebook.card.status_line import to_bundle, to_plain
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.commands.status import status_table
-from localllm_magics.notebook.options import LOADING
+from localllm_magics.notebook.options import LOADING, PIN
 from localllm_magics.notebook.parser import Parsed
 from localllm_magics.notebook.question import to_load_options
 from localllm_magics.notebook.references import matching_references
@@ -43,6 +43,7 @@ def _load(notebook: Notebook, parsed: Parsed) -> Table:
     except BaseException:
         use.undo()
         raise
+    use.model.is_pinned = "pin" in parsed.values
     use.keep()
     for notice in use.notices:
         notebook.write(notice)
@@ -53,7 +54,7 @@ COMMAND = Command(
     name="load",
     words="REF",
     needs="a model",
-    options=LOADING,
+    options=(*LOADING, PIN),
     completes=matching_references,
     run=_load,
     help="load a model and make it the current one",

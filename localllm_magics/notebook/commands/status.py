@@ -3,6 +3,7 @@
 from textwrap import shorten
 
 from localllm_magics.core.completion import ModelUsed
+from localllm_magics.core.presentation import to_duration
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.engines.base import EngineStatus
@@ -20,10 +21,30 @@ def status_table(session: Session) -> Table:
     rows = tuple(_row(model, status, session) for model, status in statuses.items())
     details = [status.detail for status in statuses.values() if status.detail]
     notices = dict.fromkeys(notice for status in statuses.values() for notice in status.notices)
+    absences = (_absence(model, status) for model, status in statuses.items())
     running = map(_running, session.running)
-    headers = ("Model", "Engine", "Memory", "Layers on GPU", "Context", "Last answer")
-    empty = () if rows else ("No model is loaded. Type: %llm load demo",)
-    return Table(headers=headers, rows=rows, notes=(*details, *notices, *running, *empty))
+    headers = ("Model", "Engine", "Memory", "Layers on GPU", "Context", "Idle", "Last answer")
+    empty = "" if rows else "No model is loaded. Type: %llm load demo"
+    notes = (*details, *notices, *absences, *running, _limits(session), empty)
+    return Table(headers=headers, rows=rows, notes=tuple(filter(None, notes)))
+
+
+def _absence(model: Model, status: EngineStatus) -> str:
+    """Why MODEL is not in memory, where it has left."""
+    if not model.absence or status.model.context is not None:
+        return ""
+    return f"{model.info.reference} has left memory: {model.absence}. It is loaded again when it is next asked."
+
+
+def _limits(session: Session) -> str:
+    """What models may take, where that is limited."""
+    limits, held = session.residency.limits, session.residency.memory_bytes
+    parts = [
+        f"{to_size(held)} of {to_size(limits.memory_bytes)} are in use" if limits.memory_bytes is not None else "",
+        f"what nothing uses leaves after {to_duration(limits.idle_seconds)}" if limits.idle_seconds is not None else "",
+    ]
+    said = "; ".join(filter(None, parts))
+    return f"Limits: {said}." if said else ""
 
 
 def _running(stream: Stream) -> str:
@@ -34,12 +55,15 @@ def _running(stream: Stream) -> str:
 
 def _row(model: Model, status: EngineStatus, session: Session) -> tuple[str, ...]:
     used, last = status.model, session.last(model.info.reference)
+    states = ", ".join(["current"] * (model is session.current) + ["pinned"] * model.is_pinned)
+    idle = model.activity.idle_seconds
     return (
-        f"{model.info.reference} (current)" if model is session.current else model.info.reference,
-        _engine(used),
+        f"{model.info.reference} ({states})" if states else model.info.reference,
+        _engine(used) if not _absence(model, status) else "not in memory",
         to_size(status.memory_bytes or None),
         f"{used.gpu_layers} of {(used.layers or 0) + 1}" if used.gpu_layers is not None else "",
         f"{used.context:,}" if used.context else "",
+        "in use" if idle is None else to_duration(idle) if status.model.context is not None else "",
         last.stats.rate if last else "",
     )
 

@@ -1,0 +1,177 @@
+"""Keeps models in memory within limits: others leave to make room for one, and unused ones after a time."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from weakref import WeakKeyDictionary
+
+from localllm_magics.core.errors import NotEnoughMemory
+from localllm_magics.core.fork import new_lock
+from localllm_magics.core.presentation import to_duration
+from localllm_magics.core.table import to_size
+from localllm_magics.eviction import Limits, Resident, idle, to_free
+from localllm_magics.idle_timer import IdleTimer
+from localllm_magics.model import Model
+
+
+def free_memory() -> int:
+    """Bytes that can be used without swapping."""
+    from localllm_magics.engines.kernel import machine  # it needs more than the standard library
+
+    return machine.free_memory()
+
+
+class Residency:
+    """Has models leave memory; what has left is loaded again when it is next used. For any thread.
+
+    Args:
+        models: Those that may be made to leave; the models of servers that others have started are none of them.
+        tell: Called after some have left.
+        clock: Seconds on the clock by which the models say when they were used last.
+        free: Bytes that are free now.
+    """
+
+    def __init__(
+        self,
+        models: Callable[[], Iterable[Model]],
+        tell: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        free: Callable[[], int] = free_memory,
+    ) -> None:
+        self._models = models
+        self._tell = tell
+        self._clock = clock
+        self._free = free
+        self._limits = Limits()
+        self._lock = new_lock()
+        self._timer = IdleTimer(self._release_idle)
+        self._needed: WeakKeyDictionary[Model, int] = WeakKeyDictionary()  # of models that are being loaded
+
+    def __repr__(self) -> str:
+        return f"<Residency: {to_size(self.memory_bytes)} in use, {self._limits}>"
+
+    @property
+    def limits(self) -> Limits:
+        """What models may take; lower ones have models leave at once."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        if limits.memory_bytes is not None:
+            with self._lock:
+                left = self._evict(None, 0, "the memory limit was lowered", is_all_or_nothing=False)
+            self._report(left)
+        self.watch()
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that all of the models hold, or will once they are loaded."""
+        return sum(resident.memory_bytes for resident in self._residents())
+
+    def make_room(self, model: Model, needed: int) -> None:
+        """Have others leave for MODEL, which is being loaded; what it has held itself does not count.
+
+        Args:
+            model: Who is to stay.
+            needed: Bytes that it will hold.
+
+        Raises:
+            NotEnoughMemory: They are above the limit, whoever leaves, and it is not loaded by force.
+        """
+        is_forced = bool(model.options.force)
+        with self._lock:
+            why = f"room was made for {model.info.reference}"
+            left = self._evict(model, needed, why, is_all_or_nothing=not is_forced)
+            limit = self._limits.memory_bytes
+            if limit is not None and not is_forced and self._missing(model, needed) > 0:
+                raise _over_limit(model, needed, limit, self._others(model))
+            self._needed[model] = needed
+        self._report(left)
+        for other, memory_bytes in left.items():
+            model.activity.tell(
+                f"Unloaded {other.info.reference} ({to_size(memory_bytes)}), the least recently used, to make room."
+            )
+        self.watch()
+
+    def watch(self) -> None:
+        """Have models leave once they have been idle for long enough."""
+        if self._release_idle() is not None:
+            self._timer.start()
+
+    def close(self) -> None:
+        """End the thread, and forget the limits; again is no error."""
+        self._limits = Limits()
+        self._timer.stop()
+
+    def _evict(self, model: Model | None, needed: int, why: str, *, is_all_or_nothing: bool) -> dict[Model, int]:
+        """Have others leave for MODEL; who has left, and the bytes of each."""
+        left: dict[Model, int] = {}
+        # Decided anew after each: memory may not come back, and a model may be used meanwhile.
+        while leaving := to_free(
+            self._missing(model, needed), self._others(model), is_all_or_nothing=is_all_or_nothing
+        ):
+            first = leaving[0]
+            if first.model.release(first.last_used, why):
+                left[first.model] = first.memory_bytes
+        return left
+
+    def _missing(self, model: Model | None, needed: int) -> int:
+        """Bytes that must become free for MODEL."""
+        limit = self._limits.memory_bytes
+        if limit is None:
+            return needed - self._free()
+        return needed + sum(other.memory_bytes for other in self._others(model)) - limit
+
+    def _release_idle(self) -> float | None:
+        """Have idle models leave; the seconds until it is to be done again, or None."""
+        seconds = self._limits.idle_seconds
+        if seconds is None:
+            return None
+        with self._lock:
+            leaving, wait = idle(self._residents(), seconds, self._clock())
+            why = f"nothing had used it for {to_duration(seconds)}"
+            left = {r.model: r.memory_bytes for r in leaving if r.model.release(r.last_used, why)}
+        self._report(left)
+        return wait
+
+    def _others(self, model: Model | None) -> tuple[Resident, ...]:
+        return tuple(resident for resident in self._residents() if resident.model is not model)
+
+    def _residents(self) -> tuple[Resident, ...]:
+        """Who is in memory now, or will be."""
+        return tuple(filter(None, map(self._to_resident, self._models())))
+
+    def _to_resident(self, model: Model) -> Resident | None:
+        activity, needed = model.activity, self._needed.get(model, 0)
+        last_used, is_busy = activity.last_used, activity.is_busy
+        if model.context is None and not (needed and is_busy):
+            return None
+        return Resident(
+            model=model,
+            memory_bytes=needed if model.context is None else model.memory_bytes,
+            last_used=last_used,
+            is_pinned=model.is_pinned,
+            is_busy=is_busy,
+        )
+
+    def _report(self, left: Mapping[Model, int]) -> None:
+        if left:
+            self._tell()
+
+
+def _over_limit(model: Model, needed: int, limit: int, others: Sequence[Resident]) -> NotEnoughMemory:
+    """The error for MODEL, whatever OTHERS may leave."""
+    staying = [other for other in others if not other.may_leave]
+    held = sum(other.memory_bytes for other in staying)
+    names = " and ".join(other.model.info.reference for other in staying)
+    beside = f", of which {to_size(held)} are held by {names}, pinned or in use" if staying else ""
+    return NotEnoughMemory(
+        f"{model.info.reference} needs {to_size(needed)}, and the memory limit is {to_size(limit)}{beside}.",
+        f'Type: %config LocalLLM.memory_limit = "{_to_limit(needed + held)}", or add --force to load it anyway.',
+    )
+
+
+def _to_limit(size: int) -> str:
+    """A limit of at least SIZE bytes, as it is typed."""
+    return f"{math.ceil(size / 1e8) / 10:.1f} GB" if size >= 1e9 else f"{math.ceil(size / 1e6)} MB"
