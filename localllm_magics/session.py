@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from localllm_magics.catalog.discover import ModelList, discover, running_folder
+from localllm_magics.catalog.discover import VARIABLES, Catalog, distinct, running_folder
+from localllm_magics.catalog.model_list import ModelList, in_order
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 DEFAULT_MODEL = "demo"
-_VARIABLES = ("OLLAMA_HOST", "OLLAMA_MODELS")
+_VARIABLES = ("OLLAMA_HOST", *VARIABLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Session:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = ServerSettings()
         self.residency = Residency(self._own_models, self._tell, clock)
+        self.catalog = Catalog()
         self.listed: tuple[str, ...] = ()
         self._last: dict[str, Completion] = {}
         self._clock = clock
@@ -206,10 +208,15 @@ class Session:
 
     def list_models(self) -> ModelList:
         """All models that can be used, those of servers that answer too; `listed` remembers these."""
+        from localllm_magics.catalog.judgement import judge_now
+
         servers = find_servers(self.settings)
-        models = [*discover(running_folder()), *(info for server in servers for info in server.models)]
-        self.listed = tuple(info.reference for server in servers for info in server.models)
-        return ModelList(models, notes=[server.problem for server in servers if server.is_named and server.problem])
+        served = [info for server in servers for info in server.models]
+        found = self.catalog.find(running_folder())
+        self.listed = tuple(info.reference for info in served)
+        missing = [server.problem for server in servers if server.is_named and server.problem]
+        models = [*judge_now(distinct(found.models)), *served]
+        return ModelList(in_order(models), notes=[*found.notes, *missing])
 
     def close(self) -> None:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
@@ -267,7 +274,11 @@ class Session:
         text, folder = typed.strip(), surroundings.folder
         is_server = is_server_reference(text, folder)
         try:
-            info = resolve_server_reference(text, folder) if is_server else resolve(text, folder, self._served_models)
+            info = (
+                resolve_server_reference(text, folder)
+                if is_server
+                else resolve(text, folder, self._served_models, self.catalog)
+            )
         except ModelNotFound:
             # The name of a file that was loaded in another folder, or is gone.
             known = [m for m in self.models if m.info.reference == text and not has_changed(m.info)]

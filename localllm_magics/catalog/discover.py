@@ -1,80 +1,134 @@
-"""The list of models that can be used."""
+"""The models on this machine, wherever programs keep them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from localllm_magics import demo
+from localllm_magics.catalog.header_cache import HeaderCache
 from localllm_magics.catalog.inspect import inspect_file, is_first_present_part
-from localllm_magics.catalog.ollama_store import stored_models
-from localllm_magics.core.errors import SetupError
+from localllm_magics.catalog.scan import ModelSource, Scan
+from localllm_magics.catalog.sources import bundled, folder, gpt4all, huggingface, jan, llama_cpp, lmstudio, ollama
+from localllm_magics.catalog.sources.bundled import DEMO
+from localllm_magics.catalog.sources.home import Home
+from localllm_magics.catalog.sources.search import Search
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.table import Printer, Table, to_count, to_size
+from localllm_magics.engines.file_stamp import identity
 
-if TYPE_CHECKING:
-    import pandas as pd
+SILENCE = 5.0
+"""After how many seconds without an answer of the system a source is given up, as on a dead network mount."""
+MOST_SECONDS = 30.0
+"""After how many seconds a source is given up that still answers."""
+STORES = (
+    ModelSource(name="huggingface", title="Hugging Face's cache", find=huggingface.find),
+    ModelSource(name="ollama", title="Ollama's store", find=ollama.find),
+    ModelSource(name="lmstudio", title="LM Studio's folder", find=lmstudio.find),
+    ModelSource(name="llama.cpp", title="llama.cpp's cache", find=llama_cpp.find),
+    ModelSource(name="gpt4all", title="GPT4All's folder", find=gpt4all.find),
+    ModelSource(name="jan", title="Jan's folder", find=jan.find),
+)
+"""Other programs' models; of a file that several have, the first one is listed."""
+VARIABLES = (
+    "HOME",
+    "USERPROFILE",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "OLLAMA_MODELS",
+    "LMSTUDIO_HOME",
+    "LLAMA_CACHE",
+    "JAN_DATA_FOLDER",
+)
+"""The variables of the environment that say where models are."""
+_MOST_SCANS = 100
+_HEADERS = HeaderCache()
 
-DEMO = "demo"
-MOST_SHOWN = 100
-"""Rows of the table; some servers list 100,000 models."""
-_HEADERS = ("Reference", "Name", "Architecture", "Parameters", "Quantization", "Size", "Context", "Kind", "Source")
 
-
-class ModelList(list[ModelInfo]):
-    """Models, displayed as a table, of which the first `MOST_SHOWN` are shown.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a search has found.
 
     Args:
-        models: In the order of the table.
-        notes: Sentences below the table.
-        command: What lists them, and takes a word that is in their names.
+        models: In order of the sources; a file may be among them several times, under different names.
+        notes: What is missing, in sentences.
+    """
+
+    models: tuple[ModelInfo, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Catalog:
+    """The models on this machine; for any thread.
+
+    Args:
+        headers: What is known of files, by default in all of this process.
+        stores: Where other programs keep models.
+        silence: After how many seconds without an answer one is given up.
     """
 
     def __init__(
-        self, models: Iterable[ModelInfo] = (), *, notes: Sequence[str] = (), command: str = "%llm models"
+        self, headers: HeaderCache = _HEADERS, stores: Iterable[ModelSource] = STORES, silence: float = SILENCE
     ) -> None:
-        super().__init__(models)
-        self.notes = tuple(notes)
-        self._command = command
+        self.model_folders: tuple[str, ...] = ()
+        """Folders that are searched with those below them."""
+        self._headers = headers
+        self._stores = tuple(stores)
+        self._silence = silence
+        self._scans: dict[object, Scan] = {}
 
-    def with_name(self, part: str) -> "ModelList":
-        """Those with PART in their name or reference, in whatever case; an empty one is in all."""
-        wanted = part.casefold()
-        found = (info for info in self if wanted in info.reference.casefold() or wanted in info.name.casefold())
-        named = ModelList(found, notes=self.notes, command=self._command)
-        if not named and self:
-            named.notes = (f"No model has {part!r} in its name. To see all, type: {self._command}", *self.notes)
-        return named
+    def find(self, here: Path, most: float = MOST_SECONDS) -> Findings:
+        """Search all sources, the running folder HERE among them; those that do not answer in time are noted.
 
-    def to_table(self) -> Table:
-        """The table that a terminal or a notebook shows."""
-        shown = self[:MOST_SHOWN]
-        more = f"These are {len(shown)} of {len(self):,}. For those with a word in their names: {self._command} WORD"
-        problems = [info.problem for info in shown if info.problem is not None]
-        notes = (*problems, *[more][: len(self) - len(shown)], *self.notes)
-        return Table(headers=_HEADERS, rows=tuple(_row(info) for info in shown), notes=notes)
-
-    def to_pandas(self) -> "pd.DataFrame":
-        """A DataFrame with a column for each field that the `repr` of `ModelInfo` has.
-
-        Raises:
-            SetupError: pandas is not installed.
+        Args:
+            here: The running folder.
+            most: How many seconds a search has that goes on, but does not come to its end.
         """
-        try:
-            import pandas as pd
-        except ImportError as exc:
-            raise SetupError("A DataFrame needs pandas, which is not installed.", "pip install pandas") from exc
-        names = [field.name for field in fields(ModelInfo) if field.repr]
-        return pd.DataFrame([[getattr(info, name) for name in names] for info in self], columns=names)
+        scans = [self._begin(key, source) for key, source in self._sources(here).items()]
+        for scan in scans:
+            scan.wait(self._silence, most)
+            self._headers.forget_missing(dict(scan.search.contents))
+        self._headers.save()
+        return Findings(
+            models=tuple(info for scan in scans for info in tuple(scan.found)),
+            notes=tuple(note for scan in scans for note in scan.notes()),
+        )
 
-    def __repr__(self) -> str:
-        return str(self.to_table())
+    def known(self, here: Path) -> list[ModelInfo]:
+        """What the last search of the same sources has found, ."""
+        scans = (self._scans.get(key) for key in self._sources(here))
+        return [info for scan in scans if scan for info in tuple(scan.found)]
 
-    def _repr_markdown_(self) -> str:
-        return self.to_table().to_markdown()
+    def _begin(self, key: object, source: ModelSource) -> Scan:
+        """The search of SOURCE; one that hangs is not begun again, and nobody waits for it again."""
+        before = self._scans.get(key)
+        if before is not None and before.hangs:
+            return before
+        self._scans[key] = scan = Scan.begin(source, self._headers, Home.current())
+        while len(self._scans) > _MOST_SCANS:
+            self._scans.pop(next(iter(self._scans)), None)
+        return scan
 
-    def _repr_pretty_(self, printer: Printer, is_cyclic: bool) -> None:
-        self.to_table()._repr_pretty_(printer, is_cyclic)
+    def _sources(self, here: Path) -> dict[object, ModelSource]:
+        """All sources, by what makes each another one: where they are, and the process, for threads are not forked."""
+        variables = tuple(map(os.environ.get, VARIABLES))
+        places = [("", ModelSource(name="bundled", title="The package", find=bundled.find))]
+        places.append((str(here), _folder(here, folder.find_here)))
+        home = Home.current()
+        places += [(text, _folder(home.absolute(text), folder.find_below)) for text in self.model_folders]
+        places += [("", store) for store in self._stores]
+        return {(os.getpid(), variables, source.name, place, source.title): source for place, source in places}
+
+
+def bundled_model() -> ModelInfo:
+    """The model in the package."""
+    return replace(inspect_file(demo.PATH, reference=DEMO, source="bundled"), name=DEMO)
 
 
 def running_folder() -> Path:
@@ -85,42 +139,37 @@ def running_folder() -> Path:
         return Path()
 
 
-def discover(folder: Path) -> ModelList:
-    """List the bundled model, the GGUF files in FOLDER itself, and Ollama's models, unreadable ones too."""
-    found = [inspect_file(path, reference=path.name, source="folder") for path in model_files(folder)]
-    return ModelList([bundled_model(), *found, *ollama_models()])
+def model_files(here: Path) -> list[Path]:
+    """The GGUF files in a folder, sorted by name, a split model once; none if the folder cannot be read."""
+    _, names = next(Search("folder", _HEADERS, Home.current()).folders(here), (here, []))
+    return [path for name in names if (path := here / name).suffix.lower() == ".gguf" and is_first_present_part(path)]
 
 
-def bundled_model() -> ModelInfo:
-    """The model in the package."""
-    return replace(inspect_file(demo.PATH, reference=DEMO, source="bundled"), name=DEMO)
+def distinct(models: Iterable[ModelInfo]) -> list[ModelInfo]:
+    """MODELS with each file once, and with references that differ; names of Ollama's for one file are all kept.
+
+    The first of those that share a file is the one that stays, and the first of those that share a reference keeps it.
+    """
+    first: dict[tuple[int, int], ModelInfo] = {}
+    references: set[str] = set()
+    kept = []
+    for info in models:
+        key = identity(info)
+        same = first.setdefault(key, info) if key else info
+        if same is info or same.source == info.source == "ollama":
+            reference = info.reference if info.reference.casefold() not in references else _longer_reference(info)
+            references.add(reference.casefold())
+            kept.append(replace(info, reference=reference) if reference != info.reference else info)
+    return kept
 
 
-def ollama_models() -> list[ModelInfo]:
-    """The models of Ollama's store; one with the name of the bundled model has a reference with its tag."""
-    models = stored_models()
-    return [replace(info, reference=info.name) if info.reference.casefold() == DEMO else info for info in models]
+def _folder(path: Path, find: Callable[[Search, Path], Iterator[ModelInfo]]) -> ModelSource:
+    return ModelSource(name="folder", title=f"The folder {path}", find=partial(find, folder=path))
 
 
-def model_files(folder: Path) -> list[Path]:
-    """The GGUF files in FOLDER itself, sorted by name, a split model once; none if FOLDER cannot be read."""
-    try:
-        entries = sorted(folder.iterdir(), key=lambda path: (path.name.casefold(), path.name))
-    except (OSError, ValueError):
-        return []
-    named = [path for path in entries if path.name.lower().endswith(".gguf") and not path.name.startswith(".")]
-    return [path for path in named if not path.is_dir() and is_first_present_part(path)]
-
-
-def _row(info: ModelInfo) -> tuple[str, ...]:
-    return (
-        info.reference,
-        info.name,
-        info.architecture or "",
-        to_count(info.parameters),
-        info.quantization or "",
-        to_size(info.size_bytes),
-        f"{info.context:,}" if info.context else "",
-        "unreadable" if info.problem is not None else info.kind or "",
-        info.source,
-    )
+def _longer_reference(info: ModelInfo) -> str:
+    """A reference to a model for one whose usual reference another model has."""
+    if info.source == "ollama" or info.path is None:
+        return info.name  # with its tag
+    home = Home.current().folder
+    return f"~/{info.path.relative_to(home).as_posix()}" if info.path.is_relative_to(home) else str(info.path)

@@ -5,17 +5,22 @@ A file is untrusted: each length in it is checked against the size of the file b
 is truncated meanwhile kills the process. The format is described in https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 """
 
+import hashlib
+import os
 import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias
 
+from localllm_magics.catalog.file_format import detect_format
 from localllm_magics.core.errors import ModelError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
+from localllm_magics.engines.cache_folder import open_regular
 from localllm_magics.engines.file_stamp import broken_link
 
 Scalar: TypeAlias = str | int | float | bool
@@ -38,6 +43,7 @@ _CODES = dict(enumerate("BbHhIif?")) | dict(enumerate("Qqd", 10))
 _SCALARS = {number: struct.Struct(f"<{code}") for number, code in _CODES.items()}
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 _U32, _U64 = _SCALARS[4], _SCALARS[10]
+_DIMS_TYPE_OFFSET = tuple(struct.Struct(f"<{dimensions}QIQ") for dimensions in range(5))
 _BUFFER_BYTES = 1 << 18
 _LONGEST_HEADER = 1 << 27
 _LARGEST_FILE = 1 << 46
@@ -45,6 +51,10 @@ _MOST_TENSORS = 1 << 17
 _MOST_KEYS = 1 << 16
 _MOST_DIMENSIONS = 4
 _LONGEST_ARRAY = 64
+_COMPARED_BYTES = 64
+_MOST_VOCABULARIES = 64
+_vocabularies: dict[tuple[int, bytes], tuple[int, bytes]] = {}
+"""Of long arrays of strings that were read, by their length and their first bytes: size and SHA-256."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +72,8 @@ class ArrayInfo:
 Value: TypeAlias = Scalar | tuple[Scalar, ...] | ArrayInfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
-    """An entry of the tensor table.
+class Tensor(NamedTuple):
+    """An entry of the tensor table; a tuple, for a header has hundreds, and a frozen dataclass takes thrice the time.
 
     Args:
         type: The number of the ggml type.
@@ -84,10 +93,7 @@ class Tensor:
     @property
     def size_bytes(self) -> int | None:
         """Its size, None where the type is not known."""
-        if self.type not in GGML_TYPES:
-            return None
-        _, block, size = GGML_TYPES[self.type]
-        return self.elements // block * size
+        return _size(self.dims, self.type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +128,10 @@ def read_header(path: Path, *, offset: int = 0, size: int | None = None) -> Head
         TruncatedFile: It ends inside the header.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise NotAGGUF(f"{path.name} is not a file.", LIST_MODELS)
-        with path.open("rb") as file:
-            return _read(_Reader(file, path.name, offset, status.st_size if size is None else size))
+        with open_regular(path) as file:
+            return _read(_Reader(file, path.name, offset, os.fstat(file.fileno()).st_size if size is None else size))
     except FileNotFoundError as exc:
         raise ModelNotFound(broken_link(path, str(path)) or f"There is no file {path}.", LIST_MODELS) from exc
     except (OSError, ValueError) as exc:
@@ -184,9 +189,24 @@ class _Reader:
         self._offset += count
 
     def skip_strings(self, count: int) -> None:
-        """Skip COUNT strings; vocabularies have 100,000 and more, so this loop is the cost of a header."""
+        """Skip COUNT strings; vocabularies have 100,000 and more, but many models have the same one."""
         self._require(count * 8)
-        length_at = _U64.unpack_from
+        key = count, self.peek(_COMPARED_BYTES)
+        size, digest = _vocabularies.get(key, (0, b""))
+        if 0 < size <= self.size - self.position:
+            self._fill(size)
+            if hashlib.sha256(memoryview(self._buffer)[self._offset : self._offset + size]).digest() == digest:
+                self._offset += size
+                return
+        start = self.position
+        digest = self._walk_strings(count)
+        _vocabularies[key] = self.position - start, digest
+        while len(_vocabularies) > _MOST_VOCABULARIES:
+            _vocabularies.pop(next(iter(_vocabularies)), None)
+
+    def _walk_strings(self, count: int) -> bytes:
+        """Skip COUNT strings one by one; the digest of them."""
+        digest, length_at = hashlib.sha256(), _U64.unpack_from
         while count:
             self._fill(8)
             data, offset = self._buffer, self._offset
@@ -197,7 +217,36 @@ class _Reader:
                 count = left + 1
             else:
                 count = 0
-            self.skip(offset - self._offset)
+            inside = min(offset, len(data))
+            digest.update(memoryview(data)[self._offset : inside])
+            self._offset = inside
+            digest.update(self.read(offset - inside))
+        return digest.digest()
+
+    def read_tensors(self, count: int) -> tuple[Tensor, ...]:
+        """The next COUNT entries of the tensor table."""
+        tensors: list[Tensor] = []
+        length_at, dimensions_at = _U64.unpack_from, _U32.unpack_from
+        while len(tensors) < count:
+            data, start = self._buffer, self._offset
+            try:
+                end = start + 8 + length_at(data, start)[0]
+                form = _DIMS_TYPE_OFFSET[dimensions_at(data, end)[0]]
+                *dims, kind, offset = form.unpack_from(data, end + 4)
+            except (struct.error, OverflowError, IndexError):  # not all of it is in the buffer, or it is damaged
+                tensors.append(self._read_tensor())
+                continue
+            name = data[start + 8 : end].decode("utf-8", "replace")
+            tensors.append(Tensor(name, tuple(dims), kind, offset))
+            self._offset = end + 4 + form.size
+        return tuple(tensors)
+
+    def _read_tensor(self) -> Tensor:
+        name, dimensions = self.read_string(), self.read_u32()
+        if dimensions > _MOST_DIMENSIONS:
+            raise self.damaged(f"a tensor has {dimensions} dimensions")
+        dims = tuple(self.read_u64() for _ in range(dimensions))
+        return Tensor(name=name, dims=dims, type=self.read_u32(), offset=self.read_u64())
 
     def damaged(self, what: str) -> NotAGGUF:
         return NotAGGUF(f"{self.name} is damaged: {what} (near byte {self.position:,}).", DOWNLOAD_AGAIN)
@@ -239,7 +288,7 @@ def _read(reader: _Reader) -> Header:
         metadata[key] = _read_value(reader, kind)
         if key == "general.alignment":
             alignment = _check_alignment(reader, kind, metadata[key])
-    tensors = tuple(_read_tensor(reader) for _ in range(tensor_count))
+    tensors = reader.read_tensors(tensor_count)
     end = reader.position
     data_offset = -(-end // alignment) * alignment
     return Header(
@@ -255,7 +304,7 @@ def _read(reader: _Reader) -> Header:
 def _read_version(reader: _Reader) -> int:
     start = reader.peek(512)
     if not start or not b"GGUF".startswith(start[:4]):
-        what, hint = _detect_format(start)
+        what, hint = detect_format(start)
         raise NotAGGUF(f"{reader.name} is not a GGUF file: it is {what}.", hint)
     reader.skip(4)
     version = reader.read_u32()
@@ -298,61 +347,19 @@ def _check_alignment(reader: _Reader, kind: int, value: Value) -> int:
     return value
 
 
-def _read_tensor(reader: _Reader) -> Tensor:
-    name, dimensions = reader.read_string(), reader.read_u32()
-    if dimensions > _MOST_DIMENSIONS:
-        raise reader.damaged(f"a tensor has {dimensions} dimensions")
-    dims = tuple(reader.read_u64() for _ in range(dimensions))
-    return Tensor(name=name, dims=dims, type=reader.read_u32(), offset=reader.read_u64())
+@lru_cache(maxsize=4096)
+def _size(dims: tuple[int, ...], kind: int) -> int | None:
+    if kind not in GGML_TYPES:
+        return None
+    _, block, size = GGML_TYPES[kind]
+    return prod(dims) // block * size
 
 
 def _expected_size(tensors: tuple[Tensor, ...], data_offset: int) -> int | None:
-    end = data_offset
+    end = 0
     for tensor in tensors:
-        if tensor.size_bytes is None:
+        size = _size(tensor.dims, tensor.type)
+        if size is None:
             return None
-        end = max(end, data_offset + tensor.offset + tensor.size_bytes)
-    return end
-
-
-_CONVERT = "llama.cpp's `convert_hf_to_gguf.py` makes a GGUF file of the original model."
-_WEB_PAGE = "Download the model itself: on Hugging Face the link has `/resolve/`, not `/blob/`."
-_FORMATS: tuple[tuple[bytes, str, str], ...] = (
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, the model itself was not downloaded",
-        "Type in a terminal: `git lfs pull`",
-    ),
-    (b"<!doctype html", "an HTML page", _WEB_PAGE),
-    (b"<html", "an HTML page", _WEB_PAGE),
-    (b"pk\x03\x04", "a zip archive, perhaps a PyTorch checkpoint", _CONVERT),
-    (b"\x80\x02", "a Python pickle, perhaps a PyTorch checkpoint", _CONVERT),
-    (b"lmgg", "of the GGML format that came before GGUF", _CONVERT),
-    (b"fmgg", "of the GGML format that came before GGUF", _CONVERT),
-    (b"tjgg", "of the GGML format that came before GGUF", _CONVERT),
-    (b"\x1f\x8b", "a gzip archive", "Unpack it: gunzip FILE"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it: unzstd FILE"),
-    (b"7z\xbc\xaf", "a 7-Zip archive", "Unpack it: 7z x FILE"),
-    (b"\x7felf", "a program", LIST_MODELS),
-    (b"mzqfpd", "a llamafile", "Give it a name that ends in .llamafile"),
-    (b"mz", "a program", LIST_MODELS),
-    (b"{", "a JSON file", LIST_MODELS),
-)
-
-
-def _detect_format(start: bytes) -> tuple[str, str]:
-    """What the file seems to be, and a hint."""
-    if not start:
-        return "empty", DOWNLOAD_AGAIN
-    if start[4:9] == b"\0\0\0\0{":
-        return "a safetensors file", _CONVERT
-    if not start.strip(b"\0"):
-        return "nothing but zeros at its beginning", DOWNLOAD_AGAIN
-    text = start.lstrip().lower()
-    for magic, what, hint in _FORMATS:
-        if text.startswith(magic):
-            return what, hint
-    words = "".join(start.decode("utf-8", "ignore").split())
-    if words and words.isprintable():
-        return "a text file", LIST_MODELS
-    return f"of an unknown kind, it begins with {start[:4].hex(' ')}", LIST_MODELS
+        end = max(end, tensor.offset + size)
+    return data_offset + end

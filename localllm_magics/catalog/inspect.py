@@ -33,6 +33,7 @@ _RANGES: Mapping[str, tuple[int, int]] = {
     "attention.layer_norm_rms_epsilon": (0, 1),
 }
 """The values that optional keys of an architecture can have; llama.cpp aborts the process on some others."""
+_MOST_PARTS = 1000
 _MAX_NAME_LENGTH = 100
 _MAX_NAMES_SHOWN = 3
 _ADD_PARTS = "Download what is missing into the same folder, then load the first part."
@@ -43,15 +44,21 @@ def inspect_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
     try:
         return describe_file(path, reference=reference, source=source)
     except LocalLLMError as error:
-        sizes = [stamp.size_bytes for part in _parts(path) if (stamp := read_stamp(part)) is not None]
-        return ModelInfo(
-            reference=reference,
-            name=_stem(path),
-            source=source,
-            path=path,
-            size_bytes=sum(sizes) if sizes else None,
-            problem=error.message,
-        )
+        return with_problem(path, error.message, reference=reference, source=source)
+
+
+def with_problem(path: Path, problem: str, *, reference: str, source: Source) -> ModelInfo:
+    """The description of a model that cannot be used."""
+    stamps = tuple(stamp for part in model_parts(path) if (stamp := read_stamp(part)) is not None)
+    return ModelInfo(
+        reference=reference,
+        name=model_stem(path),
+        source=source,
+        path=path,
+        size_bytes=sum(stamp.size_bytes for stamp in stamps) if stamps else None,
+        problem=problem,
+        files=stamps,
+    )
 
 
 def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
@@ -61,8 +68,8 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
         LocalLLMError: Why it cannot be loaded.
     """
     stamps = _stamp_parts(path)
-    headers = [_header(part) for part in _parts(path)]
-    for header, part in zip(headers, _parts(path), strict=True):
+    headers = [_header(part) for part in model_parts(path)]
+    for header, part in zip(headers, model_parts(path), strict=True):
         require_complete(header, part)
     first = headers[0]
     tensors = [tensor for header in headers for tensor in header.tensors]
@@ -72,7 +79,7 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
     _check_ranges(first, architecture, path)
     return ModelInfo(
         reference=reference,
-        name=_text(first, "general.name") or _stem(path),
+        name=_text(first, "general.name") or model_stem(path),
         source=source,
         path=path,
         size_bytes=sum(header.size_bytes for header in headers),
@@ -91,19 +98,19 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
 
 def first_part(path: Path) -> Path:
     """The part of a split model that is loaded; of any other model the file itself."""
-    return next(_parts(path))
+    return next(model_parts(path))
 
 
 def is_first_present_part(path: Path) -> bool:
     """Whether no earlier part of the same model exists, so that the model is listed under this file."""
-    earlier = (part for part in _parts(path) if part.name.lower() < path.name.lower())
+    earlier = (part for part in model_parts(path) if part.name.lower() < path.name.lower())
     return not any(read_stamp(part) for part in earlier)
 
 
-def _parts(path: Path) -> Iterator[Path]:
+def model_parts(path: Path) -> Iterator[Path]:
     """All parts that the file name implies, whether they exist or not."""
     match = _SPLIT.fullmatch(path.name)
-    if match is None or not 0 < int(match["number"]) <= int(match["count"]):
+    if match is None or not 0 < int(match["number"]) <= int(match["count"]) <= _MOST_PARTS:
         yield path
         return
     for number in range(1, int(match["count"]) + 1):
@@ -112,7 +119,7 @@ def _parts(path: Path) -> Iterator[Path]:
 
 def _stamp_parts(path: Path) -> tuple[FileStamp, ...]:
     """The stamps of all parts; a model in one file may be missing, which `read_header` reports."""
-    parts = list(_parts(path))
+    parts = list(model_parts(path))
     stamps = {part: read_stamp(part) for part in parts}
     missing = [part for part in parts if stamps[part] is None]
     if missing and len(parts) > 1:
@@ -132,7 +139,8 @@ def _header(path: Path) -> Header:
     return read_header(path, offset=weights.offset, size=weights.size)
 
 
-def _stem(path: Path) -> str:
+def model_stem(path: Path) -> str:
+    """The name of a file without what says which part of a model it is."""
     match = _SPLIT.fullmatch(path.name)
     return _on_one_line(match["stem"] if match else path.stem)
 

@@ -7,14 +7,14 @@ from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
-from localllm_magics.catalog.discover import DEMO, bundled_model, discover, model_files, ollama_models
-from localllm_magics.catalog.inspect import describe_file, first_part
+from localllm_magics.catalog.discover import DEMO, Catalog, bundled_model, distinct, model_files
+from localllm_magics.catalog.inspect import describe_file, first_part, model_stem
 from localllm_magics.catalog.meant import meant
-from localllm_magics.catalog.ollama_store import describe_stored, find_stored
+from localllm_magics.catalog.sources.ollama import describe_stored, find_stored
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.hints import LIST_MODELS
 from localllm_magics.core.model_info import Kind, ModelInfo
-from localllm_magics.engines.file_stamp import broken_link, read_stamp
+from localllm_magics.engines.file_stamp import broken_link, is_unchanged, read_stamp
 from localllm_magics.engines.ollama.name import parse_name
 
 _MAX_NAMES_SHOWN = 5
@@ -27,17 +27,28 @@ _NO_TEXT: dict[Kind | None, str] = {
 }
 
 
-def resolve(reference: str, folder: Path, others: Callable[[], Sequence[ModelInfo]] = lambda: ()) -> ModelInfo:
+def resolve(
+    reference: str,
+    folder: Path,
+    others: Callable[[], Sequence[ModelInfo]] = lambda: (),
+    catalog: Catalog | None = None,
+) -> ModelInfo:
     """Return the model that REFERENCE names; relative paths and names are looked up in FOLDER, then in OTHERS.
 
     There are four cases: `demo`, an existing file, something written as a path, and a listed name or a part of
-    one. Names of Ollama's models can look like paths.
+    one. Names in a store can look like paths.
+
+    Args:
+        reference: What the user typed.
+        folder: The running folder.
+        others: The models of servers.
+        catalog: Where the stores of this machine are searched, and what was found in them before.
 
     Raises:
         ModelNotFound: It names no model, or more than one.
         ModelError: The file cannot be loaded, or is of a kind that does not generate text.
     """
-    text = reference.strip()
+    text, catalog = reference.strip(), catalog or Catalog()
     if not text:
         raise _unknown(text, ())
     if text == DEMO:
@@ -47,12 +58,31 @@ def resolve(reference: str, folder: Path, others: Callable[[], Sequence[ModelInf
         return _usable(describe_file(first_part(path), reference=text, source="folder"))
     if problem := broken_link(path, text):
         raise ModelNotFound(problem, "Make the link anew, or download the file again.")
-    if not is_path_like(text):
-        return _usable(_find_named(text, path, discover(folder), others))
-    matches = _matches(text, ollama_models()) if parse_name(text) else []
-    if not matches:
+    return _usable(_known(text, folder, catalog) or _find(text, path, catalog.find(folder).models, others))
+
+
+def _find(text: str, path: Path, models: Sequence[ModelInfo], others: Callable[[], Sequence[ModelInfo]]) -> ModelInfo:
+    """The model that TEXT names or a part of whose name it is; PATH is what it would be as a path."""
+    may_be_part = not is_path_like(text) or parse_name(text) is not None
+    matches = _exact(text, models) or (_containing(text, models) if may_be_part else [])
+    if not matches and is_path_like(text):
         raise _no_file(text, path)
-    return _usable(_require_one(text, matches))
+    if not matches:
+        models = [*models, *others()]
+        matches = _exact(text, models) or _containing(text, models)
+    if matches:
+        return _require_one(text, matches)
+    raise _no_model_but_folder(text, path) if _is_folder(path) else _unknown(text, distinct(models))
+
+
+def _known(text: str, folder: Path, catalog: Catalog) -> ModelInfo | None:
+    """The model of which TEXT was the whole name when it was found before, if it is still the same.
+
+    The running folder is where new files come; there is none of that name.
+    """
+    is_new = any(read_stamp(folder / f"{text}{suffix}") for suffix in (".gguf", ".llamafile"))
+    found = [] if is_new else _exact(text, catalog.known(folder))
+    return found[0] if len(found) == 1 and is_unchanged(found[0]) else None
 
 
 def _to_path(text: str, folder: Path) -> Path:
@@ -71,18 +101,6 @@ def is_path_like(text: str) -> bool:
     return "/" in text or "\\" in text or text in {"~", ".", ".."} or text.lower().endswith(".gguf")
 
 
-def _find_named(
-    text: str, path: Path, models: Sequence[ModelInfo], others: Callable[[], Sequence[ModelInfo]]
-) -> ModelInfo:
-    matches = _matches(text, models)
-    if not matches:
-        models = [*models, *others()]
-        matches = _matches(text, models)
-    if matches:
-        return _require_one(text, matches)
-    raise _no_model_but_folder(text, path) if _is_folder(path) else _unknown(text, models)
-
-
 def _require_one(text: str, matches: Sequence[ModelInfo]) -> ModelInfo:
     if len(matches) == 1:
         return matches[0]
@@ -91,22 +109,37 @@ def _require_one(text: str, matches: Sequence[ModelInfo]) -> ModelInfo:
     raise ModelNotFound(f"{text!r} names {len(matches)} models: {_join(names)}.", _load(names[0]))
 
 
-def _matches(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
-    """The models with that name, else those whose name contains it; of several, the one that generates text."""
+def _exact(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
+    """The models with that name, which may be that of a store for a file that is listed under another one's."""
+    return _usable_among(_named(text, distinct(models)) or distinct(_named(text, models)))
+
+
+def _named(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
     wanted, stored = text.casefold(), find_stored(text, models)
-    exact = [info for info in models if wanted in _names(info) or info in stored]
-    matches = exact or [info for info in models if any(wanted in name for name in _names(info))]
-    usable = _usable_among(matches)
-    return usable if len(usable) == 1 else matches
+    return [info for info in models if wanted in _names(info) or info in stored]
+
+
+def _containing(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
+    wanted = text.casefold()
+    return _usable_among([info for info in distinct(models) if any(wanted in name for name in _names(info))])
 
 
 def _usable_among(models: Sequence[ModelInfo]) -> list[ModelInfo]:
-    return [info for info in models if info.problem is None and info.kind not in _NO_TEXT]
+    """The only one of MODELS that generates text, else all."""
+    usable = [info for info in models if info.problem is None and info.kind not in _NO_TEXT]
+    return usable if len(usable) == 1 else list(models)
 
 
 def _names(info: ModelInfo) -> tuple[str, ...]:
+    """What it is called, case-folded: its reference, its name, its file, its quantization in its repository."""
     reference = info.reference.casefold()
-    return reference, reference.removesuffix(".gguf"), info.name.casefold()
+    names = [reference, reference.removesuffix(".gguf"), info.name.casefold()]
+    if info.path is not None and info.source not in ("ollama", "bundled"):
+        names += [info.path.name.casefold(), model_stem(info.path).casefold()]
+    repository, colon, _ = reference.partition(":")
+    if colon and info.quantization and info.source in ("huggingface", "lmstudio", "llama.cpp"):
+        names.append(f"{repository}:{info.quantization.casefold()}")
+    return tuple(names)
 
 
 def _usable(info: ModelInfo) -> ModelInfo:

@@ -1,6 +1,6 @@
 """The sizes of a model, from the headers of its files; which layer has what is read from the tensors themselves."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -129,7 +129,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self._sizes: Counter[str] = Counter()
+        self._sizes: defaultdict[str, int] = defaultdict(int)
 
     def add(self, name: str, tensor: Tensor) -> None:
         size = tensor.size_bytes
@@ -140,6 +140,9 @@ class _Group:
 
     def sizes(self) -> TypeSizes:
         return tuple(sorted(self._sizes.items()))
+
+
+_EMPTY = _Group()
 
 
 def _grouped(tensors: Sequence[Tensor], layers: int) -> defaultdict[tuple[int, str], _Group]:
@@ -166,7 +169,7 @@ def _layers(keys: Hyperparameters, groups: Mapping[tuple[int, str], _Group]) -> 
         if layer >= used:
             yield LayerShape()
             continue
-        attention, feed_forward, experts = (groups.get((layer, part), _Group()) for part in _LAYER_PARTS)
+        attention, feed_forward, experts = (groups.get((layer, part), _EMPTY) for part in _LAYER_PARTS)
         names = attention.tensors.keys()
         is_recurrent = any(name.startswith(_STATES) for name in names)
         has_cache = not names.isdisjoint(_CACHES if is_recurrent else _FUSED_CACHES)

@@ -37,12 +37,17 @@ class ModelDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStamp:
-    """Properties of a file that differ once it is replaced or written to."""
+    """Properties of a file that differ once it is replaced or written to.
+
+    Args:
+        device: That the file is on; it may get another number when it is mounted again.
+    """
 
     path: Path
     size_bytes: int
     modified_ns: int
     inode: int
+    device: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

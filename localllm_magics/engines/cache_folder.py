@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import platformdirs
-
 
 def cache_folder() -> Path:
     """The folder of everything that is stored to be faster the next time."""
+    import platformdirs
+
     return platformdirs.user_cache_path("localllm-magics")
 
 

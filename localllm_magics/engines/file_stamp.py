@@ -13,12 +13,29 @@ def read_stamp(path: Path) -> FileStamp | None:
         status = path.stat()
     except (OSError, ValueError):
         return None
-    return FileStamp(path=path, size_bytes=status.st_size, modified_ns=status.st_mtime_ns, inode=status.st_ino)
+    return FileStamp(
+        path=path,
+        size_bytes=status.st_size,
+        modified_ns=status.st_mtime_ns,
+        inode=status.st_ino,
+        device=status.st_dev,
+    )
 
 
 def has_changed(info: ModelInfo) -> bool:
     """Whether another file lies now where one of the model's was; one that is gone leaves a loaded model usable."""
     return any(read_stamp(file.path) not in (file, None) for file in info.files)
+
+
+def is_unchanged(info: ModelInfo) -> bool:
+    """Whether all files of the model are known, and lie where they were."""
+    return bool(info.files) and all(read_stamp(file.path) == file for file in info.files)
+
+
+def identity(info: ModelInfo) -> tuple[int, int] | None:
+    """What is equal for descriptions of the same file, however it was reached; None where nothing tells."""
+    stamps = (file for file in info.files if file.path == info.path and file.inode)
+    return next(((file.device, file.inode) for file in stamps), None)
 
 
 def is_same_file(one: Path | None, other: Path | None) -> bool:

@@ -5,20 +5,24 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
-from localllm_magics.catalog.discover import DEMO, ollama_models
+from localllm_magics.catalog.discover import DEMO, distinct, running_folder
 from localllm_magics.session import Session
 
 _PROGRAM = "llamafile:"
 _SCHEMES = ("ollama:", "openai:", _PROGRAM)
 _MODEL_FILES = (".gguf", ".llamafile")
 _PART = re.compile(r"-\d{5}(-of-\d{5}\.gguf)$", re.IGNORECASE)
+_SECONDS = 0.3
+"""How long the stores of other programs have to answer; what is found later is offered the next time."""
 MAX_ENTRIES = 10_000
 """How many entries of a folder are read."""
 
 
 def matching_references(word: str, session: Session) -> list[str]:
     """Models by name, and files and folders by path, of which only the paths are sure to begin with WORD."""
-    stored = [info.reference for info in ollama_models()]
+    here = running_folder()
+    listed = distinct(session.catalog.find(here, _SECONDS).models)
+    stored = [info.reference for info in listed if info.path is None or info.path.parent != here]
     scheme = _PROGRAM if word.startswith(_PROGRAM) else ""
     paths = (f"{scheme}{path}" for path in matching_paths(word.removeprefix(scheme)))
     return [*loaded_references(word, session), *session.listed, DEMO, *stored, *_SCHEMES, *paths]

@@ -5,7 +5,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import NoReturn, Protocol, cast
 
-from localllm_magics.catalog.discover import ModelList, running_folder
+from localllm_magics.catalog.discover import running_folder
+from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.core.errors import InternalError, LocalLLMError, ModelNotFound, UsageError
 from localllm_magics.core.fork import new_lock
 from localllm_magics.core.model_info import ModelInfo

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from localllm_magics.catalog.discover import ModelList
+from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.core.errors import NotEnoughMemory, SetupError
 from localllm_magics.core.memory_plan import Forecast, MachineMemory, MemoryPlan, PlanSettings
 from localllm_magics.core.model_info import ModelInfo

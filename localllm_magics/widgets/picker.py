@@ -9,7 +9,7 @@ from typing import Any, cast
 import traitlets
 from anywidget import AnyWidget
 
-from localllm_magics.catalog.discover import ModelList
+from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.engines.file_stamp import is_same_file
 from localllm_magics.model import Model
 from localllm_magics.session import Session, default_session

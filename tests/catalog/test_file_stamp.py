@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
-from localllm_magics.catalog.ollama_store import describe_stored
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import resolve_server_reference
+from localllm_magics.catalog.sources.ollama import describe_stored
 from localllm_magics.core.model_info import FileStamp
 from localllm_magics.engines.file_stamp import has_changed, is_same_file, read_stamp
 from tests.catalog.gguf_files import DEMO, write_gguf

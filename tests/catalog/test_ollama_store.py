@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.catalog.ollama_store import describe_stored, find_stored, store_folders, stored_models
+from localllm_magics.catalog.sources.ollama import describe_stored, find_stored, store_folders, stored_models
 from localllm_magics.core.errors import (
     LocalLLMError,
     ModelNotFound,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
-from localllm_magics.catalog.discover import ModelList
+from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.session import Session

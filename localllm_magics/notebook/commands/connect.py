@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from localllm_magics.catalog.discover import ModelList
+from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.catalog.server_reference import has_scheme
 from localllm_magics.catalog.servers import ServerStatus, inspect_server
 from localllm_magics.core.address import Address

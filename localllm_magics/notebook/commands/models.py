@@ -1,6 +1,6 @@
 """`%llm models`: what can be asked."""
 
-from localllm_magics.catalog.discover import ModelList
+from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.parser import Parsed

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.catalog.ollama_store import describe_stored
 from localllm_magics.catalog.reference import resolve
+from localllm_magics.catalog.sources.ollama import describe_stored
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, UnsupportedArchitecture
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.model_info import ModelInfo

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics.catalog.discover import ModelList
+from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.core.errors import AccessDenied, BadOption, DaemonError, DaemonNotReachable
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.notebook.config import LocalLLM

@@ -4,17 +4,18 @@ A store has a JSON file for each name, `manifests/<host>/<namespace>/<model>/<ta
 digest: the weights, and the system prompt and the parameters that go with them.
 """
 
-import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from glob import iglob
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.catalog.ollama_manifest import Manifest, ManifestFile, load_command, pull_command
-from localllm_magics.core.errors import LocalLLMError, ModelNotFound, UnsupportedArchitecture
+from localllm_magics.catalog.sources.search import Search
+from localllm_magics.core.errors import LocalLLMError, ModelError, ModelNotFound, UnsupportedArchitecture
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.file_stamp import read_stamp
 from localllm_magics.engines.ollama.name import name_of_parts, parse_name
@@ -26,8 +27,37 @@ _SERVICE_FOLDERS = (
     Path("/var/lib/ollama"),
 )
 _MAX_MANIFESTS = 10_000
+_SMALLEST_WEIGHTS = 1 << 20
+_SHOWN_DIGITS = 12  # of a digest, as `ollama list` shows them
 _OLLAMA_ONLY_ARCHITECTURES = {"deepseekocr", "glm4moelite", "gptoss", "mllama", "qwen25vl"}
 """Architectures that llama.cpp does not have, or has under another name and with other tensors."""
+
+
+Describe: TypeAlias = Callable[[Path], ModelInfo]
+"""Describes a blob, or raises LocalLLMError."""
+
+
+def find(search: Search) -> Iterator[ModelInfo]:
+    """The models of all stores, and the weights that are being downloaded, whose names no file says yet."""
+
+    def describe(path: Path) -> ModelInfo:
+        info = search.inspect(path, path.name)
+        if info.problem is not None:
+            raise ModelError(info.problem)
+        return info
+
+    folders = store_folders()
+    yield from (_inspect(manifest, describe) for manifest in _manifests(folders))
+    for folder in folders:
+        yield from _unfinished(search, folder / "blobs")
+
+
+def _unfinished(search: Search, blobs: Path) -> Iterator[ModelInfo]:
+    for _, names in search.folders(blobs):
+        partial = (read_stamp(blobs / name) for name in names if name.endswith("-partial"))
+        for stamp in filter(None, partial):
+            if stamp.size_bytes >= _SMALLEST_WEIGHTS:
+                yield search.unfinished(stamp.path, f"{stamp.path.name[: len('sha256-') + _SHOWN_DIGITS]}-partial")
 
 
 def store_folders() -> list[Path]:
@@ -40,7 +70,7 @@ def store_folders() -> list[Path]:
 
 def stored_models(folders: Sequence[Path] | None = None) -> list[ModelInfo]:
     """Describe every model in FOLDERS, or in all stores, sorted by name; one that cannot be loaded has a `problem`."""
-    return [_inspect(manifest) for manifest in _manifests(folders)]
+    return [_inspect(manifest, _describe_blob) for manifest in _manifests(folders)]
 
 
 def describe_stored(name: str, folders: Sequence[Path] | None = None) -> ModelInfo:
@@ -52,7 +82,7 @@ def describe_stored(name: str, folders: Sequence[Path] | None = None) -> ModelIn
     wanted = parse_name(name)
     for manifest in _manifests(folders):
         if wanted is not None and manifest.name.key == wanted.key:
-            return _describe(manifest)
+            return _describe(manifest, _describe_blob)
     raise ModelNotFound(f"Ollama's store has no model {name!r}.", "%llm models")
 
 
@@ -78,20 +108,19 @@ def _manifests(folders: Sequence[Path] | None) -> list[ManifestFile]:
     return sorted(found.values(), key=lambda manifest: manifest.name.reference.casefold())
 
 
-def _inspect(file: ManifestFile) -> ModelInfo:
+def _inspect(file: ManifestFile, describe: Describe) -> ModelInfo:
     try:
-        return _describe(file)
+        return _describe(file, describe)
     except LocalLLMError as error:
         name = file.name
         return ModelInfo(reference=name.reference, name=str(name), source="ollama", problem=error.message)
 
 
-def _describe(file: ManifestFile) -> ModelInfo:
+def _describe(file: ManifestFile, describe: Describe) -> ModelInfo:
     name, stamp, manifest = file.name, read_stamp(file.path), Manifest(file)
     path = manifest.weights()
-    stamps = (stamp, read_stamp(path))  # not that of the cached description: the blob may have been downloaded anew
     try:
-        info = _describe_blob(path)
+        info = describe(path)
     except LocalLLMError as error:
         raise type(error)(error.message.replace(path.name, str(name)), pull_command(name)) from error
     if info.architecture in _OLLAMA_ONLY_ARCHITECTURES:
@@ -103,11 +132,9 @@ def _describe(file: ManifestFile) -> ModelInfo:
         reference=name.reference,
         name=str(name),
         defaults=replace(defaults, sampling=defaults.sampling.or_else(info.defaults.sampling)),
-        files=tuple(stamp for stamp in stamps if stamp is not None),
+        files=(*filter(None, [stamp]), *info.files),
     )
 
 
-@functools.lru_cache(maxsize=1024)
 def _describe_blob(path: Path) -> ModelInfo:
-    """The description of the weights, cached: a blob's name is the digest of its bytes, and models share blobs."""
     return describe_file(path, reference=path.name, source="ollama")

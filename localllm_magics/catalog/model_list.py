@@ -1,0 +1,186 @@
+"""The list of models that can be used, as it is shown."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, get_args
+
+from localllm_magics.core.errors import SetupError
+from localllm_magics.core.memory_plan import Fit, Forecast
+from localllm_magics.core.model_info import Kind, ModelInfo, Source
+from localllm_magics.core.table import Printer, Table, to_count, to_size
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_SHOWN = 100
+"""Rows of the table; some servers list 100,000 models."""
+_MOST_PROBLEMS = 10
+_SOURCES = get_args(Source)
+_TEXT: tuple[Kind | None, ...] = ("chat", "base", None)
+_NESTED: Mapping[str, type[Fit | Forecast]] = {"fit": Fit, "forecast": Forecast}
+_HEADERS = (
+    "Reference",
+    "Name",
+    "Architecture",
+    "Parameters",
+    "Quantization",
+    "Size",
+    "Context",
+    "Kind",
+    "Fit",
+    "Forecast",
+    "Source",
+)
+
+
+class ModelList(list[ModelInfo]):
+    """Models, displayed as a table, of which the first `MOST_SHOWN` are shown.
+
+    Args:
+        models: In the order of the table.
+        notes: Sentences below the table.
+        command: What lists them, and takes a word that is in their names.
+    """
+
+    def __init__(
+        self, models: Iterable[ModelInfo] = (), *, notes: Sequence[str] = (), command: str = "%llm models"
+    ) -> None:
+        super().__init__(models)
+        self.notes = tuple(notes)
+        self.command = command
+
+    def with_name(self, part: str) -> "ModelList":
+        """Those with PART in their name or reference, in whatever case; an empty one is in all."""
+        wanted = part.casefold()
+        return _select(
+            self,
+            lambda info: wanted in info.reference.casefold() or wanted in info.name.casefold(),
+            f"No model has {part!r} in its name.",
+        )
+
+    def only(self, *, source: Source | None = None, kind: Kind | None = None, fits: bool | None = None) -> "ModelList":
+        """Those of one source, of one kind, and those that fit into memory or do not; None is all.
+
+        Args:
+            source: As in the table.
+            kind: As in the table.
+            fits: What is not known, as for models of servers, counts as what fits.
+        """
+        found = self
+        if source is not None:
+            found = _select(found, lambda info: info.source == source, f"No model is of the source {source!r}.")
+        if kind is not None:
+            found = _select(found, lambda info: info.kind == kind, f"No model is of the kind {kind!r}.")
+        if fits is not None:
+            found = _select(found, lambda info: _fits(info) == fits, f"{'No' if fits else 'Every'} model fits.")
+        return found
+
+    def to_table(self) -> Table:
+        """The table that a terminal or a notebook shows."""
+        shown = self[:MOST_SHOWN]
+        more = f"These are {len(shown)} of {len(self):,}. For those with a word in their names: {self.command} WORD"
+        problems = [info.problem for info in shown if info.problem is not None]
+        others = f"{len(problems) - _MOST_PROBLEMS} more cannot be read."
+        notes = (
+            *problems[:_MOST_PROBLEMS],
+            *[others][: max(0, len(problems) - _MOST_PROBLEMS)],
+            *[more][: len(self) - len(shown)],
+            *self.notes,
+        )
+        return Table(headers=_HEADERS, rows=tuple(_row(info) for info in shown), notes=notes)
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A DataFrame with a column for each field that the `repr` of `ModelInfo` has, those of fit and forecast too.
+
+        Raises:
+            SetupError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as exc:
+            raise SetupError("A DataFrame needs pandas, which is not installed.", "pip install pandas") from exc
+        own = [(field.name,) for field in fields(ModelInfo) if field.repr and field.name not in _NESTED]
+        columns = own + [(name, field.name) for name, kind in _NESTED.items() for field in fields(kind)]
+        rows = [[_value(info, path) for path in columns] for info in self]
+        return pd.DataFrame(rows, columns=["_".join(path) for path in columns])
+
+    def __repr__(self) -> str:
+        return str(self.to_table())
+
+    def _repr_markdown_(self) -> str:
+        return self.to_table().to_markdown()
+
+    def _repr_pretty_(self, printer: Printer, is_cyclic: bool) -> None:
+        self.to_table()._repr_pretty_(printer, is_cyclic)
+
+
+def in_order(models: Iterable[ModelInfo]) -> list[ModelInfo]:
+    """What can be asked first, then what is too big, what makes no text, and what cannot be used; each by source."""
+    return sorted(models, key=lambda info: (_group(info), _SOURCES.index(info.source)))
+
+
+def to_fit(info: ModelInfo) -> str:
+    """Whether and how a model fits, in words; nothing where that is not known."""
+    fit = info.fit
+    if fit is None:
+        return ""
+    match fit.verdict:
+        case "gpu":
+            return f"fits on the GPU: {to_size(fit.needed_bytes)}"
+        case "partial":
+            layers = (
+                f"{fit.max_gpu_layers} of {info.layers + 1} layers" if info.layers else f"{fit.max_gpu_layers} layers"
+            )
+            return f"partly on the GPU: {layers}, {to_size(fit.needed_bytes)}"
+        case "cpu":
+            return f"CPU: {to_size(fit.needed_bytes)}"
+        case "too big":
+            return f"too big: needs {to_size(fit.needed_bytes)}, {to_size(fit.free_bytes)} free"
+
+
+def to_forecast(forecast: Forecast | None) -> str:
+    """How fast a model will be, in words; nothing where that is not known."""
+    return "" if forecast is None else f"≈ {forecast.tokens_per_second:.3g} tok/s"
+
+
+def _select(models: ModelList, is_wanted: Callable[[ModelInfo], bool], otherwise: str) -> ModelList:
+    """Those of MODELS that are wanted, with the sentence OTHERWISE where none is."""
+    found = ModelList(filter(is_wanted, models), notes=models.notes, command=models.command)
+    if not found and models:
+        found.notes = (f"{otherwise} To see all, type: {models.command}", *models.notes)
+    return found
+
+
+def _group(info: ModelInfo) -> int:
+    if info.problem is not None:
+        return 3
+    if info.kind not in _TEXT:
+        return 2
+    return 0 if _fits(info) else 1
+
+
+def _fits(info: ModelInfo) -> bool:
+    return info.fit is None or info.fit.verdict != "too big"
+
+
+def _value(info: ModelInfo, path: tuple[str, ...]) -> object:
+    value: object = info
+    for name in path:
+        value = getattr(value, name, None)
+    return value
+
+
+def _row(info: ModelInfo) -> tuple[str, ...]:
+    return (
+        info.reference,
+        info.name,
+        info.architecture or "",
+        to_count(info.parameters),
+        info.quantization or "",
+        to_size(info.size_bytes),
+        f"{info.context:,}" if info.context else "",
+        "unreadable" if info.problem is not None else info.kind or "",
+        to_fit(info),
+        to_forecast(info.forecast),
+        info.source,
+    )

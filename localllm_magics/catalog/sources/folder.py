@@ -1,0 +1,17 @@
+"""The running folder, without those below it, and the folders that are set with `model_folders`, with those below."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from localllm_magics.catalog.sources.search import DEEPEST, Search
+from localllm_magics.core.model_info import ModelInfo
+
+
+def find_here(search: Search, folder: Path) -> Iterator[ModelInfo]:
+    """The models in the running folder, by the names of their files."""
+    yield from search.models(folder, lambda path: path.name)
+
+
+def find_below(search: Search, folder: Path) -> Iterator[ModelInfo]:
+    """The models in a folder that is set, by their paths from there."""
+    yield from search.models(folder, lambda path: path.relative_to(folder).as_posix(), DEEPEST)
