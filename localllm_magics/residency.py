@@ -16,9 +16,9 @@ from localllm_magics.model import Model
 
 def free_memory() -> int:
     """Bytes that can be used without swapping."""
-    from localllm_magics.engines.kernel import machine  # it needs more than the standard library
+    from localllm_magics.engines.kernel import machine_memory  # it needs more than the standard library
 
-    return machine.free_memory()
+    return machine_memory.free_memory()
 
 
 class Residency:
