@@ -97,13 +97,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Widgets, at their first use."""
-    if name == "ModelPicker":
-        from localllm_magics.widgets.picker import ModelPicker
+if not TYPE_CHECKING:  # for a type checker there would be every name
 
-        return ModelPicker
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Widgets, at their first use."""
+        if name == "ModelPicker":
+            from localllm_magics.widgets.picker import ModelPicker
+
+            return ModelPicker
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:

@@ -26,10 +26,12 @@ class Facts:
 
     Args:
         session: Whose models these are.
+        find_library: What finds the installed build, or raises `SetupError`.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, find_library: Callable[[], Library] = library) -> None:
         self._session = session
+        self._find_library = find_library
         self._calibration: Calibration | None = None
 
     def models(self) -> ModelList:
@@ -93,7 +95,7 @@ class Facts:
 
     def _library(self) -> Library | None:
         try:
-            return library()
+            return self._find_library()
         except SetupError:
             return None
 
