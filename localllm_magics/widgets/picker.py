@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import traitlets
 from anywidget import AnyWidget
+from IPython.display import display
 
 from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.engines.file_stamp import is_same_file
@@ -19,6 +20,7 @@ from localllm_magics.widgets.facts import Facts
 from localllm_magics.widgets.modules import FOLDER, join
 from localllm_magics.widgets.protocol import Answer, Row, Status
 from localllm_magics.widgets.rows import to_row
+from localllm_magics.widgets.static_table import to_bundle
 
 _MOST_WAIT = 5.0
 """Seconds that the first list may take before the widget is shown without its table."""
@@ -91,12 +93,21 @@ class ModelPicker(AnyWidget):
         named = (m for m in self._session.models if m.info.reference == self.value or is_same_file(m.path, path))
         return next((model for model in named if model.is_loaded), None)
 
-    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[Bundle, Bundle] | None:
-        """The widget, and for a page without a kernel the table of the models."""
-        shown = super()._repr_mimebundle_()
-        if shown is None:
-            return None
+    def _repr_mimebundle_(self, **_kwargs: object) -> tuple[Bundle, Bundle]:
+        """The widget, and for what has no widgets the table of the models."""
+        data, metadata = cast("tuple[Bundle, Bundle]", super()._repr_mimebundle_())
+        return {**data, **self._table()}, metadata
+
+    def _ipython_display_(self) -> None:
+        """Show the widget, and below it, hidden where that lives, the table that stays in a saved notebook."""
+        data, metadata = self._repr_mimebundle_()
+        display({**_without(data, "text/html", "text/markdown"), "text/plain": repr(self)}, metadata, raw=True)
+        display(self._table(), raw=True)
+
+    def _table(self) -> Bundle:
         wait_for([self._first_list], _MOST_WAIT)
-        data, metadata = cast("tuple[Bundle, Bundle]", shown)
-        table = self._list.to_table()
-        return {**data, "text/plain": table.to_text(), "text/markdown": table.to_markdown()}, metadata
+        return to_bundle(self._list)
+
+
+def _without(bundle: Bundle, *keys: str) -> Bundle:
+    return {key: value for key, value in bundle.items() if key not in keys}

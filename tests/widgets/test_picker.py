@@ -72,15 +72,14 @@ def test_a_load_from_the_page_gives_the_model(new_session: Session, picker: Mode
     assert picker.get_state("_status")["_status"]["loaded"][0]["reference"] == "demo"
 
 
-def test_a_saved_notebook_keeps_a_table(picker: ModelPicker) -> None:
-    bundle = picker._repr_mimebundle_()
-    assert bundle is not None
-    data, _metadata = bundle
+def test_what_has_no_widgets_shows_a_table(picker: ModelPicker) -> None:
+    data, _metadata = picker._repr_mimebundle_()
 
     assert "application/vnd.jupyter.widget-view+json" in data
     assert "demo" in data["text/plain"]
     assert "| demo |" in data["text/markdown"]
-    assert "<script>" not in data["text/markdown"]
+    assert "<td>demo</td>" in data["text/html"]
+    assert "<script>" not in data["text/markdown"] + data["text/html"]
 
 
 def test_commands_that_come_on_a_comm_reach_the_picker_they_are_for(new_session: Session) -> None:
