@@ -72,7 +72,8 @@ export class Details {
     if (!choice) return;
     const { row, plan } = choice;
     setText(this.#title, row.name);
-    setText(this.#subtitle, row.path ?? toSource(row.source));
+    setText(this.#subtitle, row.path ?? row.reference);
+    this.#subtitle.title = row.path ?? row.reference;
     const { verdict, text, numbers } = toBadge(row);
     this.#fit.dataset["verdict"] = verdict;
     setText(this.#fit, [text, numbers && `${numbers} free`].filter(Boolean).join(" · "));

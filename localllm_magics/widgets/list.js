@@ -166,10 +166,12 @@ function cells(row, mark) {
   const parameters = row.parameters === null ? "" : toCount(row.parameters);
   const facts = [parameters, row.quantization, toSource(row.source)].filter(Boolean).join(" · ");
   const name = element("span", { class: "llm-name", title: row.name }, row.name);
+  const reference =
+    row.reference === row.name ? [] : [element("span", { class: "llm-reference", title: row.reference }, row.reference)];
   const marked = mark ? [element("span", { class: "llm-mark" }, mark)] : [];
   const badge = [text, numbers].filter(Boolean).join(" · ");
   return [
-    element("span", { class: "llm-heading" }, name, ...marked),
+    element("span", { class: "llm-heading" }, name, ...reference, ...marked),
     element("span", { class: "llm-size" }, row.size === null ? "" : toSize(row.size)),
     element("span", { class: "llm-facts", title: facts }, facts),
     element("span", { class: "llm-badge", "data-verdict": verdict, title: badge }, badge),

@@ -9,7 +9,9 @@ from localllm_magics.widgets.protocol import Fitting, Loaded, Planned, Row, Sett
 
 
 def to_row(info: ModelInfo) -> Row:
-    """A row of the list."""
+    """A row of the list; what fits nowhere has no speed."""
+    is_too_big = info.fit is not None and info.fit.verdict == "too big"
+    forecast = None if is_too_big else info.forecast
     return Row(
         reference=info.reference,
         name=info.name,
@@ -27,8 +29,8 @@ def to_row(info: ModelInfo) -> Row:
         template=info.has_chat_template,
         local=info.engine == "kernel",
         fit=None if info.fit is None else _fitting(info.fit),
-        speed=None if info.forecast is None else info.forecast.tokens_per_second,
-        prompt_speed=None if info.forecast is None else info.forecast.prompt_tokens_per_second,
+        speed=None if forecast is None else forecast.tokens_per_second,
+        prompt_speed=None if forecast is None else forecast.prompt_tokens_per_second,
     )
 
 
