@@ -49,6 +49,9 @@ class Page(Protocol):
     def show_status(self, status: Status) -> None:
         """Show what is so now."""
 
+    def choose(self, reference: str) -> None:
+        """Show that this model is chosen; what the page itself has chosen does not arrive while a cell runs."""
+
 
 class Commands:
     """The commands of one page; for any thread.
@@ -130,6 +133,7 @@ class Commands:
                 use.undo()
                 raise
             use.keep()
+            self._page.choose(info.reference)
         return done(command["id"], *use.notices, *use.model.status().notices)
 
     def _plan(self, command: Plan, stop: Stop) -> Done:

@@ -1,6 +1,14 @@
 // Elements of the page; whatever text they get is shown as text.
 
 /**
+ * For what takes the keyboard's focus: its keys are not those of the notebook, where B adds a cell and D D deletes one.
+ * JupyterLab looks at the element itself before its parents, so it is set on each.
+ */
+export const KEYS = { "data-lm-suppress-shortcuts": "true" };
+
+const FOCUSABLE = new Set(["button", "input", "select"]);
+
+/**
  * An element with attributes and children.
  *
  * @template {keyof HTMLElementTagNameMap} K
@@ -11,7 +19,9 @@
  */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
+  /** @type {typeof attributes} */
+  const all = FOCUSABLE.has(tag) ? { ...KEYS, ...attributes } : attributes;
+  for (const [name, value] of Object.entries(all)) {
     if (value !== false) made.setAttribute(name, value === true ? "" : String(value));
   }
   made.append(...children);

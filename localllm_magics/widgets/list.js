@@ -1,6 +1,6 @@
 // The list of models, of which only the visible rows are in the page.
 
-import { element } from "./dom.js";
+import { KEYS, element } from "./dom.js";
 import { toBadge, toCount, toSize, toSource, toSpeed } from "./format.js";
 
 /** @typedef {import("./protocol.js").Row} Row */
@@ -21,7 +21,7 @@ const MOVES = {
 
 /** A listbox; whoever has the keyboard's focus, the list or the filter, hands its keys on with `press`. */
 export class List {
-  root = element("div", { class: "llm-list", role: "listbox", tabindex: 0, "aria-label": "Models" });
+  root = element("div", { class: "llm-list", role: "listbox", tabindex: 0, "aria-label": "Models", ...KEYS });
   #sizer = element("div", { class: "llm-sizer", role: "presentation" });
   #empty = element("div", { class: "llm-empty" });
   /** @type {string} */

@@ -99,8 +99,7 @@ class Picker {
     const middle = element("div", { class: "llm-middle" }, this.#list.root, this.#details.root);
     const bottom = element("div", { class: "llm-bottom" }, this.#state, this.#progress, this.#cancel);
     const label = { class: "llm-picker", role: "group", "aria-label": "Model picker" };
-    // In JupyterLab the keys of a list would otherwise be those of the notebook: B adds a cell, D D deletes one.
-    el.append(element("div", { ...label, "data-lm-suppress-shortcuts": "true" }, top, middle, bottom));
+    el.append(element("div", label, top, middle, bottom));
   }
 
   /** @param {AbortSignal} signal */

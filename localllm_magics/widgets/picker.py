@@ -81,6 +81,11 @@ class ModelPicker(AnyWidget):
             self._status = dict(status)
             self.model = self._find_model()
 
+    def choose(self, reference: str) -> None:
+        """Make REFERENCE the value; see `Page`."""
+        with self._changing:
+            self.value = reference
+
     @traitlets.observe("value")
     def _value_changed(self, _change: object) -> None:
         with self._changing:

@@ -75,6 +75,7 @@ class FakePage:
         self.answers: list[Answer] = []
         self.models: list[ModelList] = []
         self.statuses: list[Status] = []
+        self.chosen = ""
         self._news = threading.Condition()
 
     def answer(self, answer: Answer) -> None:
@@ -91,6 +92,9 @@ class FakePage:
         with self._news:
             self.statuses.append(status)
             self._news.notify_all()
+
+    def choose(self, reference: str) -> None:
+        self.chosen = reference
 
     def wait(self, is_so: Callable[[], bool]) -> None:
         with self._news:

@@ -59,7 +59,7 @@ def test_a_load_makes_the_model_the_current_one(new_session: Session, scripted: 
     commands, page = scripted
     ended = do(commands, page, kind="load", reference="demo", options={**OPTIONS, "context": 512}, force=False)
 
-    assert ended["kind"] == "done"
+    assert (ended["kind"], page.chosen) == ("done", "demo")
     assert new_session.current is not None
     assert (new_session.current.info.reference, new_session.current.context) == ("demo", 512)
     assert page.statuses[-1]["current"] == "demo"

@@ -63,12 +63,12 @@ def test_the_model_is_there_once_what_is_chosen_is_loaded(new_session: Session, 
 
 
 def test_a_load_from_the_page_gives_the_model(new_session: Session, picker: ModelPicker) -> None:
-    picker.value = "demo"
     message = {"kind": "load", "id": "1", "reference": "demo", "options": OPTIONS, "force": False}
     picker.comm.handle_msg({"content": {"data": {"method": "custom", "content": message}}, "buffers": []})
 
     wait_until(lambda: picker.model is not None, "the load")
     assert picker.model is new_session.current
+    assert picker.value == "demo"
     assert picker.get_state("_status")["_status"]["loaded"][0]["reference"] == "demo"
 
 
