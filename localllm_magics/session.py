@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from localllm_magics.catalog.discover import VARIABLES, Catalog, distinct, running_folder
-from localllm_magics.catalog.model_list import ModelList, in_order
+from localllm_magics.catalog.model_list import HOW_TO_FORECAST, ModelList, in_order
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
@@ -216,14 +216,15 @@ class Session:
         self.listed = tuple(info.reference for info in served)
         missing = [server.problem for server in servers if server.is_named and server.problem]
         models = [*judge_now(distinct(found.models)), *served]
-        return ModelList(in_order(models), notes=[*found.notes, *missing])
+        how_to = [] if any(info.forecast for info in models) else [HOW_TO_FORECAST]
+        return ModelList(in_order(models), notes=[*found.notes, *missing, *how_to])
 
     def close(self) -> None:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
         self.stop()
         before = self._update(lambda _: SessionState())
         self.residency.close()
-        self.listed, self.settings = (), ServerSettings()
+        self.listed, self.settings, self.catalog = (), ServerSettings(), Catalog()
         for entry in before.entries:
             if _is_ours(entry.model):
                 entry.model.unload()
@@ -267,7 +268,8 @@ class Session:
 
     def _surroundings(self) -> Surroundings:
         settings = replace(self.settings, addresses=())  # where to look for servers changes no reference
-        return Surroundings(running_folder(), tuple(map(os.environ.get, _VARIABLES)), settings)
+        variables = (*map(os.environ.get, _VARIABLES), *self.catalog.model_folders)
+        return Surroundings(running_folder(), variables, settings)
 
     def _resolved(self, typed: str, surroundings: Surroundings) -> tuple[ModelInfo, Model]:
         """What TYPED names now, and its model: one that is in use, or a new one."""
@@ -337,13 +339,22 @@ def load(reference: str | os.PathLike[str], *, pin: bool = False, **options: "Un
     return use.model
 
 
-def models() -> ModelList:
-    """The models that can be used: the bundled one, GGUF files in the running folder, and those of servers that run.
+def models(*, source: str | None = None, kind: str | None = None, fits: bool | None = None) -> ModelList:
+    """The models that can be used: the bundled one, those in folders and in other programs' stores, those of servers.
 
-    All known servers are asked at the same time, and have half a second to answer.
+    Each has its `fit`, as far as its file tells. All known servers are asked at the same time, and have half a second
+    to answer.
+
+    Args:
+        source: Only those of this source, such as `ollama`.
+        kind: Only those of this kind, such as `chat`.
+        fits: Only those that fit into the memory that is free now, or only those that do not.
+
+    Raises:
+        BadOption: There is no such source or kind.
     """
     with in_words():
-        return default_session().list_models()
+        return default_session().list_models().only(source=source, kind=kind, fits=fits)
 
 
 def _typed(reference: object) -> str:

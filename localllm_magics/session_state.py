@@ -15,7 +15,7 @@ class Surroundings:
     """What the meaning of a reference depends on, beside the files that it names.
 
     Args:
-        variables: Those of the environment that say where Ollama and its store are.
+        variables: Those of the environment that say where Ollama and models are, and the folders that were set.
     """
 
     folder: Path

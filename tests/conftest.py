@@ -22,7 +22,8 @@ def _nothing_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """No server, model store or key of the machine takes part, in the processes that tests start neither."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OLLAMA_HOST", "127.0.0.1:9")
-        patch.setenv("OLLAMA_MODELS", str(tmp_path_factory.getbasetemp() / "no-such-store"))
+        for name in ("OLLAMA_MODELS", "HF_HUB_CACHE", "LLAMA_CACHE", "LMSTUDIO_HOME", "JAN_DATA_FOLDER"):
+            patch.setenv(name, str(tmp_path_factory.getbasetemp() / "no-such-store"))
         for name in ("LOCALLLM_API_KEY", "LLAMA_API_KEY", "VLLM_API_KEY", "OPENAI_API_KEY"):
             patch.delenv(name, raising=False)
         yield

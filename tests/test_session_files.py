@@ -184,6 +184,31 @@ def test_what_is_not_kept_goes_back_to_the_defaults(new_session: Session) -> Non
     assert (again.model, again.notices, model.options) == (model, ("Reloaded with the defaults.",), ANY)
 
 
+@pytest.mark.parametrize("keeps_options", [True, False])
+def test_force_does_not_reload_what_is_in_memory(new_session: Session, keeps_options: bool) -> None:
+    model = keep(new_session, "demo", LoadOptions(threads=1))
+    model.load()
+    forced = LoadOptions(threads=1, force=True)
+
+    use = new_session.use("demo", forced, keeps_options=keeps_options)
+
+    assert (use.notices, model.options, model.is_loaded) == ((), LoadOptions(threads=1), True)
+
+
+def test_force_is_for_a_load_that_is_still_to_come(new_session: Session) -> None:
+    model = keep(new_session, "demo", LoadOptions(threads=1))
+
+    keep(new_session, "demo", LoadOptions(force=True))
+    forced = model.options
+    again = new_session.use("demo", ANY)
+    again.keep()
+    other = new_session.use("demo", LoadOptions(ctx=512))
+
+    assert forced == LoadOptions(threads=1, force=True)
+    assert again.notices[0].startswith("`--threads 1`, as loaded before;")
+    assert (other.model, model.options) == (model, LoadOptions(threads=1, ctx=512))
+
+
 def test_what_is_asked_for_stays_where_it_is_loaded_anew(new_session: Session) -> None:
     model = keep(new_session, "demo", LoadOptions(ctx=512))
     model.load()

@@ -1,9 +1,9 @@
 """The models on this machine, wherever programs keep them."""
 
 import os
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from localllm_magics import demo
@@ -11,12 +11,12 @@ from localllm_magics.catalog.header_cache import HeaderCache
 from localllm_magics.catalog.inspect import inspect_file, is_first_present_part
 from localllm_magics.catalog.scan import ModelSource, Scan
 from localllm_magics.catalog.sources import bundled, folder, gpt4all, huggingface, jan, llama_cpp, lmstudio, ollama
-from localllm_magics.catalog.sources.bundled import DEMO
 from localllm_magics.catalog.sources.home import Home
 from localllm_magics.catalog.sources.search import Search
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.file_stamp import identity
 
+DEMO = bundled.DEMO
 SILENCE = 5.0
 """After how many seconds without an answer of the system a source is given up, as on a dead network mount."""
 MOST_SECONDS = 30.0
@@ -93,7 +93,8 @@ class Catalog:
         scans = [self._begin(key, source) for key, source in self._sources(here).items()]
         for scan in scans:
             scan.wait(self._silence, most)
-            self._headers.forget_missing(dict(scan.search.contents))
+        contents: ChainMap[str, set[str]] = ChainMap(*(dict(scan.search.contents) for scan in scans))
+        self._headers.forget_missing(contents)
         self._headers.save()
         return Findings(
             models=tuple(info for scan in scans for info in tuple(scan.found)),
@@ -101,7 +102,7 @@ class Catalog:
         )
 
     def known(self, here: Path) -> list[ModelInfo]:
-        """What the last search of the same sources has found, ."""
+        """What the last search of the same sources has found."""
         scans = (self._scans.get(key) for key in self._sources(here))
         return [info for scan in scans if scan for info in tuple(scan.found)]
 
@@ -121,7 +122,7 @@ class Catalog:
         places = [("", ModelSource(name="bundled", title="The package", find=bundled.find))]
         places.append((str(here), _folder(here, folder.find_here)))
         home = Home.current()
-        places += [(text, _folder(home.absolute(text), folder.find_below)) for text in self.model_folders]
+        places += [(text, _folder(here / home.absolute(text), folder.find_below)) for text in self.model_folders]
         places += [("", store) for store in self._stores]
         return {(os.getpid(), variables, source.name, place, source.title): source for place, source in places}
 
@@ -164,7 +165,7 @@ def distinct(models: Iterable[ModelInfo]) -> list[ModelInfo]:
 
 
 def _folder(path: Path, find: Callable[[Search, Path], Iterator[ModelInfo]]) -> ModelSource:
-    return ModelSource(name="folder", title=f"The folder {path}", find=partial(find, folder=path))
+    return ModelSource(name="folder", title=f"The folder {path}", find=lambda search: find(search, path))
 
 
 def _longer_reference(info: ModelInfo) -> str:

@@ -15,14 +15,16 @@ from functools import lru_cache
 from math import prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias, TypeVar
 
 from localllm_magics.catalog.file_format import detect_format
+from localllm_magics.catalog.known_parts import KnownPart, KnownParts
 from localllm_magics.core.errors import ModelError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
 from localllm_magics.engines.cache_folder import open_regular
 from localllm_magics.engines.file_stamp import broken_link
 
+T = TypeVar("T")
 Scalar: TypeAlias = str | int | float | bool
 
 # fmt: off
@@ -51,10 +53,9 @@ _MOST_TENSORS = 1 << 17
 _MOST_KEYS = 1 << 16
 _MOST_DIMENSIONS = 4
 _LONGEST_ARRAY = 64
-_COMPARED_BYTES = 64
-_MOST_VOCABULARIES = 64
-_vocabularies: dict[tuple[int, bytes], tuple[int, bytes]] = {}
-"""Of long arrays of strings that were read, by their length and their first bytes: size and SHA-256."""
+_COMPARED_BYTES = 1 << 13
+_MOST_KNOWN_TENSORS = 4096
+_MOST_LAYERS = 512  # an array of numbers may have one for each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +151,10 @@ def require_complete(header: Header, path: Path) -> None:
     )
 
 
+VOCABULARIES: KnownParts[tuple[()]] = KnownParts(64)
+TABLES: KnownParts[tuple[Tensor, ...]] = KnownParts(64)
+
+
 class _Reader:
     """A buffered reader that goes forward through a file, or a part of one, and checks each length."""
 
@@ -189,20 +194,26 @@ class _Reader:
         self._offset += count
 
     def skip_strings(self, count: int) -> None:
-        """Skip COUNT strings; vocabularies have 100,000 and more, but many models have the same one."""
+        """Skip COUNT strings: those of a vocabulary are 100,000 and more."""
         self._require(count * 8)
-        key = count, self.peek(_COMPARED_BYTES)
-        size, digest = _vocabularies.get(key, (0, b""))
-        if 0 < size <= self.size - self.position:
-            self._fill(size)
-            if hashlib.sha256(memoryview(self._buffer)[self._offset : self._offset + size]).digest() == digest:
-                self._offset += size
-                return
-        start = self.position
-        digest = self._walk_strings(count)
-        _vocabularies[key] = self.position - start, digest
-        while len(_vocabularies) > _MOST_VOCABULARIES:
-            _vocabularies.pop(next(iter(_vocabularies)), None)
+        key = count, hash(self.peek(_COMPARED_BYTES))
+        if self._skip_known(VOCABULARIES.get(key)) is None:
+            start, digest = self.position, self._walk_strings(count)
+            VOCABULARIES.put(key, KnownPart(size=self.position - start, digest=digest, value=()))
+
+    def _skip_known(self, part: KnownPart[T] | None) -> T | None:
+        """Skip PART if it comes next, and return what it was read as."""
+        if part is None or part.size > self.size - self.position:
+            return None
+        self._fill(part.size)
+        if self._digest(self._offset, self._offset + part.size) != part.digest:
+            return None
+        self._offset += part.size
+        return part.value
+
+    def _digest(self, start: int, end: int) -> bytes:
+        """The SHA-256 of a part of the buffer."""
+        return hashlib.sha256(memoryview(self._buffer)[start:end]).digest()
 
     def _walk_strings(self, count: int) -> bytes:
         """Skip COUNT strings one by one; the digest of them."""
@@ -225,6 +236,18 @@ class _Reader:
 
     def read_tensors(self, count: int) -> tuple[Tensor, ...]:
         """The next COUNT entries of the tensor table."""
+        key = count, hash(self.peek(_COMPARED_BYTES))
+        known = self._skip_known(TABLES.get(key))
+        if known is not None:
+            return known
+        start = self.position
+        tensors = self._parse_tensors(count)
+        if start >= self._start and count <= _MOST_KNOWN_TENSORS:
+            digest = self._digest(start - self._start, self._offset)
+            TABLES.put(key, KnownPart(size=self.position - start, digest=digest, value=tensors))
+        return tensors
+
+    def _parse_tensors(self, count: int) -> tuple[Tensor, ...]:
         tensors: list[Tensor] = []
         length_at, dimensions_at = _U64.unpack_from, _U32.unpack_from
         while len(tensors) < count:
@@ -321,7 +344,7 @@ def _read_value(reader: _Reader, kind: int) -> Value:
     kind, length = reader.read_u32(), reader.read_u64()
     if kind != _STRING and kind not in _SCALARS:
         raise reader.damaged(f"an array has elements of type {kind}")
-    if length <= _LONGEST_ARRAY:
+    if length <= (_LONGEST_ARRAY if kind == _STRING else _MOST_LAYERS):
         return tuple(_read_scalar(reader, kind) for _ in range(length))
     if kind == _STRING:
         reader.skip_strings(length)

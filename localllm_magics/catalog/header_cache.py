@@ -48,7 +48,7 @@ class HeaderCache:
         self._lock = new_lock()
         self._infos: dict[str, ModelInfo] = {}
         self._stored: dict[str, object] | None = None
-        self._unsaved: set[str] = set()
+        self._unsaved: dict[str, None] = {}
         self._gone: set[str] = set()
 
     @property
@@ -74,7 +74,7 @@ class HeaderCache:
         # A file that grows has changed since.
         if is_kept and stamps and info.files == stamps == _stamps(path):
             self._infos[str(path)] = info
-            self._unsaved.add(str(path))
+            self._unsaved[str(path)] = None
         return info
 
     def forget_missing(self, contents: Mapping[str, Collection[str]]) -> None:
@@ -89,14 +89,14 @@ class HeaderCache:
         with self._lock:
             if not self._unsaved and self._gone.isdisjoint(self._stored or ()):
                 return
-            new, gone, self._unsaved, self._gone = self._unsaved, self._gone, set(), set()
+            new, gone, self._unsaved, self._gone = tuple(self._unsaved), self._gone, {}, set()
             stored = _read(self.path)
             for key in (*gone, *new):
                 stored.pop(key, None)
             stored |= {key: _to_json(info) for key in new if (info := self._infos.get(key)) is not None}
             self._stored = dict(list(stored.items())[-MOST_FILES:])
-            text = json.dumps({"format": FORMAT, "files": self._stored}, separators=(",", ":"))
-            with suppress(OSError):
+            with suppress(OSError, RecursionError):
+                text = json.dumps({"format": FORMAT, "files": self._stored}, separators=(",", ":"))
                 write_private(self.path, text.encode())
 
     def _find(self, key: str, stamps: tuple[FileStamp, ...]) -> ModelInfo | None:
@@ -121,8 +121,9 @@ class HeaderCache:
 
 def _stamps(path: Path) -> tuple[FileStamp, ...]:
     """The stamps of all parts of a model; none where one is missing."""
-    stamps = tuple(read_stamp(part) for part in model_parts(path))
-    return () if None in stamps else stamps
+    stamps = [read_stamp(part) for part in model_parts(path)]
+    found = tuple(stamp for stamp in stamps if stamp is not None)
+    return found if len(found) == len(stamps) else ()
 
 
 def _is_gone(path: str, contents: Mapping[str, Collection[str]]) -> bool:
@@ -167,10 +168,10 @@ def _from_json(path: Path, value: object) -> ModelInfo:
     fields = {name: _checked(value.get(name), kind) for kind, names in _FIELDS.items() for name in names}
     if fields["kind"] not in (None, *get_args(Kind)):
         raise ValueError(value)
-    shape = value["shape"]
-    stamps = zip(model_parts(path), value["stamps"], strict=True)
-    return ModelInfo(
+    shape, stamps = value["shape"], zip(model_parts(path), value["stamps"], strict=True)
+    described = ModelInfo(
         reference="",
+        name=model_stem(path),
         source="folder",
         path=path,
         files=tuple(
@@ -179,8 +180,9 @@ def _from_json(path: Path, value: object) -> ModelInfo:
         ),
         defaults=ModelDefaults(sampling=Sampling.from_options(value["sampling"])),
         shape=None if shape is None else shape_from_json(shape),
-        **{**fields, "name": fields["name"] or model_stem(path)},
     )
+    known = {name: value for name, value in fields.items() if value is not None}
+    return replace(described, **known)  # type: ignore[arg-type] # their types were checked
 
 
 def _checked(value: object, kind: type) -> object:

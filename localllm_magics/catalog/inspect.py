@@ -11,6 +11,7 @@ from localllm_magics.catalog.shape import read_shape
 from localllm_magics.core.errors import BadOption, LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.model_info import FileStamp, Kind, ModelDefaults, ModelInfo, Source
+from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
 from localllm_magics.engines.file_stamp import read_stamp
 
@@ -34,6 +35,8 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 }
 """The values that optional keys of an architecture can have; llama.cpp aborts the process on some others."""
 _MOST_PARTS = 1000
+_MOST_SHAPES = 64
+_shapes: dict[object, ModelShape | None] = {}
 _MAX_NAME_LENGTH = 100
 _MAX_NAMES_SHOWN = 3
 _ADD_PARTS = "Download what is missing into the same folder, then load the first part."
@@ -92,8 +95,21 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
         kind=_kind(first, architecture, tensors),
         defaults=ModelDefaults(sampling=_sampling(first)),
         files=stamps,
-        shape=read_shape(headers),
+        shape=_shape(headers),
     )
+
+
+def _shape(headers: Sequence[Header]) -> ModelShape | None:
+    """The shape of a model, read once for all models that differ in their weights and their vocabulary alone."""
+    metadata = headers[0].metadata
+    architecture = metadata.get("general.architecture")
+    sizes = tuple((key, repr(value)) for key, value in metadata.items() if key.startswith(f"{architecture}."))
+    key = (architecture, sizes, *(header.tensors for header in headers))
+    if key not in _shapes:
+        _shapes[key] = read_shape(headers)
+        while len(_shapes) > _MOST_SHAPES:
+            _shapes.pop(next(iter(_shapes)), None)
+    return _shapes[key]
 
 
 def first_part(path: Path) -> Path:

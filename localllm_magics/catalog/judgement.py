@@ -1,8 +1,8 @@
 """Which models fit into the memory that is free now, and how fast they will be."""
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from localllm_magics.core.errors import LocalLLMError
@@ -10,6 +10,11 @@ from localllm_magics.core.memory_plan import Fit, Forecast, MachineMemory, PlanS
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.stop import Stop
+from localllm_magics.engines.forecast.calibrate import calibrate
+from localllm_magics.engines.forecast.calibration import Calibration
+from localllm_magics.engines.forecast.forecast import forecast, missing_types
+from localllm_magics.engines.forecast.stored import SpeedStore, stored_calibration
 from localllm_magics.engines.kernel.build_files import may_have_devices
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
@@ -60,16 +65,37 @@ def judge(
 
 
 def judge_now(models: Iterable[ModelInfo]) -> list[ModelInfo]:
-    """MODELS with their fits into the memory of this machine as it is now."""
-    return judge(models, machine_memory(_library()))
+    """MODELS with their fits into the memory of this machine as it is now, and forecasts if it was measured."""
+    lib = _library() if may_have_devices() or not SpeedStore().is_empty else None
+    calibration = None if lib is None else stored_calibration(lib)
+    if calibration is None:
+        return judge(models, machine_memory(lib))
+    return judge(models, machine_memory(lib), to_forecast=partial(_forecast, calibration))
+
+
+def measure(models: Iterable[ModelInfo], stop: Stop, progress: Callable[[float], None]) -> None:
+    """Measure this machine, as far as it was not, for forecasts of MODELS: a few seconds.
+
+    Raises:
+        LocalLLMError: It cannot be measured.
+        Stopped: STOP was set.
+    """
+    lib = library()
+    calibration = stored_calibration(lib) or calibrate(lib, stop, progress)
+    shapes = [info.shape for info in models if info.shape is not None and info.problem is None]
+    missing = {name for shape in shapes for name in missing_types(shape, calibration)}
+    if missing:
+        calibrate(lib, stop, progress, types=missing)
+
+
+def _forecast(calibration: Calibration, shape: ModelShape, settings: PlanSettings) -> Forecast | None:
+    return forecast(shape, settings, calibration)
 
 
 def _library() -> Library | None:
-    """The installed build, if it may have devices beside the CPU; None where it cannot be used either."""
-    if not may_have_devices():
-        return None
+    """The installed build; None where it cannot be used."""
     try:
-        require_room_for_library("The list of models", host_memory(), is_imported="llama_cpp" in sys.modules)
+        require_room_for_library("The list of models", host_memory())
         return library()
     except LocalLLMError:
         return None

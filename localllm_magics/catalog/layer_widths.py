@@ -32,6 +32,10 @@ class StateWidths:
     results: int
 
 
+NO_ATTENTION = AttentionWidths(key=0, value=0, query=0, window=0)
+NO_STATE = StateWidths(elements=0, results=0)
+
+
 def attention_widths(keys: Hyperparameters) -> list[AttentionWidths]:
     """Those of each layer, if it has attention.
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, get_args
 
-from localllm_magics.core.errors import SetupError
+from localllm_magics.core.errors import BadOption, SetupError
 from localllm_magics.core.memory_plan import Fit, Forecast
 from localllm_magics.core.model_info import Kind, ModelInfo, Source
 from localllm_magics.core.table import Printer, Table, to_count, to_size
@@ -12,10 +13,12 @@ from localllm_magics.core.table import Printer, Table, to_count, to_size
 if TYPE_CHECKING:
     import pandas as pd
 
+SOURCES: tuple[str, ...] = get_args(Source)
+KINDS: tuple[str, ...] = get_args(Kind)
+HOW_TO_FORECAST = "For forecasts of speed, which take a few seconds the first time, type: %llm models --forecast"
 MOST_SHOWN = 100
 """Rows of the table; some servers list 100,000 models."""
 _MOST_PROBLEMS = 10
-_SOURCES = get_args(Source)
 _TEXT: tuple[Kind | None, ...] = ("chat", "base", None)
 _NESTED: Mapping[str, type[Fit | Forecast]] = {"fit": Fit, "forecast": Forecast}
 _HEADERS = (
@@ -58,19 +61,24 @@ class ModelList(list[ModelInfo]):
             f"No model has {part!r} in its name.",
         )
 
-    def only(self, *, source: Source | None = None, kind: Kind | None = None, fits: bool | None = None) -> "ModelList":
+    def only(self, *, source: str | None = None, kind: str | None = None, fits: bool | None = None) -> "ModelList":
         """Those of one source, of one kind, and those that fit into memory or do not; None is all.
 
         Args:
-            source: As in the table.
-            kind: As in the table.
-            fits: What is not known, as for models of servers, counts as what fits.
+            source: One of `SOURCES`.
+            kind: One of `KINDS`.
+            fits: What is not known, as of models of servers, counts as what fits.
+
+        Raises:
+            BadOption: There is no such source or kind.
         """
         found = self
         if source is not None:
-            found = _select(found, lambda info: info.source == source, f"No model is of the source {source!r}.")
+            _require("source", source, SOURCES)
+            found = _select(found, lambda info: info.source == source, f"No model is of the source {source}.")
         if kind is not None:
-            found = _select(found, lambda info: info.kind == kind, f"No model is of the kind {kind!r}.")
+            _require("kind", kind, KINDS)
+            found = _select(found, lambda info: info.kind == kind, f"No model is of the kind {kind}.")
         if fits is not None:
             found = _select(found, lambda info: _fits(info) == fits, f"{'No' if fits else 'Every'} model fits.")
         return found
@@ -116,7 +124,7 @@ class ModelList(list[ModelInfo]):
 
 def in_order(models: Iterable[ModelInfo]) -> list[ModelInfo]:
     """What can be asked first, then what is too big, what makes no text, and what cannot be used; each by source."""
-    return sorted(models, key=lambda info: (_group(info), _SOURCES.index(info.source)))
+    return sorted(models, key=lambda info: (_group(info), SOURCES.index(info.source)))
 
 
 def to_fit(info: ModelInfo) -> str:
@@ -124,23 +132,27 @@ def to_fit(info: ModelInfo) -> str:
     fit = info.fit
     if fit is None:
         return ""
-    match fit.verdict:
-        case "gpu":
-            return f"fits on the GPU: {to_size(fit.needed_bytes)}"
-        case "partial":
-            layers = (
-                f"{fit.max_gpu_layers} of {info.layers + 1} layers" if info.layers else f"{fit.max_gpu_layers} layers"
-            )
-            return f"partly on the GPU: {layers}, {to_size(fit.needed_bytes)}"
-        case "cpu":
-            return f"CPU: {to_size(fit.needed_bytes)}"
-        case "too big":
-            return f"too big: needs {to_size(fit.needed_bytes)}, {to_size(fit.free_bytes)} free"
+    needed = to_size(fit.needed_bytes)
+    if fit.verdict == "too big":
+        return f"too big: needs {needed}, {to_size(fit.free_bytes)} free"
+    if fit.verdict == "partial":
+        of_all = f" of {info.layers + 1}" if info.layers else ""
+        return f"partly on the GPU: {fit.max_gpu_layers}{of_all} layers, {needed}"
+    return f"fits on the GPU: {needed}" if fit.verdict == "gpu" else f"CPU: {needed}"
 
 
 def to_forecast(forecast: Forecast | None) -> str:
     """How fast a model will be, in words; nothing where that is not known."""
-    return "" if forecast is None else f"≈ {forecast.tokens_per_second:.3g} tok/s"
+    if forecast is None:
+        return ""
+    rate = forecast.tokens_per_second
+    return f"≈ {rate:,.0f} tok/s" if rate >= 10 else f"≈ {rate:.1f} tok/s"
+
+
+def _require(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        nearest = get_close_matches(value, allowed, 1)
+        raise BadOption(f"There is no {name} {value!r}.", f"Try {(nearest or allowed)[0]}, of: {', '.join(allowed)}.")
 
 
 def _select(models: ModelList, is_wanted: Callable[[ModelInfo], bool], otherwise: str) -> ModelList:

@@ -18,6 +18,7 @@ from localllm_magics.engines.file_stamp import broken_link, is_unchanged, read_s
 from localllm_magics.engines.ollama.name import parse_name
 
 _MAX_NAMES_SHOWN = 5
+_MODEL_FILES = (".gguf", ".llamafile")
 _MOST_COMPARED = 5_000  # names, in half a second
 _NO_TEXT: dict[Kind | None, str] = {
     "embedding": "makes vectors of text and cannot generate any; load a chat model instead",
@@ -80,7 +81,7 @@ def _known(text: str, folder: Path, catalog: Catalog) -> ModelInfo | None:
 
     The running folder is where new files come; there is none of that name.
     """
-    is_new = any(read_stamp(folder / f"{text}{suffix}") for suffix in (".gguf", ".llamafile"))
+    is_new = any(read_stamp(folder / f"{text}{suffix}") for suffix in _MODEL_FILES)
     found = [] if is_new else _exact(text, catalog.known(folder))
     return found[0] if len(found) == 1 and is_unchanged(found[0]) else None
 
@@ -144,6 +145,8 @@ def _names(info: ModelInfo) -> tuple[str, ...]:
 
 def _usable(info: ModelInfo) -> ModelInfo:
     """Return INFO if it can generate text; one with a problem is read again, to raise the error itself."""
+    if info.problem is not None and info.path is not None and info.path.suffix.lower() not in _MODEL_FILES:
+        raise LoadFailed(info.problem, "Let its download come to its end, then load it.")
     if info.problem is not None and info.source == "ollama":
         info = describe_stored(info.name)
     elif info.problem is not None and info.path is not None:

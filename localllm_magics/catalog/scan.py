@@ -68,6 +68,7 @@ class Scan:
                 return
             with suppress(NotInTime):
                 self._end.result(left)
+        self._end.result()  # raises what was raised there
 
     def notes(self) -> list[str]:
         """What a list of the models that were found so far leaves out."""
@@ -91,6 +92,5 @@ class Scan:
             for info in self.source.find(self.search):
                 self.found.append(info)
         except (OSError, MemoryError) as exc:
-            self._problem = (
-                f"{self.source.title} could not be searched to the end: {exc or 'there is not enough memory'}."
-            )
+            why = "there is not enough memory" if isinstance(exc, MemoryError) else exc
+            self._problem = f"{self.source.title} could not be searched to the end: {why}."

@@ -1,14 +1,18 @@
 """The running servers and their models: all candidate addresses are asked at the same time."""
 
-import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.exhausted import in_words
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.engines.background import in_background
 from localllm_magics.engines.local_servers import LOCAL_SERVERS, LocalServer, how_to_start
 from localllm_magics.engines.ollama.address import ollama_address
 from localllm_magics.engines.served_models import openai_model
@@ -69,17 +73,22 @@ def find_servers(
         return ServerStatus(address=address, name=names[address], problem=problem, is_named=address in named)
 
     def ask(address: Address) -> None:
-        try:
+        with answering(address):
             found[address] = inspect_server(address, settings, is_named=address in named, seconds=seconds)
+
+    @contextmanager
+    def answering(address: Address) -> Iterator[None]:
+        try:
+            with in_words():
+                yield
         except LocalLLMError as exc:
             found[address] = missing(address, exc.message)
 
-    threads = [threading.Thread(target=ask, args=(address,), daemon=True) for address in names]
-    deadline = time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(deadline - time.monotonic(), 0))
+    deadline, asked = time.monotonic() + seconds, []
+    for address in names:
+        with answering(address):  # there may be no more threads
+            asked.append(in_background(partial(ask, address), "localllm-servers"))
+    wait_for(asked, max(deadline - time.monotonic(), 0))
     return [
         found.get(address, missing(address, f"{address.url} did not answer within {seconds:g} seconds."))
         for address in names

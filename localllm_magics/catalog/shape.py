@@ -3,10 +3,18 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor
 from localllm_magics.catalog.hyperparameters import LARGEST, MOST_LAYERS, Hyperparameters
-from localllm_magics.catalog.layer_widths import attention_widths, state_widths
+from localllm_magics.catalog.layer_widths import (
+    NO_ATTENTION,
+    NO_STATE,
+    AttentionWidths,
+    StateWidths,
+    attention_widths,
+    state_widths,
+)
 from localllm_magics.core.model_shape import LayerShape, ModelShape, TypeSizes
 
 _MATRICES = ("ffn_gate", "ffn_up", "ffn_down", "ffn_gate_up")
@@ -46,29 +54,31 @@ def shape_from_json(value: object) -> ModelShape:
         ValueError: It is none.
     """
     fields = _fields(value, ModelShape)
-    kinds = tuple(_layer_from_json(kind) for kind in _list(fields.pop("kinds")))
+    kinds = tuple(map(_layer_from_json, _list(fields.pop("kinds"))))
     order = tuple(map(_count, _list(fields.pop("order"))))
     if not 0 < len(order) <= MOST_LAYERS or max(order) >= len(kinds):
         raise ValueError("order")
     architecture, is_tied = fields.pop("architecture"), fields.pop("is_tied")
     if not isinstance(architecture, str) or not isinstance(is_tied, bool):
         raise ValueError("architecture")  # noqa: TRY004 - the contract says ValueError
-    sizes = {name: _sizes_from_json(fields.pop(name)) for name in ("input", "output")}
-    numbers = {name: _count(number) for name, number in fields.items()}
-    return ModelShape(architecture=architecture, is_tied=is_tied, kinds=kinds, order=order, **sizes, **numbers)
+    values = _values(fields, sizes=("input", "output"))
+    return ModelShape(architecture=architecture, is_tied=is_tied, kinds=kinds, order=order, **values)
 
 
 def _layer_from_json(value: object) -> LayerShape:
-    fields = _fields(value, LayerShape)
-    sizes = {name: _sizes_from_json(fields.pop(name)) for name in ("attention", "feed_forward", "experts")}
-    return LayerShape(**sizes, **{name: _count(number) for name, number in fields.items()})
+    return LayerShape(**_values(_fields(value, LayerShape), sizes=_LAYER_PARTS))
+
+
+def _values(fields: Mapping[str, object], *, sizes: Sequence[str]) -> dict[str, Any]:
+    """The values of FIELDS, of which those named SIZES are bytes by type, and all others numbers."""
+    return {name: _sizes_from_json(value) if name in sizes else _count(value) for name, value in fields.items()}
 
 
 def _sizes_from_json(value: object) -> TypeSizes:
-    pairs = [_list(pair) for pair in _list(value)]
-    if not all(len(pair) == 2 and pair[0] in _TYPE_NAMES for pair in pairs):
+    pairs = [(str(name), _count(size)) for name, size in map(_list, _list(value))]
+    if not _TYPE_NAMES.issuperset(name for name, _ in pairs):
         raise ValueError(value)
-    return tuple((str(name), _count(size)) for name, size in pairs)
+    return tuple(pairs)
 
 
 def _fields(value: object, kind: type[ModelShape] | type[LayerShape]) -> dict[str, object]:
@@ -84,7 +94,7 @@ def _list(value: object) -> Sequence[object]:
 
 
 def _count(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= _MOST_BYTES:
+    if type(value) is not int or not 0 <= value < 1 << 63:
         raise ValueError(value)
     return value
 
@@ -100,9 +110,9 @@ def _read(keys: Hyperparameters, tensors: Sequence[Tensor]) -> ModelShape:
         output.add("output", embeddings)
     layers = list(_layers(keys, groups))
     kinds = tuple(dict.fromkeys(layers))
-    experts, used = keys.number("expert_count"), keys.number("expert_used_count")
-    dense = keys.number("feed_forward_length")
+    experts, used, dense = map(keys.number, ("expert_count", "expert_used_count", "feed_forward_length"))
     inner = keys.number("expert_feed_forward_length", dense) if experts else dense
+    has_dense = any(kind.feed_forward for kind in kinds)
     return ModelShape(
         architecture=keys.architecture,
         kinds=kinds,
@@ -112,7 +122,7 @@ def _read(keys: Hyperparameters, tensors: Sequence[Tensor]) -> ModelShape:
         is_tied=is_tied,
         width=keys.number("embedding_length"),
         inner_width=inner,
-        activation_width=max(used * inner, dense if any(kind.feed_forward for kind in kinds) else 0),
+        activation_width=max(used * inner, dense * has_dense),
         heads=keys.number("attention.head_count"),
         vocabulary=embeddings.dims[1],
         experts=experts,
@@ -162,25 +172,28 @@ def _grouped(tensors: Sequence[Tensor], layers: int) -> defaultdict[tuple[int, s
 
 
 def _layers(keys: Hyperparameters, groups: Mapping[tuple[int, str], _Group]) -> Iterator[LayerShape]:
-    widths, state = attention_widths(keys), state_widths(keys)
+    state = state_widths(keys)
     # Layers that predict tokens beyond the next one are left out when a model is loaded.
     used = keys.layers - keys.number("nextn_predict_layers")
-    for layer in range(keys.layers):
-        if layer >= used:
-            yield LayerShape()
-            continue
-        attention, feed_forward, experts = (groups.get((layer, part), _EMPTY) for part in _LAYER_PARTS)
-        names = attention.tensors.keys()
-        is_recurrent = any(name.startswith(_STATES) for name in names)
-        has_cache = not names.isdisjoint(_CACHES if is_recurrent else _FUSED_CACHES)
-        yield LayerShape(
-            attention=attention.sizes(),
-            feed_forward=feed_forward.sizes(),
-            experts=experts.sizes(),
-            key_width=widths[layer].key if has_cache else 0,
-            value_width=widths[layer].value if has_cache else 0,
-            window=widths[layer].window if has_cache else 0,
-            state_bytes=_FLOAT * state.elements if is_recurrent else 0,
-            query_width=widths[layer].query if has_cache else 0,
-            state_width=state.results if is_recurrent else 0,
-        )
+    for layer, attention in enumerate(attention_widths(keys)):
+        parts = [groups.get((layer, part), _EMPTY) for part in _LAYER_PARTS]
+        yield _layer(parts, attention, state) if layer < used else LayerShape()
+
+
+def _layer(parts: Sequence[_Group], attention: AttentionWidths, state: StateWidths) -> LayerShape:
+    names = parts[0].tensors.keys()
+    is_recurrent = any(name.startswith(_STATES) for name in names)
+    has_attention = not names.isdisjoint(_CACHES if is_recurrent else _FUSED_CACHES)
+    widths = attention if has_attention else NO_ATTENTION
+    states = state if is_recurrent else NO_STATE
+    return LayerShape(
+        attention=parts[0].sizes(),
+        feed_forward=parts[1].sizes(),
+        experts=parts[2].sizes(),
+        key_width=widths.key,
+        value_width=widths.value,
+        window=widths.window,
+        query_width=widths.query,
+        state_bytes=_FLOAT * states.elements,
+        state_width=states.results,
+    )

@@ -16,6 +16,7 @@ class DeviceMemory:
         is_host: Whether its memory is the host's: the host itself, and devices with unified memory.
         limit: What leaves no more, in words, where that is not the hardware: `this process may use 2.0 GB`.
         swap: Free space for what is swapped out, where nothing else limits.
+        counts_mapped: Whether mapped files count as well, which elsewhere leave memory where it is needed.
     """
 
     name: str
@@ -24,6 +25,7 @@ class DeviceMemory:
     is_host: bool = False
     limit: str = ""
     swap: int = 0
+    counts_mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,3 +143,11 @@ class Forecast:
 
     tokens_per_second: float
     prompt_tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """The decode rate of an answer, in tokens per second, as it was forecast and as it was."""
+
+    forecast: float
+    measured: float

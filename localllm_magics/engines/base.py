@@ -7,6 +7,7 @@ from typing import Protocol
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Generation
+from localllm_magics.core.memory_plan import Compared
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
@@ -22,6 +23,7 @@ class EngineStatus:
         memory_bytes: Bytes that it holds now, 0 when it is not loaded or where that is not known.
         planned_bytes: Bytes that its plan expected, 0 where there was none.
         unreturned_bytes: Bytes that did not come back when it was unloaded.
+        compared: The rate of its last answer that was long enough, where that was forecast.
         notices: What the user should know about how it runs, in sentences.
         detail: What else there is to say of a model on a server, in one sentence, or nothing.
     """
@@ -31,6 +33,7 @@ class EngineStatus:
     memory_bytes: int = 0
     planned_bytes: int = 0
     unreturned_bytes: int = 0
+    compared: Compared | None = None
     notices: tuple[str, ...] = ()
     detail: str = ""
 

@@ -12,6 +12,7 @@ from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.request import Request
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.background import require_room_for_thread
 from localllm_magics.engines.base import Engine
 
 _PROGRESS = get_args(ProgressEvent)
@@ -54,6 +55,7 @@ class Stream:
         self._emit(Pending())
         repair_after_fork(self)
         try:
+            require_room_for_thread()
             self._worker.start()
         except BaseException:
             # Nobody will hold this stream; an interrupt finds the worker running already, another error does not.

@@ -2,20 +2,24 @@
 
 import platform
 import sys
+import time
 
 import IPython
 
 from localllm_magics import demo
 from localllm_magics.catalog.servers import ServerStatus, find_servers
-from localllm_magics.core.errors import EngineNotInstalled
+from localllm_magics.core.errors import EngineNotInstalled, NotEnoughMemory
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.core.version import __version__
+from localllm_magics.engines.forecast.in_words import measured_in_words
+from localllm_magics.engines.forecast.stored import SpeedStore, stored_calibration
 from localllm_magics.engines.kernel.cpu_features import cpu_features
 from localllm_magics.engines.kernel.installing import rebuild_command, rebuild_hint
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.machine import cpu_name, physical_cores
-from localllm_magics.engines.kernel.machine_memory import free_memory
+from localllm_magics.engines.kernel.machine_memory import host_memory
+from localllm_magics.engines.kernel.plan import require_room_for_library
 from localllm_magics.engines.kernel.weights_cache import cache_contents, clean_cache, default_folder
 from localllm_magics.engines.kernel.worker import build_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
@@ -26,17 +30,19 @@ from localllm_magics.engines.server.settings import ServerSettings
 
 def checkup(settings: ServerSettings) -> Table:
     """A row for each part, and each server; the first use of a build probes it, which takes about a second."""
+    host = host_memory()
     rows = [
         ("localllm-magics", __version__, ""),
         ("Python", f"{platform.python_version()}, {sys.executable}", ""),
         ("IPython", IPython.__version__, ""),
-        ("Memory", f"{to_size(free_memory())} free", ""),
+        ("Memory", f"{to_size(host.free)} free{host.limit and ': '}{host.limit}", ""),
         ("CPU", f"{platform.machine()}, {physical_cores()} cores", ""),
         ("Bundled model", to_size(demo.PATH.stat().st_size), ""),
     ]
     try:
+        require_room_for_library("The check", host)
         rows += _kernel_engine(library())
-    except EngineNotInstalled as exc:
+    except (EngineNotInstalled, NotEnoughMemory) as exc:
         rows.append(("Kernel engine", exc.message, exc.hint))
     rows += [_server(server) for server in find_servers(settings)]
     copied = sum(weights.size_bytes for weights in cache_contents())
@@ -51,6 +57,7 @@ def clean() -> Table:
         "Weights of llamafiles": clean_cache(),
         "Logs of llamafiles": clean_logs(),
         "Results of probes": ProbeResults().clear(),
+        "Speed of this machine": SpeedStore().clear(),
     }
     return Table(headers=("Removed", "Size"), rows=tuple((name, to_size(size)) for name, size in freed.items()))
 
@@ -75,6 +82,7 @@ def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
     return [
         ("Kernel engine", f"llama-cpp-python {lib.version}", ""),
         ("CPU features", features, f"`{rebuild_command()}`" if unused else ""),
+        ("Forecast", measured_in_words(stored_calibration(lib), time.time()), "`%llm models --forecast`"),
         ("Threads", "OpenMP's" if "OPENMP = 1" in lib.system_info else "llama.cpp's own, without OpenMP", ""),
         *([] if works else [("Build", crashed, f"`{build_probe.REBUILD}`")]),
         *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),

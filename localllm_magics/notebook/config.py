@@ -69,6 +69,9 @@ class LocalLLM(Configurable):
         "markdown",
         help="markdown updates one output in place; text appends, for jupyter console and qtconsole.",
     ).tag(config=True, example='card = "markdown"')
+    model_folders = List(
+        Unicode(), help="Folders with models, which are searched with those below them, beside the usual ones."
+    ).tag(config=True, example='model_folders = ["~/models"]')
     daemons = List(Unicode(), help="URLs of servers to look for models on, beside the usual ones.").tag(
         config=True, example='daemons = ["http://192.168.1.5:8080"]', check=_check_addresses
     )

@@ -63,11 +63,12 @@ def _load_config(shell: InteractiveShell, undo: ExitStack) -> LocalLLM:
 
     def apply_settings(_change: object = None) -> None:
         default_session().settings = config.server_settings
+        default_session().catalog.model_folders = tuple(config.model_folders)
 
     def apply_limits(_change: object = None) -> None:
         default_session().residency.limits = config.limits
 
-    config.observe(apply_settings, names=list(SERVER_SETTINGS))
+    config.observe(apply_settings, names=[*SERVER_SETTINGS, "model_folders"])
     config.observe(apply_limits, names=list(LIMITS))
     apply_settings()
     apply_limits()

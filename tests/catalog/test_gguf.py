@@ -9,7 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from localllm_magics.catalog.gguf import GGML_TYPES, ArrayInfo, Header, Tensor, read_header, require_complete
+from localllm_magics.catalog.gguf import (
+    GGML_TYPES,
+    TABLES,
+    VOCABULARIES,
+    ArrayInfo,
+    Header,
+    Tensor,
+    read_header,
+    require_complete,
+)
 from localllm_magics.core.errors import LocalLLMError, ModelError, ModelNotFound, NotAGGUF, TruncatedFile
 from tests.catalog.gguf_files import DEMO, raw_array, raw_gguf, raw_key, raw_string, raw_tensor, write_gguf
 
@@ -289,3 +298,58 @@ def test_a_written_file_is_complete(file: Path) -> None:
 
     require_complete(header, file)
     assert [tensor.dims for tensor in header.tensors] == [(32, 4)]
+
+
+def words(count: int, *, last: bytes = b"") -> bytes:
+    """A vocabulary, and a key behind it."""
+    tokens = b"".join(raw_string(b"w%d" % number) for number in range(count - 1)) + raw_string(last)
+    return raw_gguf([raw_array("tokens", 8, count, tokens), raw_key("after", 4, struct.pack("<I", 7))])
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        pytest.param([words(1000)] * 3, id="the same"),
+        pytest.param(
+            [words(1000, last=b"a"), words(1000, last=b"bcd"), words(1000, last=b"a")], id="another last word"
+        ),
+        pytest.param([words(1000), words(1001)], id="a longer one"),
+        pytest.param([words(100_000), words(100_000, last=b"x" * 300_000)], id="longer than the buffer"),
+    ],
+)
+def test_a_vocabulary_is_skipped_whether_it_is_known_or_not(tmp_path: Path, contents: list[bytes]) -> None:
+    for number, content in enumerate(contents):
+        path = tmp_path / f"{number}.gguf"
+        path.write_bytes(content)
+
+        assert read_header(path).metadata["after"] == 7
+
+
+def test_a_known_vocabulary_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+    content = words(1000)
+    for name, length in (("whole", len(content)), ("cut", 5000)):
+        (tmp_path / name).write_bytes(content[:length])
+
+    assert read_header(tmp_path / "whole").metadata["after"] == 7
+    with pytest.raises(TruncatedFile):
+        read_header(tmp_path / "cut")
+
+
+def test_only_so_many_vocabularies_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    for number in range(200):
+        path.write_bytes(words(100 + number))
+        read_header(path)
+
+    assert max(len(VOCABULARIES), len(TABLES)) <= 64
+
+
+def test_a_tensor_table_longer_than_the_buffer_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    names = [f"{'long ' * 40}{number}" for number in range(3000)]
+    path.write_bytes(raw_gguf(tensors=[raw_tensor(name, [1, 2, 3], 0, 32) for name in names]))
+
+    tensors = read_header(path).tensors
+
+    assert [tensor.name for tensor in tensors] == names
+    assert {(tensor.dims, tensor.type, tensor.offset) for tensor in tensors} == {((1, 2, 3), 0, 32)}

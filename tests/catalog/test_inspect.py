@@ -292,3 +292,20 @@ def test_a_file_that_is_not_there_has_no_size(tmp_path: Path) -> None:
 
 def test_an_impossible_path_has_a_problem() -> None:
     assert "cannot be read" in (inspect(Path("a\0b.gguf")).problem or "")
+
+
+def test_models_with_the_same_tensors_have_their_own_shapes(tmp_path: Path) -> None:
+    path, heads = tmp_path / "x.gguf", range(1, 80)
+    metadata = {
+        "llama.embedding_length": 32,
+        "llama.block_count": 1,
+        "llama.feed_forward_length": 64,
+        "llama.context_length": 64,
+    }
+
+    found = []
+    for number in (*heads, 1):
+        write_gguf(path, metadata=metadata | {"llama.attention.head_count": number})
+        found.append(describe_file(path, reference="x", source="folder").shape)
+
+    assert [shape.heads for shape in found if shape] == [*heads, 1]

@@ -245,3 +245,14 @@ def test_a_key_goes_to_named_servers_only(start: ExitStack, monkeypatch: pytest.
 
     assert {request.headers.get("authorization") for request in named.requests} == {"Bearer sk-secret"}
     assert {request.headers.get("authorization") for request in unnamed.requests} == {None}
+
+
+def test_a_server_for_which_there_is_no_thread_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    (server,) = find(ServerSettings())
+
+    assert (server.problem or "").startswith("The system allows no more threads")

@@ -39,3 +39,28 @@ def test_the_end_of_the_process_does_not_wait_for_it() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
     assert subprocess.run([sys.executable, "-c", EXIT], env=environment, check=False, timeout=60).returncode == 0
+
+
+NO_ROOM = """
+import resource, sys
+from localllm_magics.engines.background import in_background
+used = int(open("/proc/self/statm").read().split()[{field}]) * resource.getpagesize()
+resource.setrlimit(resource.{limit}, (used + int(sys.argv[1]),) * 2)
+try:
+    print(in_background(lambda: "begun", "mine").result())
+except RuntimeError as exc:
+    print(exc)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such limits do not hold")
+@pytest.mark.parametrize(("limit", "field"), [("RLIMIT_AS", 0), ("RLIMIT_DATA", 5)])
+@pytest.mark.parametrize(("room", "said"), [(20_000_000, "can't start new thread"), (80_000_000, "begun")])
+def test_a_thread_for_which_there_is_no_room_is_not_begun(limit: str, field: int, room: int, said: str) -> None:
+    program = NO_ROOM.format(limit=limit, field=field)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    command = [sys.executable, "-c", program, str(room)]
+    run = subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True, text=True)
+
+    assert run.stdout == f"{said}\n"

@@ -49,6 +49,16 @@ from localllm_magics.notebook.parser import parse
         pytest.param("demo\\", {}, ("demo\\",), id="a backslash at the end"),
         pytest.param("--gpu-layers all", {"gpu_layers": "all"}, (), id="all layers"),
         pytest.param("--gpu-layers 12", {"gpu_layers": 12}, (), id="some layers"),
+        pytest.param("--cpu-moe", {"cpu_moe": "all"}, (), id="a value left out at the end"),
+        pytest.param("--cpu-moe demo", {"cpu_moe": "all"}, ("demo",), id="a value left out before a word"),
+        pytest.param(
+            "--cpu-moe --force", {"cpu_moe": "all", "force": True}, (), id="a value left out before an option"
+        ),
+        pytest.param("--cpu-moe 'demo", {"cpu_moe": "all"}, (), id="a value left out before an open quote"),
+        pytest.param("--cpu-moe 12 demo", {"cpu_moe": 12}, ("demo",), id="a value that may be left out"),
+        pytest.param("--cpu-moe '12'", {"cpu_moe": 12}, (), id="a quoted value that may be left out"),
+        pytest.param("--cpu-moe=all", {"cpu_moe": "all"}, (), id="a value that may be left out, attached"),
+        pytest.param("--kv-type q8_0", {"kv_type": "q8_0"}, (), id="a type"),
         pytest.param("-b --dry-run", {"background": True, "dry_run": True}, (), id="switches"),
         pytest.param("größe-模型.gguf", {}, ("größe-模型.gguf",), id="letters of the world"),
     ],
@@ -70,6 +80,7 @@ def test_a_line_is_read(line: str, values: dict[str, object], words: tuple[str, 
         pytest.param("-t 0 -- -n is what?", {"temperature": 0.0}, "-n is what?", id="after two dashes"),
         pytest.param("-t 0 -- What's -- it?", {"temperature": 0.0}, "What's -- it?", id="two dashes twice"),
         pytest.param(r"-t 0 C:\new # 1", {"temperature": 0.0}, r"C:\new # 1", id="a backslash and a hash"),
+        pytest.param("--cpu-moe Why?", {"cpu_moe": "all"}, "Why?", id="a value left out"),
         pytest.param("-o x {{ n }}  two  blanks", {"out": "x"}, "{{ n }}  two  blanks", id="blanks inside"),
         pytest.param("-s 'a b'Why", {"system": "a bWhy"}, "", id="no blank after a quote"),
         pytest.param("-t 0 'quoted' text", {"temperature": 0.0}, "'quoted' text", id="a quoted word first"),
@@ -86,6 +97,11 @@ def test_text_is_taken_as_it_stands(line: str, values: dict[str, object], text: 
 @pytest.mark.parametrize(
     ("line", "message", "hint"),
     [
+        pytest.param(
+            "--cpu-moe=some", "--cpu-moe cannot be 'some'.", "Try --cpu-moe all.", id="wrong, may be left out"
+        ),
+        pytest.param("--n-cpu-moe 4", "There is no option --n-cpu-moe.", "Did you mean --cpu-moe?", id="llama.cpp's"),
+        pytest.param("-ctk q8_0", "There is no option -ctk.", "Did you mean --kv-type?", id="llama.cpp's, short"),
         pytest.param("--temprature 1", "There is no option --temprature.", "Did you mean --temperature?", id="unknown"),
         pytest.param(
             "--max_tokens 1", "There is no option --max_tokens.", "Did you mean --max-tokens?", id="underline"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.core.errors import (
+    BadOption,
     EngineCrashed,
     LoadFailed,
     LocalLLMError,
@@ -167,6 +168,21 @@ def test_other_options_load_the_model_anew(model: Model, stand_in: OllamaStandIn
     assert [(load.num_ctx, load.num_gpu, load.num_thread) for load in stand_in.loads] == [(1024, -1, 1), (512, 0, 2)]
     assert (model.context, model.options.ctx) == (512, 512)
     assert model.memory_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        pytest.param(LoadOptions(cpu_moe="all"), "Leave --cpu-moe out.", id="experts"),
+        pytest.param(LoadOptions(kv_type="q8_0"), "Leave --kv-type out, and start Ollama with OLLAMA_KV", id="cache"),
+    ],
+)
+def test_what_ollama_decides_itself_is_refused(model: Model, options: LoadOptions, hint: str) -> None:
+    with pytest.raises(BadOption) as caught:
+        model.reload(options)
+
+    assert caught.value.hint.startswith(hint)
+    model.reload(LoadOptions(force=True))
 
 
 def test_a_stop_while_the_model_loads_is_quick(model: Model, stand_in: OllamaStandIn) -> None:

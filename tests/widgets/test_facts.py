@@ -1,5 +1,5 @@
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,9 @@ from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.session import Session
 from localllm_magics.widgets.facts import Facts
 
-SPEED = TypeSpeed(bytes_per_second=1e9, matrix_seconds=1e-6, prompt_bytes_per_second=1e9)
-CALIBRATION = Calibration(
-    cpu=DeviceSpeed(
-        types={"Q8_0": SPEED, "F32": SPEED},
-        visit_seconds=1e-6,
-        vocabulary_seconds=1e-9,
-        attention_seconds=1e-9,
-        cache_bytes_per_second=1e9,
-        prompt_attention_seconds=1e-9,
-        prompt_layer_seconds=1e-9,
-    )
-)
+SPEED = TypeSpeed(**dict.fromkeys((field.name for field in fields(TypeSpeed)), 1.0))
+RATES = dict.fromkeys((field.name for field in fields(DeviceSpeed) if field.name != "types"), 1.0)
+CALIBRATION = Calibration(cpu=DeviceSpeed(types={"Q8_0": SPEED, "F32": SPEED}, **RATES))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ _VERSION_1 = Path("/sys/fs/cgroup/memory")
 _GROUPS = _VERSION_1 if _VERSION_1.is_dir() else Path("/sys/fs/cgroup")
 _LIMIT_FILE = "memory.limit_in_bytes" if _VERSION_1.is_dir() else "memory.max"
 _OPTIONS = {"RLIMIT_AS": "v", "RLIMIT_DATA": "d"}
-_SECONDS = 300
+_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ from functools import partial
 from tools.bench.daemon import daemon, first_token
 from tools.bench.decode import decode
 from tools.bench.decoder import decoder
+from tools.bench.forecast import forecast
+from tools.bench.listing import listing
 from tools.bench.memory_limits import all_loads, memory_limits, quick_loads
 from tools.bench.neighbour import neighbour
 from tools.bench.prefill import prefill
@@ -42,6 +44,8 @@ def full(say: Say) -> Mapping[str, Measure]:
         ),
         "daemon-stop": lambda: slot(large(), 30, say),
         "decoder": lambda: decoder(9, say),
+        "listing": lambda: listing(1000, 5, say),
+        "forecast": lambda: forecast(7, 4, say),
         "memory-limits": lambda: memory_limits(all_loads(), say),
     }
 
@@ -64,5 +68,7 @@ def quick(say: Say) -> Mapping[str, Measure]:
         "daemon-first-token": lambda: first_token((demo_subject(rounds=3), tiny()), say),
         "daemon-stop": lambda: slot(tiny(), 3, say),
         "decoder": lambda: decoder(3, say),
+        "listing": lambda: listing(100, 1, say),
+        "forecast": lambda: forecast(2, 2, say),
         "memory-limits": lambda: memory_limits(quick_loads(), say),
     }

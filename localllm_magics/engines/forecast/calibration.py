@@ -8,6 +8,8 @@ from localllm_magics.core.model_shape import TypeSizes
 
 _OTHER_SHARE = 0.02
 """Of a part's bytes, those of types that need not have been measured, such as norms."""
+_STAND_INS = {"F32": "F16"}
+"""Types whose bytes are computed with equally fast."""
 _MOST_TYPES = 100
 
 
@@ -19,11 +21,13 @@ class TypeSpeed:
         bytes_per_second: Of weights that a token reads, in decode.
         matrix_seconds: For a token, of each matrix beside its bytes.
         prompt_bytes_per_second: Of weights times tokens, in prompt processing.
+        expert_bytes_per_second: The same of experts, which get few tokens each.
     """
 
     bytes_per_second: float
     matrix_seconds: float
     prompt_bytes_per_second: float
+    expert_bytes_per_second: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,7 @@ class DeviceSpeed:
         visit_seconds: Each time that the computing of a token comes to this device.
         vocabulary_seconds: For a token, of each one that it is chosen from.
         attention_seconds: For a token, of each earlier one, layer and element of the queries.
-        cache_bytes_per_second: Of the KV cache that a token reads.
+        cache_byte_seconds: Of a byte of the KV cache that a token reads.
         prompt_attention_seconds: As `attention_seconds`, in prompt processing, all that is read included.
         prompt_layer_seconds: For a token of a prompt, of each layer and element of its embedding: norms and the like.
     """
@@ -44,7 +48,7 @@ class DeviceSpeed:
     visit_seconds: float
     vocabulary_seconds: float
     attention_seconds: float
-    cache_bytes_per_second: float
+    cache_byte_seconds: float
     prompt_attention_seconds: float
     prompt_layer_seconds: float
 
@@ -59,29 +63,35 @@ class DeviceSpeed:
             for speed, size, share in self._speeds(sizes)
         )
 
-    def prompt_seconds(self, sizes: TypeSizes, part: float = 1.0) -> float:
-        """Of a token of a prompt with this PART of SIZES.
+    def prompt_seconds(self, sizes: TypeSizes, part: float = 1.0, *, is_mixed: bool = False) -> float:
+        """Of a token of a prompt with this PART of SIZES, which are of experts where it IS_MIXED.
 
         Raises:
             LookupError: Their types were not measured.
         """
-        return sum(part * size / speed.prompt_bytes_per_second for speed, size, _ in self._speeds(sizes))
+        return sum(
+            part * size / (speed.expert_bytes_per_second if is_mixed else speed.prompt_bytes_per_second)
+            for speed, size, _ in self._speeds(sizes)
+        )
 
     def missing_types(self, sizes: TypeSizes) -> set[str]:
         """The types of SIZES that would have to be measured."""
         total = sum(size for _, size in sizes)
-        return {name for name, size in sizes if name not in self.types and size > _OTHER_SHARE * total}
+        return {name for name, size in sizes if self._speed(name) is None and size > _OTHER_SHARE * total}
 
     def _speeds(self, sizes: TypeSizes) -> Iterable[tuple[TypeSpeed, int, float]]:
         """For each type its speed, bytes and share of all bytes; the little that was not measured is taken as slow."""
         total = sum(size for _, size in sizes)
         for name, size in sizes:
-            speed = self.types.get(name)
+            speed = self._speed(name)
             if speed is None:
                 if size > _OTHER_SHARE * total:
                     raise LookupError(name)
                 speed = min(self.types.values(), key=lambda known: known.bytes_per_second)
             yield speed, size, size / total if total else 0.0
+
+    def _speed(self, name: str) -> TypeSpeed | None:
+        return self.types.get(name) or self.types.get(_STAND_INS.get(name, ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +143,9 @@ def _numbers(kind: type[TypeSpeed | DeviceSpeed], stored: Mapping[str, object]) 
     numbers = {}
     for name in (each.name for each in fields(kind) if each.name != "types"):
         value = stored.get(name)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or value < 0 or (value == 0 and name.endswith("_per_second")):
+        if not isinstance(value, float) or not math.isfinite(value):
             raise ValueError(name)
-        numbers[name] = float(value)
+        if value < 0 or (value == 0 and name.endswith("_per_second")):
+            raise ValueError(name)
+        numbers[name] = value
     return numbers

@@ -1,20 +1,14 @@
 """The rates of a model that need not be loaded, from its shape and the speed of the machine."""
 
-from collections.abc import Mapping
-
 from localllm_magics.core.memory_plan import Forecast, PlanSettings
-from localllm_magics.core.model_shape import LayerShape, ModelShape
+from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed
 from localllm_magics.engines.forecast.learning import correction
 from localllm_magics.engines.forecast.work import layers, output
+from localllm_magics.engines.planner.kv_cache import row_bytes
 
 PROMPT = 1000
 """Tokens of the prompt whose rate is forecast."""
-_HALF = 2.0
-_CACHE_BYTES: Mapping[str, float] = {
-    "f32": 4.0, "q8_0": 34 / 32, "q5_1": 24 / 32, "q5_0": 22 / 32, "q4_1": 20 / 32, "q4_0": 18 / 32, "iq4_nl": 18 / 32,
-}  # fmt: skip
-"""Of an element, for types of the KV cache that are not of half precision."""
 
 
 def forecast(shape: ModelShape, settings: PlanSettings, calibration: Calibration, depth: int = 0) -> Forecast | None:
@@ -49,16 +43,16 @@ def decode_seconds(shape: ModelShape, settings: PlanSettings, calibration: Calib
     Raises:
         LookupError: A type was not measured.
     """
-    element = _CACHE_BYTES.get(settings.kv_type, _HALF)
     logits = output(shape, settings, calibration)
     seconds = logits.decode_seconds + shape.vocabulary * logits.device.vocabulary_seconds
     seconds += _visit_seconds(logits.device, calibration)
     for layer in layers(shape, settings, calibration):
         kind, device = layer.kind, layer.device
         earlier = min(depth, kind.window or depth)
-        cached = (kind.key_width + kind.value_width) * element * earlier + 2 * kind.state_bytes
+        row = row_bytes(kind.key_width, settings) + row_bytes(kind.value_width, settings)
+        cached = row * earlier + 2 * kind.state_bytes  # a state is read and written
         each = layer.attention.decode_seconds + sum(part.decode_seconds for part in layer.others)
-        each += earlier * _query_width(shape, kind) * device.attention_seconds + cached / device.cache_bytes_per_second
+        each += earlier * kind.query_width * device.attention_seconds + cached * device.cache_byte_seconds
         seconds += layer.number * (each + layer.visits * device.visit_seconds)
     return seconds
 
@@ -76,7 +70,7 @@ def prompt_seconds(
     each = 0.0
     for layer in layers(shape, settings, calibration):
         device = layer.device
-        attention = device.prompt_attention_seconds * _query_width(shape, layer.kind)
+        attention = device.prompt_attention_seconds * layer.kind.query_width
         each += layer.number * (
             layer.attention.prompt_seconds
             + attention * _mean_earlier(cached, tokens, layer.kind.window)
@@ -91,13 +85,6 @@ def prompt_seconds(
 def _visit_seconds(device: DeviceSpeed, calibration: Calibration) -> float:
     """Of going to DEVICE and back for a token: it begins and ends on the CPU."""
     return calibration.cpu.visit_seconds + (0.0 if device is calibration.cpu else device.visit_seconds)
-
-
-def _query_width(shape: ModelShape, kind: LayerShape) -> int:
-    """Elements of the queries of a token."""
-    if not kind.key_width:
-        return 0
-    return shape.heads * kind.key_width if not kind.value_width else shape.width
 
 
 def _mean_earlier(cached: float, tokens: int, window: int) -> float:

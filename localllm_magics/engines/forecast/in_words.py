@@ -1,6 +1,7 @@
 """Forecasts as people write them."""
 
-from localllm_magics.core.memory_plan import Forecast
+from localllm_magics.core.memory_plan import Compared, Forecast
+from localllm_magics.engines.forecast.calibration import Calibration
 from localllm_magics.engines.forecast.forecast import PROMPT
 from localllm_magics.engines.kernel.cpu_features import cpu_features
 from localllm_magics.engines.kernel.installing import rebuild_command
@@ -16,9 +17,16 @@ def forecast_in_words(forecast: Forecast) -> str:
     )
 
 
-def compared_in_words(forecast: float, measured: float) -> str:
-    """Two rates as `forecast 14 tok/s, measured 13`."""
-    return f"forecast {to_two_digits(forecast)} tok/s, measured {to_two_digits(measured)}"
+def compared_in_words(compared: Compared) -> str:
+    """The decode rates of an answer as `forecast 14 tok/s, measured 13`."""
+    return f"forecast {to_two_digits(compared.forecast)} tok/s, measured {to_two_digits(compared.measured)}"
+
+
+def measured_in_words(calibration: Calibration | None, now: float) -> str:
+    """How old CALIBRATION is NOW, as `measured 2 minutes ago`."""
+    if calibration is None:
+        return "not measured"
+    return f"measured {_ago(now - calibration.measured_at)}"
 
 
 def slow_build_note(lib: Library) -> str:
@@ -27,6 +35,14 @@ def slow_build_note(lib: Library) -> str:
     if not unused:
         return ""
     return f"This build of llama.cpp is slow: it does not use {unused}, which this CPU has. Type: `{rebuild_command()}`"
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        number = int(seconds // length)
+        if number > 0:
+            return f"{number:,} {unit}{'s' * (number > 1)} ago"
+    return "just now"
 
 
 def to_two_digits(number: float) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import sqrt
 from typing import Literal, TypeAlias
 
 from localllm_magics.core.memory_plan import PlanSettings
@@ -14,7 +15,7 @@ Ratios: TypeAlias = Mapping[str, tuple[float, ...]]
 """The last measured rates over those that were forecast without correction, by what was measured."""
 _MOST_RATIOS, _MOST_KEYS = 8, 500
 _BOUNDS = 0.5, 2.0
-_WIDEST = 4.0
+WIDEST = 4.0
 """What lies farther from the forecast says nothing of the machine: the computer slept, for example."""
 
 
@@ -22,13 +23,14 @@ def correction(rate: Rate, shape: ModelShape, settings: PlanSettings, calibratio
     """The factor that earlier answers have taught: those of this model, or else of others of its type and device."""
     if not calibration.corrections:
         return 1.0
-    found = (calibration.corrections.get(key) for key in _keys(rate, shape, settings))
-    return next((factor for factor in found if factor is not None), 1.0)
+    own, general = (calibration.corrections.get(key) for key in _keys(rate, shape, settings))
+    # Half of what other models taught: the rest may be their own.
+    return own if own is not None else sqrt(general) if general is not None else 1.0
 
 
 def learned(ratios: Ratios, rate: Rate, shape: ModelShape, settings: PlanSettings, ratio: float) -> Ratios:
     """RATIOS after an answer whose RATE was RATIO times the one that was forecast without correction."""
-    if not 1 / _WIDEST <= ratio <= _WIDEST:
+    if not _is_ratio(ratio):
         return ratios
     changed = dict(ratios)
     for key in _keys(rate, shape, settings):
@@ -51,7 +53,7 @@ def ratios_from_json(stored: object) -> Ratios:
 
 
 def _is_ratio(value: object) -> bool:
-    return isinstance(value, float) and 1 / _WIDEST <= value <= _WIDEST
+    return isinstance(value, float) and 1 / WIDEST <= value <= WIDEST
 
 
 def _factor(ratios: Sequence[float]) -> float:

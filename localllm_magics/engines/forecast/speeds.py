@@ -24,12 +24,14 @@ class Prompt:
     """Seconds of a prompt.
 
     Args:
-        bytes: Weights that all its tokens are computed with.
+        attention_bytes: Of the weights that all its tokens are computed with.
+        other_bytes: Likewise, of feed-forward layers or experts.
     """
 
     layers: int
     width: int
-    bytes: int
+    attention_bytes: int
+    other_bytes: int
     tokens: int
     seconds: float
 
@@ -56,40 +58,44 @@ class Timings:
     Args:
         decodes: For each type a model of narrow and one of wide layers.
         prompts: For each type a model of few wide layers.
+        experts: For each type a model of few layers with experts, which get few tokens.
         small_prompt: Of the first type, with narrow layers.
+        attentions: With a small and a large KV cache.
         visit: Of a token of a model that computes next to nothing.
         vocabulary: For each token to choose from.
     """
 
     decodes: Mapping[str, Sequence[Decode]]
     prompts: Mapping[str, Prompt]
+    experts: Mapping[str, Prompt]
     small_prompt: Prompt
-    attention: Attention
+    attentions: Sequence[Attention]
     visit: float
     vocabulary: float
 
 
 def device_speed(timings: Timings) -> DeviceSpeed:
     """The speed that explains TIMINGS."""
-    attention = timings.attention
-    prompt_attention = attention.prompt / attention.width
+    small, large = timings.attentions
+    prompt_attention = (small.prompt / small.width + large.prompt / large.width) / 2
     element = _element_seconds(timings.small_prompt, next(iter(timings.prompts.values())), prompt_attention)
     types = {}
     for name, (narrow, wide) in timings.decodes.items():
         rate, overhead = _decode_fit(narrow, wide, timings.visit)
+        prompt = _prompt_rate(timings.prompts[name], prompt_attention, element)
         types[name] = TypeSpeed(
             bytes_per_second=rate,
             matrix_seconds=overhead / _MATRICES,
-            prompt_bytes_per_second=_prompt_rate(timings.prompts[name], prompt_attention, element),
+            prompt_bytes_per_second=prompt,
+            expert_bytes_per_second=_expert_rate(timings.experts[name], prompt_attention, element, prompt),
         )
-    fastest = max(speed.bytes_per_second for speed in types.values())
+    cached, attended = _attention_fit(small, large)
     return DeviceSpeed(
         types=types,
         visit_seconds=timings.visit,
         vocabulary_seconds=timings.vocabulary,
-        # Attention computes beside what it reads.
-        attention_seconds=max(0.0, attention.decode - attention.cache_bytes / fastest) / attention.width,
-        cache_bytes_per_second=fastest,
+        attention_seconds=attended,
+        cache_byte_seconds=cached,
         prompt_attention_seconds=prompt_attention,
         prompt_layer_seconds=element,
     )
@@ -97,10 +103,19 @@ def device_speed(timings: Timings) -> DeviceSpeed:
 
 def _decode_fit(narrow: Decode, wide: Decode, visit: float) -> tuple[float, float]:
     """Bytes a second, and seconds of a layer beside its bytes: two layers of different size tell them apart."""
-    narrow_seconds, wide_seconds = (max(each.seconds - visit, 1e-9) / each.layers for each in (narrow, wide))
+    narrow_seconds, wide_seconds = (
+        (each.seconds - min(visit, each.seconds / 2)) / each.layers for each in (narrow, wide)
+    )
     slope = (wide_seconds - narrow_seconds) / (wide.layer_bytes - narrow.layer_bytes)
     overhead = min(max(0.0, narrow_seconds - slope * narrow.layer_bytes), _MOST_OVERHEAD * narrow_seconds)
     return wide.layer_bytes / (wide_seconds - min(overhead, _MOST_OVERHEAD * wide_seconds)), overhead
+
+
+def _attention_fit(small: Attention, large: Attention) -> tuple[float, float]:
+    """Seconds of a byte of the KV cache, and of an element of the queries."""
+    cached = max(0.0, large.decode - small.decode) / (large.cache_bytes - small.cache_bytes)
+    cached = min(cached, small.decode / small.cache_bytes)
+    return cached, (small.decode - cached * small.cache_bytes) / small.width
 
 
 def _element_seconds(small: Prompt, large: Prompt, attention: float) -> float:
@@ -119,8 +134,16 @@ def _prompt_rate(prompt: Prompt, attention: float, element: float) -> float:
     return size / (seconds - min(element * elements, _MOST_OVERHEAD * seconds))
 
 
+def _expert_rate(prompt: Prompt, attention: float, element: float, rate: float) -> float:
+    """Bytes of experts a second, where other weights are computed with at RATE."""
+    _, elements, seconds = _prompt_work(prompt, attention)
+    rest = seconds - element * elements - prompt.attention_bytes / rate
+    return prompt.other_bytes / max(rest, prompt.other_bytes / rate)
+
+
 def _prompt_work(prompt: Prompt, attention: float) -> tuple[float, float, float]:
     """For a token: bytes of weights, elements of layers, and the seconds that both took."""
-    seconds = max(prompt.seconds, 1e-9) / prompt.tokens
+    seconds = prompt.seconds / prompt.tokens
     attended = attention * prompt.width * prompt.layers * prompt.tokens / 2
-    return prompt.bytes, (prompt.layers - 0.5) * prompt.width, seconds - min(attended, _MOST_OVERHEAD * seconds)
+    size = prompt.attention_bytes + prompt.other_bytes
+    return size, (prompt.layers - 0.5) * prompt.width, seconds - min(attended, _MOST_OVERHEAD * seconds)

@@ -10,7 +10,7 @@ from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.engines.cache_folder import cache_folder, open_regular, write_private
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed, device_from_json, device_to_json
-from localllm_magics.engines.forecast.learning import Rate, Ratios, learned, ratios_from_json, to_corrections
+from localllm_magics.engines.forecast.learning import WIDEST, Rate, Ratios, learned, ratios_from_json, to_corrections
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.machine import physical_cores
 from localllm_magics.engines.kernel.worker.probe_results import key_of
@@ -44,6 +44,11 @@ class SpeedStore:
     def __repr__(self) -> str:
         return f"<SpeedStore {self._path}>"
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no machine was measured."""
+        return not self._read()
+
     def get(self, key: str) -> Calibration | None:
         """The calibration of the machine KEY, with what answers have taught since."""
         try:
@@ -69,12 +74,22 @@ class SpeedStore:
         self._write(key, _to_json(calibration, ratios))
         return replace(calibration, corrections=to_corrections(ratios))
 
-    def learn(self, key: str, rate: Rate, shape: ModelShape, settings: PlanSettings, ratio: float) -> None:
-        """Keep that the RATE of an answer was RATIO times the one that was forecast without correction."""
+    def learn(self, key: str, ratios: Mapping[Rate, float], shape: ModelShape, settings: PlanSettings) -> None:
+        """Keep that rates of an answer were RATIOS times those that were forecast without correction.
+
+        An answer that is far faster than forecast proves that other programs kept the machine busy when it was
+        measured: that is forgotten, to be measured again.
+        """
         stored = self._read().get(key)
-        if isinstance(stored, dict):
-            ratios = learned(ratios_from_json(stored.get("ratios")), rate, shape, settings, ratio)
-            self._write(key, {**stored, "ratios": ratios})
+        if not ratios or not isinstance(stored, dict):
+            return
+        if max(ratios.values()) > WIDEST:
+            self._write(key, None)
+            return
+        known = ratios_from_json(stored.get("ratios"))
+        for rate, ratio in ratios.items():
+            known = learned(known, rate, shape, settings, ratio)
+        self._write(key, {**stored, "ratios": known})
 
     def clear(self) -> int:
         """Remove the file; the bytes that were freed."""
@@ -96,10 +111,10 @@ class SpeedStore:
         machines = stored.get("machines")
         return machines if isinstance(machines, dict) else {}
 
-    def _write(self, key: str, machine: Mapping[str, object]) -> None:
-        """Where that is impossible, it is measured again next time."""
+    def _write(self, key: str, machine: Mapping[str, object] | None) -> None:
+        """Keep MACHINE, or forget it; where that is impossible, it is measured again next time."""
         others = [item for item in self._read().items() if item[0] != key]
-        machines = dict([*others, (key, machine)][-_MOST_MACHINES:])
+        machines = dict([*others, *([] if machine is None else [(key, machine)])][-_MOST_MACHINES:])
         with suppress(OSError):
             write_private(self._path, json.dumps({"version": _VERSION, "machines": machines}).encode())
 

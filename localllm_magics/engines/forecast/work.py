@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.memory_plan import HOST, PlanSettings
 from localllm_magics.core.model_shape import LayerShape, ModelShape, TypeSizes
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed
-from localllm_magics.engines.planner.overrides import cpu_shares
+from localllm_magics.engines.planner.overrides import moves
 
 _ATTENTION, _FEED_FORWARD = 4, 3  # matrices
 
@@ -20,12 +20,14 @@ class Matrices:
         sizes: Of all of them.
         count: How many matrices they are.
         part: Of the bytes of SIZES, what a token needs.
+        is_mixed: They are of experts.
     """
 
     device: DeviceSpeed
     sizes: TypeSizes
     count: float
     part: float = 1.0
+    is_mixed: bool = False
 
     @property
     def decode_seconds(self) -> float:
@@ -35,7 +37,7 @@ class Matrices:
     @property
     def prompt_seconds(self) -> float:
         """Of a token of a prompt."""
-        return self.device.prompt_seconds(self.sizes, self.part)
+        return self.device.prompt_seconds(self.sizes, self.part, is_mixed=self.is_mixed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def layers(shape: ModelShape, settings: PlanSettings, calibration: Calibration) 
     """The layers of SHAPE, alike ones together."""
     total = len(shape.order)
     first_on_gpu = total + 1 - settings.gpu_layers if calibration.gpu is not None else total
-    shares = cpu_shares(settings.overrides, settings.cpu_moe, total) if first_on_gpu < total else {}
+    shares = {move.layer: (move.feed_forward, move.experts) for move in moves(settings, total) if move.device == HOST}
     alike = Counter(
         (kind, number >= first_on_gpu, shares.get(number, (0.0, 0.0)), number == total - 1)
         for number, kind in enumerate(shape.order)
@@ -70,15 +72,22 @@ def layers(shape: ModelShape, settings: PlanSettings, calibration: Calibration) 
     for (index, is_on_gpu, (dense, experts), is_last), number in alike.items():
         kind, cpu = shape.kinds[index], calibration.cpu
         device = calibration.gpu if is_on_gpu and calibration.gpu is not None else cpu
-        parts = ((kind.feed_forward, dense, 1.0), (kind.experts, experts, used))
+        matrices = _FEED_FORWARD * shape.experts_used
+        parts = ((kind.feed_forward, dense, 1.0, _FEED_FORWARD), (kind.experts, experts, used, matrices))
         yield LayerWork(
             number=number,
             kind=kind,
             device=device,
             attention=Matrices(device=device, sizes=kind.attention, count=_ATTENTION),
             others=tuple(
-                Matrices(device=place, sizes=sizes, count=_FEED_FORWARD * share, part=share * part)
-                for sizes, on_cpu, part in parts
+                Matrices(
+                    device=place,
+                    sizes=sizes,
+                    count=count * share,
+                    part=share * part,
+                    is_mixed=sizes is kind.experts,
+                )
+                for sizes, on_cpu, part, count in parts
                 for place, share in (((device, 1 - on_cpu), (cpu, on_cpu)) if device is not cpu else ((cpu, 1.0),))
                 if sizes and share
             ),

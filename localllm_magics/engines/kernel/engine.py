@@ -1,7 +1,6 @@
 """A GGUF file, loaded into this process and asked through llama.cpp's C API."""
 
 import shlex
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
@@ -14,12 +13,15 @@ from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
+from localllm_magics.core.memory_plan import Compared
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.file_stamp import read_stamp
+from localllm_magics.engines.forecast.answers import Measured, learn_from
+from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.footprint import Footprint
 from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
@@ -60,6 +62,7 @@ class KernelEngine:
         self._footprint: Footprint | None = None
         self._opening: Future[None] | None = None
         self._has_closed = threading.Event()
+        self._compared: Compared | None = None
         self._lifetime = Lifetime(info.reference)
         repair_after_fork(self)
 
@@ -88,6 +91,7 @@ class KernelEngine:
             options=self._options,
             memory_bytes=placement.memory_bytes,
             planned_bytes=loaded.planned_bytes,
+            compared=self._compared,
             notices=loaded.notices,
         )
 
@@ -159,7 +163,17 @@ class KernelEngine:
             yield from self._load(stop)
             lib, loaded = library(), self._require_loaded()
             generation.model, generation.engine_version = self.status().model, f"llama-cpp-python {lib.version}"
-            return (yield from answer(lib, loaded, generation, stop))
+            reason = yield from answer(lib, loaded, generation, stop)
+            self._compare(lib, loaded, generation)
+            return reason
+
+    def _compare(self, lib: Library, loaded: LoadedModel, generation: Generation) -> None:
+        """Learn from an answer how fast this machine is."""
+        shape, measured = self._info.shape, Measured.of(generation)
+        if shape is not None and self._options.threads is None:
+            self._compared = (
+                learn_from(measured, shape, loaded.settings, speed_key(lib), SpeedStore()) or self._compared
+            )
 
     def _require_loaded(self) -> LoadedModel:
         assert self._loaded is not None  # noqa: S101 - a load ends with a model, or raises
@@ -172,10 +186,10 @@ class KernelEngine:
             return
         loaded = [0.0]
         yield Loading(0.0)
+        self._opening = future = in_background(
+            lambda: self._open(loaded, stop), "localllm-load", until=self._has_closed
+        )
         try:
-            self._opening = future = in_background(
-                lambda: self._open(loaded, stop), "localllm-load", until=self._has_closed
-            )
             yield from _progress(future, loaded, stop)
         except BaseException:
             stop.set()
@@ -186,7 +200,7 @@ class KernelEngine:
     def _library(self) -> Library:
         """The build, once there is room for it and for the model."""
         info, options, host = self._info, self._options, host_memory()
-        require_room_for_library(info.reference, host, is_imported="llama_cpp" in sys.modules)
+        require_room_for_library(info.reference, host)
         lib = library()
         machine = machine_memory(lib)
         wanted = wanted_settings(info, options, machine, repack=True)

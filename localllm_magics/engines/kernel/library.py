@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from localllm_magics.engines.kernel.installing import install_hint, upgrade_hint
 
 OLDEST = (0, 3, 36)  # the first llama-cpp-python whose C API is the one used here
 _CPU_TYPE, _GPU_TYPES = 0, (1, 2)  # CPU; GPU and integrated GPU: enum ggml_backend_dev_type in ggml-backend.h
+_MOST_SECONDS = 5.0  # for another machine to answer
 _OTHER_BACKENDS = ("CPU", "BLAS")
 _ERROR = 4  # enum ggml_log_level in ggml.h
 
@@ -174,14 +176,16 @@ class Library:
         Raises:
             SetupError: Nothing answers there.
         """
+        host, _, port = endpoint.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=_MOST_SECONDS).close()
+        except OSError as exc:  # llama.cpp would end the process
+            raise SetupError(f"No RPC server answers at {endpoint}.", "Start ggml-rpc-server there.") from exc
         pointer, text = ctypes.c_void_p, ctypes.c_char_p
         rpc = self.function("ggml_backend_reg_by_name", pointer, text)(b"RPC")
         find = self.function("ggml_backend_reg_get_proc_address", pointer, pointer, text)
         add = ctypes.CFUNCTYPE(pointer, text)(find(rpc, b"ggml_backend_rpc_add_server"))
-        server = add(endpoint.encode())
-        if not server:
-            raise SetupError(f"No RPC server answers at {endpoint}.", "Start ggml-rpc-server there.")
-        self.function("ggml_backend_register", None, pointer)(server)
+        self.function("ggml_backend_register", None, pointer)(add(endpoint.encode()))
 
     def require_own_process(self) -> None:
         """Raise where a GPU would be used in a forked process: drivers end one that tries.

@@ -89,7 +89,7 @@ class LoadedModel:
         self.tokenizer = tokenizer = Tokenizer(lib, self.model.pointer)
         self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
         self.placement = placement(self.model.log + self.context.log, lib.devices())
-        settings = replace(settings, context=self.context.size)
+        self.settings = settings = replace(settings, context=self.context.size)
         self.planned_bytes = plans_of(info, machine)(settings).needed if info.shape else 0
         self.notices = self._notices(lib, options, settings, repack=repack)
         self._info = info

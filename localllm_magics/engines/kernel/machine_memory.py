@@ -1,7 +1,10 @@
 """The memory that this process may really take now, of the host and of each device."""
 
 import ctypes
+import os
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -10,8 +13,12 @@ from localllm_magics.core.memory_plan import HOST, DeviceMemory, MachineMemory
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.kernel.cgroups import PROC, memory_limits, read_number, read_sizes, read_text
 from localllm_magics.engines.kernel.library import Device, Library
+from localllm_magics.engines.kernel.machine import logical_cpus
 
 _INTEGRATED = 2  # enum ggml_backend_dev_type in ggml-backend.h
+_THREADS, _STACK = 3, 8 << 20  # those that run at once beside those that compute
+_ARENA = 64 << 20  # of address space: what glibc keeps for a thread that allocates
+_NUMPY, _BUFFER, _MOST_OF_NUMPY = (64 << 20, 8 << 20), 40 << 20, 64  # to import it: once, and for each CPU
 _STRICT = 2  # of vm.overcommit_memory: what is allocated counts, used or not
 
 
@@ -34,17 +41,32 @@ def host_memory(proc: Path = PROC) -> DeviceMemory:
     return min([whole, *_limits(proc)], key=lambda memory: memory.free)
 
 
+def reserved_by_threads() -> tuple[int, int]:
+    """Address space and data, in bytes, that threads will take without using them, and that no model can have.
+
+    Where a limit of the process leaves less than that, threads cannot start, Python can hang, and numpy, which
+    llama_cpp imports, ends the process.
+    """
+    cpus = logical_cpus()
+    threads = cpus + _THREADS
+    numpy = 0 if "numpy" in sys.modules else min(os.cpu_count() or 1, _MOST_OF_NUMPY) * _BUFFER
+    space, data = (0, 0) if "numpy" in sys.modules else _NUMPY
+    return threads * _STACK + _ARENA + numpy + space, threads * _STACK + numpy + data
+
+
 def _limits(proc: Path) -> Iterator[DeviceMemory]:
     for group in memory_limits(proc):
         yield _limited(group.total, group.free, "this container or job may use {}")
     used, limits = read_sizes(proc / "self/status"), read_text(proc / "self/limits").splitlines()
-    for resource, name, words in (
-        ("Max address space", "VmSize", "this process may use {} of address space (ulimit -v)"),
-        ("Max data size", "VmData", "this process may use {} of data (ulimit -d)"),
+    space, data = reserved_by_threads()
+    for resource, name, reserved, words in (
+        ("Max address space", "VmSize", space, "this process may use {} of address space (ulimit -v)"),
+        ("Max data size", "VmData", data, "this process may use {} of data (ulimit -d)"),
     ):
         soft = next((line[len(resource) :].split()[:1] for line in limits if line.startswith(resource)), [])
         if soft and soft[0].isdecimal():
-            yield _limited(int(soft[0]), int(soft[0]) - used.get(name, 0), words)
+            limited = _limited(int(soft[0]), int(soft[0]) - used.get(name, 0) - reserved, words)
+            yield replace(limited, counts_mapped=name == "VmSize")
     if read_number(proc / "sys/vm/overcommit_memory") == _STRICT:
         sizes = read_sizes(proc / "meminfo")
         total, committed = sizes.get("CommitLimit", 0), sizes.get("Committed_AS", 0)

@@ -1,6 +1,7 @@
 """Plans a load: how large the context is, how many layers go to GPUs, and how the file is read."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,13 +21,18 @@ _LIBRARY = 32 << 20  # what it takes to import llama_cpp
 _WEIGHTS_SHARE = 0.8  # where only the size of a file is known, the rest is for the KV cache and compute buffers
 
 
-def require_room_for_library(reference: str, host: DeviceMemory, *, is_imported: bool) -> None:
+def require_room_for_library(reference: str, host: DeviceMemory, modules: Container[str] = sys.modules.keys()) -> None:
     """Refuse to import llama.cpp for the model of REFERENCE where that alone could end this process.
+
+    Args:
+        reference: What the message calls it.
+        host: What is free.
+        modules: Those that are imported.
 
     Raises:
         NotEnoughMemory: It could.
     """
-    needed = RESERVE + (0 if is_imported else _LIBRARY)
+    needed = RESERVE + (0 if "llama_cpp" in modules else _LIBRARY)
     if host.free < needed:
         reason = f": {host.limit}" if host.limit else ""
         raise NotEnoughMemory(

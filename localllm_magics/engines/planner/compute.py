@@ -1,11 +1,12 @@
 """Compute buffers: what ggml's allocator keeps at the same time of the results of a graph.
 
-Its peak is in one layer, in whichever part of it takes most: each result is a matrix with a row for each token of a
+Its peak is in one layer, in whichever part of it takes most. Each result is a matrix with a row for each token of a
 batch, so its size is a number of elements for each token. The sums below were read off llama.cpp's own planner, and
 `tools/planner_check.py` compares them with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import LayerShape, ModelShape
@@ -15,16 +16,18 @@ _FLOAT, _HALF, _INDEX = 4, 2, 8
 _POSITIONS = 32
 """Bytes of positions and indices for each token."""
 _COPIES = 4
-"""Several devices that have the whole model work on as many batches at a time (pipeline parallelism)."""
+"""Of inputs, with pipeline parallelism (`GGML_SCHED_MAX_COPIES`)."""
 _LATE_OUTPUT = frozenset(
     "bailingmoe3 cohere2moe gemma4 glm4moe gpt-oss hy_v3 mimo2 nemotron_h nemotron_h_moe qwen35 qwen35moe qwen3next "
     "step35".split()
 )
 """Architectures that compute their last layer for all tokens of a batch, although only the last one has an output."""
+_LATE_EXPERTS = frozenset({"gpt-oss", "mimo2"})
+"""Those of them whose experts are summed where the output is."""
 
 
 def compute_bytes(
-    shape: ModelShape, settings: PlanSettings, parts: Sequence[range], *, computes_on_host: bool
+    shape: ModelShape, settings: PlanSettings, parts: Sequence[range], elsewhere: Collection[int]
 ) -> list[int]:
     """Bytes for the host and for each device.
 
@@ -32,24 +35,72 @@ def compute_bytes(
         shape: The sizes of the model.
         settings: Those of the plan.
         parts: The layers of the host and of each device.
-        computes_on_host: Tensors of layers of other devices are on the host.
+        elsewhere: The layers whose experts are not where the layer is.
     """
-    layers = len(shape.order)
-    rows = min(settings.batch, cells(settings))
-    embeddings = rows * _FLOAT * shape.width
-    inputs, feed_forward = _inputs(shape, settings, rows), rows * _FLOAT * _feed_forward(shape)
-    layer = max(feed_forward, _mixer(shape, settings, rows))
-    copies = _COPIES if len(parts) > 2 and not parts[0] and not (settings.overrides or settings.cpu_moe) else 1
-    host = inputs * copies + (1 + copies) * embeddings
-    device = inputs * copies + (copies if copies > 1 else 0) * embeddings + layer
-    sizes = [max(inputs + layer, _output(shape, rows)) if parts[0] else host]
-    if computes_on_host:
-        sizes[0] = max(sizes[0], feed_forward)
-    for part in parts[1:]:
-        size = _output(shape, rows) if layers in part else 0
-        sizes.append(max(size, device) if part.start < min(part.stop, layers) else size)
+    batch = _batch(shape, settings)
+    host, *devices = parts
+    sizes = [
+        _host(batch, host, computes_experts=bool(elsewhere)),
+        *(_device(batch, part, elsewhere) for part in devices),
+    ]
+    # Several devices that have the whole model work on several batches at a time, if nothing is overridden.
+    if len(devices) > 1 and not (host or settings.overrides or settings.cpu_moe):
+        sizes = [size + extra for size, extra in zip(sizes, _pipeline(batch, devices), strict=True)]
     sizes[0] += _FLOAT * shape.vocabulary  # where the sampler reads the logits
     return sizes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """What all devices have in common.
+
+    Args:
+        rows: Tokens of the batch.
+        embeddings: Bytes of its embeddings.
+        inputs: Bytes of masks and indices.
+        feed_forward: Bytes of the feed-forward part of a layer.
+    """
+
+    shape: ModelShape
+    settings: PlanSettings
+    rows: int
+    embeddings: int
+    inputs: int
+    feed_forward: int
+
+
+def _batch(shape: ModelShape, settings: PlanSettings) -> _Batch:
+    rows = min(settings.batch, cells(settings))
+    return _Batch(
+        shape=shape,
+        settings=settings,
+        rows=rows,
+        embeddings=rows * _FLOAT * shape.width,
+        inputs=_inputs(shape, settings, rows),
+        feed_forward=rows * _FLOAT * _feed_forward(shape),
+    )
+
+
+def _host(batch: _Batch, part: range, *, computes_experts: bool) -> int:
+    size = 2 * batch.embeddings
+    if part:
+        size = max(batch.feed_forward, _mixer(batch, part))
+    elif computes_experts:
+        size = max(size, batch.feed_forward)
+    return max(batch.inputs + size, _output(batch, part))
+
+
+def _device(batch: _Batch, part: range, elsewhere: Collection[int]) -> int:
+    output, shape = _output(batch, part), batch.shape
+    if not _has_layers(batch, part):
+        return output
+    layer = _mixer(batch, part)
+    if all(layer in elsewhere for layer in _computed(shape, part)):
+        return max(output, batch.inputs + max(layer, batch.rows * _FLOAT * _summed(shape)))
+    # Only the host has the embeddings of the batch, and the first layer takes theirs; experts fill the place.
+    spared = batch.embeddings if not shape.experts and _has_attention(shape) else 0
+    layer = max(layer, batch.feed_forward - spared * (part.start > 0))
+    return max(output, batch.inputs + layer - spared)
 
 
 def _inputs(shape: ModelShape, settings: PlanSettings, rows: int) -> int:
@@ -70,28 +121,66 @@ def _feed_forward(shape: ModelShape) -> int:
     return 3 * shape.width + max(dense, shape.experts_used * (2 * shape.width + shape.inner_width))
 
 
-def _mixer(shape: ModelShape, settings: PlanSettings, rows: int) -> int:
-    """Bytes in the part of a layer that mixes tokens, attention or recurrence."""
+def _summed(shape: ModelShape) -> int:
+    """Elements for each token where the results of experts are summed that are computed elsewhere."""
     queries = max(kind.query_width for kind in shape.kinds)
-    state = max(kind.state_width for kind in shape.kinds)
-    recurrence = rows * _FLOAT * (state and state + 3 * shape.width + queries)
-    scores = max((_scores(shape, kind, settings, rows) for kind in shape.kinds if kind.key_width), default=0)
-    attention = rows * _FLOAT * (3 * shape.width + 2 * queries) + scores
-    return max(recurrence + max(kind.state_bytes for kind in shape.kinds), attention)
+    return (shape.experts_used + 2) * shape.width + 2 * queries if shape.experts else 0
 
 
-def _scores(shape: ModelShape, kind: LayerShape, settings: PlanSettings, rows: int) -> int:
+def _mixer(batch: _Batch, part: range) -> int:
+    """Bytes in the part of a layer that mixes tokens, attention or recurrence."""
+    shape, sizes = batch.shape, [0]
+    for kind in (shape.kinds[index] for index in set(shape.order[part.start : part.stop])):
+        elements = 3 * shape.width + kind.query_width
+        sizes.append(batch.rows * _FLOAT * (elements + kind.query_width) + _scores(batch, kind))
+        sizes.append(batch.rows * _FLOAT * (elements + kind.state_width) + kind.state_bytes)
+    return max(sizes)
+
+
+def _scores(batch: _Batch, kind: LayerShape) -> int:
     """The attention matrix of all heads, which flash attention never has whole."""
-    if settings.flash_attention:
+    if batch.settings.flash_attention or not kind.key_width:
         return 0
-    tokens = cells(settings, kind.window)
+    tokens = cells(batch.settings, kind.window)
     # Where the key holds the value too, that is copied out of it.
-    values = 0 if kind.value_width else tokens * row_bytes(kind.key_width, settings)
-    return rows * _FLOAT * shape.heads * tokens + values
+    values = 0 if kind.value_width else tokens * row_bytes(kind.key_width, batch.settings)
+    return batch.rows * _FLOAT * batch.shape.heads * tokens + values
 
 
-def _output(shape: ModelShape, rows: int) -> int:
+def _output(batch: _Batch, part: range) -> int:
     """The output projection of the last token, and what comes to it for the others in some architectures."""
-    is_late = shape.architecture in _LATE_OUTPUT or not any(kind.key_width for kind in shape.kinds)
-    late = rows * (2 + shape.experts_used) * shape.width if is_late else 0
-    return _FLOAT * (shape.vocabulary + (2 + shape.experts_used) * shape.width + late)
+    shape = batch.shape
+    if len(shape.order) not in part:
+        return 0
+    experts = shape.experts_used if shape.architecture in _LATE_EXPERTS else min(1, shape.experts)
+    late = batch.rows * (2 + experts) if _is_late(shape) else 0
+    return _FLOAT * (shape.vocabulary + (2 + shape.experts_used + late) * shape.width)
+
+
+def _pipeline(batch: _Batch, devices: Sequence[range]) -> list[int]:
+    """What the copies of inputs, and of what one device passes on to the next, add to each."""
+    used = [_has_layers(batch, part) for part in devices]
+    passed = _COPIES * batch.embeddings * (3 if sum(used) > 1 and not _has_attention(batch.shape) else 1)
+    sizes = [(_COPIES - 1) * (batch.inputs + batch.embeddings)]
+    for part, is_used in zip(devices, used, strict=True):
+        # Another device passes on more than the host does.
+        size = (_COPIES - 1) * batch.inputs + (2 * passed + batch.embeddings if part.start else passed)
+        sizes.append(size if is_used else 0)
+    return sizes
+
+
+def _has_layers(batch: _Batch, part: range) -> bool:
+    return part.start < min(part.stop, len(batch.shape.order))
+
+
+def _computed(shape: ModelShape, part: range) -> range:
+    """The layers in PART whose feed-forward part is computed for all tokens of a batch."""
+    return range(part.start, min(part.stop, len(shape.order) - (not _is_late(shape))))
+
+
+def _is_late(shape: ModelShape) -> bool:
+    return shape.architecture in _LATE_OUTPUT or not _has_attention(shape)
+
+
+def _has_attention(shape: ModelShape) -> bool:
+    return any(kind.key_width for kind in shape.kinds)

@@ -21,7 +21,8 @@ def estimate(shape: ModelShape, settings: PlanSettings, machine: MachineMemory) 
     kinds = [_bytes(_sizes(kind)) for kind in shape.kinds]
     caches = [cache_bytes(kind, settings) for kind in shape.kinds]
     weights = _moved(shape, settings, parts, [place.name for place in places])
-    computes = compute_bytes(shape, settings, parts, computes_on_host=weights[0] > 0)
+    elsewhere = {move.layer for move in moves(settings, len(shape.order)) if move.experts == 1}
+    computes = compute_bytes(shape, settings, parts, elsewhere)
     weights[0] += _bytes(shape.input) + _copies(shape, settings, parts[0], weights[0])
     uses = []
     for memory, part, moved, compute in zip(places, parts, weights, computes, strict=True):

@@ -87,7 +87,8 @@ def _is_deadly(plan: MemoryPlan, reserve: int) -> bool:
 
 def _needed_of_host(plan: MemoryPlan) -> int:
     """Memory of the host that the system cannot take back."""
-    mapped = plan.uses[0].weights if plan.settings.map_file else 0
+    host = plan.uses[0]
+    mapped = host.weights if plan.settings.map_file and not host.memory.counts_mapped else 0
     return sum(use.needed for use in plan.uses if use.memory.is_host) - mapped
 
 

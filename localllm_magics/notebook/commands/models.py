@@ -1,18 +1,64 @@
 """`%llm models`: what can be asked."""
 
-from localllm_magics.catalog.model_list import ModelList
+from localllm_magics.catalog.model_list import KINDS, SOURCES, ModelList
+from localllm_magics.core.stop import Stop
 from localllm_magics.notebook.ask import Notebook
+from localllm_magics.notebook.card.status_line import to_bundle
 from localllm_magics.notebook.commands.command import Command
+from localllm_magics.notebook.options import Option
 from localllm_magics.notebook.parser import Parsed
+
+_FILTERS = (
+    Option(
+        flags=("--source",),
+        metavar="SOURCE",
+        example="ollama",
+        completes=lambda _word, _session: SOURCES,
+        help=f"those of one source: {', '.join(SOURCES)}",
+    ),
+    Option(
+        flags=("--kind",),
+        metavar="KIND",
+        example="chat",
+        completes=lambda _word, _session: KINDS,
+        help=f"those of one kind: {', '.join(KINDS)}",
+    ),
+    Option(flags=("--fits",), help="those that fit into memory"),
+)
+_FORECAST = Option(flags=("--forecast",), help="measure this machine first, if it was not: how fast each model will be")
 
 
 def _models(notebook: Notebook, parsed: Parsed) -> ModelList:
-    return notebook.session.list_models().with_name("".join(parsed.words))
+    source, kind = (str(parsed.values[name]) if name in parsed.values else None for name in ("source", "kind"))
+    fits = True if "fits" in parsed.values else None
+    found = notebook.session.list_models()
+    if "forecast" in parsed.values:
+        _measure(notebook, found)
+        found = notebook.session.list_models()
+    return found.only(source=source, kind=kind, fits=fits).with_name("".join(parsed.words))
+
+
+def _measure(notebook: Notebook, found: ModelList) -> None:
+    """Measure this machine for forecasts of what was FOUND, with a display while that goes on."""
+    from localllm_magics.catalog.judgement import measure
+
+    display, outcome = notebook.front_end.new_display(), "not measured"
+
+    def show(part: float) -> None:
+        display.update(to_bundle(f"this machine · measuring: {part:.0%}"))
+
+    try:
+        measure(found, Stop(), show)
+        outcome = "measured"
+    finally:
+        if display.is_shown:
+            display.publish(to_bundle(f"this machine · {outcome}"))
 
 
 COMMAND = Command(
     name="models",
     words="[WORD]",
+    options=(*_FILTERS, _FORECAST),
     run=_models,
     help="list the models that can be used, those of running servers too, or those with WORD in their names",
 )

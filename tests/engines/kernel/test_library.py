@@ -7,13 +7,14 @@ from types import ModuleType
 
 import pytest
 
-from localllm_magics.core.errors import EngineNotInstalled
+from localllm_magics.core.errors import EngineNotInstalled, SetupError
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.installing import install_hint, upgrade_hint
-from localllm_magics.engines.kernel.library import Library, library, open_library
+from localllm_magics.engines.kernel.library import Library, Log, library, open_library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
+from tests.engines.kernel.worker.beside_device import beside_device
 
 ROOT = Path(__file__).parents[3]
 COMPLETE = """
@@ -39,6 +40,27 @@ def test_it_knows_itself(lib: Library) -> None:
     assert lib.supports_gpu == any(device.is_gpu for device in lib.devices())
 
 
+def test_its_cpu_has_buffers_in_the_memory_of_the_host(lib: Library) -> None:
+    assert lib.buffer_device(lib.buffer_type("CPU")) == ""
+    assert lib.buffer_type("no device") == lib.buffer_type("CPU")
+    assert [device.buffers for device in lib.devices() if device.name == "CPU"] == ["CPU"]
+    assert "CPU" not in lib.gpu_backends()
+
+
+def test_a_device_of_another_process_has_its_names(tmp_path: Path) -> None:
+    found = beside_device("named", tmp_path)
+
+    assert isinstance(found, list)
+    name, buffers, device, backends = found
+    assert (name, device, backends) == ("RPC0", "RPC0", [])
+    assert buffers.startswith("RPC0[127.0.0.1:")
+
+
+def test_a_server_of_devices_that_does_not_answer_is_an_error(lib: Library) -> None:
+    with pytest.raises(SetupError, match=r"No RPC server answers at 127\.0\.0\.1:1\."):
+        lib.add_rpc_server("127.0.0.1:1")
+
+
 def test_its_log_is_collected_and_not_printed(lib: Library, demo: ModelInfo, capfd: pytest.CaptureFixture[str]) -> None:
     with lib.log.collecting() as logged:
         LoadedModel(lib, demo, LoadOptions(threads=1), repack=True, progress=lambda _: None, stop=Stop()).close()
@@ -52,7 +74,19 @@ def test_nothing_is_collected_after_the_block(lib: Library) -> None:
         lib.log.add("one ")
     lib.log.add("two ")
 
-    assert logged.text == "one "
+    assert (logged.text, logged.errors) == ("one ", ())
+
+
+def test_errors_are_kept_apart() -> None:
+    log = Log()
+
+    with log.collecting() as logged:
+        log.add("one\n")
+        log.add("two\n", is_error=True)
+        log.add("three\n", is_error=True)
+
+    assert logged.text == "one\ntwo\nthree\n"
+    assert logged.errors == ("two", "three")
 
 
 def run_with(folder: Path) -> list[str]:

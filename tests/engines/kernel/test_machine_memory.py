@@ -8,9 +8,15 @@ import pytest
 
 from localllm_magics.core.memory_plan import DeviceMemory
 from localllm_magics.engines.kernel.library import Device, Library
-from localllm_magics.engines.kernel.machine_memory import free_memory, host_memory, machine_memory
+from localllm_magics.engines.kernel.machine_memory import (
+    free_memory,
+    host_memory,
+    machine_memory,
+    reserved_by_threads,
+)
 from tests.engines.kernel.proc_tree import write_files, write_proc
 
+SPACE, DATA = reserved_by_threads()
 LIMITS = """Limit                     Soft Limit           Hard Limit           Units
 Max cpu time              unlimited            unlimited            seconds
 Max data size             {data:<20} unlimited            bytes
@@ -36,18 +42,25 @@ def test_without_limits_it_is_the_machines(tmp_path: Path) -> None:
     ("files", "limit", "total", "free"),
     [
         pytest.param(
-            {"self/limits": LIMITS.format(data="unlimited", space=900_000), "self/status": "VmSize:\t400 kB\n"},
-            "this process may use 900.0 kB of address space (ulimit -v)",
-            900_000,
-            900_000 - 409_600,
+            {"self/limits": LIMITS.format(data="unlimited", space=900_000_000), "self/status": "VmSize:\t400 kB\n"},
+            "this process may use 900.0 MB of address space (ulimit -v)",
+            900_000_000,
+            900_000_000 - 409_600 - SPACE,
             id="address space",
         ),
         pytest.param(
-            {"self/limits": LIMITS.format(data=800_000, space=900_000), "self/status": "VmData:\t900 kB\n"},
-            "this process may use 800.0 kB of data (ulimit -d)",
-            800_000,
-            0,
+            {"self/limits": LIMITS.format(data=800_000_000, space=1_900_000_000), "self/status": "VmData:\t900 kB\n"},
+            "this process may use 800.0 MB of data (ulimit -d)",
+            800_000_000,
+            800_000_000 - 921_600 - DATA,
             id="data",
+        ),
+        pytest.param(
+            {"self/limits": LIMITS.format(data=100, space="unlimited"), "self/status": ""},
+            "this process may use 100 B of data (ulimit -d)",
+            100,
+            0,
+            id="less than threads take",
         ),
         pytest.param(
             {"sys/vm/overcommit_memory": "2\n", "meminfo": "CommitLimit: 1000 kB\nCommitted_AS: 900 kB\n"},
@@ -61,7 +74,8 @@ def test_without_limits_it_is_the_machines(tmp_path: Path) -> None:
 def test_a_limit_that_leaves_less_is_named(
     tmp_path: Path, files: Mapping[str, str], limit: str, total: int, free: int
 ) -> None:
-    expected = DeviceMemory(name="CPU", free=free, total=total, is_host=True, limit=limit)
+    is_space = "address space" in limit
+    expected = DeviceMemory(name="CPU", free=free, total=total, is_host=True, limit=limit, counts_mapped=is_space)
 
     assert host_memory(write_files(tmp_path, files)) == expected
     assert free_memory(tmp_path) == free
@@ -70,7 +84,7 @@ def test_a_limit_that_leaves_less_is_named(
 def test_the_smallest_of_several_limits_binds(tmp_path: Path) -> None:
     groups = {"a/memory.max": "3000000", "a/memory.current": "1000000", "memory.max": "9", "memory.current": "0"}
     proc = write_proc(tmp_path, groups, group="0::/a")
-    write_files(proc, {"self/limits": LIMITS.format(data="10", space="11")})
+    write_files(proc, {"self/limits": LIMITS.format(data=10**12, space=10**12)})
 
     host = host_memory(proc)
 

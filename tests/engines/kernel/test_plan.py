@@ -132,22 +132,22 @@ def test_what_is_on_a_device_of_a_model_of_which_only_the_size_is_known_is_not_c
 
 
 @pytest.mark.parametrize(
-    ("free", "is_imported", "fits"),
+    ("free", "modules", "fits"),
     [
-        pytest.param(RESERVE + 40 * MB, False, True, id="room"),
-        pytest.param(RESERVE + 30 * MB, False, False, id="too little to import it"),
-        pytest.param(RESERVE, True, True, id="enough once it is imported"),
-        pytest.param(0, True, False, id="none"),
+        pytest.param(RESERVE + 40 * MB, [], True, id="room"),
+        pytest.param(RESERVE + 30 * MB, [], False, id="too little to import it"),
+        pytest.param(RESERVE, ["llama_cpp"], True, id="enough once it is imported"),
+        pytest.param(0, ["llama_cpp"], False, id="none"),
     ],
 )
-def test_llama_cpp_is_not_imported_where_that_could_end_the_process(free: int, is_imported: bool, fits: bool) -> None:
+def test_llama_cpp_is_not_imported_where_that_could_end_the_process(free: int, modules: list[str], fits: bool) -> None:
     if fits:
-        require_room_for_library("x", host(free), is_imported=is_imported)
+        require_room_for_library("x", host(free), modules)
         return
     limited = replace(host(free), limit="this process may use less")
     for memory, reason in ((host(free), "are free."), (limited, "are free: this process may use less.")):
         with pytest.raises(NotEnoughMemory, match=r"x needs .* for llama.cpp alone") as caught:
-            require_room_for_library("x", memory, is_imported=is_imported)
+            require_room_for_library("x", memory, modules)
         assert caught.value.message.endswith(reason)
 
 

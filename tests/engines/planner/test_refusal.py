@@ -217,3 +217,10 @@ def test_what_is_reserved_is_needed_too() -> None:
 
     assert short is not None
     assert short.needed == plans(host(0))(SETTINGS).needed + MB
+
+
+def test_mapped_weights_count_where_address_space_is_limited() -> None:
+    memory = replace(host(250), counts_mapped=True)
+
+    assert refusal([memory], SETTINGS, force=True)[1].endswith(NOT_FORCED)
+    assert require_fit(plans(host(250)), SETTINGS, MODEL, force=True).map_file

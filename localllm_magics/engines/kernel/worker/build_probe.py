@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from localllm_magics import demo
+from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.request import ALL_LAYERS
 from localllm_magics.core.stop import Stop
@@ -17,7 +18,7 @@ from localllm_magics.engines.kernel.installing import rebuild_command
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
-from localllm_magics.engines.kernel.worker.process import Limits, begin_worker, report, run_probe
+from localllm_magics.engines.kernel.worker.process import MEMORY_HINT, Limits, begin_worker, report, run_probe
 
 REBUILD = rebuild_command()
 NOTICE = (
@@ -43,6 +44,7 @@ def passes(
         seconds: After which it counts as crashed.
 
     Raises:
+        NotEnoughMemory: Memory ran out.
         Stopped: STOP was set.
     """
     key = key_of(lib)
@@ -52,6 +54,8 @@ def passes(
     end = run_probe(command, stop, Limits(seconds=seconds))
     if end is None:
         return True
+    if end.ran_out_of_memory:
+        raise NotEnoughMemory("Memory ran out when llama.cpp was probed in a subprocess.", MEMORY_HINT)
     results.store(key, passed=end.is_success)
     return end.is_success
 

@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from localllm_magics import demo
-from localllm_magics.core.errors import EngineCrashed
+from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
@@ -24,10 +24,16 @@ from localllm_magics.engines.kernel.machine_memory import free_memory
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.tokenizer import Tokenizer
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults, key_of
-from localllm_magics.engines.kernel.worker.process import Exit, Limits, begin_worker, report, run_probe
+from localllm_magics.engines.kernel.worker.process import (
+    MEMORY_HINT,
+    Exit,
+    Limits,
+    begin_worker,
+    report,
+    run_probe,
+)
 
 _TEXT = "Why?\n\n  1 + 2 = 3; caf\xe9, \u65e5\u672c, \U0001f999\t\x01" + "".join(map(chr, range(33, 127)))
-_MEMORY_HINT = "Perhaps memory ran out: close what needs much of it, or choose a smaller model: %llm models"
 
 
 def require_pass(
@@ -53,6 +59,7 @@ def require_pass(
 
     Raises:
         EngineCrashed: llama.cpp crashed.
+        NotEnoughMemory: Memory ran out.
         Stopped: STOP was set.
     """
     if info.path is None or info.path == demo.PATH or not python:
@@ -77,12 +84,11 @@ def require_pass(
 def _require_exit(reference: str, end: Exit) -> None:
     if not end.is_crash:
         return
-    message = f"llama.cpp crashed when {reference} was probed in a subprocess{end.reason and ': '}{end.reason}."
+    if end.ran_out_of_memory:
+        raise NotEnoughMemory(f"Memory ran out when {reference} was probed in a subprocess.", MEMORY_HINT)
     raise EngineCrashed(
-        message,
-        _MEMORY_HINT
-        if end.exceeded or end.code == -9
-        else f"Try another file of the model, or a newer llama.cpp. {upgrade_hint()}",
+        f"llama.cpp crashed when {reference} was probed in a subprocess{end.reason and ': '}{end.reason}.",
+        f"Try another file of the model, or a newer llama.cpp. {upgrade_hint()}",
     )
 
 

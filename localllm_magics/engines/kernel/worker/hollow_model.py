@@ -24,6 +24,7 @@ class HollowShape:
     Args:
         type: Of its matrices.
         kv_width: Elements of a key, and of a value.
+        experts: In a layer, all of them used for each token; 0 is a dense one.
     """
 
     type: str
@@ -34,18 +35,21 @@ class HollowShape:
     kv_width: int = 128
     vocabulary: int = 256
     context: int = 4096
+    experts: int = 0
 
     @property
-    def matrices(self) -> dict[str, tuple[int, int]]:
-        """The matrices of a layer: columns and rows."""
+    def matrices(self) -> dict[str, tuple[int, ...]]:
+        """The matrices of a layer: columns and rows, and of experts how many."""
+        experts = (self.experts,) if self.experts else ()
+        suffix = "_exps" if experts else ""
         return {
             "attn_q": (self.width, self.width),
             "attn_k": (self.width, self.kv_width),
             "attn_v": (self.width, self.kv_width),
             "attn_output": (self.width, self.width),
-            "ffn_gate": (self.width, self.inner_width),
-            "ffn_up": (self.width, self.inner_width),
-            "ffn_down": (self.inner_width, self.width),
+            f"ffn_gate{suffix}": (self.width, self.inner_width, *experts),
+            f"ffn_up{suffix}": (self.width, self.inner_width, *experts),
+            f"ffn_down{suffix}": (self.inner_width, self.width, *experts),
         }
 
 
@@ -89,6 +93,8 @@ def _values(shape: HollowShape) -> list[bytes]:
         "rope.dimension_count": shape.head_width,
         "vocab_size": shape.vocabulary,
     }
+    if shape.experts:
+        numbers |= {"expert_count": shape.experts, "expert_used_count": shape.experts}
     return [
         _string("general.architecture") + struct.pack("<I", _STRING) + _string("llama"),
         _string("tokenizer.ggml.model") + struct.pack("<I", _STRING) + _string("none"),
@@ -105,6 +111,8 @@ def _tensors(lib: Library, shape: HollowShape) -> Iterator[tuple[str, tuple[int,
     for layer in range(shape.layers):
         for name in ("attn_norm", "ffn_norm"):
             yield f"blk.{layer}.{name}.weight", (shape.width,), plain
+        if shape.experts:
+            yield f"blk.{layer}.ffn_gate_inp.weight", (shape.width, shape.experts), plain
         for name, dimensions in shape.matrices.items():
             yield f"blk.{layer}.{name}.weight", dimensions, kind
 

@@ -18,8 +18,9 @@ from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers
 from localllm_magics.engines.planner.estimate import REPACKED
 
 _LAYER = re.compile(r"layer +(\d+) assigned to device (\S+?),")
-_CACHE = re.compile(r"layer +\d+: dev = (\S+)|: size = *([\d.]+) MiB \(")
+_CACHE = re.compile(r"layer +\d+: dev = (\S+)|: size = *([\d.]+) MiB \(.*\b([KR]) \(")
 _COMPUTE = re.compile(r"(\S+) +compute buffer size = *([\d.]+) MiB")
+_OUTPUT_BUFFER = re.compile(r"output buffer size = *([\d.]+) MiB")
 _STATE = re.compile(r"(\S+) +RS buffer size = *([\d.]+) MiB")
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 _PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
@@ -51,6 +52,11 @@ def log_breakdown(lib: Library, path: Path, settings: PlanSettings, model_log: s
     return [*weights, *caches, *states, *compute]
 
 
+def output_buffer(context_log: str) -> Buffers:
+    """What is missing in both breakdowns: room for the numbers that a context gives out."""
+    return Buffers(device="", compute=sum(map(_bytes, _OUTPUT_BUFFER.findall(context_log))))
+
+
 def _weights(tensors: Sequence[_Tensor], settings: PlanSettings, log: str) -> Iterator[Buffers]:
     layers = {int(layer): _gpu(device) for layer, device in _LAYER.findall(log)}
     overrides = [(re.compile(pattern), _gpu(device)) for pattern, device in override_patterns(settings)]
@@ -74,13 +80,14 @@ def _buffers(tensor: _Tensor, device: str, settings: PlanSettings, *, is_copy: b
 
 
 def _caches(log: str) -> Iterator[tuple[str, int]]:
-    """The device and the size of the cache of each layer; some models have several caches."""
+    """The device and the size of the cache of each layer; some models have several caches, and some have states."""
     devices: list[str] = []
-    for device, size in _CACHE.findall(log):
+    for device, size, kind in _CACHE.findall(log):
         if device:
             devices.append(device)
             continue
-        yield from ((device, _bytes(size) // len(devices)) for device in devices)
+        if kind == "K":
+            yield from ((device, _bytes(size) // len(devices)) for device in devices)
         devices = []
 
 

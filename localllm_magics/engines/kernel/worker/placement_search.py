@@ -8,6 +8,7 @@ import ctypes
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from localllm_magics.core.memory_plan import PlanSettings
@@ -56,10 +57,13 @@ def fit_params(lib: Library, path: Path, settings: PlanSettings, margin: int) ->
     if status != _FITS:
         return None
     everything = int(_OFFLOADED.findall(logged.text)[-1])
+    # Behind the first empty one are those of placements that were tried before.
+    patterns = [_text(lib, override) for override in takewhile(lambda one: one.pattern, overrides)]
+    output_layer = rf"blk\.{everything - 1}\."  # it has none of these tensors
     return replace(
         settings,
         gpu_layers=everything if model.n_gpu_layers < 0 else model.n_gpu_layers,
-        overrides=tuple(_text(lib, override) for override in overrides if override.pattern),
+        overrides=tuple(pattern for pattern in patterns if not pattern.startswith(output_layer)),
         split=tuple(int(layers) for layers in split if layers),
     )
 

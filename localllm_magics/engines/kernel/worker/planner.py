@@ -28,7 +28,7 @@ from localllm_magics.engines.kernel.context import new_context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine_memory import free_memory, machine_memory
-from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown
+from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown, output_buffer
 from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers, memory_breakdown
 from localllm_magics.engines.kernel.worker.placement_search import MARGIN, fit_params, most_layers
 from localllm_magics.engines.kernel.worker.process import (
@@ -41,7 +41,6 @@ from localllm_magics.engines.kernel.worker.process import (
 )
 
 _ERRORS = {kind("").kind: kind for kind in (LoadFailed, NotEnoughMemory, SetupError, UnsupportedArchitecture)}
-_OUTPUT = re.compile(r"output buffer size = *([\d.]+) MiB")
 _MOST_SECONDS = 300
 
 
@@ -171,10 +170,9 @@ def _uses(lib: Library, path: Path, model: LlamaModel, settings: PlanSettings) -
     context, log = new_context(lib, model, settings, threads=1)
     buffers = memory_breakdown(lib, context) or log_breakdown(lib, path, settings, model.log, log)
     lib.api.llama_free(context)
-    output = sum(float(size) for size in _OUTPUT.findall(log))
-    buffers.append(Buffers(device="", compute=int(output * 2**20), weights=_mapped(model, settings, buffers)))
+    mapped = Buffers(device="", weights=_mapped(model, settings, buffers))
     uses: dict[str, dict[str, int]] = {}
-    for each in buffers:
+    for each in (*buffers, output_buffer(log), mapped):
         use = uses.setdefault(each.device or HOST, {"weights": 0, "kv_cache": 0, "compute": 0})
         use["weights"] += each.weights
         use["kv_cache"] += each.kv_cache

@@ -18,6 +18,7 @@ from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.machine import private_memory
 
 Record: TypeAlias = Mapping[str, object]
+MEMORY_HINT = "Close what needs much of it, or choose a smaller model: %llm models"
 _LONGEST_LINE = 1 << 20
 _LAST_WORDS = 10_000
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # numpy reserves memory for each, and a worker computes nothing with it
@@ -61,6 +62,11 @@ class Exit:
         """Whether a signal or a limit ended it; any other status is an error of Python's."""
         # On Windows a signal is an exception, with a large number.
         return self.exceeded is not None or self.code < 0 or self.code > 255
+
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """Whether it was killed for that; only the system kills one that has exceeded no limit of ours."""
+        return self.exceeded == "memory" or (self.code == -9 and self.exceeded is None)
 
     @property
     def reason(self) -> str:

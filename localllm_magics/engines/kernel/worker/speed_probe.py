@@ -1,8 +1,10 @@
 """Measures how fast this machine computes, in a subprocess; see `engines.forecast.calibrate`."""
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from localllm_magics.engines.forecast.calibration import device_to_json
 from localllm_magics.engines.forecast.speeds import Attention, Decode, Prompt, Timings, device_speed
@@ -16,7 +18,9 @@ from localllm_magics.engines.kernel.worker.tiny_bench import DEEP, Place, TinyBe
 _NARROW, _WIDE = 1024, 2048
 _INNER = 3  # times the width
 _PLAIN = "F16"
+_HEADS = (64, 256), (128, 1024)  # width of a head, and of the keys: as small and as large models have them
 _VOCABULARY = 1 << 16
+_MIXED = HollowShape(type=_PLAIN, layers=2, width=1024, inner_width=768, experts=8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,19 +40,21 @@ class Effort:
 
 def measure(place: Place, types: Sequence[str], effort: Effort, progress: Callable[[float], None]) -> Timings:
     """The times of all TYPES at PLACE."""
-    decodes, prompts = {}, {}
+    decodes, prompts, experts = {}, {}, {}
     for number, name in enumerate(types):
         shapes = [HollowShape(type=name, width=width, inner_width=3 * width) for width in (_NARROW, _WIDE)]
         decodes[name] = [_decode(place, shape, effort) for shape in shapes]
         prompts[name] = _prompt(place, HollowShape(type=name, layers=2, width=_WIDE, inner_width=3072), effort)
+        experts[name] = _prompt(place, replace(_MIXED, type=name), replace(effort, prompt=effort.prompt // 4))
         progress((number + 1) / (len(types) + 1))
     small = _prompt(place, HollowShape(type=types[0], layers=4, width=512, inner_width=1536), effort)
     visit, vocabulary = _constants(place, effort)
     return Timings(
         decodes=decodes,
         prompts=prompts,
+        experts=experts,
         small_prompt=small,
-        attention=_attention(place, effort),
+        attentions=[_attention(place, *widths, effort) for widths in _HEADS],
         visit=visit,
         vocabulary=vocabulary,
     )
@@ -72,18 +78,29 @@ def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
         layers=shape.layers,
         width=shape.width,
         # Only the last token leaves the attention of the last layer, and that costs what a decode does.
-        bytes=each * shape.layers - feed_forward,
+        attention_bytes=shape.layers * (each - feed_forward),
+        other_bytes=(shape.layers - 1) * feed_forward,
         tokens=effort.prompt,
-        seconds=max(0.0, seconds - rest),
+        seconds=seconds - min(rest, seconds / 2),
     )
 
 
-def _attention(place: Place, effort: Effort) -> Attention:
-    shape = HollowShape(type=_PLAIN, layers=2, width=_NARROW, inner_width=256, kv_width=_NARROW // 4)
+def _attention(place: Place, head_width: int, kv_width: int, effort: Effort) -> Attention:
+    # A large vocabulary: what is read for it takes the KV cache out of the CPU's, as large layers do.
+    rows = round(effort.size / 4 / _NARROW)
+    shape = HollowShape(
+        type=_PLAIN,
+        layers=4,
+        width=_NARROW,
+        inner_width=256,
+        head_width=head_width,
+        kv_width=kv_width,
+        vocabulary=max(256, rows),
+    )
     with TinyBench(place, shape) as bench:
         bench.prompt(1)
         shallow = fastest(bench.decode, effort.seconds)
-        rounds = [bench.prompt(DEEP) for _ in range(3)]
+        rounds = [bench.prompt(DEEP) for _ in range(2)]
         deep = fastest(bench.decode, effort.seconds)
     first, *_, last = map(min, zip(*rounds, strict=True))
     return Attention(
@@ -121,7 +138,13 @@ def probe(place: Place, types: Sequence[str], effort: Effort = Effort()) -> None
         report(event="device", is_gpu=each.is_gpu, speed=device_to_json(speed))
 
 
+def _main(question: dict[str, Any]) -> None:
+    lib = library()
+    for endpoint in question["rpc"]:
+        lib.add_rpc_server(endpoint)
+    probe(Place(lib=lib, repack=question["repack"]), question["types"])
+
+
 if __name__ == "__main__":
     begin_worker()
-    probe(Place(lib=library(), repack=sys.argv[1] == "repack"), sys.argv[2:])
-    report(event="passed")
+    _main(json.loads(sys.argv[1]))

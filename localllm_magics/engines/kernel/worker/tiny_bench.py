@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.request import ALL_LAYERS
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import CHUNK, Context
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine import physical_cores
-from localllm_magics.engines.kernel.plan import WeightsPlan
 from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, write_hollow_model
 
@@ -42,10 +43,11 @@ class TinyBench:
     def __init__(self, place: Place, shape: HollowShape) -> None:
         lib, path = place.lib, Path("tiny.gguf")
         write_hollow_model(lib, shape, path)
-        plan = WeightsPlan(gpu_layers=-1 if place.is_gpu else 0, repack=place.repack)
-        self._model = LlamaModel(lib, path, plan, stop=Stop())
+        layers = ALL_LAYERS if place.is_gpu else 0
+        settings = PlanSettings(context=DEEP + CHUNK, gpu_layers=layers, repack=place.repack)
+        self._model = LlamaModel(lib, path, settings, stop=Stop())
         path.unlink()
-        self._context = Context(lib, self._model, size=DEEP + CHUNK, threads=place.threads)
+        self._context = Context(lib, self._model, size=settings.context, threads=place.threads)
         self._sampler = Sampler(lib, LLAMA_CPP_SAMPLING.seeded(), shape.vocabulary)
 
     def __enter__(self) -> "TinyBench":

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
@@ -61,6 +62,15 @@ def test_a_program_that_does_not_exist_is_no_result(lib: Library, tmp_path: Path
 
 def test_a_probe_that_takes_too_long_does_not_pass(lib: Library, tmp_path: Path, results: ProbeResults) -> None:
     assert not passes(lib, results, Stop(), command=Command(tmp_path, "time.sleep(60)").line, seconds=0.01)
+
+
+def test_a_probe_that_ran_out_of_memory_says_nothing_about_the_build(
+    lib: Library, tmp_path: Path, results: ProbeResults
+) -> None:
+    with pytest.raises(NotEnoughMemory, match="Memory ran out"):
+        passes(lib, results, Stop(), command=Command(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)").line)
+
+    assert results.get(key_of(lib)) is None
 
 
 def test_a_stop_ends_the_probe_without_a_result(lib: Library, tmp_path: Path, results: ProbeResults) -> None:

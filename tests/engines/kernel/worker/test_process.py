@@ -243,3 +243,25 @@ def test_it_runs_where_the_running_folder_was_deleted(tmp_path: Path, monkeypatc
     _, end = run(f"{REPORT}report(event='passed')")
 
     assert end.is_success
+
+
+@pytest.mark.parametrize(
+    ("end", "ran_out"),
+    [
+        pytest.param(Exit(code=-9), True, id="killed by the system"),
+        pytest.param(Exit(code=-9, exceeded="memory"), True, id="killed for its memory"),
+        pytest.param(Exit(code=-9, exceeded="time"), False, id="killed for its time"),
+        pytest.param(Exit(code=-6), False, id="aborted"),
+        pytest.param(Exit(code=0), False, id="success"),
+    ],
+)
+def test_the_exit_says_whether_memory_ran_out(end: Exit, ran_out: bool) -> None:
+    assert end.ran_out_of_memory == ran_out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system ends no process to get memory")
+def test_it_is_ended_before_this_process_where_memory_runs_out() -> None:
+    records, _ = run(f"{REPORT}report(score=open('/proc/self/oom_score_adj').read().strip())")
+
+    assert records == [{"score": "1000"}]
+    assert Path("/proc/self/oom_score_adj").read_text().strip() != "1000"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics.catalog.sources.ollama import describe_stored, find_stored, store_folders, stored_models
+from localllm_magics.catalog.sources.ollama import describe_stored, find, find_stored, store_folders, stored_models
 from localllm_magics.core.errors import (
     LocalLLMError,
     ModelNotFound,
@@ -14,6 +14,7 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.sampling import Sampling
 from tests.catalog.gguf_files import DEMO, write_gguf
 from tests.catalog.ollama_stores import LIBRARY, blob_of, write_manifest, write_model, write_recorded_store
+from tests.catalog.sources.searching import new_search
 
 
 def references(*stores: Path) -> list[str]:
@@ -198,3 +199,32 @@ def test_only_stored_models_have_such_names() -> None:
     ]
 
     assert find_stored("x", models) == []
+
+
+def test_the_models_of_a_search_are_those_of_the_store(store: Path) -> None:
+    write_recorded_store(store)
+
+    assert list(find(new_search(store, "ollama"))) == stored_models()
+
+
+def test_weights_that_are_no_model_are_told_under_the_model_s_name(store: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.write_text("hello")
+    write_model(store, f"{LIBRARY}/x/latest", weights=weights)
+
+    (info,) = find(new_search(store, "ollama"))
+
+    assert (info.reference, info.problem) == ("x", "x:latest is not a GGUF file: it is a text file.")
+
+
+def test_weights_that_are_being_downloaded_are_listed(store: Path) -> None:
+    write_model(store, f"{LIBRARY}/x/latest")
+    with (store / "blobs" / f"sha256-{'a' * 64}-partial").open("wb") as file:
+        file.truncate(2_000_000)
+    (store / "blobs" / f"sha256-{'b' * 64}-partial").write_text("a license")
+    (store / "blobs" / f"sha256-{'c' * 64}-partial").symlink_to("nowhere")
+
+    found = list(find(new_search(store, "ollama")))
+
+    assert [info.reference for info in found] == ["x", "sha256-aaaaaaaaaaaa-partial"]
+    assert found[1].problem == "sha256-aaaaaaaaaaaa-partial is not downloaded completely: 2.0 MB so far."

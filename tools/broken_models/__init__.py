@@ -1,0 +1,1 @@
+"""Tries files that are no whole models."""
