@@ -164,22 +164,24 @@ class Commands:
             self.show_status()
 
     def _measure(self) -> None:
-        """Measure this machine, then list the models with their forecasts; without them where that fails."""
+        """Measure this machine where a forecast is missing, then list the models anew; without one where that fails."""
+        missing = [info for info in self._models if info.shape and info.problem is None and info.forecast is None]
+        if not missing:
+            return
 
         def show(done: float) -> None:
             self._activity = f"{_MEASURING} {done:.0%}"
             self.show_status()
 
-        is_new = False
-        with self._active(""):
-            try:
-                is_new = self._facts.measure(self._measuring, show)
-            except LocalLLMError as error:
-                self._note = error.message
-            except Stopped:
-                return
-        if is_new:
+        try:
+            with self._active(_MEASURING):
+                self._facts.measure(missing, self._measuring, show)
             self._scan()
+        except LocalLLMError as error:
+            self._note = error.message
+            self.show_status()
+        except Stopped:
+            pass
 
     def _listed(self, reference: str) -> ModelInfo:
         """The model that is listed as REFERENCE, with what its file says now.

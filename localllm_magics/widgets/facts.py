@@ -1,23 +1,20 @@
 """What the picker shows of models and of this machine."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 
+from localllm_magics.catalog.judgement import measure
 from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.core.errors import NotEnoughMemory, SetupError
 from localllm_magics.core.memory_plan import Forecast, MachineMemory, MemoryPlan, PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.forecast.calibrate import calibrate
-from localllm_magics.engines.forecast.calibration import Calibration
 from localllm_magics.engines.forecast.forecast import forecast
 from localllm_magics.engines.forecast.stored import stored_calibration
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.machine_memory import machine_memory
 from localllm_magics.engines.kernel.plan import load_settings, plans_of, wanted_settings
 from localllm_magics.engines.kernel.worker.planner import exact_plans
-from localllm_magics.engines.planner.fit import fit
 from localllm_magics.session import Session
 
 
@@ -32,13 +29,10 @@ class Facts:
     def __init__(self, session: Session, find_library: Callable[[], Library] = library) -> None:
         self._session = session
         self._find_library = find_library
-        self._calibration: Calibration | None = None
 
     def models(self) -> ModelList:
         """All models, with what is known of them without the engine."""
-        machine, models = self.machine(), self._session.list_models()
-        models[:] = [self._judged(info, machine) for info in models]
-        return models
+        return self._session.list_models()
 
     def machine(self) -> MachineMemory:
         """What is free now."""
@@ -67,31 +61,18 @@ class Facts:
 
     def forecast(self, info: ModelInfo, settings: PlanSettings) -> Forecast | None:
         """How fast INFO will be with SETTINGS; None where this machine was not measured."""
-        if info.shape is None or self._calibration is None:
-            return None
-        return forecast(info.shape, settings, self._calibration)
+        lib = self._library()
+        calibration = None if lib is None else stored_calibration(lib)
+        return None if info.shape is None or calibration is None else forecast(info.shape, settings, calibration)
 
-    def measure(self, stop: Stop, progress: Callable[[float], None]) -> bool:
-        """Measure the speed of this machine, unless that was done before; whether there is news for `models`.
+    def measure(self, models: Iterable[ModelInfo], stop: Stop, progress: Callable[[float], None]) -> None:
+        """Measure the speed of this machine, as far as that was not done, for forecasts of MODELS.
 
         Raises:
             LocalLLMError: It cannot be measured.
             Stopped: STOP was set.
         """
-        lib = self._library()
-        if lib is None or self._calibration is not None:
-            return False
-        self._calibration = stored_calibration(lib) or calibrate(lib, stop, progress)
-        return True
-
-    def _judged(self, info: ModelInfo, machine: MachineMemory) -> ModelInfo:
-        """INFO with its fit and its forecast."""
-        if info.shape is None or info.problem is not None:
-            return info
-        base = wanted_settings(info, LoadOptions(), machine, repack=True)
-        fitting = info.fit or fit(info.shape, machine, base)
-        settings = replace(base, gpu_layers=fitting.max_gpu_layers, overrides=fitting.overrides)
-        return replace(info, fit=fitting, forecast=info.forecast or self.forecast(info, settings))
+        measure(models, stop, progress)
 
     def _library(self) -> Library | None:
         try:

@@ -1,7 +1,7 @@
 """A page and facts for tests: what a picker would show, kept."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from localllm_magics.catalog.model_list import ModelList
@@ -37,7 +37,7 @@ class ScriptedFacts(Facts):
         self.waits = threading.Event()
         self.waits.set()
         self.error: Exception | None = None
-        self.measured: Exception | bool = False
+        self.measured: Exception | None = None
 
     def models(self) -> ModelList:
         self.scans += 1
@@ -61,11 +61,10 @@ class ScriptedFacts(Facts):
     def forecast(self, info: ModelInfo, settings: PlanSettings) -> Forecast | None:
         return Forecast(tokens_per_second=10.0, prompt_tokens_per_second=100.0)
 
-    def measure(self, stop: Stop, progress: Callable[[float], None]) -> bool:
+    def measure(self, models: Iterable[ModelInfo], stop: Stop, progress: Callable[[float], None]) -> None:
         progress(0.5)
-        if isinstance(self.measured, Exception):
+        if self.measured is not None:
             raise self.measured
-        return self.measured
 
 
 class FakePage:

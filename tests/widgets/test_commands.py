@@ -2,6 +2,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from localllm_magics import demo
 from localllm_magics.catalog.model_list import ModelList
 from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.memory_plan import Forecast
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.model_shape import ModelShape
+from localllm_magics.core.stop import Stopped
 from localllm_magics.session import Session
 from localllm_magics.widgets.commands import Commands
 from localllm_magics.widgets.facts import Facts
@@ -18,6 +22,7 @@ from tests.widgets.engines import Hanging, TooBig, model_of
 from tests.widgets.pages import OPTIONS, FakePage, ScriptedFacts, do
 
 DEMO = ModelInfo(reference="demo", name="demo", source="bundled", path=demo.PATH)
+SHAPED = replace(DEMO, shape=ModelShape(architecture="llama", kinds=(), order=(), width=1))
 SLOW = ModelInfo(reference="slow", name="slow", source="bundled")
 BIG = ModelInfo(reference="big", name="big", source="bundled")
 
@@ -187,21 +192,35 @@ def test_a_message_that_is_nothing_at_all_ends_nothing(scripted: tuple[Commands,
     assert do(commands, page, kind="rescan")["kind"] == "done"
 
 
-def test_the_machine_is_measured_once_and_the_list_is_made_anew(new_session: Session) -> None:
-    facts = ScriptedFacts(DEMO)
-    facts.measured = True
-    with commanding(new_session, facts) as (_commands, page):
+def test_the_machine_is_measured_for_forecasts_and_the_list_is_made_anew(new_session: Session) -> None:
+    with commanding(new_session, ScriptedFacts(SHAPED)) as (_commands, page):
         page.wait(lambda: len(page.models) == 2)
 
     assert "Measuring the speed of this machine, once … 50%" in [status["activity"] for status in page.statuses]
 
 
-def test_a_machine_that_cannot_be_measured_is_said_to_be(new_session: Session) -> None:
-    facts = ScriptedFacts(DEMO)
-    facts.measured = LocalLLMError("It cannot be measured.")
-    with commanding(new_session, facts) as (_commands, page):
-        page.wait(lambda: page.statuses[-1]["note"] == "It cannot be measured.")
+def test_where_all_forecasts_are_known_nothing_is_measured(new_session: Session) -> None:
+    known = replace(SHAPED, forecast=Forecast(tokens_per_second=1.0, prompt_tokens_per_second=1.0))
+    with commanding(new_session, ScriptedFacts(known, DEMO)) as (_commands, page):
+        end_threads()
 
+    assert "Measuring" not in str(page.statuses)
+
+
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        pytest.param(LocalLLMError("It cannot be measured."), "It cannot be measured.", id="failed"),
+        pytest.param(Stopped(), "", id="stopped"),
+    ],
+)
+def test_a_machine_that_cannot_be_measured_is_said_to_be(new_session: Session, error: Exception, note: str) -> None:
+    facts = ScriptedFacts(SHAPED)
+    facts.measured = error
+    with commanding(new_session, facts) as (_commands, page):
+        end_threads()
+
+    assert page.statuses[-1]["note"] == note
     assert len(page.models) == 1
 
 
@@ -216,14 +235,17 @@ def test_models_that_cannot_be_listed_are_said_to_be(new_session: Session) -> No
 
 def test_after_the_end_nothing_is_shown(new_session: Session) -> None:
     with commanding(new_session, ScriptedFacts(DEMO)) as (_commands, page):
-        page.wait(lambda: page.statuses[-1]["activity"] == "")
-    threads = [thread for thread in threading.enumerate() if thread.name == "localllm-picker"]
-    for thread in threads:
-        thread.join()
+        end_threads()
     shown = len(page.statuses)
     new_session.add(model_of(Hanging(reference="slow")))
 
     assert len(page.statuses) == shown
+
+
+def end_threads() -> None:
+    """Wait until what runs beside the commands has ended."""
+    for thread in [thread for thread in threading.enumerate() if thread.name == "localllm-picker"]:
+        thread.join()
 
 
 class RealList(ScriptedFacts):
@@ -232,6 +254,7 @@ class RealList(ScriptedFacts):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
+        self.measured = Stopped()
 
     def models(self) -> ModelList:
         return self._session.list_models()

@@ -67,7 +67,10 @@ def test_models_of_servers_have_no_exact_plan(facts: Facts) -> None:
     assert facts.plans(info, [LoadOptions()], Stop(), is_exact=True) == []
 
 
-def test_before_the_machine_was_measured_there_is_no_forecast(facts: Facts) -> None:
+def test_before_the_machine_was_measured_there_is_no_forecast(
+    facts: Facts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     info = listed(facts, "mine.gguf")
     (plan,) = facts.plans(info, [LoadOptions()], Stop(), is_exact=False)
 
@@ -79,10 +82,12 @@ def test_with_a_machine_that_was_measured_there_are_forecasts(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     SpeedStore().put(speed_key(library()), CALIBRATION)
-    first, second = facts.measure(Stop(), lambda _: None), facts.measure(Stop(), lambda _: None)
-    forecast = listed(facts, "mine.gguf").forecast
+    info = listed(facts, "mine.gguf")
+    facts.measure([info], Stop(), lambda _: None)
+    (plan,) = facts.plans(info, [LoadOptions()], Stop(), is_exact=False)
+    forecast = facts.forecast(info, plan.settings)
 
-    assert (first, second) == (True, False)
+    assert info.forecast == forecast
     assert forecast is not None
     assert forecast.tokens_per_second > 0
 
@@ -92,9 +97,9 @@ def test_without_the_engine_there_are_estimates(new_session: Session, folder: Pa
     info = listed(facts, "mine.gguf")
 
     assert facts.machine().devices == ()
-    assert len(facts.plans(info, [LoadOptions()], Stop(), is_exact=False)) == 1
+    (plan,) = facts.plans(info, [LoadOptions()], Stop(), is_exact=False)
     assert facts.plans(info, [LoadOptions()], Stop(), is_exact=True) == []
-    assert not facts.measure(Stop(), lambda _: None)
+    assert facts.forecast(info, plan.settings) is None
 
 
 def missing() -> Library:
