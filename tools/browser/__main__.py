@@ -70,7 +70,7 @@ def take_picker(folder: Path, picture: Path) -> None:
         page.page.set_viewport_size({"width": 1120, "height": 760})
         page.page.keyboard.press("Control+b")
         page.run(0)
-        page.page.locator(".llm-speed", has_text="tok/s").first.wait_for(timeout=120_000)
+        page.page.locator(".llm-state", has_text="No model is loaded").wait_for(timeout=120_000)  # it was measured
         page.page.locator(".llm-option", has_text=_CHOSEN).click()
         page.page.get_by_text("Planned by llama.cpp.").wait_for()
         page.page.mouse.move(0, 0)
