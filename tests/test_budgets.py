@@ -15,6 +15,7 @@ BOUNDARIES = {
     "engines/background.py",  # what is raised in a thread is raised again where its result is awaited
     "engines/stream.py",  # whoever waits for a worker gets a terminal event
     "notebook/ask.py",  # a cell gets its answer
+    "widgets/jobs.py",  # a page that asked gets its answer
     "notebook/prompt/interpolate.py",  # what a user writes between braces may raise anything
 }
 

@@ -63,6 +63,11 @@ def test_wheel_is_small_and_complete(wheel: Path) -> None:
     assert "localllm_magics/demo/demo.gguf" in names
     assert "localllm_magics/py.typed" in names
     assert [name for name in names if name.startswith("localllm_magics/") and name.endswith("schema.json")]
+    assert {Path(name).suffix for name in names if name.startswith("localllm_magics/widgets/")} == {
+        ".py",
+        ".js",
+        ".css",
+    }
     assert {top for top in tops if not top.endswith(".dist-info")} == {"localllm_magics"}
 
 
@@ -91,6 +96,12 @@ def test_kernel_engine_says_what_to_install(python: str, tmp_path: Path) -> None
 
     assert said.startswith("engine_not_installed")
     assert "localllm-magics[llama]" in said or "llama-cpp-python" in said
+
+
+def test_picker_has_its_page(python: str, tmp_path: Path) -> None:
+    script = "import localllm_magics as m; p = m.ModelPicker(); print('class Picker' in p.get_state('_esm')['_esm'])"
+
+    assert run(python, "-c", script, cwd=tmp_path).strip() == "True"
 
 
 def test_extension_loads(python: str, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from tools.setup import browser, environment, llama, servers
+from tools.setup import browser, environment, javascript, llama, servers
 from tools.setup.terminal import SetupFailed, say
 
 
@@ -30,6 +30,7 @@ def main() -> int:
 def _set_up(wanted: argparse.Namespace) -> None:
     environment.create()
     environment.once("packages", environment.packages_key(), environment.install_packages)
+    environment.once("javascript", javascript.key(), javascript.install)
     recipe = llama.recipe()
     environment.once("llama", recipe.key, lambda: llama.install(recipe))
     if wanted.servers:

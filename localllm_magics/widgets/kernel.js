@@ -1,0 +1,135 @@
+// The way to the kernel: commands, each with its answers.
+
+import { toAnswer } from "./protocol.js";
+
+/** @typedef {import("./protocol.js").Wish} Wish */
+/** @typedef {import("./protocol.js").Ending} Ending */
+
+/**
+ * What this module needs of anywidget's model.
+ *
+ * @typedef {object} Model
+ * @property {(name: string) => unknown} get
+ * @property {(name: string, value: unknown) => void} set
+ * @property {() => void} save_changes
+ * @property {(message: unknown) => void} send
+ * @property {(event: string, callback: (message: unknown) => void) => void} on
+ * @property {(event: string, callback: (message: unknown) => void) => void} off
+ * @property {{ kernel?: Connection }} [widget_manager]
+ */
+
+/**
+ * What it needs of JupyterLab's connection to a kernel.
+ *
+ * @typedef {object} Connection
+ * @property {(target: string) => Comm} createComm
+ */
+
+/**
+ * @typedef {object} Comm
+ * @property {() => unknown} open
+ * @property {(data: object) => unknown} send
+ * @property {() => unknown} close
+ */
+
+/**
+ * @typedef {object} Waiting
+ * @property {(answer: Ending) => void} end
+ * @property {ReturnType<typeof setTimeout>} timer
+ */
+
+const TARGET = "localllm.picker";
+const PATIENCE = 700; // milliseconds after which a kernel that has not answered is busy
+
+/** Sends commands and hands their answers back. */
+export class Kernel {
+  /** @type {Model} */
+  #model;
+  /** @type {string} */
+  #address;
+  /** @type {Comm | null} */
+  #comm;
+  /** @type {Map<string, Waiting>} */
+  #waiting = new Map();
+  /** @type {Set<string>} */
+  #late = new Set();
+  /** @type {(isBusy: boolean) => void} */
+  #onBusy;
+
+  /**
+   * @param {Model} model
+   * @param {string} address  Which widget the commands are for.
+   * @param {(isBusy: boolean) => void} onBusy  Called when commands begin or cease to wait for the kernel.
+   * @param {AbortSignal} signal
+   */
+  constructor(model, address, onBusy, signal) {
+    this.#model = model;
+    this.#address = address;
+    this.#onBusy = onBusy;
+    this.#comm = opened(model.widget_manager?.kernel);
+    const take = (/** @type {unknown} */ message) => this.#take(message);
+    model.on("msg:custom", take);
+    signal.addEventListener("abort", () => {
+      model.off("msg:custom", take);
+      this.#comm?.close();
+      for (const { timer } of this.#waiting.values()) clearTimeout(timer);
+    });
+  }
+
+  /**
+   * Send a command; its id and the answer that ends it.
+   *
+   * @param {Wish} command
+   * @returns {{ id: string, ending: Promise<Ending> }}
+   */
+  send(command) {
+    const id = newId();
+    const message = { ...command, id };
+    /** @type {Promise<Ending>} */
+    const ending = new Promise((end) => {
+      this.#waiting.set(id, { end, timer: setTimeout(() => this.#setLate(id, true), PATIENCE) });
+    });
+    if (this.#comm) this.#comm.send({ to: this.#address, command: message });
+    else this.#model.send(message);
+    return { id, ending };
+  }
+
+  /** @param {unknown} message */
+  #take(message) {
+    const answer = toAnswer(message);
+    const waiting = answer && this.#waiting.get(answer.id);
+    if (!waiting) return;
+    clearTimeout(waiting.timer);
+    this.#setLate(answer.id, false);
+    if (answer.kind === "accepted") return;
+    this.#waiting.delete(answer.id);
+    waiting.end(answer);
+  }
+
+  /**
+   * @param {string} id
+   * @param {boolean} isLate
+   */
+  #setLate(id, isLate) {
+    const was = this.#late.size > 0;
+    if (isLate) this.#late.add(id);
+    else this.#late.delete(id);
+    if (was !== this.#late.size > 0) this.#onBusy(!was);
+  }
+}
+
+/**
+ * A comm that the kernel never sends on: ipykernel handles its messages while a cell runs.
+ *
+ * @param {Connection | undefined} connection
+ */
+function opened(connection) {
+  const comm = connection?.createComm?.(TARGET) ?? null;
+  comm?.open();
+  return comm;
+}
+
+/** An id that no other page has. */
+function newId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
