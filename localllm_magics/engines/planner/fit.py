@@ -85,31 +85,49 @@ def _placement(shape: ModelShape, machine: MachineMemory, base: PlanSettings) ->
     layers = len(shape.order)
     base = replace(base, gpu_layers=0, cpu_moe=0, overrides=(), split=())
 
-    def has_room(settings: PlanSettings) -> bool:
-        return _fits_devices(estimate(shape, settings, machine), MARGIN)
+    def spare(settings: PlanSettings) -> int:
+        uses = estimate(shape, settings, machine).uses[1:]
+        used = [use for use in uses if use.needed] or uses  # a device that gets nothing may be full
+        return min(use.memory.free - use.needed - MARGIN for use in used)
 
-    def last_layers(count: int) -> PlanSettings:
-        # Of a model with experts all else is worth more on a GPU.
-        partial = range(layers + 1 - count, layers) if shape.experts else range(0)
-        return replace(base, gpu_layers=count, overrides=_patterns(partial))
+    def last_layers(count: int, whole: int = 1, split: str = _EXPERTS) -> PlanSettings:
+        # Of a model with experts all else is worth more on a GPU; llama.cpp leaves the first layer there whole.
+        first = layers + 1 - count + whole
+        partial = range(first, layers) if shape.experts else range(0)
+        overrides = tuple(_pattern(layer, split if layer == first else _EXPERTS) for layer in partial)
+        return replace(base, gpu_layers=count, overrides=overrides)
 
     if not machine.devices:
         return base
-    whole = replace(base, gpu_layers=layers + 1)
-    if has_room(whole):
-        return whole
-    placed = last_layers(_most(layers + 1, lambda count: has_room(last_layers(count))))
-    if not (shape.experts and placed.gpu_layers > layers):
-        return placed
+    everything = replace(base, gpu_layers=layers + 1)
+    if spare(everything) >= 0:
+        return everything
+    count = _filled(0, layers + 1, lambda count: spare(last_layers(count)))
+    if not (count and shape.experts and spare(last_layers(layers + 1, whole=0)) > 0):
+        return last_layers(count)
     # Then as many of the first layers as fit get their experts too, and the next one a part of them.
-    full = _most(layers - 1, lambda count: has_room(replace(whole, overrides=_patterns(range(count, layers)))))
-    rest = _patterns(range(full + 1, layers))
-    splits = (replace(whole, overrides=(_pattern(full, kind), *rest)) for kind in _SPLIT_LAYERS)
-    return next(filter(has_room, splits), placed)
+    whole = _filled(1, count, lambda whole: spare(last_layers(count, whole)))
+    splits = (last_layers(count, whole, kind) for kind in _SPLIT_LAYERS)
+    return next((split for split in splits if spare(split) > 0), last_layers(count, whole))
 
 
-def _patterns(layers: range) -> tuple[str, ...]:
-    return tuple(_pattern(layer, _EXPERTS) for layer in layers)
+def _filled(low: int, high: int, spare: Callable[[int], int]) -> int:
+    """A number from LOW to HIGH for which nothing is short, found as llama.cpp does it, by false position.
+
+    Where more can take less, as of layers that differ, another way finds another number.
+    """
+    at_low, at_high = spare(low), spare(high)
+    if at_high >= 0:
+        return high
+    while high - low > 1:
+        guess = (high - low) * at_low // (at_low - at_high) if at_low >= 0 else high - low
+        middle = low + min(max(guess, 1), high - low - 1)
+        found = spare(middle)
+        if found >= 0:
+            low, at_low = middle, found
+        else:
+            high, at_high = middle, found
+    return low
 
 
 def _pattern(layer: int, tensors: str) -> str:
