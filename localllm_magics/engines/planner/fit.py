@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from localllm_magics.core.memory_plan import Fit, MachineMemory, MemoryPlan, PlanSettings, Verdict
 from localllm_magics.core.model_shape import ModelShape
@@ -80,35 +81,47 @@ def _fewest_experts_on_cpu(shape: ModelShape, machine: MachineMemory, base: Plan
     return settings(_most(layers, lambda count: _fits_devices(estimate(shape, settings(count), machine))))
 
 
-def _placement(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> PlanSettings:
-    """BASE with as much on GPUs as fits, in place of its own layers, experts and overrides."""
-    layers = len(shape.order)
-    base = replace(base, gpu_layers=0, cpu_moe=0, overrides=(), split=())
+class _Trial:
+    """Placements of a model that are tried one after the other."""
 
-    def spare(settings: PlanSettings) -> int:
-        uses = estimate(shape, settings, machine).uses[1:]
+    def __init__(self, shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> None:
+        self.everything = len(shape.order) + 1
+        self._shape, self._machine, self._base = shape, machine, base
+
+    def settings(self, count: int, whole: int = 1, split: str = _EXPERTS) -> PlanSettings:
+        """The last COUNT layers on GPUs, of a model with experts the first WHOLE of them with all that they have.
+
+        Of the next one, what SPLIT matches is on the CPU, and of all others the experts. llama.cpp leaves one whole.
+        """
+        first = self.everything - count + whole
+        parted = range(first, self.everything - 1) if self._shape.experts else range(0)
+        overrides = tuple(_pattern(layer, split if layer == first else _EXPERTS) for layer in parted)
+        return replace(self._base, gpu_layers=count, overrides=overrides)
+
+    def spare(self, count: int, whole: int = 1, split: str = _EXPERTS) -> int:
+        """Bytes that are left on the fullest device; below 0 where some are missing."""
+        uses = estimate(self._shape, self.settings(count, whole, split), self._machine).uses[1:]
         used = [use for use in uses if use.needed] or uses  # a device that gets nothing may be full
         return min(use.memory.free - use.needed - MARGIN for use in used)
 
-    def last_layers(count: int, whole: int = 1, split: str = _EXPERTS) -> PlanSettings:
-        # Of a model with experts all else is worth more on a GPU; llama.cpp leaves the first layer there whole.
-        first = layers + 1 - count + whole
-        partial = range(first, layers) if shape.experts else range(0)
-        overrides = tuple(_pattern(layer, split if layer == first else _EXPERTS) for layer in partial)
-        return replace(base, gpu_layers=count, overrides=overrides)
 
+def _placement(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> PlanSettings:
+    """BASE with as much on GPUs as fits, in place of its own layers, experts and overrides."""
+    base = replace(base, gpu_layers=0, cpu_moe=0, overrides=(), split=())
     if not machine.devices:
         return base
-    everything = replace(base, gpu_layers=layers + 1)
-    if spare(everything) >= 0:
-        return everything
-    count = _filled(0, layers + 1, lambda count: spare(last_layers(count)))
-    if not (count and shape.experts and spare(last_layers(layers + 1, whole=0)) > 0):
-        return last_layers(count)
+    trial = _Trial(shape, machine, base)
+    everything = trial.everything
+    if trial.spare(everything, whole=everything) >= 0:
+        return trial.settings(everything, whole=everything)
+    # Of a model with experts all else is worth more on a GPU.
+    count = _filled(0, everything, trial.spare)
+    if not (count and shape.experts and trial.spare(everything, whole=0) > 0):
+        return trial.settings(count)
     # Then as many of the first layers as fit get their experts too, and the next one a part of them.
-    whole = _filled(1, count, lambda whole: spare(last_layers(count, whole)))
-    splits = (last_layers(count, whole, kind) for kind in _SPLIT_LAYERS)
-    return next((split for split in splits if spare(split) > 0), last_layers(count, whole))
+    whole = _filled(1, count, partial(trial.spare, count))
+    splits = (split for split in _SPLIT_LAYERS if trial.spare(count, whole, split) > 0)
+    return trial.settings(count, whole, next(splits, _EXPERTS))
 
 
 def _filled(low: int, high: int, spare: Callable[[int], int]) -> int:
