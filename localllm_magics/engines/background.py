@@ -1,6 +1,5 @@
 """Work in a thread that may be left behind."""
 
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -33,19 +32,23 @@ def in_background(work: Callable[[], _Result], name: str) -> "Future[_Result]":
     return future
 
 
-def require_room_for_thread() -> None:
+def require_room_for_thread(statm: Path = Path("/proc/self/statm")) -> None:
     """Raise what `Thread.start` would, where a limit of this process leaves no room for another thread.
 
     A thread that finds no memory for its first steps ends, and `Thread.start` waits for it for ever.
 
+    Args:
+        statm: The file in which the system says what this process uses, on Linux.
+
     Raises:
         RuntimeError: There is no room.
     """
-    if sys.platform != "linux":  # pragma: no cover - elsewhere threads are the system's matter
-        return
+    try:
+        pages = [int(word) for word in statm.read_text().split()]
+    except OSError:
+        return  # elsewhere such limits do not hold
     import resource
 
-    pages = [int(word) for word in Path("/proc/self/statm").read_text().split()]
     for limit, used in ((resource.RLIMIT_AS, pages[0]), (resource.RLIMIT_DATA, pages[5])):
         soft, _ = resource.getrlimit(limit)
         if soft != resource.RLIM_INFINITY and soft - used * resource.getpagesize() < _THREAD:

@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from localllm_magics.engines.background import in_background
+from localllm_magics.engines.background import in_background, require_room_for_thread
 
 
 def test_the_result_can_be_awaited() -> None:
@@ -64,3 +65,7 @@ def test_a_thread_for_which_there_is_no_room_is_not_begun(limit: str, field: int
     run = subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True, text=True)
 
     assert run.stdout == f"{said}\n"
+
+
+def test_where_nothing_is_known_of_limits_there_is_room(tmp_path: Path) -> None:
+    require_room_for_thread(tmp_path / "statm")

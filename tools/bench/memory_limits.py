@@ -23,7 +23,8 @@ _VERSION_1 = Path("/sys/fs/cgroup/memory")
 _GROUPS = _VERSION_1 if _VERSION_1.is_dir() else Path("/sys/fs/cgroup")
 _LIMIT_FILE = "memory.limit_in_bytes" if _VERSION_1.is_dir() else "memory.max"
 _OPTIONS = {"RLIMIT_AS": "v", "RLIMIT_DATA": "d"}
-_SECONDS = 60
+_EXPECTED = {"answered", "NotEnoughMemory", "SetupError"}  # the last where not even a thread can start
+_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +76,12 @@ def outcome(load: Load, cache: Path) -> Outcome:
     command += ["--force"] if load.force else []
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     with _limited(load) as limit:
-        run = subprocess.run(
-            [*limit, *command], capture_output=True, text=True, env=environment, timeout=_SECONDS, check=False
-        )
+        try:
+            run = subprocess.run(
+                [*limit, *command], capture_output=True, text=True, env=environment, timeout=_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(status=0, found={"refused": "hung"}, said="")
     lines = run.stdout.splitlines()
     return Outcome(status=run.returncode, found=json.loads(lines[-1]) if lines else {}, said=run.stderr[-500:])
 
@@ -93,12 +97,17 @@ def memory_limits(loads: Sequence[Load], say: Callable[[str], None]) -> Section:
             name = f"{Path(load.model).stem}, {load.kind}{', forced' if load.force else ''}"
             words.setdefault(name, Counter())[end.word] += 1
             say(f"{number + 1} of {len(loads)}: {name}, {load.megabytes} MB, context {load.context}: {end.word}")
-            if end.word not in {"answered", "NotEnoughMemory"}:
+            if end.word not in _EXPECTED:
                 failures.append(f"{load}: {end}")
     rows = [
-        Row(measure=f"{name}, {word}", unit="loads", ours=count, target=at_most(count, 0) if word == "died" else None)
+        Row(
+            measure=f"{name}, {word}",
+            unit="loads",
+            ours=count,
+            target=at_most(count, 0) if word in ("died", "hung") else None,
+        )
         for name, counts in words.items()
-        for word, count in {"died": 0, **counts}.items()
+        for word, count in {"died": 0, "hung": 0, **counts}.items()
     ]
     return Section(title="Loads within limits of memory", rows=tuple(rows), notes=tuple(failures))
 

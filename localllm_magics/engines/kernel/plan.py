@@ -35,7 +35,7 @@ def require_room_for_library(reference: str, host: DeviceMemory, modules: Contai
         NotEnoughMemory: It could.
     """
     needed = RESERVE + (0 if "llama_cpp" in modules else _LIBRARY)
-    if host.free < needed:
+    if host.free + host.swap < needed:
         reason = f": {host.limit}" if host.limit else ""
         raise NotEnoughMemory(
             f"{reference} needs {to_size(needed)} of memory for llama.cpp alone, and {to_size(host.free)} are free"

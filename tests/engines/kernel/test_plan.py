@@ -144,6 +144,7 @@ def test_llama_cpp_is_not_imported_where_that_could_end_the_process(free: int, m
     if fits:
         require_room_for_library("x", host(free), modules)
         return
+    require_room_for_library("x", replace(host(free), swap=GB), modules)
     limited = replace(host(free), limit="this process may use less")
     for memory, reason in ((host(free), "are free."), (limited, "are free: this process may use less.")):
         with pytest.raises(NotEnoughMemory, match=r"x needs .* for llama.cpp alone") as caught:
