@@ -156,9 +156,14 @@ def _borrowed(batch: _Batch, host: range) -> int:
     kinds = [shape.kinds[index] for index in {shape.order[layer] for layer in layers}]
     if not kinds:
         return 0
-    matrices = [sum(size for _, size in (*kind.feed_forward, *kind.experts)) // 3 for kind in kinds]
-    caches = [cache_bytes(kind, batch.settings) for kind in kinds]
-    return batch.inputs + max(batch.feed_forward, _mixer(batch, host)) + max([*matrices, *caches])
+    largest = max(max(_matrix(kind), cache_bytes(kind, batch.settings)) for kind in kinds)
+    return batch.inputs + max(batch.feed_forward, _mixer(batch, host)) + largest
+
+
+def _matrix(kind: LayerShape) -> int:
+    """Bytes of one of the three matrices of a feed-forward part, of all experts together."""
+    sizes: tuple[tuple[str, int], ...] = kind.feed_forward + kind.experts
+    return sum(size for _, size in sizes) // 3
 
 
 def _output(batch: _Batch, part: range) -> int:

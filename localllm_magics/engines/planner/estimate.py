@@ -68,13 +68,13 @@ def _copies(shape: ModelShape, settings: PlanSettings, part: range, moved: float
     that is mapped has all weights in it, and the repacked ones, with all that was moved, lie in memory once more.
     """
     layers = len(shape.order)
-    tied, size = max(shape.output, key=itemgetter(1)) if shape.is_tied and layers in part else ("", 0)
+    output = shape.output if shape.is_tied and layers in part else ()
+    tied, size = max(output, key=itemgetter(1), default=("", 0))
     is_repacked = settings.repack and tied in REPACKED
     if not (settings.repack and settings.map_file):
         return 0 if is_repacked else -size
     kinds = [_repacked(_sizes(kind)) for kind in shape.kinds]
-    output = _repacked(shape.output) if layers in part else 0
-    return moved + _sum(kinds, shape, part) + output - size
+    return moved + _sum(kinds, shape, part) + (_repacked(shape.output) if layers in part else 0) - size
 
 
 def _sum(of_kinds: Sequence[int], shape: ModelShape, part: range) -> int:

@@ -149,7 +149,9 @@ def _pattern(layer: int, tensors: str) -> str:
 
 def _most(count: int, has_room: Callable[[int], bool]) -> int:
     """The most of up to COUNT for which there is room, where less takes less; 0 where there is room for none."""
-    low, high = 0, count
+    if has_room(count):
+        return count
+    low, high = 0, count - 1
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if has_room(middle) else (low, middle - 1)
