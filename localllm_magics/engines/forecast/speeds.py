@@ -80,7 +80,7 @@ def device_speed(timings: Timings) -> DeviceSpeed:
     small, large = timings.attentions
     prompt_attention = (small.prompt / small.width + large.prompt / large.width) / 2
     element = _element_seconds(timings.small_prompt, next(iter(timings.prompts.values())), prompt_attention)
-    overheads = {name: _overhead(*pair, timings.visit) for name, pair in timings.decodes.items()}
+    overheads = {name: _overhead(narrow, wide, timings.visit) for name, (narrow, wide) in timings.decodes.items()}
     usual = statistics.median(overheads.values())
     types = {}
     for name, (_, wide) in timings.decodes.items():
