@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from localllm_magics.engines.forecast.calibration import DeviceSpeed, TypeSpeed
 
 _MATRICES = 7  # of a layer
-_MOST_OVERHEAD = 0.7
+_MOST_OVERHEAD = 0.5
 """Of a time, the part that can be beside its weights: more is noise."""
 
 
