@@ -1,4 +1,4 @@
-"""A scripted engine, to test notebooks and programs without a model.
+"""A scripted engine and files without weights, to test notebooks and programs without a model.
 
 from localllm_magics.testing import ScriptedEngine, scripted_model
 
@@ -10,6 +10,7 @@ with scripted_model("Hello!") as model:
 import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.errors import LocalLLMError
@@ -21,11 +22,13 @@ from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.base import EngineStatus, Preview
 from localllm_magics.engines.detokenizer import Detokenizer
+from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, hollow_model
 from localllm_magics.engines.lifetime import Lifetime
+from localllm_magics.engines.sparse_gguf import write_sparse
 from localllm_magics.model import Model
 from localllm_magics.session import default_session
 
-__all__ = ["ScriptedEngine", "scripted_model"]
+__all__ = ["ScriptedEngine", "scripted_model", "write_sparse_model"]
 
 
 class ScriptedEngine:
@@ -122,3 +125,37 @@ def scripted_model(
 
 def _words(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+$", text)
+
+
+def write_sparse_model(
+    path: Path, *, layers: int = 32, width: int = 4096, inner_width: int = 14_336, quantization: str = "Q4_0"
+) -> int:
+    """Write a GGUF file with the header of a Llama model of these sizes, and a hole in the place of its weights.
+
+    It is as large as the real one and takes no room on the disk, to test what lists models and tells what fits. It has
+    no vocabulary, so that it cannot answer.
+
+    Args:
+        path: The file.
+        layers: How many.
+        width: Elements of an embedding.
+        inner_width: Elements of a feed-forward layer.
+        quantization: The type of the matrices, as `Q4_0`.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        KeyError: There is no such type.
+    """
+    shape = HollowShape(
+        type=quantization,
+        layers=layers,
+        width=width,
+        inner_width=inner_width,
+        head_width=128,
+        kv_width=min(width, 1024),
+        vocabulary=128_256,
+        context=131_072,
+    )
+    return write_sparse(hollow_model(shape), path)

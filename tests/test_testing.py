@@ -1,14 +1,16 @@
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from localllm_magics import testing
+from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import StreamBroken
 from localllm_magics.core.events import Done, Loading, Pending, Reading, TextDelta
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.session import default_session
-from localllm_magics.testing import ScriptedEngine, scripted_model
+from localllm_magics.testing import ScriptedEngine, scripted_model, write_sparse_model
 from tests.engines.generations import generation_of
 
 
@@ -132,3 +134,15 @@ def test_the_docstring_tells_the_truth() -> None:
     source = dedent((testing.__doc__ or "").partition("\n\n")[2])
 
     exec(source, {})  # noqa: S102 - it is our own
+
+
+def test_a_sparse_model_has_the_sizes_that_were_asked_for_and_takes_no_disk(tmp_path: Path) -> None:
+    path = tmp_path / "8b.gguf"
+
+    size = write_sparse_model(path)
+
+    info = describe_file(path, reference="8b", source="folder")
+    assert (info.layers, info.quantization, info.context, info.kind) == (32, "Q4_0", 131_072, "base")
+    assert path.stat().st_size == info.size_bytes == size
+    assert 4e9 < size < 5e9
+    assert path.stat().st_blocks * 512 < 1_000_000

@@ -19,8 +19,8 @@ from localllm_magics.engines.kernel.machine_memory import machine_memory
 from localllm_magics.engines.kernel.worker.placement_search import MARGIN
 from localllm_magics.engines.kernel.worker.planner import llama_placement
 from localllm_magics.engines.planner.fit import fit
+from localllm_magics.engines.sparse_gguf import write_sparse
 from tools.rpc_device import rpc_device
-from tools.sparse_model import write_sparse
 from tools.sparse_shapes import SHAPES, to_model
 
 SIZES = (2, 4, 6, 8, 12, 16, 24)

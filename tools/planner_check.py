@@ -22,8 +22,8 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.worker.planner import exact_plans
 from localllm_magics.engines.planner.estimate import estimate
+from localllm_magics.engines.sparse_gguf import write_sparse
 from tools.rpc_device import rpc_device
-from tools.sparse_model import write_sparse
 from tools.sparse_shapes import SHAPES, to_model
 
 CLASSES: Mapping[str, tuple[str, ...]] = {

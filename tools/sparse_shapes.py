@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tools.sparse_model import SparseModel, SparseTensor, Value, write_sparse
+from localllm_magics.engines.sparse_gguf import SparseModel, SparseTensor, Value, write_sparse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

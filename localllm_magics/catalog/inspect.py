@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor, read_header, require_complete
+from localllm_magics.catalog.gguf import Header, Tensor, read_header, require_complete
 from localllm_magics.catalog.shape import read_shape
 from localllm_magics.core.errors import BadOption, LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
+from localllm_magics.core.ggml_types import GGML_TYPES
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.model_info import FileStamp, Kind, ModelDefaults, ModelInfo, Source
 from localllm_magics.core.model_shape import ModelShape

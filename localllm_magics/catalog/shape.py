@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from localllm_magics.catalog.gguf import GGML_TYPES, Header, Tensor
+from localllm_magics.catalog.gguf import Header, Tensor
 from localllm_magics.catalog.hyperparameters import LARGEST, MOST_LAYERS, Hyperparameters
 from localllm_magics.catalog.layer_widths import (
     NO_ATTENTION,
@@ -15,6 +15,7 @@ from localllm_magics.catalog.layer_widths import (
     attention_widths,
     state_widths,
 )
+from localllm_magics.core.ggml_types import GGML_TYPES
 from localllm_magics.core.model_shape import LayerShape, ModelShape, TypeSizes
 
 _MATRICES = ("ffn_gate", "ffn_up", "ffn_down", "ffn_gate_up")

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, expect
 
+from localllm_magics.engines.sparse_gguf import write_sparse
 from tools.browser.lab import Notebook, lab, notebook, write
-from tools.sparse_model import write_sparse
 from tools.sparse_shapes import Shape, to_model
 
 pytestmark = pytest.mark.browser

@@ -13,8 +13,8 @@ from localllm_magics.catalog.shape import read_shape, shape_from_json, shape_to_
 from localllm_magics.core.memory_plan import DeviceMemory, MachineMemory, PlanSettings
 from localllm_magics.core.model_shape import LayerShape, ModelShape
 from localllm_magics.engines.planner.estimate import estimate
+from localllm_magics.engines.sparse_gguf import write_sparse
 from tests.catalog.gguf_files import DEMO
-from tools.sparse_model import write_sparse
 from tools.sparse_shapes import SHAPES, to_model
 
 F32, Q4_0 = 0, 2

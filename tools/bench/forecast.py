@@ -25,11 +25,11 @@ from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine import usual_threads
 from localllm_magics.engines.kernel.sampler import Sampler
+from localllm_magics.engines.sparse_gguf import SparseModel, write_sparse
 from tools.bench.forecast_shapes import FORECAST_SHAPES, QUANTIZATIONS, quantized, write
 from tools.bench.result import Row, Section, at_most
 from tools.bench.worker import WorkerFailed
 from tools.rpc_device import rpc_device
-from tools.sparse_model import SparseModel, write_sparse
 
 _TOKENS, _ROUNDS, _CONTEXT = 10, 4, 1024
 _LIMITS = {"decode": (0.08, 0.20), "prompt": (0.15, 0.30)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tools.sparse_model import SparseModel, SparseTensor, write_sparse
+from localllm_magics.engines.sparse_gguf import SparseModel, SparseTensor, write_sparse
 from tools.sparse_shapes import SHAPES, Shape, to_model
 
 _ALIGNMENT = 32

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
+from localllm_magics.engines.sparse_gguf import Value, write_sparse
 from tools.bench.result import Row, Section, at_most
-from tools.sparse_model import Value, write_sparse
 from tools.sparse_shapes import SHAPES, to_model
 
 _SHAPES = ("llama-1b", "llama-8b", "qwen2-0.5b", "qwen2-7b", "qwen3-4b", "mixtral-8x7b", "gemma2-9b", "gemma3-4b")

@@ -9,8 +9,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from localllm_magics.engines.sparse_gguf import write_sparse
 from tools.browser.lab import lab, notebook, write
-from tools.sparse_model import write_sparse
 from tools.sparse_shapes import SHAPES, to_model
 
 _ANSWER = (

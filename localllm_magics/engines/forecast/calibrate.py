@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory
+from localllm_magics.core.ggml_types import TENSOR_TYPES
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed, device_from_json
@@ -15,7 +16,6 @@ from localllm_magics.engines.forecast.forecast import missing_types
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.machine_memory import free_memory
-from localllm_magics.engines.kernel.tensor_type import tensor_type
 from localllm_magics.engines.kernel.worker import build_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.kernel.worker.process import Exit, Limits, Record, run_in_subprocess
@@ -36,7 +36,7 @@ def calibrate_for(
     command: Sequence[str] = _COMMAND,
     store: SpeedStore | None = None,
 ) -> Calibration:
-    """The stored calibration, once all that models of these SHAPES need, and the build knows, was measured.
+    """The stored calibration, once all that models of these SHAPES need, and llama.cpp knows, was measured.
 
     Args:
         lib: The build.
@@ -55,7 +55,7 @@ def calibrate_for(
     if known is None:
         known = calibrate(lib, stop, progress, command=command, store=store)
     missing = set[str]().union(*(missing_types(shape, known) for shape in shapes))
-    types = sorted(name for name in missing if tensor_type(lib, name) is not None)
+    types = sorted(missing & TENSOR_TYPES.keys())
     return calibrate(lib, stop, progress, types=types, command=command, store=store) if types else known
 
 

@@ -10,8 +10,8 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import Library, Logged
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.load_error import context_error, inner_reason, load_error
+from localllm_magics.engines.sparse_gguf import write_sparse
 from tests.engines.kernel.worker.beside_device import ROOT
-from tools.sparse_model import write_sparse
 from tools.sparse_shapes import SHAPES, to_model
 
 PATH = Path("model.gguf")

@@ -1,19 +1,12 @@
-"""A GGUF file whose weights are all zero: a header and a hole, which takes no room on the disk.
+"""A model whose weights are all zero: how fast it computes depends on its sizes and types, not on its values."""
 
-How fast a model computes depends on its sizes and types, not on its values.
-"""
-
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
-from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.tensor_type import TensorType, tensor_type
+from localllm_magics.core.ggml_types import TENSOR_TYPES
+from localllm_magics.engines.sparse_gguf import SparseModel, SparseTensor, Value
 
-_ALIGNMENT = 32
-_UINT32, _FLOAT32, _STRING = 4, 6, 8  # types of values, see gguf.h
 _NORM_EPSILON = 1e-5
 
 
@@ -53,81 +46,41 @@ class HollowShape:
         }
 
 
-def layer_bytes(lib: Library, shape: HollowShape) -> tuple[int, int]:
-    """Bytes of the matrices of a layer, and of its feed-forward ones.
-
-    Raises:
-        ValueError: LIB does not know its type.
-    """
-    kind = _type(lib, shape.type)
+def layer_bytes(shape: HollowShape) -> tuple[int, int]:
+    """Bytes of the matrices of a layer, and of its feed-forward ones."""
+    kind = TENSOR_TYPES[shape.type]
     sizes = {name: kind.size(prod(dimensions)) for name, dimensions in shape.matrices.items()}
     return sum(sizes.values()), sum(size for name, size in sizes.items() if name.startswith("ffn"))
 
 
-def write_hollow_model(lib: Library, shape: HollowShape, path: Path) -> None:
-    """Write the model of SHAPE to PATH.
-
-    Raises:
-        ValueError: LIB does not know its type.
-    """
-    tensors, size = b"", 0
-    placed = list(_tensors(lib, shape))
-    for name, dimensions, kind in placed:
-        tensors += _string(name) + struct.pack(f"<I{len(dimensions)}QIQ", len(dimensions), *dimensions, kind.id, size)
-        size += _padded(kind.size(prod(dimensions)))
-    values = _values(shape)
-    header = struct.pack("<4sIQQ", b"GGUF", 3, len(placed), len(values)) + b"".join(values) + tensors
-    with path.open("wb") as file:
-        file.write(header)
-        file.truncate(_padded(len(header)) + size)
-
-
-def _values(shape: HollowShape) -> list[bytes]:
-    numbers = {
+def hollow_model(shape: HollowShape) -> SparseModel:
+    """The model of SHAPE, for `write_sparse`."""
+    numbers: dict[str, Value] = {
         "context_length": shape.context,
         "embedding_length": shape.width,
         "block_count": shape.layers,
         "feed_forward_length": shape.inner_width,
         "attention.head_count": shape.width // shape.head_width,
         "attention.head_count_kv": shape.kv_width // shape.head_width,
+        "attention.layer_norm_rms_epsilon": _NORM_EPSILON,
         "rope.dimension_count": shape.head_width,
-        "vocab_size": shape.vocabulary,
     }
     if shape.experts:
         numbers |= {"expert_count": shape.experts, "expert_used_count": shape.experts}
-    return [
-        _string("general.architecture") + struct.pack("<I", _STRING) + _string("llama"),
-        _string("tokenizer.ggml.model") + struct.pack("<I", _STRING) + _string("none"),
-        _string("llama.attention.layer_norm_rms_epsilon") + struct.pack("<If", _FLOAT32, _NORM_EPSILON),
-        *(_string(f"llama.{name}") + struct.pack("<II", _UINT32, number) for name, number in numbers.items()),
-    ]
+    metadata: dict[str, Value] = {f"llama.{name}": value for name, value in numbers.items()}
+    tensors = tuple(_tensors(shape))
+    return SparseModel(
+        metadata={"general.architecture": "llama", **metadata}, tensors=tensors, vocabulary=shape.vocabulary
+    )
 
 
-def _tensors(lib: Library, shape: HollowShape) -> Iterator[tuple[str, tuple[int, ...], TensorType]]:
-    """Name, dimensions and type of each."""
-    plain, kind = _type(lib, "F32"), _type(lib, shape.type)
-    yield "token_embd.weight", (shape.width, shape.vocabulary), kind
-    yield "output_norm.weight", (shape.width,), plain
+def _tensors(shape: HollowShape) -> Iterator[SparseTensor]:
+    yield SparseTensor(name="token_embd.weight", dims=(shape.width, shape.vocabulary), type=shape.type)
+    yield SparseTensor(name="output_norm.weight", dims=(shape.width,))
     for layer in range(shape.layers):
         for name in ("attn_norm", "ffn_norm"):
-            yield f"blk.{layer}.{name}.weight", (shape.width,), plain
+            yield SparseTensor(name=f"blk.{layer}.{name}.weight", dims=(shape.width,))
         if shape.experts:
-            yield f"blk.{layer}.ffn_gate_inp.weight", (shape.width, shape.experts), plain
+            yield SparseTensor(name=f"blk.{layer}.ffn_gate_inp.weight", dims=(shape.width, shape.experts))
         for name, dimensions in shape.matrices.items():
-            yield f"blk.{layer}.{name}.weight", dimensions, kind
-
-
-def _type(lib: Library, name: str) -> TensorType:
-    kind = tensor_type(lib, name)
-    if kind is None:
-        raise ValueError(name)
-    return kind
-
-
-def _string(text: str) -> bytes:
-    data = text.encode()
-    return struct.pack("<Q", len(data)) + data
-
-
-def _padded(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
+            yield SparseTensor(name=f"blk.{layer}.{name}.weight", dims=dimensions, type=shape.type)

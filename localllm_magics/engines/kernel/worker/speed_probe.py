@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from localllm_magics.core.ggml_types import TENSOR_TYPES
 from localllm_magics.engines.forecast.calibration import device_to_json
 from localllm_magics.engines.forecast.speeds import Attention, Decode, Prompt, Timings, device_speed
 from localllm_magics.engines.kernel.context import CHUNK
 from localllm_magics.engines.kernel.library import library
-from localllm_magics.engines.kernel.tensor_type import tensor_type
 from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, layer_bytes
 from localllm_magics.engines.kernel.worker.process import begin_worker, report
 from localllm_magics.engines.kernel.worker.tiny_bench import DEEP, Place, TinyBench, fastest
@@ -61,7 +61,7 @@ def measure(place: Place, types: Sequence[str], effort: Effort, progress: Callab
 
 
 def _decode(place: Place, shape: HollowShape, effort: Effort) -> Decode:
-    each, _ = layer_bytes(place.lib, shape)
+    each, _ = layer_bytes(shape)
     layers = max(2, round(effort.size / each))
     with TinyBench(place, replace(shape, layers=layers)) as bench:
         bench.prompt(1)
@@ -69,7 +69,7 @@ def _decode(place: Place, shape: HollowShape, effort: Effort) -> Decode:
 
 
 def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
-    each, feed_forward = layer_bytes(place.lib, shape)
+    each, feed_forward = layer_bytes(shape)
     with TinyBench(place, shape) as bench:
         bench.prompt(effort.prompt)  # the first takes its memory
         rest = fastest(bench.decode, effort.seconds / 4)
@@ -127,7 +127,7 @@ def _constants(place: Place, effort: Effort) -> tuple[float, float]:
 
 def probe(place: Place, types: Sequence[str], effort: Effort = Effort()) -> None:
     """Report the speed of the CPU, and of GPUs where there are any."""
-    known = [name for name in types if tensor_type(place.lib, name) is not None]
+    known = [name for name in types if name in TENSOR_TYPES]
     places = [place, *([replace(place, is_gpu=True)] if place.lib.supports_gpu else [])]
     for number, each in enumerate(places):
 

@@ -14,7 +14,8 @@ from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine import physical_cores
 from localllm_magics.engines.kernel.sampler import Sampler
-from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, write_hollow_model
+from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, hollow_model
+from localllm_magics.engines.sparse_gguf import write_sparse
 
 DEEP = 4 * CHUNK
 """Tokens before those that are timed deep in a context."""
@@ -42,7 +43,7 @@ class TinyBench:
 
     def __init__(self, place: Place, shape: HollowShape) -> None:
         lib, path = place.lib, Path("tiny.gguf")
-        write_hollow_model(lib, shape, path)
+        write_sparse(hollow_model(shape), path)
         layers = ALL_LAYERS if place.is_gpu else 0
         settings = PlanSettings(context=DEEP + CHUNK, gpu_layers=layers, repack=place.repack)
         self._model = LlamaModel(lib, path, settings, stop=Stop())

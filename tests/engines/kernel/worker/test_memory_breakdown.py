@@ -9,11 +9,11 @@ from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown
 from localllm_magics.engines.kernel.worker.memory_breakdown import memory_breakdown
+from localllm_magics.engines.sparse_gguf import write_sparse
 from tests.engines.kernel.random_model import write_random_model
 from tests.engines.kernel.worker.beside_device import beside_device
 from tools.bench.random_model import TINY
 from tools.bench.random_model import random_model as tied_model
-from tools.sparse_model import write_sparse
 from tools.sparse_shapes import SHAPES, to_model
 
 

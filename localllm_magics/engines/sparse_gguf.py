@@ -1,4 +1,4 @@
-"""GGUF files of real shapes that take no disk: all of the header, and a hole where the tensors would be.
+"""GGUF files that take no room on the disk: the whole header, and a hole where the tensors would be.
 
 A planner reads such a file as it reads a real one; loaded, it computes with zeros.
 """
@@ -11,10 +11,9 @@ from itertools import accumulate
 from math import prod
 from pathlib import Path
 
-from localllm_magics.catalog.gguf import GGML_TYPES
+from localllm_magics.core.ggml_types import TENSOR_TYPES
 
 Value = int | float | bool | str | Sequence[int] | Sequence[bool] | Sequence[float] | Sequence[str]
-_TYPES = {name: number for number, (name, _, _) in GGML_TYPES.items()}
 _ALIGNMENT = 32
 
 
@@ -34,8 +33,7 @@ class SparseTensor:
     @property
     def size_bytes(self) -> int:
         """What it would take."""
-        _, block, size = GGML_TYPES[_TYPES[self.type]]
-        return prod(self.dims) // block * size
+        return TENSOR_TYPES[self.type].size(prod(self.dims))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +61,7 @@ def write_sparse(model: SparseModel, path: Path) -> int:
             file.write(_string(key) + _value(value))
         for tensor, offset in zip(model.tensors, accumulate(sizes, initial=0), strict=False):
             form = f"<I{len(tensor.dims)}QIQ"
-            numbers = (len(tensor.dims), *tensor.dims, _TYPES[tensor.type], offset)
+            numbers = (len(tensor.dims), *tensor.dims, TENSOR_TYPES[tensor.type].id, offset)
             file.write(_string(tensor.name) + struct.pack(form, *numbers))
         header = file.tell()
     size = -(-header // _ALIGNMENT) * _ALIGNMENT + sum(sizes)
