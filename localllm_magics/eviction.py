@@ -1,9 +1,11 @@
 """Decides which models leave memory; what is decided here is done in `residency`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from localllm_magics.core.memory_plan import MemoryPlan
+from localllm_magics.engines.planner.refusal import shortage
 from localllm_magics.model import Model
 
 
@@ -25,17 +27,22 @@ class Resident:
     """A model that is in memory, or is being loaded, at one moment.
 
     Args:
-        memory_bytes: Bytes that it holds, or will hold; 0 where that is not known.
+        held: Bytes that it holds, or will hold, by the name of the memory; nothing where that is not known.
         last_used: When its last use ended.
         is_pinned: Whether the user wants it to stay.
         is_busy: Whether it is being loaded, answers, or is about to.
     """
 
     model: Model
-    memory_bytes: int
+    held: Mapping[str, int]
     last_used: float
     is_pinned: bool = False
     is_busy: bool = False
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that it holds altogether."""
+        return sum(self.held.values())
 
     @property
     def may_leave(self) -> bool:
@@ -43,20 +50,52 @@ class Resident:
         return not (self.is_pinned or self.is_busy)
 
 
-def to_free(missing: int, residents: Iterable[Resident], *, is_all_or_nothing: bool = True) -> tuple[Resident, ...]:
-    """Those that are to leave so that MISSING bytes become free, the least recently used first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Bytes that are not free, though they are needed.
 
     Args:
-        missing: Bytes.
+        memories: Names of the memories that they may be in; None for any.
+    """
+
+    size: int
+    memories: frozenset[str] | None = None
+
+    def freed_by(self, resident: Resident) -> int:
+        """How many of them become free when RESIDENT leaves."""
+        names = resident.held.keys() if self.memories is None else self.memories & resident.held.keys()
+        return sum(resident.held[name] for name in names)
+
+
+def over_limit(limit: int, needed: int, residents: Iterable[Resident]) -> Missing:
+    """What is missing for a model that needs so many bytes, beside RESIDENTS, within LIMIT."""
+    return Missing(size=needed + sum(resident.memory_bytes for resident in residents) - limit)
+
+
+def over_free(plan: MemoryPlan, reserve: int) -> Missing:
+    """What is missing where PLAN does not fit into what is free."""
+    short = shortage(plan, reserve)
+    if short is None:
+        return Missing(size=0)
+    shared = frozenset(use.memory.name for use in plan.uses if use.memory.is_host)
+    memories = shared if short.memory.is_host else frozenset({short.memory.name})
+    return Missing(size=short.needed - short.memory.free, memories=memories)
+
+
+def to_free(missing: Missing, residents: Iterable[Resident], *, is_all_or_nothing: bool = True) -> tuple[Resident, ...]:
+    """Those that are to leave so that what is missing becomes free, the least recently used first.
+
+    Args:
+        missing: What is needed.
         residents: All that are in memory.
         is_all_or_nothing: None leaves where all that may leave are not enough.
     """
-    leaving = [resident for resident in residents if resident.may_leave and resident.memory_bytes]
+    leaving = [resident for resident in residents if resident.may_leave and missing.freed_by(resident)]
     leaving.sort(key=lambda resident: resident.last_used)
-    freed_before = [0, *accumulate(resident.memory_bytes for resident in leaving)]
-    if is_all_or_nothing and freed_before[-1] < missing:
+    freed_before = [0, *accumulate(map(missing.freed_by, leaving))]
+    if is_all_or_nothing and freed_before[-1] < missing.size:
         return ()
-    return tuple(resident for resident, freed in zip(leaving, freed_before, strict=False) if freed < missing)
+    return tuple(resident for resident, freed in zip(leaving, freed_before, strict=False) if freed < missing.size)
 
 
 def idle(residents: Sequence[Resident], seconds: float, now: float) -> tuple[tuple[Resident, ...], float | None]:

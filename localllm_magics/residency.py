@@ -7,18 +7,13 @@ from weakref import WeakKeyDictionary
 
 from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.fork import new_lock
+from localllm_magics.core.memory_plan import HOST, MemoryPlan
 from localllm_magics.core.presentation import to_duration
 from localllm_magics.core.table import to_size
-from localllm_magics.eviction import Limits, Resident, idle, to_free
+from localllm_magics.engines.kernel.plan import RESERVE
+from localllm_magics.eviction import Limits, Missing, Resident, idle, over_free, over_limit, to_free
 from localllm_magics.idle_timer import IdleTimer
 from localllm_magics.model import Model
-
-
-def free_memory() -> int:
-    """Bytes that can be used without swapping."""
-    from localllm_magics.engines.kernel import machine_memory  # it needs more than the standard library
-
-    return machine_memory.free_memory()
 
 
 class Residency:
@@ -28,7 +23,6 @@ class Residency:
         models: Those that may be made to leave; the models of servers that others have started are none of them.
         tell: Called after some have left.
         clock: Seconds on the clock by which the models say when they were used last.
-        free: Bytes that are free now.
     """
 
     def __init__(
@@ -36,16 +30,14 @@ class Residency:
         models: Callable[[], Iterable[Model]],
         tell: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
-        free: Callable[[], int] = free_memory,
     ) -> None:
         self._models = models
         self._tell = tell
         self._clock = clock
-        self._free = free
         self._limits = Limits()
         self._lock = new_lock()
         self._timer = IdleTimer(self._release_idle)
-        self._needed: WeakKeyDictionary[Model, int] = WeakKeyDictionary()  # of models that are being loaded
+        self._plans: WeakKeyDictionary[Model, MemoryPlan] = WeakKeyDictionary()  # of models that are being loaded
 
     def __repr__(self) -> str:
         return f"<Residency: {to_size(self.memory_bytes)} in use, {self._limits}>"
@@ -58,9 +50,14 @@ class Residency:
     @limits.setter
     def limits(self, limits: Limits) -> None:
         self._limits = limits
-        if limits.memory_bytes is not None:
+        limit = limits.memory_bytes
+        if limit is not None:
             with self._lock:
-                left = self._evict(None, 0, "the memory limit was lowered", is_all_or_nothing=False)
+                left = self._evict(
+                    lambda: over_limit(limit, 0, self._residents()),
+                    "the memory limit was lowered",
+                    is_all_or_nothing=False,
+                )
             self._report(left)
         self.watch()
 
@@ -69,28 +66,33 @@ class Residency:
         """Bytes that all of the models hold, or will once they are loaded."""
         return sum(resident.memory_bytes for resident in self._residents())
 
-    def make_room(self, model: Model, needed: int) -> None:
-        """Have others leave for MODEL, which is being loaded; what it has held itself does not count.
+    def make_room(self, model: Model, plan: Callable[[], MemoryPlan]) -> None:
+        """Have others leave for MODEL, which is being loaded; what it has held itself is free already.
 
         Args:
             model: Who is to stay.
-            needed: Bytes that it will hold.
+            plan: Plans the load for the memory that is free at the moment.
 
         Raises:
             NotEnoughMemory: They are above the limit, whoever leaves, and it is not loaded by force.
         """
-        is_forced = bool(model.options.force)
+        is_forced, limit = bool(model.options.force), self._limits.memory_bytes
+
+        def missing() -> Missing:
+            if limit is None:
+                return over_free(plan(), RESERVE)
+            return over_limit(limit, plan().needed, self._residents(beside=model))
+
         with self._lock:
             why = f"room was made for {model.info.reference}"
-            left = self._evict(model, needed, why, is_all_or_nothing=not is_forced)
-            limit = self._limits.memory_bytes
-            if limit is not None and not is_forced and self._missing(model, needed) > 0:
-                raise _over_limit(model, needed, limit, self._others(model))
-            self._needed[model] = needed
+            left = self._evict(missing, why, is_all_or_nothing=not is_forced)
+            if limit is not None and not is_forced and missing().size > 0:
+                raise _not_enough(model, plan().needed, limit, self._residents(beside=model))
+            self._plans[model] = plan()
         self._report(left)
-        for other, memory_bytes in left.items():
+        for other, size in left.items():
             model.activity.tell(
-                f"Unloaded {other.info.reference} ({to_size(memory_bytes)}), the least recently used, to make room."
+                f"Unloaded {other.info.reference} ({to_size(size)}), the least recently used, to make room."
             )
         self.watch()
 
@@ -104,24 +106,15 @@ class Residency:
         self._limits = Limits()
         self._timer.stop()
 
-    def _evict(self, model: Model | None, needed: int, why: str, *, is_all_or_nothing: bool) -> dict[Model, int]:
-        """Have others leave for MODEL; who has left, and the bytes of each."""
+    def _evict(self, missing: Callable[[], Missing], why: str, *, is_all_or_nothing: bool) -> dict[Model, int]:
+        """Have models leave while something is MISSING; who has left, and the bytes of each."""
         left: dict[Model, int] = {}
         # Decided anew after each: memory may not come back, and a model may be used meanwhile.
-        while leaving := to_free(
-            self._missing(model, needed), self._others(model), is_all_or_nothing=is_all_or_nothing
-        ):
+        while leaving := to_free(missing(), self._residents(), is_all_or_nothing=is_all_or_nothing):
             first = leaving[0]
             if first.model.release(first.last_used, why):
                 left[first.model] = first.memory_bytes
         return left
-
-    def _missing(self, model: Model | None, needed: int) -> int:
-        """Bytes that must become free for MODEL."""
-        limit = self._limits.memory_bytes
-        if limit is None:
-            return needed - self._free()
-        return needed + sum(other.memory_bytes for other in self._others(model)) - limit
 
     def _release_idle(self) -> float | None:
         """Have idle models leave; the seconds until it is to be done again, or None."""
@@ -135,32 +128,29 @@ class Residency:
         self._report(left)
         return wait
 
-    def _others(self, model: Model | None) -> tuple[Resident, ...]:
-        return tuple(resident for resident in self._residents() if resident.model is not model)
-
-    def _residents(self) -> tuple[Resident, ...]:
-        """Who is in memory now, or will be."""
-        return tuple(filter(None, map(self._to_resident, self._models())))
+    def _residents(self, *, beside: Model | None = None) -> tuple[Resident, ...]:
+        """Who is in memory now, or will be, without BESIDE."""
+        found = (self._to_resident(model) for model in self._models() if model is not beside)
+        return tuple(resident for resident in found if resident is not None)
 
     def _to_resident(self, model: Model) -> Resident | None:
-        activity, needed = model.activity, self._needed.get(model, 0)
+        activity, status, plan = model.activity, model.status(), self._plans.get(model)
         last_used, is_busy = activity.last_used, activity.is_busy
-        if model.context is None and not (needed and is_busy):
+        if status.model.context is not None:
+            devices = dict(status.device_bytes)
+            held = {HOST: status.memory_bytes - sum(devices.values()), **devices}
+        elif plan is not None and is_busy:
+            held = {use.memory.name: use.needed for use in plan.uses}
+        else:
             return None
-        return Resident(
-            model=model,
-            memory_bytes=needed if model.context is None else model.memory_bytes,
-            last_used=last_used,
-            is_pinned=model.is_pinned,
-            is_busy=is_busy,
-        )
+        return Resident(model=model, held=held, last_used=last_used, is_pinned=model.is_pinned, is_busy=is_busy)
 
     def _report(self, left: Mapping[Model, int]) -> None:
         if left:
             self._tell()
 
 
-def _over_limit(model: Model, needed: int, limit: int, others: Sequence[Resident]) -> NotEnoughMemory:
+def _not_enough(model: Model, needed: int, limit: int, others: Sequence[Resident]) -> NotEnoughMemory:
     """The error for MODEL, whatever OTHERS may leave."""
     staying = [other for other in others if not other.may_leave]
     held = sum(other.memory_bytes for other in staying)
@@ -168,7 +158,8 @@ def _over_limit(model: Model, needed: int, limit: int, others: Sequence[Resident
     beside = f", of which {to_size(held)} are held by {names}, pinned or in use" if staying else ""
     return NotEnoughMemory(
         f"{model.info.reference} needs {to_size(needed)}, and the memory limit is {to_size(limit)}{beside}.",
-        f'Type: %config LocalLLM.memory_limit = "{_to_limit(needed + held)}", or add --force to load it anyway.',
+        f'Type: %config LocalLLM.memory_limit = "{_to_limit(needed + held)}". A smaller --ctx needs less, and --force '
+        "(in Python force=True) loads it anyway.",
     )
 
 

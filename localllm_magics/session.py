@@ -17,6 +17,7 @@ from localllm_magics.core.completion import Completion
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.exhausted import in_words
 from localllm_magics.core.fork import new_lock
+from localllm_magics.core.memory_plan import MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadArguments, LoadOptions
 from localllm_magics.engines.factory import new_engine
@@ -296,8 +297,8 @@ class Session:
             # Its file has changed: it keeps its name, and a saved notebook shows no folder.
             info = replace(info, reference=current.info.reference)
 
-        def make_room(needed: int) -> None:
-            self.residency.make_room(model, needed)
+        def make_room(plan: Callable[[], MemoryPlan]) -> None:
+            self.residency.make_room(model, plan)
 
         model = Model(new_engine(info, LoadOptions(), self.settings, make_room=make_room), info, self._clock)
         return model

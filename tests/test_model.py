@@ -168,6 +168,59 @@ def test_reloading_closes_the_engine_before(tmp_path: Path) -> None:
     assert model.options == LoadOptions(ctx=512)
 
 
+def test_a_model_that_is_released_stays_usable() -> None:
+    model, engine = new_model("Yes.")
+
+    is_released = model.release(model.activity.last_used, "it was idle")
+
+    assert (is_released, model.is_unloaded, model.absence) == (True, False, "it was idle")
+    assert model.complete("Why?").text == "Yes."
+    assert engine.requests == []  # another one has answered
+
+
+def test_a_model_in_use_is_not_released() -> None:
+    model, _ = new_model("one two", hangs_after=1)
+    with model.stream("Why?") as stream:
+        is_released = model.release(model.activity.last_used, "it was idle")
+        is_running = stream.is_running
+        is_busy = model.activity.is_busy
+
+    assert (is_released, is_running, is_busy, model.activity.is_busy) == (False, True, True, False)
+
+
+def test_an_unloaded_model_is_not_released() -> None:
+    model, _ = new_model("Yes.")
+    model.unload()
+
+    assert not model.release(model.activity.last_used, "it was idle")
+
+
+def test_a_model_that_was_unloaded_meanwhile_is_not_loaded_again() -> None:
+    model, _ = new_model("Yes.")
+    model.unload()
+
+    model.reload(LoadOptions(ctx=512))
+
+    with pytest.raises(UsageError, match="scripted was unloaded"):
+        model.complete("Why?")
+
+
+def test_a_use_ends_before_its_stream_has_its_last_event() -> None:
+    model, _ = new_model("Yes.")
+    seen = []
+    with model.stream("Why?") as stream:
+        seen += [model.activity.is_busy for event in stream if isinstance(event, Done)]
+
+    assert seen == [False]
+
+
+def test_a_pinned_model_says_so() -> None:
+    model, _ = new_model("Yes.")
+    model.is_pinned = True
+
+    assert repr(model) == "<Model scripted: script, context 1024, pinned>"
+
+
 def test_too_few_threads_are_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = new_model("Yes.")
 
@@ -178,5 +231,5 @@ def test_too_few_threads_are_an_error_in_words(monkeypatch: pytest.MonkeyPatch) 
 
     with pytest.raises(SetupError, match="allows no more threads"):
         model.complete("Why?")
-    with pytest.raises(SetupError, match="allows no more threads"):
-        models()
+    assert not model.activity.is_busy
+    assert [info.reference for info in models(source="bundled")] == ["demo"]  # searched without a thread

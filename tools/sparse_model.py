@@ -1,8 +1,6 @@
 """GGUF files of real shapes that take no disk: all of the header, and a hole where the tensors would be.
 
 A planner reads such a file as it reads a real one; loaded, it computes with zeros.
-
-    python -m tools.sparse_model llama-8b OUT.gguf
 """
 
 import os
@@ -103,4 +101,5 @@ def _typed(value: Value) -> tuple[int, bytes]:
         case _:
             items = [_typed(item) for item in value]
             kind = items[0][0] if items else 8
+            kind = 5 if kind == 4 else kind  # llama.cpp takes token types only with a sign
             return 9, struct.pack("<IQ", kind, len(items)) + b"".join(data for _, data in items)

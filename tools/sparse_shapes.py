@@ -1,9 +1,14 @@
-"""Real shapes of models, one of each kind that a plan treats differently."""
+"""Real shapes of models, some of each kind that a plan treats differently.
 
+python -m tools.sparse_shapes llama-8b OUT.gguf
+"""
+
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from tools.sparse_model import SparseModel, SparseTensor, Value
+from tools.sparse_model import SparseModel, SparseTensor, Value, write_sparse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +79,17 @@ def _tensors(shape: Shape, keys: Mapping[str, Value]) -> Iterator[SparseTensor]:
     yield SparseTensor(name="token_embd.weight", dims=(width, shape.vocabulary), type=shape.type)
     if not shape.tied:
         yield SparseTensor(name="output.weight", dims=(width, shape.vocabulary), type=shape.type)
-    yield SparseTensor(name="output_norm.weight", dims=(width,))
+    yield SparseTensor(name=_NORMS.get(shape.architecture, "output_norm.weight"), dims=(width,))
+    if shape.architecture == "rwkv7":
+        yield SparseTensor(name="output_norm.bias", dims=(width,))
+        yield SparseTensor(name="token_embd_norm.weight", dims=(width,))
+        yield SparseTensor(name="token_embd_norm.bias", dims=(width,))
     for layer in range(shape.layers):
         for tensor in _LAYERS.get(shape.architecture, _transformer)(shape, keys, layer):
             yield replace(tensor, name=f"blk.{layer}.{tensor.name}")
 
 
+_NORMS = {"lfm2": "token_embd_norm.weight"}
 Layer = Callable[[Shape, Mapping[str, Value], int], Iterator[SparseTensor]]
 
 
@@ -278,19 +288,65 @@ def _qwen_next(shape: Shape, keys: Mapping[str, Value], layer: int) -> Iterator[
     yield from _feed_forward(shape, int(str(keys["expert_shared_feed_forward_length"])), "_shexp")
 
 
+def _lfm(shape: Shape, keys: Mapping[str, Value], layer: int) -> Iterator[SparseTensor]:
+    """Attention in some layers, a short convolution in the others."""
+    width, counts = shape.width, keys["attention.head_count_kv"]
+    assert isinstance(counts, list)
+    yield _vector("attn_norm", width)
+    if counts[layer]:
+        yield from _attention(shape, shape.heads, int(str(counts[layer])))
+        yield _vector("attn_q_norm", shape.head)
+        yield _vector("attn_k_norm", shape.head)
+    else:
+        yield _vector("shortconv.conv", int(str(keys["shortconv.l_cache"])), width)
+        yield _matrix(shape, "shortconv.in_proj", width, 3 * width)
+        yield _matrix(shape, "shortconv.out_proj", width, width)
+    yield _vector("ffn_norm", width)
+    yield from _feed_forward(shape, shape.inner)
+
+
+def _rwkv(shape: Shape, keys: Mapping[str, Value], layer: int) -> Iterator[SparseTensor]:
+    """RWKV's seventh version."""
+    width = shape.width
+    decay, rate, mix, gate = (int(str(keys[f"attention.{name}_lora_rank"])) for name in _RANKS)
+    for name in ("attn_norm", "attn_norm_2", "time_mix_ln"):
+        yield _vector(name, width)
+        yield SparseTensor(name=f"{name}.bias", dims=(width,))
+    for name, rank in (("w", decay), ("a", rate), ("v", mix if layer else rate)):
+        yield _vector(f"time_mix_{name}0", width)
+        yield _vector(f"time_mix_{name}1", width, rank)
+        yield _vector(f"time_mix_{name}2", rank, width)
+    yield _vector("time_mix_g1", width, gate)
+    yield _vector("time_mix_g2", gate, width)
+    yield _vector("time_mix_lerp_fused", width, 1, 1, 6)
+    for name in ("k_k", "k_a", "r_k"):
+        yield _vector(f"time_mix_{name}", width)
+    for name in ("key", "value", "receptance", "output"):
+        yield _matrix(shape, f"time_mix_{name}", width, width)
+    yield _vector("channel_mix_lerp_k", width, 1, 1)
+    yield _matrix(shape, "channel_mix_key", width, shape.inner)
+    yield _matrix(shape, "channel_mix_value", shape.inner, width)
+
+
+_RANKS = ("decay", "iclr", "value_residual_mix", "gate")
+
+
 _LAYERS: Mapping[str, Layer] = {
     "deepseek2": _deepseek,
     "falcon-h1": _falcon,
     "granitehybrid": _granite,
     "jamba": _jamba,
+    "lfm2": _lfm,
     "mamba": _mamba,
     "qwen3next": _qwen_next,
+    "rwkv7": _rwkv,
 }
 
 _JAMBA = [8 if layer % 8 == 4 else 0 for layer in range(32)]
+_LFM = [8 if layer in {2, 5, 8, 10, 12, 14} else 0 for layer in range(16)]
 _GRANITE = [4 if layer in {5, 15, 25, 35} else 0 for layer in range(40)]
 
-SHAPES: Mapping[str, Shape] = {
+_SHAPES: Mapping[str, Shape] = {
     "llama-1b": Shape(
         architecture="llama",
         layers=16,
@@ -502,4 +558,66 @@ SHAPES: Mapping[str, Shape] = {
             "rope.dimension_count": 64,
         },
     ),
+    "lfm2-1.2b": Shape(
+        architecture="lfm2",
+        layers=16,
+        width=2048,
+        inner=8192,
+        heads=32,
+        kv_heads=8,
+        head=64,
+        vocabulary=65_536,
+        tied=True,
+        keys={"attention.head_count_kv": _LFM, "shortconv.l_cache": 3},
+    ),
+    "rwkv7-2.9b": Shape(
+        architecture="rwkv7",
+        layers=32,
+        width=2560,
+        inner=10_240,
+        vocabulary=65_536,
+        keys={
+            "attention.head_count": 0,
+            "attention.layer_norm_epsilon": 1e-5,
+            "wkv.head_size": 64,
+            "attention.decay_lora_rank": 96,
+            "attention.iclr_lora_rank": 96,
+            "attention.value_residual_mix_lora_rank": 64,
+            "attention.gate_lora_rank": 320,
+        },
+    ),
 }
+
+SHAPES: Mapping[str, Shape] = {
+    **_SHAPES,
+    "nemo-12b": replace(_SHAPES["llama-8b"], layers=40, width=5120, vocabulary=131_072),
+    "qwen3-0.6b": replace(_SHAPES["qwen3-4b"], layers=28, width=1024, inner=3072, heads=16, type="Q8_0"),
+    "qwen3-235b-a22b": replace(_SHAPES["qwen3-30b-a3b"], layers=94, width=4096, inner=1536, heads=64),
+    "gemma3-27b": replace(_SHAPES["gemma3-4b"], layers=62, width=5376, inner=21_504, heads=32, kv_heads=16, head=128),
+    "deepseek-v3": replace(
+        _SHAPES["deepseek2-lite"],
+        layers=61,
+        width=7168,
+        inner=2048,
+        heads=128,
+        vocabulary=129_280,
+        experts=256,
+        used=8,
+        keys={
+            **_SHAPES["deepseek2-lite"].keys,
+            "feed_forward_length": 18_432,
+            "attention.q_lora_rank": 1536,
+            "leading_dense_block_count": 3,
+            "expert_shared_count": 1,
+        },
+    ),
+}
+
+
+def main(name: str, out: str) -> None:
+    """Write the file of a shape."""
+    print(f"{write_sparse(to_model(SHAPES[name]), Path(out)) / 1e9:.1f} GB, and hardly any on disk")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -74,7 +74,7 @@ def state_widths(keys: Hyperparameters) -> StateWidths:
     """
     width, kernel = keys.number("embedding_length"), max(1, keys.number("ssm.conv_kernel"))
     if head := keys.number("wkv.head_size"):
-        return StateWidths(elements=width * (keys.number("token_shift_count", 2) + head), results=12 * width)
+        return StateWidths(elements=width * (keys.number("token_shift_count", 2) + head), results=17 * width)
     if shortconv := keys.number("shortconv.l_cache"):
         return StateWidths(elements=width * (shortconv - 1), results=6 * width)
     if head := keys.number("kda.head_dim"):

@@ -1,6 +1,5 @@
 """Work in a thread that may be left behind."""
 
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,7 +11,7 @@ _Result = TypeVar("_Result")
 
 
 def in_background(
-    work: Callable[[], _Result], name: str, *, until: threading.Event | None = None
+    work: Callable[[], _Result], name: str, *, then: Callable[[], None] = lambda: None
 ) -> "Future[_Result]":
     """Start WORK in a thread of this NAME.
 
@@ -22,7 +21,7 @@ def in_background(
     Args:
         work: What is done.
         name: Of the thread.
-        until: The thread stays until this is set, where WORK has not failed.
+        then: Called in the thread once the result is there, unless WORK has failed.
 
     Raises:
         RuntimeError: The system allows no more threads.
@@ -36,27 +35,29 @@ def in_background(
         except BaseException as exc:  # noqa: BLE001 - raised again where the result is awaited
             future.set_exception(exc)
         else:
-            if until is not None:
-                threading.current_thread().name = f"{name}-kept"
-                until.wait()
+            then()
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
 
 
-def require_room_for_thread() -> None:
+def require_room_for_thread(statm: Path = Path("/proc/self/statm")) -> None:
     """Raise what `Thread.start` would, where a limit of this process leaves no room for another thread.
 
     A thread that finds no memory for its first steps ends, and `Thread.start` waits for it for ever.
 
+    Args:
+        statm: The file in which the system says what this process uses, on Linux.
+
     Raises:
         RuntimeError: There is no room.
     """
-    if sys.platform != "linux":  # pragma: no cover - elsewhere threads are the system's matter
-        return
+    try:
+        pages = [int(word) for word in statm.read_text().split()]
+    except OSError:
+        return  # elsewhere such limits do not hold
     import resource
 
-    pages = [int(word) for word in Path("/proc/self/statm").read_text().split()]
     for limit, used in ((resource.RLIMIT_AS, pages[0]), (resource.RLIMIT_DATA, pages[5])):
         soft, _ = resource.getrlimit(limit)
         if soft != resource.RLIM_INFINITY and soft - used * resource.getpagesize() < _THREAD:

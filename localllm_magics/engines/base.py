@@ -1,16 +1,19 @@
 """The seam: what an engine is, and what it reports."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.memory_plan import Compared
+from localllm_magics.core.memory_plan import Compared, MemoryPlan
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
+
+MakeRoom: TypeAlias = Callable[[Callable[[], MemoryPlan]], None]
+"""Called in the thread of a load, with what plans it for the memory that is free at the moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,7 @@ class EngineStatus:
         model: The model and its placement, as far as known.
         options: How it is, or will be, loaded.
         memory_bytes: Bytes that it holds now, 0 when it is not loaded or where that is not known.
+        device_bytes: Those of them that are on GPUs, by the device's name.
         planned_bytes: Bytes that its plan expected, 0 where there was none.
         unreturned_bytes: Bytes that did not come back when it was unloaded.
         compared: The rate of its last answer that was long enough, where that was forecast.
@@ -31,6 +35,7 @@ class EngineStatus:
     model: ModelUsed
     options: LoadOptions
     memory_bytes: int = 0
+    device_bytes: tuple[tuple[str, int], ...] = ()
     planned_bytes: int = 0
     unreturned_bytes: int = 0
     compared: Compared | None = None

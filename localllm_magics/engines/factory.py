@@ -1,6 +1,5 @@
 """Makes the engine that runs a model; each is imported at its first use, so that the extension loads fast."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ from localllm_magics.core.address import Address
 from localllm_magics.core.errors import LocalLLMError, ModelNotInDaemon
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
-from localllm_magics.engines.base import Engine
+from localllm_magics.engines.base import Engine, MakeRoom
 from localllm_magics.engines.detected_engine import DetectedEngine
 from localllm_magics.engines.local_servers import how_to_start
 from localllm_magics.engines.server.settings import ServerSettings
@@ -21,7 +20,7 @@ def new_engine(
     info: ModelInfo,
     options: LoadOptions,
     settings: ServerSettings,
-    make_room: Callable[[int], None] = lambda _: None,
+    make_room: MakeRoom = lambda _: None,
 ) -> Engine:
     """An engine for the model, not loaded yet.
 

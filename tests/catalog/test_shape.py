@@ -4,16 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from localllm_magics.catalog.gguf import Header, Tensor, Value, read_header
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.catalog.shape import read_shape, shape_from_json, shape_to_json
+from localllm_magics.core.memory_plan import DeviceMemory, MachineMemory, PlanSettings
 from localllm_magics.core.model_shape import LayerShape, ModelShape
+from localllm_magics.engines.planner.estimate import estimate
 from tests.catalog.gguf_files import DEMO
 from tools.sparse_model import write_sparse
 from tools.sparse_shapes import SHAPES, to_model
 
 F32, Q4_0 = 0, 2
+HOST = MachineMemory(host=DeviceMemory(name="CPU", free=1 << 34, total=1 << 34, is_host=True))
 METADATA: Mapping[str, Value] = {
     "general.architecture": "llama",
     "llama.block_count": 1,
@@ -191,3 +196,29 @@ def test_layers_are_in_the_order_of_the_model() -> None:
     shape = replace(SHAPE, kinds=(*SHAPE.kinds, other), order=(1, 0, 1))
 
     assert shape.layers == (other, SHAPE.kinds[0], other)
+
+
+NUMBERS = st.one_of(
+    st.integers(-1, 1 << 64), st.sampled_from([0, 1, 2, 64, 1 << 24]), st.booleans(), st.text(max_size=2)
+)
+NAMES = (
+    "block_count embedding_length feed_forward_length expert_count expert_used_count nextn_predict_layers "
+    "attention.head_count attention.head_count_kv attention.key_length attention.value_length_swa "
+    "attention.shared_kv_layers attention.sliding_window attention.sliding_window_pattern ssm.conv_kernel "
+    "ssm.inner_size ssm.state_size wkv.head_size kda.head_dim shortconv.l_cache"
+).split()
+
+
+@given(
+    st.sampled_from(["llama", "gemma3", "gemma3n", "gemma4", "mamba"]),
+    st.dictionaries(st.sampled_from(NAMES), st.one_of(NUMBERS, st.lists(NUMBERS, max_size=3).map(tuple))),
+)
+def test_any_numbers_make_a_shape_that_can_be_planned_or_none(architecture: str, values: dict[str, Value]) -> None:
+    metadata: dict[str, Value] = {"general.architecture": architecture, f"{architecture}.block_count": 2}
+    metadata |= {f"{architecture}.{name}": value for name, value in values.items()}
+    tensors = [tensor("blk.0.attn_k.weight", 64), tensor("blk.1.ssm_in.weight", 64)]
+
+    shape = read_shape([header(EMBEDDINGS, *tensors, metadata=metadata)])
+
+    assert shape is None or shape_from_json(shape_to_json(shape)) == shape
+    assert shape is None or estimate(shape, PlanSettings(context=512), HOST).needed > 0

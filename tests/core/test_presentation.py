@@ -2,7 +2,15 @@
 
 import pytest
 
-from localllm_magics.core.presentation import small, to_context, to_first_token, to_rate, to_safe_markdown, to_tokens
+from localllm_magics.core.presentation import (
+    small,
+    to_context,
+    to_duration,
+    to_first_token,
+    to_rate,
+    to_safe_markdown,
+    to_tokens,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +35,12 @@ def test_a_rate_has_the_digits_that_count(rate: float, shown: str) -> None:
         (to_tokens(1), "1 token"),
         (to_tokens(2048), "2,048 tokens"),
         (to_tokens(3, "of reasoning", is_estimated=True), "~3 tokens of reasoning"),
+        (to_duration(0.4), "0 s"),
+        (to_duration(99), "99 s"),
+        (to_duration(100), "2 min"),
+        (to_duration(1800), "30 min"),
+        (to_duration(3600), "1 h"),
+        (to_duration(5400), "1.5 h"),
         (to_first_token(0.333), "first token 0.33 s"),
         (to_first_token(0.004), ""),
         (to_first_token(None), ""),

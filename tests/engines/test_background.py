@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from localllm_magics.engines.background import in_background
+from localllm_magics.engines.background import in_background, require_room_for_thread
 
 
 def test_the_result_can_be_awaited() -> None:
@@ -26,6 +27,39 @@ def test_an_error_is_raised_where_the_result_is_awaited(
     with pytest.raises(type(error)):
         future.result()
     assert capsys.readouterr().err == ""
+
+
+def test_something_may_follow_when_the_result_is_there() -> None:
+    was_done: list[bool] = []
+    is_known, has_followed = threading.Event(), threading.Event()
+
+    def then() -> None:
+        is_known.wait()
+        was_done.append(future.done())
+        has_followed.set()
+
+    future = in_background(lambda: 5, "mine", then=then)
+    result = future.result()
+    is_known.set()
+    has_followed.wait()
+
+    assert (result, was_done) == (5, [True])
+
+
+def test_nothing_follows_what_has_failed() -> None:
+    threads: list[threading.Thread] = []
+    followed: list[int] = []
+
+    def fail() -> None:
+        threads.append(threading.current_thread())
+        raise ValueError("no")
+
+    future = in_background(fail, "mine", then=lambda: followed.append(1))
+
+    with pytest.raises(ValueError, match="no"):
+        future.result()
+    threads[0].join()
+    assert followed == []
 
 
 EXIT = """
@@ -64,3 +98,7 @@ def test_a_thread_for_which_there_is_no_room_is_not_begun(limit: str, field: int
     run = subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True, text=True)
 
     assert run.stdout == f"{said}\n"
+
+
+def test_where_nothing_is_known_of_limits_there_is_room(tmp_path: Path) -> None:
+    require_room_for_thread(tmp_path / "statm")

@@ -53,6 +53,12 @@ def test_what_is_wrong_has_a_way_out() -> None:
     assert "GPU" not in rows or "`pip install" in rows["GPU"][1] or "`CMAKE_ARGS=" in rows["GPU"][1]
 
 
+def test_it_says_whether_the_speed_of_the_machine_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    assert rows_of(ServerSettings())["Forecast"] == ("not measured", "`%llm models --forecast`")
+
+
 def test_it_says_whose_threads_the_build_uses() -> None:
     rows = rows_of(ServerSettings())
 
@@ -150,8 +156,9 @@ def test_what_is_stored_is_listed_and_can_be_removed(
         ("Weights of llamafiles", "3.0 kB"),
         ("Logs of llamafiles", "20 B"),
         ("Results of probes", f"{probed} B"),
+        ("Speed of this machine", "0 B"),
     )
-    assert [row[1] for row in again.rows] == ["0 B"] * 3
+    assert [row[1] for row in again.rows] == ["0 B"] * 4
     assert not any(file.exists() for file in (weights, log, results))
     assert "Weights of llamafiles" not in rows_of(ServerSettings())
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from localllm_magics import load_ipython_extension
+from localllm_magics import load_ipython_extension, unload_ipython_extension
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.engines.server.settings import ServerSettings
+from localllm_magics.eviction import Limits
 from localllm_magics.model import Model
 from localllm_magics.notebook.config import LocalLLM
 from localllm_magics.session import default_session
@@ -112,7 +113,7 @@ def test_config_command_shows_how_to_change_each(shell: InteractiveShell) -> Non
     assert rows["default_model"][-1] == "%config LocalLLM.default_model = 'demo'"
     assert rows["daemons"][-1] == "%config LocalLLM.daemons = []"
     assert list(rows) == sorted(rows)
-    assert {"api_key_variables", "ca_file", "card", "keep_alive", "model_folders", "stream"} < set(rows)
+    assert {"api_key_variables", "ca_file", "card", "idle_ttl", "keep_alive", "memory_limit", "model_folders", "stream"} < set(rows)
     assert all(all(row) for row in table.rows)
 
 
@@ -208,6 +209,36 @@ def test_settings_of_a_profile_reach_the_servers(bare_shell: InteractiveShell) -
     load_ipython_extension(bare_shell)
 
     assert default_session().settings.keep_alive == "9m"
+
+
+def test_limits_hold_at_once_and_end_with_the_extension(shell: InteractiveShell) -> None:
+    shell.run_cell("%config LocalLLM.memory_limit = '8 GB'")
+    shell.run_cell("%config LocalLLM.idle_ttl = 1800")
+    limits = default_session().residency.limits
+    shell.run_cell("%config LocalLLM.memory_limit = ''")
+    changed = default_session().residency.limits
+    unload_ipython_extension(shell)
+
+    assert limits == Limits(memory_bytes=8 * 10**9, idle_seconds=1800)
+    assert changed == Limits(idle_seconds=1800)
+    assert default_session().residency.limits == Limits()
+
+
+def test_limits_of_a_project_hold(bare_shell: InteractiveShell) -> None:
+    Path("pyproject.toml").write_text('[tool.localllm]\nmemory-limit = "2 GiB"\nidle_ttl = "30m"\n')
+
+    load_ipython_extension(bare_shell)
+
+    assert default_session().residency.limits == Limits(memory_bytes=2 << 30, idle_seconds=1800)
+
+
+@pytest.mark.parametrize(("name", "value"), [("memory_limit", "much"), ("memory_limit", -1), ("idle_ttl", "soon")])
+def test_a_limit_that_is_none_changes_nothing(
+    shell: InteractiveShell, config: LocalLLM, name: str, value: object
+) -> None:
+    shell.run_cell(f"%config LocalLLM.{name} = {value!r}")
+
+    assert (getattr(config, name), default_session().residency.limits) == ("", Limits())
 
 
 def test_a_key_is_never_shown(

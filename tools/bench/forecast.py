@@ -10,6 +10,7 @@ from pathlib import Path
 
 from localllm_magics.catalog.gguf import read_header
 from localllm_magics.catalog.shape import read_shape
+from localllm_magics.core.errors import EngineCrashed
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.request import ALL_LAYERS
@@ -26,6 +27,7 @@ from localllm_magics.engines.kernel.machine import usual_threads
 from localllm_magics.engines.kernel.sampler import Sampler
 from tools.bench.forecast_shapes import FORECAST_SHAPES, QUANTIZATIONS, quantized, write
 from tools.bench.result import Row, Section, at_most
+from tools.bench.worker import WorkerFailed
 from tools.rpc_device import rpc_device
 from tools.sparse_model import SparseModel, write_sparse
 
@@ -63,7 +65,7 @@ def forecast(shapes: int, quantizations: int, say: Callable[[str], None]) -> Sec
         calibration, took = _calibrated(lib, folder, TYPES)
         missing = set[str]().union(*(missing_types(shape, calibration) for shape in known.values()))
         calibration, took_more = _calibrated(lib, folder, missing) if missing else (calibration, 0.0)
-        cells = []
+        cells = list[Cell]()
         for each, model in models.items():
             say(f"measuring {each}")
             cells += _cells(lib, each, model, known[each], calibration)
@@ -78,8 +80,11 @@ def forecast(shapes: int, quantizations: int, say: Callable[[str], None]) -> Sec
 def _calibrated(lib: Library, folder: Path, types: Collection[str]) -> tuple[Calibration, float]:
     """The calibration, which the folder keeps, and the seconds that it took."""
     started = time.monotonic()
-    store = SpeedStore(folder / "speed.json")
-    return calibrate(lib, Stop(), types=types, store=store), time.monotonic() - started
+    try:
+        calibration = calibrate(lib, Stop(), types=types, store=SpeedStore(folder / "speed.json"))
+    except EngineCrashed as exc:
+        raise WorkerFailed(exc.message) from exc
+    return calibration, time.monotonic() - started
 
 
 def _shape(model: SparseModel, folder: Path) -> ModelShape:

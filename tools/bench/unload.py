@@ -29,14 +29,11 @@ def unload(subject: Subject, cycles: int, say: Callable[[str], None]) -> Section
 
 
 def _rows(held: Sequence[float], seen: Sequence[int]) -> list[Row]:
-    # The C library keeps some of what was freed, now more and now less: what is kept for ever raises the least, too.
-    part = max(1, len(held) // 5)
-    growth = min(held[-part:]) - min(held[1 : 1 + part])
+    growth = max(held[2:]) - held[1]
     return [
         *(Row(measure=f"after cycle {cycle}", unit="MB", ours=held[cycle]) for cycle in seen),
-        Row(measure="most after any cycle", unit="MB", ours=max(held[1:])),
         Row(
-            measure=f"growth, from the least in the first {part} cycles to the least in the last",
+            measure="growth, from the first cycle to the highest after it",
             unit="MB",
             ours=growth,
             target=at_most(growth, _MOST_GROWTH, "MB"),

@@ -59,7 +59,7 @@ class Home:
 
     def absolute(self, text: str) -> Path:
         """A path that a user wrote, which may begin with `~`."""
-        return self.folder.joinpath(text[2:]) if text.startswith(("~/", "~\\")) else Path(text)
+        return self.folder.joinpath(text[2:]) if text[:2] in ("~", "~/", "~\\") else Path(text)
 
     def _choose(
         self, xdg: str, unix: str, variable: str, windows: str, mac: str = "Library/Application Support"

@@ -4,15 +4,18 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory
+from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed, device_from_json
+from localllm_magics.engines.forecast.forecast import missing_types
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.machine_memory import free_memory
+from localllm_magics.engines.kernel.tensor_type import tensor_type
 from localllm_magics.engines.kernel.worker import build_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.kernel.worker.process import Exit, Limits, Record, run_in_subprocess
@@ -22,6 +25,38 @@ TYPES = ("Q4_0", "Q4_K", "Q6_K", "Q8_0", "F16")
 _COMMAND = (sys.executable, "-m", "localllm_magics.engines.kernel.worker.speed_probe")
 _NEEDED_BYTES = 1e9
 _MOST_SECONDS = 40  # a tenth of which is usual
+
+
+def calibrate_for(
+    lib: Library,
+    shapes: Iterable[ModelShape],
+    stop: Stop,
+    progress: Callable[[float], None] = lambda _: None,
+    *,
+    command: Sequence[str] = _COMMAND,
+    store: SpeedStore | None = None,
+) -> Calibration:
+    """The stored calibration, once all that models of these SHAPES need, and the build knows, was measured.
+
+    Args:
+        lib: The build.
+        shapes: Those of models that are to be forecast.
+        stop: Ends it.
+        progress: See `calibrate`.
+        command: See `calibrate`.
+        store: See `calibrate`.
+
+    Raises:
+        LocalLLMError: See `calibrate`.
+        Stopped: STOP was set.
+    """
+    store = store or SpeedStore()
+    known = store.get(speed_key(lib))
+    if known is None:
+        known = calibrate(lib, stop, progress, command=command, store=store)
+    missing = set[str]().union(*(missing_types(shape, known) for shape in shapes))
+    types = sorted(name for name in missing if tensor_type(lib, name) is not None)
+    return calibrate(lib, stop, progress, types=types, command=command, store=store) if types else known
 
 
 def calibrate(

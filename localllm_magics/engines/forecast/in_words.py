@@ -5,8 +5,6 @@ from localllm_magics.engines.forecast.calibration import Calibration
 from localllm_magics.engines.forecast.forecast import PROMPT
 from localllm_magics.engines.kernel.cpu_features import cpu_features
 from localllm_magics.engines.kernel.installing import rebuild_command
-from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.machine import cpu_name
 
 
 def forecast_in_words(forecast: Forecast) -> str:
@@ -29,9 +27,14 @@ def measured_in_words(calibration: Calibration | None, now: float) -> str:
     return f"measured {_ago(now - calibration.measured_at)}"
 
 
-def slow_build_note(lib: Library) -> str:
-    """What LIB does not use of this CPU, and how to change that; empty where it uses all that makes it faster."""
-    _, unused = cpu_features(lib.system_info, cpu_name())
+def slow_build_note(system_info: str, cpu: str) -> str:
+    """What a build does not use of CPU, and how to change that; empty where it uses all that makes it faster.
+
+    Args:
+        system_info: Of the build, `Library.system_info`.
+        cpu: Its features, `machine.cpu_name`.
+    """
+    _, unused = cpu_features(system_info, cpu)
     if not unused:
         return ""
     return f"This build of llama.cpp is slow: it does not use {unused}, which this CPU has. Type: `{rebuild_command()}`"

@@ -10,6 +10,7 @@ from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpee
 from localllm_magics.engines.planner.overrides import moves
 
 _ATTENTION, _FEED_FORWARD = 4, 3  # matrices
+_NOTHING = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,42 +63,62 @@ class LayerWork:
 def layers(shape: ModelShape, settings: PlanSettings, calibration: Calibration) -> Iterator[LayerWork]:
     """The layers of SHAPE, alike ones together."""
     total = len(shape.order)
-    first_on_gpu = total + 1 - settings.gpu_layers if calibration.gpu is not None else total
-    shares = {move.layer: (move.feed_forward, move.experts) for move in moves(settings, total) if move.device == HOST}
+    first_on_gpu = total if calibration.gpu is None else total + 1 - settings.gpu_layers
+    stay = {
+        move.layer: (move.feed_forward, move.experts)
+        for move in moves(settings, total)
+        if move.device == HOST and move.layer >= first_on_gpu
+    }
     alike = Counter(
-        (kind, number >= first_on_gpu, shares.get(number, (0.0, 0.0)), number == total - 1)
+        (kind, number >= first_on_gpu, stay.get(number, _NOTHING), number == total - 1)
         for number, kind in enumerate(shape.order)
     )
-    used = shape.experts_used / shape.experts if shape.experts else 1.0
-    for (index, is_on_gpu, (dense, experts), is_last), number in alike.items():
-        kind, cpu = shape.kinds[index], calibration.cpu
-        device = calibration.gpu if is_on_gpu and calibration.gpu is not None else cpu
-        matrices = _FEED_FORWARD * shape.experts_used
-        parts = ((kind.feed_forward, dense, 1.0, _FEED_FORWARD), (kind.experts, experts, used, matrices))
+    for (index, is_on_gpu, on_cpu, is_last), number in alike.items():
+        kind, device = shape.kinds[index], _device(calibration, is_gpu=is_on_gpu)
+        others = tuple(_others(shape, kind, (device, calibration.cpu), on_cpu))
         yield LayerWork(
             number=number,
             kind=kind,
             device=device,
             attention=Matrices(device=device, sizes=kind.attention, count=_ATTENTION),
-            others=tuple(
-                Matrices(
-                    device=place,
-                    sizes=sizes,
-                    count=count * share,
-                    part=share * part,
-                    is_mixed=sizes is kind.experts,
-                )
-                for sizes, on_cpu, part, count in parts
-                for place, share in (((device, 1 - on_cpu), (cpu, on_cpu)) if device is not cpu else ((cpu, 1.0),))
-                if sizes and share
-            ),
+            others=others,
             is_last=is_last,
-            visits=int(device is not cpu and bool((kind.feed_forward and dense) or (kind.experts and experts))),
+            visits=int(any(part.device is not device for part in others)),
         )
 
 
 def output(shape: ModelShape, settings: PlanSettings, calibration: Calibration) -> Matrices:
     """The matrix that gives the logits, which is the first to go to a GPU."""
-    is_on_gpu = calibration.gpu is not None and settings.gpu_layers > 0
-    device = calibration.gpu if is_on_gpu and calibration.gpu is not None else calibration.cpu
-    return Matrices(device=device, sizes=shape.output, count=1)
+    return Matrices(device=_device(calibration, is_gpu=settings.gpu_layers > 0), sizes=shape.output, count=1)
+
+
+def _others(
+    shape: ModelShape, kind: LayerShape, devices: tuple[DeviceSpeed, DeviceSpeed], on_cpu: tuple[float, float]
+) -> Iterator[Matrices]:
+    """What a layer of KIND has beside the attention.
+
+    Args:
+        shape: The model.
+        kind: The layer.
+        devices: That of the layer, and the CPU.
+        on_cpu: Of feed-forward matrices and of experts, the parts that stay there.
+    """
+    (dense, experts), used = on_cpu, shape.experts_used / max(1, shape.experts)
+    parts = (
+        (kind.feed_forward, (1 - dense, dense), 1.0, 1),
+        (kind.experts, (1 - experts, experts), used, shape.experts_used),
+    )
+    for sizes, shares, part, times in parts:
+        for device, share in zip(devices, shares, strict=True):
+            if sizes and share:
+                yield Matrices(
+                    device=device,
+                    sizes=sizes,
+                    count=_FEED_FORWARD * times * share,
+                    part=part * share,
+                    is_mixed=sizes is kind.experts,
+                )
+
+
+def _device(calibration: Calibration, *, is_gpu: bool) -> DeviceSpeed:
+    return calibration.gpu if is_gpu and calibration.gpu is not None else calibration.cpu

@@ -91,15 +91,23 @@ def _reclaimable(file: Path) -> int:
 
 def _folders(controller: str, proc: Path) -> Iterator[Path]:
     """The folders of the groups that limit this process, of both versions, its own first."""
-    mounts = [mount for line in read_text(proc / "self/mountinfo").splitlines() if (mount := _Mount.of(line))]
-    for line in read_text(proc / "self/cgroup").splitlines():
-        names, _, group = line.partition(":")[2].partition(":")
-        if names and controller not in names.split(","):
-            continue
-        mounted = [mount for mount in mounts if mount.has(controller if names else "")]
-        for mount in mounted:
-            folder = mount.folder_of(PurePosixPath(group))
-            yield from (folder, *(parent for parent in folder.parents if parent.is_relative_to(mount.point)))
+    groups = _groups(controller, proc)
+    for line in read_text(proc / "self/mountinfo").splitlines():
+        mount = _Mount.of(line)
+        for name, group in groups.items():
+            if mount is not None and mount.has(name):
+                folder = mount.folder_of(group)
+                yield from (folder, *(parent for parent in folder.parents if parent.is_relative_to(mount.point)))
+
+
+def _groups(controller: str, proc: Path) -> dict[str, PurePosixPath]:
+    """This process's group in the hierarchy of CONTROLLER, and under an empty name that of version 2."""
+    lines = [line.partition(":")[2].partition(":") for line in read_text(proc / "self/cgroup").splitlines()]
+    return {
+        controller if names else "": PurePosixPath(group)
+        for names, _, group in lines
+        if controller in names.split(",") or not names
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

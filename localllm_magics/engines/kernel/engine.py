@@ -1,24 +1,24 @@
 """A GGUF file, loaded into this process and asked through llama.cpp's C API."""
 
 import shlex
+import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeAlias
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.memory_plan import Compared
+from localllm_magics.core.memory_plan import Compared, MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.background import in_background
-from localllm_magics.engines.base import EngineStatus, Preview
+from localllm_magics.engines.base import EngineStatus, MakeRoom, Preview
 from localllm_magics.engines.file_stamp import read_stamp
 from localllm_magics.engines.forecast.answers import Measured, learn_from
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
@@ -26,10 +26,10 @@ from localllm_magics.engines.kernel.decode import answer
 from localllm_magics.engines.kernel.footprint import Footprint
 from localllm_magics.engines.kernel.idle_threads import give_back_idle_threads
 from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.load_thread import LoadThread
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
 from localllm_magics.engines.kernel.plan import (
-    RESERVE,
     load_settings,
     plans_of,
     require_room_for_library,
@@ -40,8 +40,6 @@ from localllm_magics.engines.kernel.worker import build_probe, file_probe
 from localllm_magics.engines.kernel.worker.probe_results import ProbeResults
 from localllm_magics.engines.lifetime import Lifetime
 
-MakeRoom: TypeAlias = Callable[[int], None]
-
 
 class KernelEngine:
     """One model in this process; see `engines.base.Engine`.
@@ -49,8 +47,7 @@ class KernelEngine:
     Args:
         info: A file whose header was read and has no problem.
         options: How to load it.
-        make_room: Called in the thread of the load with the bytes that it needs, before those are compared with what
-            is free.
+        make_room: Called before what a load needs is compared with what is free.
     """
 
     def __init__(self, info: ModelInfo, options: LoadOptions, make_room: MakeRoom = lambda _: None) -> None:
@@ -61,7 +58,7 @@ class KernelEngine:
         self._loaded: LoadedModel | None = None
         self._footprint: Footprint | None = None
         self._opening: Future[None] | None = None
-        self._has_closed = threading.Event()
+        self._load_thread = LoadThread()
         self._compared: Compared | None = None
         self._lifetime = Lifetime(info.reference)
         repair_after_fork(self)
@@ -90,6 +87,7 @@ class KernelEngine:
             model=replace(model, device=placement.device, gpu_layers=placement.gpu_layers, context=loaded.context.size),
             options=self._options,
             memory_bytes=placement.memory_bytes,
+            device_bytes=placement.device_bytes,
             planned_bytes=loaded.planned_bytes,
             compared=self._compared,
             notices=loaded.notices,
@@ -134,9 +132,7 @@ class KernelEngine:
             if loaded is not None and self._footprint is not None:
                 with self._footprint.giving_back():
                     loaded.close()
-            # glibc gives a new thread the memory pool of the one that ended last. So the thread of the load ends after
-            # those of the model: else each load would fill another pool, none of which shrinks to nothing.
-            self._has_closed.set()
+                    self._load_thread.end()
 
     def after_fork(self) -> None:
         """Load the model again when it is next used, unless nobody was using it; see `Forkable`."""
@@ -186,9 +182,8 @@ class KernelEngine:
             return
         loaded = [0.0]
         yield Loading(0.0)
-        self._opening = future = in_background(
-            lambda: self._open(loaded, stop), "localllm-load", until=self._has_closed
-        )
+        wait = self._load_thread.wait
+        self._opening = future = in_background(lambda: self._open(loaded, stop), "localllm-load", then=wait)
         try:
             yield from _progress(future, loaded, stop)
         except BaseException:
@@ -199,12 +194,16 @@ class KernelEngine:
 
     def _library(self) -> Library:
         """The build, once there is room for it and for the model."""
-        info, options, host = self._info, self._options, host_memory()
-        require_room_for_library(info.reference, host)
+        info, options = self._info, self._options
+        if "llama_cpp" not in sys.modules:  # else there are other models, perhaps, that may leave first
+            require_room_for_library(info.reference, host_memory())
         lib = library()
-        machine = machine_memory(lib)
-        wanted = wanted_settings(info, options, machine, repack=True)
-        self._make_room(plans_of(info, machine)(wanted).needed + RESERVE)
+
+        def plan() -> MemoryPlan:
+            machine = machine_memory(lib)
+            return plans_of(info, machine)(wanted_settings(info, options, machine, repack=True))
+
+        self._make_room(plan)
         load_settings(info, options, machine_memory(lib), repack=True)
         return lib
 
@@ -222,6 +221,7 @@ class KernelEngine:
         # Stored here and not by who waits for it: an interrupt there must not lose a model that is in memory.
         self._loaded = loaded_model = LoadedModel(lib, info, self._options, repack=repack, progress=report, stop=stop)
         footprint.end_load(loaded_model.placement.memory_bytes)
+        self._load_thread.keep()
 
 
 def _with_file_of_its_own(info: ModelInfo, loaded: list[float], stop: Stop) -> ModelInfo:

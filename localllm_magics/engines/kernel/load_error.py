@@ -16,7 +16,7 @@ _AROUND = re.compile(
 )
 _SAYS_NOTHING = re.compile(r"failed to (load model|read (tensor (data|info)|key-value pairs|header))")
 _MEMORY = re.compile(
-    r"out of memory|insufficient memory|[Oo]utOfDeviceMemory|failed to (allocate|reserve)|unable to allocate"
+    r"out of memory|insufficient memory|[Oo]utOfDeviceMemory|failed to (allocate|reserve)|(unable to|Cannot) allocate"
 )
 _NEWER = re.compile(r"invalid ggml type|unknown (pre-)?tokenizer|wrong number of tensors|unsupported|bad GGUF version")
 """What the build does not know may be newer than it."""

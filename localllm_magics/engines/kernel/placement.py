@@ -22,36 +22,45 @@ class Placement:
     """Devices, layers on GPUs, and memory of a loaded model with its context.
 
     Args:
+        memory_bytes: On the host and on GPUs.
+        device_bytes: On each GPU, by its name.
         kv_types: The types of the KV cache; none where there is no such cache.
     """
 
     device: str
     gpu_layers: int
     memory_bytes: int
+    device_bytes: tuple[tuple[str, int], ...] = ()
     kv_types: frozenset[str] = frozenset()
 
 
 def placement(log: str, devices: Sequence[Device]) -> Placement:
     """The placement that LOG, the lines of a load, reports."""
-    buffers = [(name, float(size)) for name, size in _BUFFER.findall(log)]
-    names = _gpus((name for name, _ in buffers), devices)
+    buffers = [(name, int(float(size) * 2**20)) for name, size in _BUFFER.findall(log)]
+    on_gpus = _by_gpu(buffers, devices)
+    names = list(on_gpus)
     # A build with RPC speaks of offloaded layers where there is no GPU at all.
     offloaded = _OFFLOADED.search(log) if names else None
     layers, everything = map(int, offloaded.groups()) if offloaded else (0, 1)
     return Placement(
         device=" + ".join(["CPU", *names] if layers < everything else names),
         gpu_layers=layers,
-        memory_bytes=int(sum(size for _, size in buffers) * 2**20),
+        memory_bytes=sum(size for _, size in buffers),
+        device_bytes=tuple(on_gpus.items()),
         kv_types=frozenset(kind for types in _KV_TYPES.findall(log) for kind in types),
     )
 
 
-def _gpus(buffers: Iterable[str], devices: Sequence[Device]) -> list[str]:
-    """The GPUs that have BUFFERS with these names, in their order."""
+def _by_gpu(buffers: Iterable[tuple[str, int]], devices: Sequence[Device]) -> dict[str, int]:
+    """The bytes of BUFFERS on each GPU that has some, in their order."""
     gpus = {key: gpu.name for gpu in devices if gpu.is_gpu for key in (gpu.name, gpu.buffers)}
-    # A device has several kinds of buffers, such as `MTL0_Mapped`.
-    found = (gpus.get(buffer, gpus.get(buffer.partition("_")[0])) for buffer in buffers)
-    return list(dict.fromkeys(filter(None, found)))
+    found: dict[str, int] = {}
+    for buffer, size in buffers:
+        # A device has several kinds of buffers, such as `MTL0_Mapped`.
+        name = gpus.get(buffer, gpus.get(buffer.partition("_")[0]))
+        if name is not None:
+            found[name] = found.get(name, 0) + size
+    return found
 
 
 def offload_notice(

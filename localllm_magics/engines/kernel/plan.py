@@ -8,6 +8,7 @@ from functools import partial
 from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.memory_plan import DeviceMemory, DeviceUse, MachineMemory, MemoryPlan, PlanSettings
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.request import DEFAULT_CONTEXT, GpuLayers, LoadOptions
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.planner.estimate import estimate
@@ -17,6 +18,7 @@ SMALLEST_DEFAULT_CONTEXT = 512
 USUAL_TRAINED_CONTEXT = 4096
 RESERVE = 64 << 20
 """Memory of the host that a load needs beside its plan: for Python, for threads, and for a probe in a subprocess."""
+_STAGING = 256 << 20
 _LIBRARY = 32 << 20  # what it takes to import llama_cpp
 _WEIGHTS_SHARE = 0.8  # where only the size of a file is known, the rest is for the KV cache and compute buffers
 
@@ -33,7 +35,7 @@ def require_room_for_library(reference: str, host: DeviceMemory, modules: Contai
         NotEnoughMemory: It could.
     """
     needed = RESERVE + (0 if "llama_cpp" in modules else _LIBRARY)
-    if host.free < needed:
+    if host.free + host.swap < needed:
         reason = f": {host.limit}" if host.limit else ""
         raise NotEnoughMemory(
             f"{reference} needs {to_size(needed)} of memory for llama.cpp alone, and {to_size(host.free)} are free"
@@ -62,13 +64,13 @@ def load_settings(
     Raises:
         NotEnoughMemory: It does not fit; see `require_fit`.
     """
-    plans, subject = plans_of(info, machine), _subject(info)
-    wanted = wanted_settings(info, options, machine, repack=repack)
+    plans, wanted = plans_of(info, machine), wanted_settings(info, options, machine, repack=repack)
     if machine.devices and options.gpu_layers in (None, "auto"):
         wanted = place(wanted)
-    shrink = partial(_shrunk, plans) if options.ctx is None else lambda settings: settings
+    subject = _subject(info, wanted)
+    shrink = partial(_shrunk, plans, subject) if options.ctx is None else lambda settings: settings
     settings = shrink(wanted)
-    if options.force and shortage(plans(settings), RESERVE):
+    if options.force and shortage(plans(settings), subject.reserve):
         settings = replace(settings, context=shrink(replace(wanted, map_file=True, repack=False)).context)
     return require_fit(plans, settings, subject, force=bool(options.force))
 
@@ -141,13 +143,16 @@ def gpu_layers(requested: GpuLayers | None, layers: int, size_bytes: int, device
     return min(everything, int(0.9 * free * everything / max(1, size_bytes)))
 
 
-def _subject(info: ModelInfo) -> Subject:
+def _subject(info: ModelInfo, settings: PlanSettings) -> Subject:
+    # Before there is a KV cache, tensors pass through such buffers on their way: one that is repacked or copied to a
+    # GPU, and for GPUs that copy meanwhile, four of 64 MB.
+    passing = 0 if info.shape is None else _largest_tensor(info.shape) + bool(settings.gpu_layers) * _STAGING
     return Subject(
         name=info.reference,
         layers=info.layers or 0,
         has_experts=info.shape is not None and info.shape.experts > 0,
         trained=_trained(info),
-        reserve=RESERVE,
+        reserve=max(RESERVE, passing),
     )
 
 
@@ -156,11 +161,18 @@ def _trained(info: ModelInfo) -> int:
     return info.context if info.context and info.context < 1 << 31 else USUAL_TRAINED_CONTEXT
 
 
-def _shrunk(plans: Plans, settings: PlanSettings) -> PlanSettings:
+def _largest_tensor(shape: ModelShape) -> int:
+    """Bytes of the largest tensor, or a little more: gate and up may be one, of the three of a feed-forward part."""
+    parts = [part for kind in shape.kinds for part in (kind.feed_forward, kind.experts)]
+    largest = max((sum(size for _, size in part) for part in parts), default=0)
+    return max(largest * 2 // 3, sum(size for _, size in shape.output))
+
+
+def _shrunk(plans: Plans, subject: Subject, settings: PlanSettings) -> PlanSettings:
     """SETTINGS with a context whose KV cache takes at most half of what the weights leave."""
     while settings.context > SMALLEST_DEFAULT_CONTEXT:
         plan = plans(settings)
-        if shortage(plan, RESERVE + plan.uses[0].kv_cache) is None:
+        if shortage(plan, subject.reserve + plan.uses[0].kv_cache) is None:
             break
         settings = replace(settings, context=settings.context // 2)
     return settings

@@ -5,16 +5,18 @@ batch, so its size is a number of elements for each token. The sums below were r
 `tools/planner_check.py` compares them with it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import LayerShape, ModelShape
-from localllm_magics.engines.planner.kv_cache import cells, row_bytes
+from localllm_magics.engines.planner.kv_cache import cache_bytes, cells, row_bytes
+from localllm_magics.engines.planner.overrides import without_experts
 
 _FLOAT, _HALF, _INDEX = 4, 2, 8
 _POSITIONS = 32
 """Bytes of positions and indices for each token."""
+_LARGE_BATCH = 32
 _COPIES = 4
 """Of inputs, with pipeline parallelism (`GGML_SCHED_MAX_COPIES`)."""
 _LATE_OUTPUT = frozenset(
@@ -26,23 +28,20 @@ _LATE_EXPERTS = frozenset({"gpt-oss", "mimo2"})
 """Those of them whose experts are summed where the output is."""
 
 
-def compute_bytes(
-    shape: ModelShape, settings: PlanSettings, parts: Sequence[range], elsewhere: Collection[int]
-) -> list[int]:
+def compute_bytes(shape: ModelShape, settings: PlanSettings, parts: Sequence[range], borrower: int = 0) -> list[int]:
     """Bytes for the host and for each device.
 
     Args:
         shape: The sizes of the model.
         settings: Those of the plan.
         parts: The layers of the host and of each device.
-        elsewhere: The layers whose experts are not where the layer is.
+        borrower: The device that computes with weights of the host, a matrix at a time, where a batch is large; 0 is
+            none.
     """
-    batch = _batch(shape, settings)
-    host, *devices = parts
-    sizes = [
-        _host(batch, host, computes_experts=bool(elsewhere)),
-        *(_device(batch, part, elsewhere) for part in devices),
-    ]
+    batch, (host, *devices) = _batch(shape, settings), parts
+    sizes = [_host(batch, host), *(_device(batch, part) for part in devices)]
+    if borrower and batch.rows >= _LARGE_BATCH:
+        sizes[borrower] = max(sizes[borrower], _borrowed(batch, host))
     # Several devices that have the whole model work on several batches at a time, if nothing is overridden.
     if len(devices) > 1 and not (host or settings.overrides or settings.cpu_moe):
         sizes = [size + extra for size, extra in zip(sizes, _pipeline(batch, devices), strict=True)]
@@ -59,6 +58,7 @@ class _Batch:
         embeddings: Bytes of its embeddings.
         inputs: Bytes of masks and indices.
         feed_forward: Bytes of the feed-forward part of a layer.
+        elsewhere: The layers whose experts are not where the layer is.
     """
 
     shape: ModelShape
@@ -67,6 +67,7 @@ class _Batch:
     embeddings: int
     inputs: int
     feed_forward: int
+    elsewhere: frozenset[int]
 
 
 def _batch(shape: ModelShape, settings: PlanSettings) -> _Batch:
@@ -78,24 +79,25 @@ def _batch(shape: ModelShape, settings: PlanSettings) -> _Batch:
         embeddings=rows * _FLOAT * shape.width,
         inputs=_inputs(shape, settings, rows),
         feed_forward=rows * _FLOAT * _feed_forward(shape),
+        elsewhere=without_experts(settings, len(shape.order)),
     )
 
 
-def _host(batch: _Batch, part: range, *, computes_experts: bool) -> int:
+def _host(batch: _Batch, part: range) -> int:
     size = 2 * batch.embeddings
     if part:
         size = max(batch.feed_forward, _mixer(batch, part))
-    elif computes_experts:
+    elif batch.elsewhere:
         size = max(size, batch.feed_forward)
     return max(batch.inputs + size, _output(batch, part))
 
 
-def _device(batch: _Batch, part: range, elsewhere: Collection[int]) -> int:
+def _device(batch: _Batch, part: range) -> int:
     output, shape = _output(batch, part), batch.shape
     if not _has_layers(batch, part):
         return output
     layer = _mixer(batch, part)
-    if all(layer in elsewhere for layer in _computed(shape, part)):
+    if all(layer in batch.elsewhere for layer in _computed(shape, part)):
         return max(output, batch.inputs + max(layer, batch.rows * _FLOAT * _summed(shape)))
     # Only the host has the embeddings of the batch, and the first layer takes theirs; experts fill the place.
     spared = batch.embeddings if not shape.experts and _has_attention(shape) else 0
@@ -145,6 +147,23 @@ def _scores(batch: _Batch, kind: LayerShape) -> int:
     # Where the key holds the value too, that is copied out of it.
     values = 0 if kind.value_width else tokens * row_bytes(kind.key_width, batch.settings)
     return batch.rows * _FLOAT * batch.shape.heads * tokens + values
+
+
+def _borrowed(batch: _Batch, host: range) -> int:
+    """What layers of the host need on a device, with the largest matrix or KV cache of one of them."""
+    shape = batch.shape
+    layers = {*range(min(host.stop, len(shape.order))), *batch.elsewhere}
+    kinds = [shape.kinds[index] for index in {shape.order[layer] for layer in layers}]
+    if not kinds:
+        return 0
+    largest = max(max(_matrix(kind), cache_bytes(kind, batch.settings)) for kind in kinds)
+    return batch.inputs + max(batch.feed_forward, _mixer(batch, host)) + largest
+
+
+def _matrix(kind: LayerShape) -> int:
+    """Bytes of one of the three matrices of a feed-forward part, of all experts together."""
+    sizes: tuple[tuple[str, int], ...] = kind.feed_forward + kind.experts
+    return sum(size for _, size in sizes) // 3
 
 
 def _output(batch: _Batch, part: range) -> int:

@@ -18,25 +18,34 @@ def estimate(shape: ModelShape, settings: PlanSettings, machine: MachineMemory) 
     """The memory that a model of SHAPE needs on each device of MACHINE."""
     places = (machine.host, *machine.devices)
     parts = split_layers(len(shape.order), settings, machine)
-    kinds = [_bytes(_sizes(kind)) for kind in shape.kinds]
+    weights = _weights(shape, settings, parts, [place.name for place in places])
     caches = [cache_bytes(kind, settings) for kind in shape.kinds]
-    weights = _moved(shape, settings, parts, [place.name for place in places])
-    elsewhere = {move.layer for move in moves(settings, len(shape.order)) if move.experts == 1}
-    computes = compute_bytes(shape, settings, parts, elsewhere)
-    weights[0] += _bytes(shape.input) + _copies(shape, settings, parts[0], weights[0])
-    uses = []
-    for memory, part, moved, compute in zip(places, parts, weights, computes, strict=True):
-        layers = shape.order[part.start : part.stop]
-        output = _bytes(shape.output) if len(shape.order) in part else 0
-        uses.append(
-            DeviceUse(
-                memory=memory,
-                weights=int(moved) + output + sum(kinds[index] for index in layers),
-                kv_cache=sum(caches[index] for index in layers),
-                compute=compute,
-            )
-        )
-    return MemoryPlan(settings=settings, uses=tuple(uses))
+    kv_caches = [_sum(caches, shape, part) for part in parts]
+    computes = compute_bytes(shape, settings, parts, _borrower(machine))
+    return MemoryPlan(
+        settings=settings,
+        uses=tuple(
+            DeviceUse(memory=memory, weights=bytes_, kv_cache=kv_cache, compute=compute)
+            for memory, bytes_, kv_cache, compute in zip(places, weights, kv_caches, computes, strict=True)
+        ),
+    )
+
+
+def _borrower(machine: MachineMemory) -> int:
+    """The device that computes with weights of the host; over a network it would take too long."""
+    names = [device.name for device in machine.devices]
+    return next((index for index, name in enumerate(names, 1) if not name.startswith("RPC")), 0)
+
+
+def _weights(shape: ModelShape, settings: PlanSettings, parts: Sequence[range], names: Sequence[str]) -> list[int]:
+    """Bytes of weights on each device."""
+    kinds = [_bytes(_sizes(kind)) for kind in shape.kinds]
+    moved = _moved(shape, settings, parts, names)
+    weights = [int(given) + _sum(kinds, shape, part) for part, given in zip(parts, moved, strict=True)]
+    output = next(device for device, part in enumerate(parts) if len(shape.order) in part)
+    weights[output] += _bytes(shape.output)
+    weights[0] += _bytes(shape.input) + int(_copies(shape, settings, parts[0], moved[0]))
+    return weights
 
 
 def _moved(shape: ModelShape, settings: PlanSettings, parts: Sequence[range], names: Sequence[str]) -> list[float]:
@@ -59,13 +68,18 @@ def _copies(shape: ModelShape, settings: PlanSettings, part: range, moved: float
     that is mapped has all weights in it, and the repacked ones, with all that was moved, lie in memory once more.
     """
     layers = len(shape.order)
-    tied, size = max(shape.output, key=itemgetter(1)) if shape.is_tied and layers in part else ("", 0)
+    output = shape.output if shape.is_tied and layers in part else ()
+    tied, size = max(output, key=itemgetter(1), default=("", 0))
     is_repacked = settings.repack and tied in REPACKED
     if not (settings.repack and settings.map_file):
         return 0 if is_repacked else -size
     kinds = [_repacked(_sizes(kind)) for kind in shape.kinds]
-    output = _repacked(shape.output) if layers in part else 0
-    return moved + sum(kinds[index] for index in shape.order[part.start : part.stop]) + output - size
+    return moved + _sum(kinds, shape, part) + (_repacked(shape.output) if layers in part else 0) - size
+
+
+def _sum(of_kinds: Sequence[int], shape: ModelShape, part: range) -> int:
+    """The sum for the layers in PART, of which each has what its kind has."""
+    return sum(of_kinds[index] for index in shape.order[part.start : part.stop])
 
 
 def _sizes(kind: LayerShape) -> TypeSizes:

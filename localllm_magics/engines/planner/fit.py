@@ -26,7 +26,7 @@ def fit(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> Fit:
         machine: What is free.
         base: Its layers, experts and overrides are chosen anew.
     """
-    settings = _placement(shape, machine, replace(base, gpu_layers=0, cpu_moe=0, overrides=()))
+    settings = _placement(shape, machine, base)
     plan = estimate(shape, settings, machine)
     return Fit(
         verdict=_verdict(plan, len(shape.order) + 1),
@@ -63,21 +63,27 @@ def _alternatives(shape: ModelShape, machine: MachineMemory, base: PlanSettings)
     smaller = [replace(base, kv_type=name) for name in _QUANTIZED if base.flash_attention and base.kv_type == "f16"]
     yield from smaller
     if shape.experts and base.gpu_layers:
-        yield replace(base, cpu_moe=len(shape.order))
-    placed, small = (
-        _placement(shape, machine, replace(base, context=context, gpu_layers=0, cpu_moe=0, overrides=()))
-        for context in (base.context, min(base.context, DEFAULT_CONTEXT))
-    )
-    yield placed
+        yield _fewest_experts_on_cpu(shape, machine, base)
+    yield _placement(shape, machine, base)
+    small = _placement(shape, machine, replace(base, context=min(base.context, DEFAULT_CONTEXT)))
     for settings in (base, *smaller, replace(small, context=base.context)):
-        context = largest_context(shape, machine, settings)
-        if context:
+        if context := largest_context(shape, machine, settings):
             yield replace(settings, context=context)
 
 
-def _placement(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> PlanSettings:
-    """BASE with as much on GPUs as fits."""
+def _fewest_experts_on_cpu(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> PlanSettings:
     layers = len(shape.order)
+
+    def settings(offloaded: int) -> PlanSettings:
+        return replace(base, cpu_moe=layers - offloaded, overrides=())
+
+    return settings(_most(layers, lambda count: _fits_devices(estimate(shape, settings(count), machine))))
+
+
+def _placement(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> PlanSettings:
+    """BASE with as much on GPUs as fits, in place of its own layers, experts and overrides."""
+    layers = len(shape.order)
+    base = replace(base, gpu_layers=0, cpu_moe=0, overrides=(), split=())
 
     def has_room(settings: PlanSettings) -> bool:
         return _fits_devices(estimate(shape, settings, machine), MARGIN)
@@ -95,14 +101,11 @@ def _placement(shape: ModelShape, machine: MachineMemory, base: PlanSettings) ->
     placed = last_layers(_most(layers + 1, lambda count: has_room(last_layers(count))))
     if not (shape.experts and placed.gpu_layers > layers):
         return placed
-    # Then as many of the first layers as fit get their experts too.
+    # Then as many of the first layers as fit get their experts too, and the next one a part of them.
     full = _most(layers - 1, lambda count: has_room(replace(whole, overrides=_patterns(range(count, layers)))))
-    placed = replace(whole, overrides=_patterns(range(full, layers)))
-    for kind in _SPLIT_LAYERS:
-        split = replace(whole, overrides=(_pattern(full, kind), *_patterns(range(full + 1, layers))))
-        if has_room(split):
-            return split
-    return placed
+    rest = _patterns(range(full + 1, layers))
+    splits = (replace(whole, overrides=(_pattern(full, kind), *rest)) for kind in _SPLIT_LAYERS)
+    return next(filter(has_room, splits), placed)
 
 
 def _patterns(layers: range) -> tuple[str, ...]:
@@ -115,7 +118,9 @@ def _pattern(layer: int, tensors: str) -> str:
 
 def _most(count: int, has_room: Callable[[int], bool]) -> int:
     """The most of up to COUNT for which there is room, where less takes less; 0 where there is room for none."""
-    low, high = 0, count
+    if has_room(count):
+        return count
+    low, high = 0, count - 1
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if has_room(middle) else (low, middle - 1)
@@ -135,5 +140,5 @@ def _fits_host(plan: MemoryPlan) -> bool:
     return host.needed + sum(use.needed for use in devices if use.memory.is_host) <= host.memory.free
 
 
-def _fits_devices(plan: MemoryPlan, margin: int) -> bool:
+def _fits_devices(plan: MemoryPlan, margin: int = 0) -> bool:
     return all(use.needed + margin <= use.memory.free for use in plan.uses[1:] if use.needed)

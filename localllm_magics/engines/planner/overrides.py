@@ -34,6 +34,11 @@ def moves(settings: PlanSettings, layers: int) -> tuple[Move, ...]:
     return _moves(settings.overrides, min(settings.cpu_moe, layers), layers)
 
 
+def without_experts(settings: PlanSettings, layers: int) -> frozenset[int]:
+    """The layers whose experts are all elsewhere."""
+    return frozenset(move.layer for move in moves(settings, layers) if move.experts == 1)
+
+
 @functools.lru_cache(maxsize=64)
 def _moves(overrides: tuple[str, ...], cpu_moe: int, layers: int) -> tuple[Move, ...]:
     places: dict[tuple[int, str], str] = {

@@ -18,6 +18,7 @@ from localllm_magics.core.table import to_size
 Plans: TypeAlias = Callable[[PlanSettings], MemoryPlan]
 """The memory that a model needs with settings, on this machine now."""
 SMALLEST_CONTEXT = 256
+_ERROR = 0.02  # by how much an estimate can be too low
 _SUGGESTIONS = 3
 _SMALLER_TYPES = ("q8_0", "q4_0")
 _FORCE = "To load it anyway: --force (in Python force=True)."
@@ -89,7 +90,8 @@ def _needed_of_host(plan: MemoryPlan) -> int:
     """Memory of the host that the system cannot take back."""
     host = plan.uses[0]
     mapped = host.weights if plan.settings.map_file and not host.memory.counts_mapped else 0
-    return sum(use.needed for use in plan.uses if use.memory.is_host) - mapped
+    needed = sum(use.needed for use in plan.uses if use.memory.is_host) - mapped
+    return needed if plan.is_exact else int((1 + _ERROR) * needed)
 
 
 def _message(short: Shortage, settings: PlanSettings, subject: Subject) -> str:

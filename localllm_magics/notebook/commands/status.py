@@ -60,12 +60,19 @@ def _row(model: Model, status: EngineStatus, session: Session) -> tuple[str, ...
     return (
         f"{model.info.reference} ({states})" if states else model.info.reference,
         _engine(used) if not _absence(model, status) else "not in memory",
-        to_size(status.memory_bytes or None),
+        _memory(status),
         f"{used.gpu_layers} of {(used.layers or 0) + 1}" if used.gpu_layers is not None else "",
         f"{used.context:,}" if used.context else "",
         "in use" if idle is None else to_duration(idle) if status.model.context is not None else "",
         last.stats.rate if last else "",
     )
+
+
+def _memory(status: EngineStatus) -> str:
+    """What it takes of the host, and of each GPU."""
+    host = status.memory_bytes - sum(size for _, size in status.device_bytes)
+    on_devices = (f"{to_size(size)} on {name}" for name, size in status.device_bytes)
+    return " + ".join([*([to_size(host)] if host else []), *on_devices])
 
 
 def _engine(used: ModelUsed) -> str:

@@ -48,6 +48,7 @@ def test_variables_move_them(system: str, variables: dict[str, str], folders: tu
         pytest.param("/a", ["/a/b"], id="a path"),
         pytest.param(' "/a" ', ["/a/b"], id="in quotes"),
         pytest.param("~/a", ["/home/me/a/b"], id="of the user"),
+        pytest.param("~", ["/home/me/b"], id="the user's own"),
         pytest.param(" ", [], id="nothing"),
     ],
 )

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from localllm_magics.core.errors import GenerationFailed
+from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.stop import Stopped
-from localllm_magics.engines.kernel.context import CHUNK, Context
+from localllm_magics.engines.kernel.context import CHUNK, Context, context_params
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 
@@ -114,6 +115,10 @@ def test_a_token_more_than_the_context_holds_fails(lib: Library, model: LlamaMod
 
     context.close()
     context.close()
+
+
+def test_the_cache_of_a_sliding_window_has_no_room_beyond_it(lib: Library) -> None:
+    assert not context_params(lib, PlanSettings(context=512), threads=1).swa_full
 
 
 SHORT_OF_MEMORY = """

@@ -112,6 +112,7 @@ def test_the_innermost_error_is_the_reason(errors: list[str], reason: str) -> No
     [
         pytest.param("f: cudaMalloc failed: out of memory", ON_GPU, NotEnoughMemory, "fewer --gpu-layers", id="GPU"),
         pytest.param("f: insufficient memory (attempted)", ON_CPU, NotEnoughMemory, "smaller model", id="CPU"),
+        pytest.param("f: mmap failed: Cannot allocate memory", ON_CPU, NotEnoughMemory, "smaller model", id="mapped"),
         pytest.param("f: unknown pre-tokenizer type: 'x'", ON_CPU, LoadFailed, "pip install --upgrade", id="newer"),
         pytest.param("f: missing tensor 'x'", ON_CPU, LoadFailed, "another file", id="broken"),
         pytest.param("f: unknown model architecture: 'x'", ON_CPU, UnsupportedArchitecture, "--upgrade", id="unknown"),

@@ -1,13 +1,16 @@
+import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from localllm_magics.core.errors import NotEnoughMemory
+from localllm_magics.core.memory_plan import HOST, DeviceMemory, MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
-from localllm_magics.engines.kernel.plan import RESERVE
+from localllm_magics.engines.kernel.library import library
 from tests.engines.kernel.asking import SHORT, answer, ask, fresh_engine
 
 
@@ -15,8 +18,8 @@ def test_room_is_made_for_what_the_load_needs_before_it_is_missed(demo: ModelInf
     needed: list[int] = []
     thread: list[str] = []
 
-    def make_room(size: int) -> None:
-        needed.append(size)
+    def make_room(plan: Callable[[], MemoryPlan]) -> None:
+        needed.append(plan().needed)
         thread.append(threading.current_thread().name)
 
     engine = KernelEngine(demo, LoadOptions(ctx=2_000_000_000), make_room)
@@ -28,7 +31,7 @@ def test_room_is_made_for_what_the_load_needs_before_it_is_missed(demo: ModelInf
     again.close()
 
     assert needed[0] > 10**12
-    assert loaded < needed[1] < 10 * loaded + RESERVE
+    assert loaded / 2 < needed[1] < 10 * loaded
     assert thread == ["localllm-load"] * 2
 
 
@@ -50,3 +53,19 @@ def test_a_load_for_which_there_is_no_thread_has_failed_and_was_not_stopped(
     assert completion.finish_reason == "error"
     assert completion.error is not None
     assert completion.error.message.startswith("The system allows no more threads")
+
+
+@pytest.mark.parametrize("is_imported", [False, True])
+def test_a_build_is_imported_where_there_is_room_for_it_and_used_where_it_is_there(
+    demo: ModelInfo, monkeypatch: pytest.MonkeyPatch, is_imported: bool
+) -> None:
+    full = DeviceMemory(name=HOST, free=1, total=1, is_host=True)
+    monkeypatch.setattr("localllm_magics.engines.kernel.engine.host_memory", lambda: full)
+    library()
+    if not is_imported:
+        monkeypatch.delitem(sys.modules, "llama_cpp")
+
+    with fresh_engine(demo) as engine:
+        completion = answer(engine, ask(SHORT))
+
+    assert completion.finish_reason == ("length" if is_imported else "error")

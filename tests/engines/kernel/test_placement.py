@@ -44,7 +44,14 @@ load_tensors: RPC0[127.0.0.1:50052] model buffer size =    3.00 MiB
 
 
 def placed(device: str, layers: int, mebibytes: int, *kv_types: str) -> Placement:
-    return Placement(device=device, gpu_layers=layers, memory_bytes=mebibytes << 20, kv_types=frozenset(kv_types))
+    gpus = {name: 3 << 20 for name in device.split(" + ") if name != "CPU"}
+    return Placement(
+        device=device,
+        gpu_layers=layers,
+        memory_bytes=mebibytes << 20,
+        device_bytes=tuple(gpus.items()),
+        kv_types=frozenset(kv_types),
+    )
 
 
 @pytest.mark.parametrize(

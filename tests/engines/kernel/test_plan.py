@@ -77,7 +77,7 @@ def context_of(info: ModelInfo, free: int, options: LoadOptions = NOTHING) -> Pl
     [
         pytest.param(10 * GB, 4096, id="all"),
         pytest.param(RESERVE + 170 * MB, 1024, id="half of what the weights leave"),
-        pytest.param(RESERVE + 115 * MB, 512, id="the least"),
+        pytest.param(RESERVE + 118 * MB, 512, id="the least"),
     ],
 )
 def test_a_context_that_nobody_asked_for_shrinks_with_the_memory(free: int, context: int) -> None:
@@ -110,7 +110,7 @@ def test_a_forced_load_of_what_fits_is_a_load_like_any_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "fits"), [(0, True), (6 * GB, True), (8 * GB, True), (9 * GB, False), (20 * GB, False)]
+    ("size_bytes", "fits"), [(0, True), (6 * GB, True), (7 * GB, True), (9 * GB, False), (20 * GB, False)]
 )
 def test_weights_of_which_only_the_size_is_known_fit_where_room_for_a_context_stays(
     size_bytes: int, fits: bool
@@ -144,6 +144,7 @@ def test_llama_cpp_is_not_imported_where_that_could_end_the_process(free: int, m
     if fits:
         require_room_for_library("x", host(free), modules)
         return
+    require_room_for_library("x", replace(host(free), swap=GB), modules)
     limited = replace(host(free), limit="this process may use less")
     for memory, reason in ((host(free), "are free."), (limited, "are free: this process may use less.")):
         with pytest.raises(NotEnoughMemory, match=r"x needs .* for llama.cpp alone") as caught:
@@ -216,3 +217,25 @@ def test_layers_go_where_there_is_room(requested: GpuLayers | None, devices: lis
 
 def test_a_model_of_unknown_size_fits() -> None:
     assert gpu_layers("auto", 0, 0, [CUDA]) == 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "options", "spare"),
+    [
+        pytest.param(
+            replace(LAYER, experts=(("Q4_0", 600 * MB),)), LoadOptions(gpu_layers=0), 400 * MB, id="an expert tensor"
+        ),
+        pytest.param(LAYER, LoadOptions(gpu_layers=3), 256 << 20, id="what is on its way to a GPU"),
+        pytest.param(LAYER, LoadOptions(gpu_layers=0), RESERVE, id="nothing large"),
+    ],
+)
+def test_what_passes_through_memory_needs_room_too(layer: LayerShape, options: LoadOptions, spare: int) -> None:
+    info = replace(KNOWN, shape=replace(SHAPE, kinds=(layer,)))
+    large = machine(999 * GB, CUDA)
+    wanted = wanted_settings(info, options, large, repack=True)
+    host = plans_of(info, large)(wanted).uses[0]
+    needed = int(1.02 * host.needed) + spare
+
+    assert load_settings(info, replace(options, ctx=4096), machine(needed, CUDA), repack=True) == wanted
+    with pytest.raises(NotEnoughMemory):
+        load_settings(info, replace(options, ctx=4096), machine(needed - 1, CUDA), repack=True)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from localllm_magics.core.memory_plan import MachineMemory, PlanSettings
-from localllm_magics.core.model_shape import ModelShape
+from localllm_magics.core.model_shape import LayerShape, ModelShape
 from localllm_magics.engines.planner.estimate import estimate
 from tests.engines.planner.shapes import DENSE, EXPERTS, GB, LAYER, MB, machine
 
@@ -97,3 +97,28 @@ def test_layers_that_differ_count_each() -> None:
     shape = replace(DENSE, kinds=(LAYER, small), order=(0, 1, 1))
 
     assert weights(shape, replace(SETTINGS, gpu_layers=2)) == [180, 60]
+
+
+def test_a_device_over_a_network_computes_nothing_with_weights_of_the_host() -> None:
+    network = replace(BOTH, devices=tuple(replace(device, name="RPC0") for device in BOTH.devices))
+
+    assert estimate(DENSE, SETTINGS, network).uses[1].needed == 0
+    assert estimate(DENSE, SETTINGS, BOTH).uses[1].needed > 0
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(replace(DENSE, order=(0,)), id="one layer"),
+        pytest.param(replace(DENSE, kinds=(LayerShape(),)), id="layers without tensors"),
+        pytest.param(replace(TIED, output=()), id="a tied output without bytes"),
+        pytest.param(ModelShape(architecture="", kinds=(LayerShape(),), order=(0,), width=0), id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("gpu_layers", [0, 1, 2, 999])
+def test_no_shape_takes_less_than_nothing(shape: ModelShape, gpu_layers: int) -> None:
+    settings = replace(SETTINGS, gpu_layers=gpu_layers, context=1, cpu_moe=999)
+
+    plan = estimate(shape, settings, machine(GB, GB, GB))
+
+    assert all(min(use.weights, use.kv_cache, use.compute) >= 0 for use in plan.uses)

@@ -7,7 +7,7 @@ size of the KV cache and the compute buffers, and the file has the size of each 
 import ctypes
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,17 +60,22 @@ def output_buffer(context_log: str) -> Buffers:
 def _weights(tensors: Sequence[_Tensor], settings: PlanSettings, log: str) -> Iterator[Buffers]:
     layers = {int(layer): _gpu(device) for layer, device in _LAYER.findall(log)}
     overrides = [(re.compile(pattern), _gpu(device)) for pattern, device in override_patterns(settings)]
-    output = layers[max(layers)]
     for tensor in tensors:
-        block = _BLOCK.match(tensor.name)
-        usual = layers[int(block[1])] if block else output if tensor.name.startswith("output") else ""
-        device = next((device for pattern, device in overrides if pattern.search(tensor.name)), usual)
-        yield _buffers(tensor, device, settings)
-    names = [tensor.name for tensor in tensors]
-    if _OUTPUT not in names and _EMBEDDING in names:
-        copy = _buffers(tensors[names.index(_EMBEDDING)], output, settings, is_copy=True)
-        if output or not copy.is_plain:
+        moved = (device for pattern, device in overrides if pattern.search(tensor.name))
+        yield _buffers(tensor, next(moved, _usual_device(tensor.name, layers)), settings)
+    if _OUTPUT in {tensor.name for tensor in tensors}:
+        return
+    for tensor in tensors:
+        copy = _buffers(tensor, layers[max(layers)], settings, is_copy=True)
+        if tensor.name == _EMBEDDING and (copy.device or not copy.is_plain):
             yield copy
+
+
+def _usual_device(tensor: str, layers: Mapping[int, str]) -> str:
+    block = _BLOCK.match(tensor)
+    if block:
+        return layers[int(block[1])]
+    return layers[max(layers)] if tensor.startswith("output") else ""
 
 
 def _buffers(tensor: _Tensor, device: str, settings: PlanSettings, *, is_copy: bool = False) -> Buffers:

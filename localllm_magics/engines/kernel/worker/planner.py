@@ -131,8 +131,9 @@ def _found(path: Path, records: Sequence[Record], end: Exit) -> list[dict[str, A
             raise _ERRORS[str(record["kind"])](str(record["message"]), str(record["hint"]))
     if end.is_success:
         return [dict(record) for record in records if record.get("event") == "found"]
-    message = f"llama.cpp crashed when {path.name} was planned in a subprocess"
-    raise EngineCrashed(f"{message}{end.reason and ': '}{end.reason}.", "Try another file of the model.")
+    reason = f"it took too much {end.exceeded}" if end.exceeded else end.reason
+    message = f"llama.cpp crashed when {path.name} was planned in a subprocess{reason and ': '}{reason}."
+    raise EngineCrashed(message, "Try another file of the model.")
 
 
 def _main(question: dict[str, Any]) -> None:

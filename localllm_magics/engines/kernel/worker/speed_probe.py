@@ -73,7 +73,7 @@ def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
     with TinyBench(place, shape) as bench:
         bench.prompt(effort.prompt)  # the first takes its memory
         rest = fastest(bench.decode, effort.seconds / 4)
-        seconds = fastest(lambda: sum(bench.prompt(effort.prompt)), effort.seconds)
+        seconds = fastest(lambda: sum(bench.prompt(effort.prompt)), effort.seconds, enough=3)
     return Prompt(
         layers=shape.layers,
         width=shape.width,
@@ -142,7 +142,7 @@ def _main(question: dict[str, Any]) -> None:
     lib = library()
     for endpoint in question["rpc"]:
         lib.add_rpc_server(endpoint)
-    probe(Place(lib=lib, repack=question["repack"]), question["types"])
+    probe(Place(lib=lib, repack=question["repack"]), question["types"], Effort(**question.get("effort", {})))
 
 
 if __name__ == "__main__":

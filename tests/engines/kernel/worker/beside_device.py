@@ -63,6 +63,14 @@ def _placed(lib: Library, path: Path, size: int) -> Mapping[str, object]:
     }
 
 
+def unplaced(lib: Library, path: Path) -> object:
+    """Why the file has no placement."""
+    try:
+        return asdict(llama_placement(lib, path, SETTINGS, Stop()))
+    except LocalLLMError as exc:
+        return [exc.kind, exc.message]
+
+
 def experts(lib: Library, path: Path) -> object:
     """The placement of a mixture of experts on a small device, and weights there with experts on the CPU."""
     free = machine_memory(lib).devices[0].free

@@ -1,8 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from localllm_magics import demo
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.worker.placement_search import fit_params, most_layers
@@ -50,6 +53,35 @@ def test_the_experts_that_do_not_fit_stay_on_the_cpu(tmp_path: Path) -> None:
     assert least < placed < 5e9
     assert placed < less < everything
     assert least < 1e9
+
+
+def test_a_file_that_is_refused_has_no_placement(tmp_path: Path) -> None:
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(demo.PATH.read_bytes().replace(b"blk.1.ffn_up.weight", b"blk.1.ffn_xx.weight", 1))
+
+    found = beside_device("unplaced", path)
+
+    assert found == ["load_failed", "llama.cpp refused broken.gguf: tensor 'blk.1.ffn_up.weight' not found."]
+
+
+IMPOSSIBLE = """
+from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.demo import PATH
+from localllm_magics.engines.kernel.library import library
+from localllm_magics.engines.kernel.worker.placement_search import fit_params
+
+print(fit_params(library(), PATH, PlanSettings(context=256), margin=1 << 60))
+"""
+
+
+def test_where_llama_cpp_finds_no_placement_there_is_none(lib: Library) -> None:
+    if lib.supports_gpu:
+        pytest.skip("there is a GPU")
+
+    # In a process of its own, as the library begins a thread that writes to the standard error.
+    result = subprocess.run([sys.executable, "-c", IMPOSSIBLE], capture_output=True, text=True, check=True)
+
+    assert result.stdout == "None\n"
 
 
 def test_a_build_without_that_library_places_nothing(lib: Library, tmp_path: Path) -> None:

@@ -115,6 +115,16 @@ def test_a_subprocess_that_says_nothing_is_an_error(lib: Library, tmp_path: Path
 
 
 @shell
+def test_a_subprocess_without_measure_is_an_error(lib: Library, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexec yes >&2\n")
+    program.chmod(0o755)
+
+    with pytest.raises(EngineCrashed, match=r"planned in a subprocess: it took too much output\."):
+        exact_plans(lib, demo.PATH, [SETTINGS], Stop(), python=str(program))
+
+
+@shell
 def test_a_plan_can_be_stopped(lib: Library, tmp_path: Path) -> None:
     program, stop = tmp_path / "python", Stop()
     program.write_text("#!/bin/sh\nexec cat\n")

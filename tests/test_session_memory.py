@@ -1,0 +1,170 @@
+"""Several real models in one session, and the memory that they give back."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localllm_magics import session
+from localllm_magics.core.errors import LocalLLMError, NotEnoughMemory
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.engines.kernel.machine import private_memory
+from localllm_magics.eviction import Limits
+from localllm_magics.session import Session, default_session
+from tests.engines.kernel.random_model import write_random_model
+from tests.forking import in_forked_process
+from tests.test_session import ANY, keep, scripted
+
+MB = 1_000_000
+_ONE_AND_A_HALF = Limits(memory_bytes=16 * MB)  # times the bundled model, with its usual context
+
+
+@pytest.fixture
+def clean_session() -> Iterator[Session]:
+    yield default_session()
+    default_session().close()
+
+
+def loaded(session: Session, reference: str) -> None:
+    use = session.use(reference, ANY)
+    use.model.load()
+    use.keep()
+
+
+def in_memory(session: Session) -> list[str]:
+    return [model.info.reference for model in session.models if model.is_loaded]
+
+
+def test_the_least_recently_used_leaves_and_comes_back_when_it_is_used(new_session: Session, folder: Path) -> None:
+    new_session.residency.limits = _ONE_AND_A_HALF
+    loaded(new_session, "demo")
+    loaded(new_session, "mine.gguf")
+    seen = [in_memory(new_session)]
+    demo_model = new_session.models[0]
+    answer = demo_model.complete("Hello", max_tokens=2)
+    seen.append(in_memory(new_session))
+
+    assert seen == [["mine.gguf"], ["demo"]]
+    assert answer.notices == ("Unloaded mine.gguf (10.8 MB), the least recently used, to make room.",)
+    assert len(new_session.models) == 2
+
+
+def test_the_current_model_stays_the_current_one_out_of_memory(new_session: Session, folder: Path) -> None:
+    loaded(new_session, "demo")
+    loaded(new_session, "mine.gguf")
+
+    new_session.residency.limits = Limits(memory_bytes=1)
+
+    assert (in_memory(new_session), new_session.use(None, ANY).model) == ([], new_session.models[1])
+
+
+def test_what_is_about_to_be_asked_stays(new_session: Session, folder: Path) -> None:
+    new_session.residency.limits = _ONE_AND_A_HALF
+    loaded(new_session, "demo")
+    use = new_session.use("demo", ANY)
+    other = new_session.use("mine.gguf", ANY)
+
+    with pytest.raises(NotEnoughMemory, match="held by demo, pinned or in use"):
+        other.model.load()
+    other.undo()
+    use.undo()
+
+    assert in_memory(new_session) == ["demo"]
+
+
+def test_what_cannot_be_loaded_takes_nothing_away(new_session: Session, folder: Path) -> None:
+    new_session.residency.limits = _ONE_AND_A_HALF
+    loaded(new_session, "demo")
+    use = new_session.use("mine.gguf", LoadOptions(ctx=100_000))
+
+    with pytest.raises(NotEnoughMemory):
+        use.model.load()
+    use.undo()
+
+    assert (in_memory(new_session), new_session.current) == (["demo"], new_session.models[0])
+
+
+def test_those_who_want_to_know_are_told_that_a_model_has_left(new_session: Session) -> None:
+    loaded(new_session, "demo")
+    seen: list[list[str]] = []
+    new_session.subscribe(lambda: seen.append(in_memory(new_session)))
+
+    new_session.residency.limits = Limits(memory_bytes=1)
+
+    assert seen == [[]]
+
+
+def test_models_of_servers_are_never_made_to_leave(new_session: Session) -> None:
+    model = scripted("served")
+    object.__setattr__(model.info, "engine", "ollama")
+    new_session.add(model)
+
+    new_session.residency.limits = Limits(idle_seconds=0)
+
+    assert model.absence == ""
+
+
+def test_limits_end_with_the_session(new_session: Session) -> None:
+    new_session.residency.limits = Limits(memory_bytes=1, idle_seconds=1e9)
+    model = keep(new_session, "demo")
+    new_session.close()
+
+    assert (new_session.residency.limits, model.is_unloaded) == (Limits(), True)
+    assert [thread for thread in threading.enumerate() if thread.name == "localllm-idle"] == []
+
+
+def test_a_model_is_pinned_by_its_load_until_it_is_loaded_without(clean_session: Session) -> None:
+    model = session.load("demo", ctx=256, pin=True)
+    clean_session.residency.limits = Limits(memory_bytes=1)
+    pinned = (model.is_pinned, model.is_loaded)
+    with pytest.raises(LocalLLMError):
+        session.load("demo", ctx=512)
+    after_failure = model.is_pinned
+    clean_session.residency.limits = Limits()
+    session.load("demo", ctx=256)
+
+    assert (pinned, after_failure, model.is_pinned) == ((True, True), True, False)
+
+
+def test_a_pinned_model_can_be_unloaded(clean_session: Session) -> None:
+    session.load("demo", pin=True)
+
+    assert (clean_session.unload("demo"), clean_session.models) == (["demo"], ())
+
+
+def test_models_leave_in_a_forked_process_too(new_session: Session, folder: Path) -> None:
+    new_session.residency.limits = Limits(memory_bytes=16 * MB, idle_seconds=1e9)
+    loaded(new_session, "demo")
+
+    def works() -> bool:
+        loaded(new_session, "mine.gguf")
+        return in_memory(new_session) == ["mine.gguf"]
+
+    assert in_forked_process(works)
+
+
+def test_memory_comes_back_however_often_a_model_is_loaded(new_session: Session, tmp_path: Path) -> None:
+    path = write_random_model(tmp_path / "random.gguf")
+    held, most = [], 0
+    for _ in range(8):
+        use = new_session.use(str(path), LoadOptions(ctx=1024))
+        use.model.complete("Hello", max_tokens=2)
+        use.keep()
+        most = max(most, private_memory())
+        new_session.unload()
+        held.append(private_memory())
+        assert use.model.status().unreturned_bytes == 0
+
+    assert most - min(held) > 25 * MB
+    assert max(held[1:]) - held[0] < 4 * MB
+
+
+def test_the_thread_of_a_load_ends_with_its_model(new_session: Session) -> None:
+    loaded(new_session, "demo")
+    kept = [thread for thread in threading.enumerate() if thread.name == "localllm-load-kept"]
+    new_session.unload()
+    for thread in kept:
+        thread.join()
+
+    assert len(kept) == 1
