@@ -226,8 +226,8 @@ class Picker {
     const { loading, activity, note } = this.#status;
     if (this.#isBusy) return this.#kernel.isIdle ? SILENT : BUSY;
     if (loading) return `Loading ${loading.reference} …`;
-    if (activity) return activity;
     const ending = this.#ending;
+    if (!ending && activity) return activity;
     if (ending?.kind === "failed") return [ending.message, ending.hint].filter(Boolean).join(" ");
     if (ending?.kind === "cancelled") return "Cancelled.";
     if (ending?.notices.length) return ending.notices.join(" ");
