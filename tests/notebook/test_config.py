@@ -113,7 +113,16 @@ def test_config_command_shows_how_to_change_each(shell: InteractiveShell) -> Non
     assert rows["default_model"][-1] == "%config LocalLLM.default_model = 'demo'"
     assert rows["daemons"][-1] == "%config LocalLLM.daemons = []"
     assert list(rows) == sorted(rows)
-    assert {"api_key_variables", "ca_file", "card", "idle_ttl", "keep_alive", "memory_limit", "model_folders", "stream"} < set(rows)
+    assert {
+        "api_key_variables",
+        "ca_file",
+        "card",
+        "idle_ttl",
+        "keep_alive",
+        "memory_limit",
+        "model_folders",
+        "stream",
+    } < set(rows)
     assert all(all(row) for row in table.rows)
 
 

@@ -1,12 +1,13 @@
 """The speed of a device, from the times of tiny models on it."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from localllm_magics.engines.forecast.calibration import DeviceSpeed, TypeSpeed
 
 _MATRICES = 7  # of a layer
-_MOST_OVERHEAD = 0.7
+_MOST_OVERHEAD = 0.5
 """Of a time, the part that can be beside its weights: more is noise."""
 
 
@@ -79,12 +80,15 @@ def device_speed(timings: Timings) -> DeviceSpeed:
     small, large = timings.attentions
     prompt_attention = (small.prompt / small.width + large.prompt / large.width) / 2
     element = _element_seconds(timings.small_prompt, next(iter(timings.prompts.values())), prompt_attention)
+    overheads = {name: _overhead(narrow, wide, timings.visit) for name, (narrow, wide) in timings.decodes.items()}
+    usual = statistics.median(overheads.values())
     types = {}
-    for name, (narrow, wide) in timings.decodes.items():
-        rate, overhead = _decode_fit(narrow, wide, timings.visit)
+    for name, (_, wide) in timings.decodes.items():
+        # It hardly depends on the type: what is far from that of the others is half noise.
+        overhead = (overheads[name] + usual) / 2
         prompt = _prompt_rate(timings.prompts[name], prompt_attention, element)
         types[name] = TypeSpeed(
-            bytes_per_second=rate,
+            bytes_per_second=_rate(wide, overhead, timings.visit),
             matrix_seconds=overhead / _MATRICES,
             prompt_bytes_per_second=prompt,
             expert_bytes_per_second=_expert_rate(timings.experts[name], prompt_attention, element, prompt),
@@ -101,14 +105,21 @@ def device_speed(timings: Timings) -> DeviceSpeed:
     )
 
 
-def _decode_fit(narrow: Decode, wide: Decode, visit: float) -> tuple[float, float]:
-    """Bytes a second, and seconds of a layer beside its bytes: two layers of different size tell them apart."""
-    narrow_seconds, wide_seconds = (
-        (each.seconds - min(visit, each.seconds / 2)) / each.layers for each in (narrow, wide)
-    )
+def _overhead(narrow: Decode, wide: Decode, visit: float) -> float:
+    """Seconds of a layer beside its bytes: two layers of different size tell them apart."""
+    narrow_seconds, wide_seconds = _layer_seconds(narrow, visit), _layer_seconds(wide, visit)
     slope = (wide_seconds - narrow_seconds) / (wide.layer_bytes - narrow.layer_bytes)
-    overhead = min(max(0.0, narrow_seconds - slope * narrow.layer_bytes), _MOST_OVERHEAD * narrow_seconds)
-    return wide.layer_bytes / (wide_seconds - min(overhead, _MOST_OVERHEAD * wide_seconds)), overhead
+    return min(max(0.0, narrow_seconds - slope * narrow.layer_bytes), _MOST_OVERHEAD * narrow_seconds)
+
+
+def _rate(wide: Decode, overhead: float, visit: float) -> float:
+    """Bytes a second."""
+    seconds = _layer_seconds(wide, visit)
+    return wide.layer_bytes / (seconds - min(overhead, _MOST_OVERHEAD * seconds))
+
+
+def _layer_seconds(decode: Decode, visit: float) -> float:
+    return (decode.seconds - min(visit, decode.seconds / 2)) / decode.layers
 
 
 def _attention_fit(small: Attention, large: Attention) -> tuple[float, float]:

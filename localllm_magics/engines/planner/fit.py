@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from localllm_magics.core.memory_plan import Fit, MachineMemory, MemoryPlan, PlanSettings, Verdict
 from localllm_magics.core.model_shape import ModelShape
@@ -80,36 +81,66 @@ def _fewest_experts_on_cpu(shape: ModelShape, machine: MachineMemory, base: Plan
     return settings(_most(layers, lambda count: _fits_devices(estimate(shape, settings(count), machine))))
 
 
+class _Trial:
+    """Placements of a model that are tried one after the other."""
+
+    def __init__(self, shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> None:
+        self.everything = len(shape.order) + 1
+        self._shape, self._machine, self._base = shape, machine, base
+
+    def settings(self, count: int, whole: int = 1, split: str = _EXPERTS) -> PlanSettings:
+        """The last COUNT layers on GPUs, of a model with experts the first WHOLE of them with all that they have.
+
+        Of the next one, what SPLIT matches is on the CPU, and of all others the experts. llama.cpp leaves one whole.
+        """
+        first = self.everything - count + whole
+        parted = range(first, self.everything - 1) if self._shape.experts else range(0)
+        overrides = tuple(_pattern(layer, split if layer == first else _EXPERTS) for layer in parted)
+        return replace(self._base, gpu_layers=count, overrides=overrides)
+
+    def spare(self, count: int, whole: int = 1, split: str = _EXPERTS) -> int:
+        """Bytes that are left on the fullest device; below 0 where some are missing."""
+        uses = estimate(self._shape, self.settings(count, whole, split), self._machine).uses[1:]
+        used = [use for use in uses if use.needed] or uses  # a device that gets nothing may be full
+        return min(use.memory.free - use.needed - MARGIN for use in used)
+
+
 def _placement(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> PlanSettings:
     """BASE with as much on GPUs as fits, in place of its own layers, experts and overrides."""
-    layers = len(shape.order)
     base = replace(base, gpu_layers=0, cpu_moe=0, overrides=(), split=())
-
-    def has_room(settings: PlanSettings) -> bool:
-        return _fits_devices(estimate(shape, settings, machine), MARGIN)
-
-    def last_layers(count: int) -> PlanSettings:
-        # Of a model with experts all else is worth more on a GPU.
-        partial = range(layers + 1 - count, layers) if shape.experts else range(0)
-        return replace(base, gpu_layers=count, overrides=_patterns(partial))
-
     if not machine.devices:
         return base
-    whole = replace(base, gpu_layers=layers + 1)
-    if has_room(whole):
-        return whole
-    placed = last_layers(_most(layers + 1, lambda count: has_room(last_layers(count))))
-    if not (shape.experts and placed.gpu_layers > layers):
-        return placed
+    trial = _Trial(shape, machine, base)
+    everything = trial.everything
+    if trial.spare(everything, whole=everything) >= 0:
+        return trial.settings(everything, whole=everything)
+    # Of a model with experts all else is worth more on a GPU.
+    count = _filled(0, everything, trial.spare)
+    if not (count and shape.experts and trial.spare(everything, whole=0) > 0):
+        return trial.settings(count)
     # Then as many of the first layers as fit get their experts too, and the next one a part of them.
-    full = _most(layers - 1, lambda count: has_room(replace(whole, overrides=_patterns(range(count, layers)))))
-    rest = _patterns(range(full + 1, layers))
-    splits = (replace(whole, overrides=(_pattern(full, kind), *rest)) for kind in _SPLIT_LAYERS)
-    return next(filter(has_room, splits), placed)
+    whole = _filled(1, count, partial(trial.spare, count))
+    splits = (split for split in _SPLIT_LAYERS if trial.spare(count, whole, split) > 0)
+    return trial.settings(count, whole, next(splits, _EXPERTS))
 
 
-def _patterns(layers: range) -> tuple[str, ...]:
-    return tuple(_pattern(layer, _EXPERTS) for layer in layers)
+def _filled(low: int, high: int, spare: Callable[[int], int]) -> int:
+    """A number from LOW to HIGH for which nothing is short, found as llama.cpp does it, by false position.
+
+    Where more can take less, as of layers that differ, another way finds another number.
+    """
+    at_low, at_high = spare(low), spare(high)
+    if at_high >= 0:
+        return high
+    while high - low > 1:
+        guess = (high - low) * at_low // (at_low - at_high) if at_low >= 0 else high - low
+        middle = low + min(max(guess, 1), high - low - 1)
+        found = spare(middle)
+        if found >= 0:
+            low, at_low = middle, found
+        else:
+            high, at_high = middle, found
+    return low
 
 
 def _pattern(layer: int, tensors: str) -> str:

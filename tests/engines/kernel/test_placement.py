@@ -103,8 +103,7 @@ FULL = replace(RPC, free_bytes=GB)
 def test_fewer_layers_than_could_be_expected_are_a_notice(
     requested: GpuLayers | None, actual: int, gpus: list[Device], notice: str
 ) -> None:
-    planned = {None: 0, "auto": 0, "all": 33}.get(requested, requested)
-    assert isinstance(planned, int)
+    planned = requested if isinstance(requested, int) else 33 if requested == "all" else 0
 
     found = offload_notice(requested, min(planned, 33), actual, [CPU, *gpus])
 

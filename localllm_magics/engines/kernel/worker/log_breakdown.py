@@ -59,16 +59,19 @@ def output_buffer(context_log: str) -> Buffers:
 
 def _weights(tensors: Sequence[_Tensor], settings: PlanSettings, log: str) -> Iterator[Buffers]:
     layers = {int(layer): _gpu(device) for layer, device in _LAYER.findall(log)}
-    overrides = [(re.compile(pattern), _gpu(device)) for pattern, device in override_patterns(settings)]
     for tensor in tensors:
-        moved = (device for pattern, device in overrides if pattern.search(tensor.name))
-        yield _buffers(tensor, next(moved, _usual_device(tensor.name, layers)), settings)
-    if _OUTPUT in {tensor.name for tensor in tensors}:
-        return
-    for tensor in tensors:
-        copy = _buffers(tensor, layers[max(layers)], settings, is_copy=True)
-        if tensor.name == _EMBEDDING and (copy.device or not copy.is_plain):
-            yield copy
+        moved = _override(tensor.name, settings)
+        device = _usual_device(tensor.name, layers) if moved is None else _gpu(moved)
+        yield _buffers(tensor, device, settings)
+    by_name = {tensor.name: tensor for tensor in tensors}
+    if _OUTPUT not in by_name and _EMBEDDING in by_name:
+        copy = _buffers(by_name[_EMBEDDING], layers[max(layers)], settings, is_copy=True)
+        yield from [copy] if copy.device or not copy.is_plain else []
+
+
+def _override(tensor: str, settings: PlanSettings) -> str | None:
+    found = (device for pattern, device in override_patterns(settings) if re.search(pattern, tensor))
+    return next(found, None)
 
 
 def _usual_device(tensor: str, layers: Mapping[int, str]) -> str:

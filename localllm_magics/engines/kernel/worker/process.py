@@ -99,11 +99,11 @@ class Subprocess:
         exceeded: Literal["time", "memory", "output"] | None = None
         with (self._folder / "stdout").open("rb") as stdout:
             for seconds in poll(self._wait, self._stop):
-                yield from _read_records(stdout)
                 exceeded = exceeded or self._exceeded(seconds)
                 if exceeded:
                     self._process.kill()
-            yield from _read_records(stdout)
+                yield from _read_records(stdout, self._limits.output_bytes)
+            yield from _read_records(stdout, self._limits.output_bytes)
         self.exit = Exit(code=self._process.returncode, exceeded=exceeded, stderr=self._last_words())
 
     def _wait(self, seconds: float) -> bool:
@@ -213,9 +213,12 @@ def report(**record: object) -> None:
     sys.stdout.flush()
 
 
-def _read_records(file: BufferedReader) -> Iterator[Record]:
-    """The records in the whole lines that FILE has by now; what begins another line is left for later."""
-    size = os.fstat(file.fileno()).st_size
+def _read_records(file: BufferedReader, most: int) -> Iterator[Record]:
+    """The records in the whole lines that FILE has by now; what begins another line is left for later.
+
+    After MOST bytes it ends, for a process can write faster than its lines are read.
+    """
+    size = min(os.fstat(file.fileno()).st_size, most)
     while file.tell() < size:
         start, line = file.tell(), file.readline(_LONGEST_LINE)
         if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
