@@ -39,6 +39,6 @@ def _opened(comm: "BaseComm", _message: dict[str, Any]) -> None:
 
 def _received(message: dict[str, Any]) -> None:
     data = message["content"]["data"]
-    owner = _owners.get(str(data.get("to")))
+    owner = _owners.get(str(data.get("to"))) if isinstance(data, dict) else None
     if owner is not None:
         owner.receive(data.get("command"))

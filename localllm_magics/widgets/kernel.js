@@ -23,6 +23,7 @@ import { toAnswer } from "./protocol.js";
  *
  * @typedef {object} Connection
  * @property {(target: string) => Comm} createComm
+ * @property {string} [status]
  */
 
 /**
@@ -74,6 +75,11 @@ export class Kernel {
       this.#comm?.close();
       for (const { timer } of this.#waiting.values()) clearTimeout(timer);
     });
+  }
+
+  /** Whether the front end says that the kernel has nothing to do. */
+  get isIdle() {
+    return this.#model.widget_manager?.kernel?.status === "idle";
   }
 
   /**

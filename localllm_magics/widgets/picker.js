@@ -2,7 +2,7 @@
 
 import { Details } from "./details.js";
 import { button, element, setText } from "./dom.js";
-import { toSize } from "./format.js";
+import { toObstacle, toSize } from "./format.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
 import { Plans } from "./plans.js";
@@ -17,6 +17,7 @@ import { ORDERS, Search } from "./search.js";
 /** @typedef {import("./protocol.js").Status} Status */
 
 const BUSY = "The kernel is busy: this will be done when the cell has ended.";
+const SILENT = "The kernel does not answer. If it was restarted, run the cell again.";
 const areRows = listOf(isRow);
 let views = 0;
 
@@ -181,7 +182,7 @@ class Picker {
   /** @param {boolean} isForced */
   async #load(isForced) {
     const choice = this.#choice;
-    if (!choice || this.#status.loading) return;
+    if (!choice || this.#status.loading || toObstacle(choice.row)) return;
     const { row, options } = choice;
     await this.#run({ kind: "load", reference: row.reference, options, force: isForced });
   }
@@ -223,10 +224,10 @@ class Picker {
 
   #words() {
     const { loading, activity, note } = this.#status;
-    if (this.#isBusy) return BUSY;
+    if (this.#isBusy) return this.#kernel.isIdle ? SILENT : BUSY;
     if (loading) return `Loading ${loading.reference} …`;
-    if (activity) return activity;
     const ending = this.#ending;
+    if (!ending && activity) return activity;
     if (ending?.kind === "failed") return [ending.message, ending.hint].filter(Boolean).join(" ");
     if (ending?.kind === "cancelled") return "Cancelled.";
     if (ending?.notices.length) return ending.notices.join(" ");

@@ -4,6 +4,7 @@ The page sends commands, each with an id. The kernel answers each one with `acce
 that ends it. What is so now, progress included, lies in traits: the models and the status.
 """
 
+from collections.abc import Mapping
 from types import UnionType
 from typing import Literal, TypeAlias, TypedDict, TypeGuard, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -214,19 +215,18 @@ def is_command(message: object) -> TypeGuard[Command]:
 def has_shape(value: object, shape: object) -> bool:
     """Whether VALUE is of the type SHAPE, to the last key; a whole number is also a float."""
     if is_typeddict(shape):
-        hints = get_type_hints(shape)
-        return (
-            isinstance(value, dict)
-            and value.keys() == hints.keys()
-            and all(has_shape(value[key], hint) for key, hint in hints.items())
-        )
-    kinds = get_args(shape)
-    if get_origin(shape) is Literal:
+        return _has_fields(value, get_type_hints(shape))
+    kinds, origin = get_args(shape), get_origin(shape)
+    if origin is Literal:
         return isinstance(value, str) and value in kinds
-    if get_origin(shape) in (Union, UnionType):
+    if origin in (Union, UnionType):
         return any(has_shape(value, kind) for kind in kinds)
-    if get_origin(shape) is list:
+    if origin is list:
         return isinstance(value, list) and all(has_shape(item, kinds[0]) for item in value)
-    if isinstance(value, bool):
-        return shape is bool
-    return isinstance(value, (int, float) if shape is float else shape)  # type: ignore[arg-type]  # only types are left
+    return type(value) in ((int, float) if shape is float else (shape,))
+
+
+def _has_fields(value: object, hints: Mapping[str, object]) -> bool:
+    if not isinstance(value, dict) or value.keys() != hints.keys():
+        return False
+    return all(has_shape(item, hints[name]) for name, item in value.items())

@@ -19,7 +19,7 @@ export class Sliders {
   #layers;
   /** @type {Slider} */
   #experts;
-  #kvType = element("select", { class: "llm-select" }, ...typeOptions(KV_TYPES));
+  #kvType = element("select", { class: "llm-select", "aria-label": "KV cache" }, ...typeOptions(KV_TYPES));
   /** @type {HTMLButtonElement} */
   #reset;
 
@@ -35,8 +35,8 @@ export class Sliders {
     this.#experts = new Slider("Experts on the CPU", (layers) => onSet({ cpu_moe: layers }), signal);
     this.#kvType.addEventListener("change", () => onSet({ kv_type: this.#kvType.value }), { signal });
     this.#reset = button("Defaults", onReset, signal);
-    const type = element("label", { class: "llm-slider" }, element("span", {}, "KV cache"), this.#kvType);
-    type.append(this.#reset);
+    const name = element("span", { "aria-hidden": "true" }, "KV cache");
+    const type = element("div", { class: "llm-slider" }, name, this.#kvType, this.#reset);
     this.root.append(this.#context.root, this.#layers.root, this.#experts.root, type);
   }
 
@@ -69,6 +69,7 @@ class Slider {
    * @param {AbortSignal} signal
    */
   constructor(label, onSet, signal) {
+    this.#input.setAttribute("aria-label", label); // without the value, which is said apart
     this.root.append(element("span", {}, label), this.#input, this.#value);
     this.#input.addEventListener("input", () => onSet(this.#input.valueAsNumber), { signal });
   }

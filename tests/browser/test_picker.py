@@ -36,6 +36,10 @@ picker = llm.ModelPicker(facts=ScriptedFacts(*[ModelInfo(reference=n, name=n, so
 picker
 """
 BUSY = "import time\nwhile not picker.model:\n    time.sleep(0.05)\nprint('the cell has seen it')"
+HAS_ENDED = """async () => {
+    const sessions = await (await fetch('/api/sessions')).json();
+    return sessions.every(session => session.path !== 'saved.ipynb');
+}"""
 KEYSTROKES = """async text => {
     const filter = document.querySelector('.llm-filter');
     const times = [];
@@ -55,8 +59,6 @@ KEYSTROKES = """async text => {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("picker")
     write_sparse(to_model(HUGE), folder / "huge.gguf")
-    write(folder / "picker.ipynb", PICKER, "picker.model.complete('What is a token?', temperature=0).text", BUSY)
-    write(folder / "scripted.ipynb", SCRIPTED.strip())
     return folder
 
 
@@ -67,19 +69,21 @@ def url(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(url: str) -> Iterator[Notebook]:
-    """A notebook with a picker that has listed the models of this machine."""
-    with notebook(url, "picker.ipynb") as opened:
+def page(url: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    """A notebook, with a kernel of its own, and a picker that has listed the models of this machine."""
+    name = f"{request.node.name}.ipynb"
+    write(folder / name, PICKER, "picker.model.complete('What is a token?', temperature=0).text", BUSY)
+    with notebook(url, name) as opened:
         yield shown(opened)
-        end(opened)
 
 
 @pytest.fixture
-def scripted(url: str) -> Iterator[Notebook]:
-    """A notebook with a picker of 2,001 models, of which two are scripted."""
-    with notebook(url, "scripted.ipynb") as opened:
+def scripted(url: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    """Likewise, with a picker of 2,001 models, of which two are scripted."""
+    name = f"{request.node.name}.ipynb"
+    write(folder / name, SCRIPTED.strip())
+    with notebook(url, name) as opened:
         yield shown(opened)
-        end(opened)
 
 
 def shown(opened: Notebook) -> Notebook:
@@ -89,11 +93,6 @@ def shown(opened: Notebook) -> Notebook:
     opened.run(0)
     opened.page.locator(".llm-option").first.wait_for()
     return opened
-
-
-def end(opened: Notebook) -> None:
-    """End the kernel: the next test has one of its own."""
-    opened.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
 
 def option(opened: Notebook, name: str) -> Locator:
@@ -238,7 +237,8 @@ def test_a_saved_notebook_shows_a_table_without_a_kernel(url: str, folder: Path)
         expect(first.page.locator(".llm-static")).to_be_hidden()
         first.save()
         first.page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
-        end(first)
+        first.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+        first.page.wait_for_function(HAS_ENDED)
     with notebook(url, "saved.ipynb") as again:
         expect(again.page.locator(".llm-static")).to_contain_text("huge.gguf")
         expect(again.page.get_by_text("model not found")).to_be_hidden()

@@ -15,7 +15,7 @@ class FakeModel {
   /** @param {boolean} hasKernel */
   constructor(hasKernel) {
     const comm = { open: () => {}, send: (/** @type {object} */ data) => this.sent.push(data), close: () => (this.isClosed = true) };
-    this.widget_manager = hasKernel ? { kernel: { createComm: () => comm } } : {};
+    this.widget_manager = hasKernel ? { kernel: { createComm: () => comm, status: "idle" } } : {};
   }
 
   get = () => null;
@@ -58,6 +58,11 @@ test("without a kernel in reach a command is a message of the widget", () => {
   const { id } = kernel.send({ kind: "rescan" });
 
   assert.deepEqual(model.sent, [{ kind: "rescan", id }]);
+});
+
+test("an idle kernel is known to be", () => {
+  assert.equal(started(true).kernel.isIdle, true);
+  assert.equal(started(false).kernel.isIdle, false);
 });
 
 test("no two commands have the same id", () => {

@@ -90,6 +90,7 @@ def test_commands_that_come_on_a_comm_reach_the_picker_they_are_for(new_session:
         manager.comm_open(None, None, {"content": {"comm_id": "c", "target_name": TARGET, "data": {}}})  # type: ignore[arg-type]  # neither is used
         for to in ("another", address):
             data = {"to": to, "command": {"kind": "rescan", "id": to}}
+            manager.comm_msg(None, None, {"content": {"comm_id": "c", "data": "nonsense"}})  # type: ignore[arg-type]  # same
             manager.comm_msg(None, None, {"content": {"comm_id": "c", "data": data}})  # type: ignore[arg-type]  # same
         wait_until(lambda: facts.scans == 2, "the second scan")
     finally:
