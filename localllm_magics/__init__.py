@@ -12,6 +12,7 @@ and front ends come with their first use.
 
 from typing import TYPE_CHECKING
 
+from localllm_magics.api import load, models
 from localllm_magics.core.completion import Completion, Stats
 from localllm_magics.core.errors import (
     AccessDenied,
@@ -44,7 +45,6 @@ from localllm_magics.core.events import Done, Failed, Loading, Pending, Reading,
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.version import __version__
 from localllm_magics.model import Model
-from localllm_magics.session import load, models
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell

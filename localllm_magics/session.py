@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from localllm_magics.catalog.discover import VARIABLES, Catalog, distinct, running_folder
-from localllm_magics.catalog.model_list import HOW_TO_FORECAST, ModelList, in_order
+from localllm_magics.catalog.model_list import ModelList, in_order
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
 from localllm_magics.core.completion import Completion
-from localllm_magics.core.errors import BadOption, ModelNotFound
-from localllm_magics.core.exhausted import in_words
+from localllm_magics.core.errors import ModelNotFound
 from localllm_magics.core.fork import new_lock
 from localllm_magics.core.memory_plan import MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
-from localllm_magics.core.request import LoadArguments, LoadOptions
+from localllm_magics.core.request import LoadOptions
+from localllm_magics.core.stop import Stop
 from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.file_stamp import has_changed
 from localllm_magics.engines.server.settings import ServerSettings
@@ -29,7 +29,7 @@ from localllm_magics.residency import Residency
 from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    pass
 
 DEFAULT_MODEL = "demo"
 _VARIABLES = ("OLLAMA_HOST", *VARIABLES)
@@ -207,18 +207,28 @@ class Session:
             model.unload()
         return [model.info.reference for model in models]
 
-    def list_models(self) -> ModelList:
-        """All models that can be used, those of servers that answer too; `listed` remembers these."""
-        from localllm_magics.catalog.judgement import judge_now
+    def list_models(self, measuring: Callable[[float], None] | None = None) -> ModelList:
+        """All models that can be used, those of servers that answer too; `listed` remembers these.
+
+        Args:
+            measuring: Told how far the measurement of this machine is, from 0 to 1, which is then made first where it
+                was not before; without it, none is made.
+
+        Raises:
+            LocalLLMError: The machine cannot be measured.
+        """
+        from localllm_magics.catalog.judgement import judge_now, measure, speed_notes
 
         servers = find_servers(self.settings)
         served = [info for server in servers for info in server.models]
         found = self.catalog.find(running_folder())
         self.listed = tuple(info.reference for info in served)
         missing = [server.problem for server in servers if server.is_named and server.problem]
-        models = [*judge_now(distinct(found.models)), *served]
-        how_to = [] if any(info.forecast for info in models) else [HOW_TO_FORECAST]
-        return ModelList(in_order(models), notes=[*found.notes, *missing, *how_to])
+        files = distinct(found.models)
+        if measuring is not None:
+            measure(files, Stop(), measuring)
+        models = [*judge_now(files), *served]
+        return ModelList(in_order(models), notes=[*found.notes, *missing, *speed_notes(models)])
 
     def close(self) -> None:
         """Stop and forget everything, and unload what is ours; a server that others started keeps its models."""
@@ -314,60 +324,6 @@ atexit.register(_SESSION.close)
 def default_session() -> Session:
     """The one session of this process; everything is unloaded at its end."""
     return _SESSION
-
-
-def load(reference: str | os.PathLike[str], *, pin: bool = False, **options: "Unpack[LoadArguments]") -> Model:
-    """Load a model and make it the current one; options that are left out go back to their defaults.
-
-    Args:
-        reference: `demo`, a path to a GGUF file or a llamafile, a name that `models()` lists, or a model of a server:
-            `ollama:NAME`, `openai:MODEL@URL`, a URL alone, `llamafile:PATH`.
-        pin: Keep it in memory until it is unloaded, whatever room others need, and however long nothing uses it.
-        **options: See `LoadOptions`. By default, `ctx` is the trained size, at most 8,192, and `threads` one for each
-            core, and one for a tiny model.
-
-    Raises:
-        LocalLLMError: There is no such model, or it cannot be loaded.
-    """
-    use = default_session().use(_typed(reference), LoadOptions(**options), keeps_options=False)
-    try:
-        use.model.load()
-    except BaseException:
-        use.undo()
-        raise
-    use.model.is_pinned = pin
-    use.keep()
-    return use.model
-
-
-def models(*, source: str | None = None, kind: str | None = None, fits: bool | None = None) -> ModelList:
-    """The models that can be used: the bundled one, those in folders and in other programs' stores, those of servers.
-
-    Each has its `fit`, as far as its file tells. All known servers are asked at the same time, and have half a second
-    to answer.
-
-    Args:
-        source: Only those of this source, such as `ollama`.
-        kind: Only those of this kind, such as `chat`.
-        fits: Only those that fit into the memory that is free now, or only those that do not.
-
-    Raises:
-        BadOption: There is no such source or kind.
-    """
-    with in_words():
-        return default_session().list_models().only(source=source, kind=kind, fits=fits)
-
-
-def _typed(reference: object) -> str:
-    """REFERENCE as it is typed.
-
-    Raises:
-        BadOption: It is neither a string nor a path.
-    """
-    if isinstance(reference, str | os.PathLike):
-        return str(os.fspath(reference))
-    kind = type(reference).__name__
-    raise BadOption(f"A model reference is a string or a path, not a value of type {kind}.", 'Try load("demo").')
 
 
 def _is_ours(model: Model) -> bool:

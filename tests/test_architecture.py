@@ -19,7 +19,7 @@ LAYERS = (
     {"engines"},
     {"catalog"},
     {"activity", "model", "eviction", "idle_timer", "residency", "session", "session_state"},
-    {"bench", "testing"},
+    {"api", "bench", "testing"},
     {"notebook", "widgets"},
     {"__init__"},
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from localllm_magics.api import models
 from localllm_magics.core.errors import SetupError, StreamBroken, UsageError
 from localllm_magics.core.events import Done, Loading, Pending
 from localllm_magics.core.messages import Message, to_messages
@@ -14,7 +15,6 @@ from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.base import Preview
 from localllm_magics.engines.stream import Stream
 from localllm_magics.model import Model
-from localllm_magics.session import models
 from localllm_magics.testing import ScriptedEngine
 
 INFO = ModelInfo(reference="scripted", name="scripted", source="bundled")

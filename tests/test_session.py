@@ -323,7 +323,7 @@ def test_the_models_are_those_of_the_running_folder(folder: Path) -> None:
 
 
 EXIT = """
-from localllm_magics.session import load
+from localllm_magics.api import load
 
 model = load("demo", threads=1)
 stream = model.stream("Tell me a tiny story about a cat.", temperature=2.0, top_k=0)

@@ -1,22 +1,25 @@
 """Which models fit into the memory that is free now, and how fast they will be."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
+from localllm_magics.catalog.model_list import HOW_TO_FORECAST
 from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.core.memory_plan import Fit, Forecast, MachineMemory, PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.forecast.calibrate import calibrate
+from localllm_magics.engines.forecast.calibrate import calibrate_for
 from localllm_magics.engines.forecast.calibration import Calibration
-from localllm_magics.engines.forecast.forecast import forecast, missing_types
+from localllm_magics.engines.forecast.forecast import forecast
+from localllm_magics.engines.forecast.in_words import slow_build_note
 from localllm_magics.engines.forecast.stored import SpeedStore, stored_calibration
 from localllm_magics.engines.kernel.build_files import may_have_devices
 from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.machine import cpu_name
 from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
 from localllm_magics.engines.kernel.plan import require_room_for_library, wanted_settings
 from localllm_magics.engines.planner.fit import fit
@@ -80,12 +83,16 @@ def measure(models: Iterable[ModelInfo], stop: Stop, progress: Callable[[float],
         LocalLLMError: It cannot be measured.
         Stopped: STOP was set.
     """
-    lib = library()
-    calibration = stored_calibration(lib) or calibrate(lib, stop, progress)
     shapes = [info.shape for info in models if info.shape is not None and info.problem is None]
-    missing = {name for shape in shapes for name in missing_types(shape, calibration)}
-    if missing:
-        calibrate(lib, stop, progress, types=missing)
+    calibrate_for(library(), shapes, stop, progress)
+
+
+def speed_notes(models: Sequence[ModelInfo]) -> list[str]:
+    """What there is to say of the forecasts of MODELS: how to get them, or that the build is a slow one."""
+    if not any(info.forecast for info in models):
+        return [HOW_TO_FORECAST]
+    note = slow_build_note(library().system_info, cpu_name())
+    return [note] if note else []
 
 
 def _forecast(calibration: Calibration, shape: ModelShape, settings: PlanSettings) -> Forecast | None:

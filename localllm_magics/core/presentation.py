@@ -13,6 +13,14 @@ def to_rate(tokens_per_second: float, *, is_estimated: bool = False) -> str:
     return f"{'~' * is_estimated}{number} tok/s"
 
 
+def to_two_digits(number: float) -> str:
+    """NUMBER with the digits that a forecast knows: `0.42`, `4.2`, `42`, `420`, `4,200`."""
+    if number >= _WHOLE:
+        size = 10 ** (len(str(int(number))) - 2)
+        return f"{round(number / size) * size:,}"
+    return f"{number:.0f}" if number >= 9.95 else f"{number:.1f}" if number >= 0.995 else f"{number:.2g}"
+
+
 def to_tokens(count: int, what: str = "", *, is_estimated: bool = False) -> str:
     """A number of tokens of WHAT."""
     return f"{'~' * is_estimated}{count:,} token{'s' * (count != 1)}{what and f' {what}'}"

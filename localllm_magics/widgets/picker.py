@@ -30,7 +30,7 @@ Bundle = dict[str, Any]
 class ModelPicker(AnyWidget):
     """Choose a model: what there is, what fits, how fast it will be; load it and unload it.
 
-    `value` is the reference of the chosen model or None, and `model` is the model itself once it is loaded; both can be
+    `value` is the reference of the chosen model or None, at first that of the current model, and `model` is the model itself once it is loaded; both can be
     observed. Observers of `model` are called in the thread that loads.
 
     Args:
@@ -52,6 +52,8 @@ class ModelPicker(AnyWidget):
         self._session = session or default_session()
         self._changing = RLock()
         self._list = ModelList()
+        current = self._session.current
+        self.value = None if current is None else current.info.reference
         self._commands = Commands(self._session, facts or Facts(self._session), self)
         self.on_msg(lambda _widget, message, _buffers: self._commands.receive(message))
         listen(self._address, self._commands)

@@ -1,4 +1,3 @@
-from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,15 +5,17 @@ import pytest
 
 from localllm_magics.catalog import judgement
 from localllm_magics.catalog.discover import bundled_model
-from localllm_magics.catalog.judgement import judge, judge_now, measure
+from localllm_magics.catalog.judgement import judge, judge_now, measure, speed_notes
+from localllm_magics.catalog.model_list import HOW_TO_FORECAST
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.memory_plan import HOST, DeviceMemory, Fit, Forecast, MachineMemory, PlanSettings
 from localllm_magics.core.model_info import ModelDefaults, ModelInfo
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.stop import Stop
-from localllm_magics.engines.forecast.calibration import Calibration
+from localllm_magics.engines.forecast.in_words import slow_build_note
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.engines.kernel.machine import cpu_name
 from tests.catalog.speeds import speed
 
 MACHINE = MachineMemory(host=DeviceMemory(name=HOST, free=10**9, total=10**9, is_host=True))
@@ -99,35 +100,23 @@ def test_a_machine_that_was_measured_gives_forecasts(cache: Path, monkeypatch: p
     assert info.forecast.tokens_per_second > 0
 
 
-@pytest.mark.parametrize(
-    ("known", "measured"),
-    [
-        pytest.param(None, [("Q4_0",), ("Q8_0",)], id="nothing"),
-        pytest.param(speed("Q4_0", "F16"), [("Q8_0",)], id="another type"),
-        pytest.param(speed("Q8_0", "F16"), [], id="what is needed"),
-    ],
-)
-def test_only_what_is_not_known_is_measured(
-    known: Calibration | None, measured: list[tuple[str, ...]], cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[tuple[str, ...]] = []
+def test_what_was_measured_is_not_measured_again(cache: Path) -> None:
+    SpeedStore().put(speed_key(library()), speed("Q8_0", "F16"))
+    parts: list[float] = []
 
-    def calibrate(
-        _lib: Library, _stop: Stop, progress: Callable[[float], None], *, types: Collection[str] = ("Q4_0",)
-    ) -> Calibration:
-        done.append(tuple(types))
-        progress(1.0)
-        return speed(*types)
+    measure([bundled_model(), ModelInfo(reference="x", name="x", source="daemon")], Stop(), parts.append)
 
-    if known is not None:
-        SpeedStore().put(speed_key(library()), known)
-    monkeypatch.setattr(judgement, "calibrate", calibrate)
-    seen: list[float] = []
+    assert parts == []
 
-    measure([bundled_model(), ModelInfo(reference="x", name="x", source="daemon")], Stop(), seen.append)
 
-    assert done == measured
-    assert seen == [1.0] * len(measured)
+def test_the_notes_say_how_to_get_forecasts_where_there_are_none() -> None:
+    assert speed_notes([bundled_model()]) == [HOW_TO_FORECAST]
+
+
+def test_the_notes_say_whether_the_build_is_a_slow_one() -> None:
+    slow = slow_build_note(library().system_info, cpu_name())
+
+    assert speed_notes([replace(bundled_model(), forecast=SPEED)]) == ([slow] if slow else [])
 
 
 @pytest.mark.parametrize("has_devices", [False, True])

@@ -10,6 +10,7 @@ from localllm_magics.core.presentation import (
     to_rate,
     to_safe_markdown,
     to_tokens,
+    to_two_digits,
 )
 
 
@@ -59,3 +60,14 @@ def test_a_small_line_is_one_line_without_markup() -> None:
 
 def test_blank_lines_at_the_end_are_dropped() -> None:
     assert to_safe_markdown("a\n\n \n") == "a"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0.0512, "0.051"), (0.42, "0.42"), (0.999, "1.0"), (4.23, "4.2"), (9.94, "9.9"), (9.96, "10"), (42.4, "42"),
+        (99.9, "100"), (426.0, "430"), (999.0, "1,000"), (4321.0, "4,300"),
+    ],
+)  # fmt: skip
+def test_a_number_has_the_digits_that_a_forecast_knows(number: float, words: str) -> None:
+    assert to_two_digits(number) == words

@@ -62,6 +62,16 @@ def test_the_model_is_there_once_what_is_chosen_is_loaded(new_session: Session, 
     assert seen == [model, None]
 
 
+def test_the_current_model_is_chosen_at_first(new_session: Session) -> None:
+    new_session.add(model_of(Hanging(reference="slow")))
+
+    picker = ModelPicker(new_session, facts=ScriptedFacts(DEMO, SLOW))
+
+    assert picker.value == "slow"
+    wait_until(lambda: picker.model is new_session.current, "the model")
+    picker.close()
+
+
 def test_a_load_from_the_page_gives_the_model(new_session: Session, picker: ModelPicker) -> None:
     message = {"kind": "load", "id": "1", "reference": "demo", "options": OPTIONS, "force": False}
     picker.comm.handle_msg({"content": {"data": {"method": "custom", "content": message}}, "buffers": []})

@@ -2,7 +2,7 @@
 
 import time
 
-from localllm_magics.session import load
+from localllm_magics.api import load
 from tools.bench.ask import MIN_P, TEMPERATURE, TOP_K, TOP_P, Ask, Sample, Setup, steps
 
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 from urllib.parse import urlsplit
 
-from localllm_magics.session import load
+from localllm_magics.api import load
 from tools.bench.ask import Ask, Sample, Setup
 from tools.bench.pieces import Pieces
 from tools.bench.served import body

@@ -3,13 +3,13 @@
 import json
 import time
 
+from localllm_magics.api import load
 from localllm_magics.core.events import TextDelta
 from localllm_magics.core.generation import Generation
 from localllm_magics.core.messages import to_messages
 from localllm_magics.core.request import Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.model import Model
-from localllm_magics.session import load
 from tools.bench.ask import Ask, Sample, Setup, steps
 
 

@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from localllm_magics.api import load
 from localllm_magics.core.events import Event, Reading, TextDelta
 from localllm_magics.model import Model
-from localllm_magics.session import load
 from tools.bench.ask import Ask, Setup
 from tools.bench.cell import CellContender
 from tools.bench.kernel import Message

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from localllm_magics.api import load
 from localllm_magics.engines.kernel.machine import private_memory
-from localllm_magics.session import load
 from tools.bench.result import Row, Section, at_most
 from tools.bench.subject import Subject
 

@@ -1,6 +1,7 @@
 """Forecasts as people write them."""
 
-from localllm_magics.core.memory_plan import Compared, Forecast
+from localllm_magics.core.memory_plan import Forecast
+from localllm_magics.core.presentation import to_two_digits
 from localllm_magics.engines.forecast.calibration import Calibration
 from localllm_magics.engines.forecast.forecast import PROMPT
 from localllm_magics.engines.kernel.cpu_features import cpu_features
@@ -13,11 +14,6 @@ def forecast_in_words(forecast: Forecast) -> str:
     return (
         f"≈ {to_two_digits(forecast.tokens_per_second)} tok/s, {PROMPT:,} tokens read in ≈ {to_two_digits(seconds)} s"
     )
-
-
-def compared_in_words(compared: Compared) -> str:
-    """The decode rates of an answer as `forecast 14 tok/s, measured 13`."""
-    return f"forecast {to_two_digits(compared.forecast)} tok/s, measured {to_two_digits(compared.measured)}"
 
 
 def measured_in_words(calibration: Calibration | None, now: float) -> str:
@@ -46,11 +42,3 @@ def _ago(seconds: float) -> str:
         if number > 0:
             return f"{number:,} {unit}{'s' * (number > 1)} ago"
     return "just now"
-
-
-def to_two_digits(number: float) -> str:
-    """NUMBER with the digits that a forecast knows: `0.42`, `4.2`, `42`, `420`, `4,200`."""
-    if number >= 100:
-        size = 10 ** (len(str(int(number))) - 2)
-        return f"{round(number / size) * size:,}"
-    return f"{number:.0f}" if number >= 9.95 else f"{number:.1f}" if number >= 0.995 else f"{number:.2g}"

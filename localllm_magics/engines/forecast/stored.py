@@ -10,7 +10,15 @@ from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.engines.cache_folder import cache_folder, open_regular, write_private
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed, device_from_json, device_to_json
-from localllm_magics.engines.forecast.learning import WIDEST, Rate, Ratios, learned, ratios_from_json, to_corrections
+from localllm_magics.engines.forecast.learning import (
+    WIDEST,
+    Rate,
+    Ratios,
+    is_small,
+    learned,
+    ratios_from_json,
+    to_corrections,
+)
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.machine import physical_cores
 from localllm_magics.engines.kernel.worker.probe_results import key_of
@@ -83,7 +91,7 @@ class SpeedStore:
         stored = self._read().get(key)
         if not ratios or not isinstance(stored, dict):
             return
-        if max(ratios.values()) > WIDEST:
+        if max(ratios.values()) > WIDEST and not is_small(shape):
             self._write(key, None)
             return
         known = ratios_from_json(stored.get("ratios"))

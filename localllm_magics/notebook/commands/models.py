@@ -1,7 +1,6 @@
 """`%llm models`: what can be asked."""
 
 from localllm_magics.catalog.model_list import KINDS, SOURCES, ModelList
-from localllm_magics.core.stop import Stop
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.card.status_line import to_bundle
 from localllm_magics.notebook.commands.command import Command
@@ -31,28 +30,24 @@ _FORECAST = Option(flags=("--forecast",), help="measure this machine first, if i
 def _models(notebook: Notebook, parsed: Parsed) -> ModelList:
     source, kind = (str(parsed.values[name]) if name in parsed.values else None for name in ("source", "kind"))
     fits = True if "fits" in parsed.values else None
-    found = notebook.session.list_models()
-    if "forecast" in parsed.values:
-        _measure(notebook, found)
-        found = notebook.session.list_models()
+    found = _measured(notebook) if "forecast" in parsed.values else notebook.session.list_models()
     return found.only(source=source, kind=kind, fits=fits).with_name("".join(parsed.words))
 
 
-def _measure(notebook: Notebook, found: ModelList) -> None:
-    """Measure this machine for forecasts of what was FOUND, with a display while that goes on."""
-    from localllm_magics.catalog.judgement import measure
-
+def _measured(notebook: Notebook) -> ModelList:
+    """The models, once this machine was measured, with a display while that goes on."""
     display, outcome = notebook.front_end.new_display(), "not measured"
 
     def show(part: float) -> None:
         display.update(to_bundle(f"this machine · measuring: {part:.0%}"))
 
     try:
-        measure(found, Stop(), show)
+        found = notebook.session.list_models(show)
         outcome = "measured"
     finally:
         if display.is_shown:
             display.publish(to_bundle(f"this machine · {outcome}"))
+    return found
 
 
 COMMAND = Command(

@@ -2,8 +2,8 @@
 
 from textwrap import shorten
 
-from localllm_magics.core.completion import ModelUsed
-from localllm_magics.core.presentation import to_duration
+from localllm_magics.core.completion import Completion, ModelUsed
+from localllm_magics.core.presentation import to_duration, to_two_digits
 from localllm_magics.core.sanitizer.control import strip_control
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.engines.base import EngineStatus
@@ -64,8 +64,16 @@ def _row(model: Model, status: EngineStatus, session: Session) -> tuple[str, ...
         f"{used.gpu_layers} of {(used.layers or 0) + 1}" if used.gpu_layers is not None else "",
         f"{used.context:,}" if used.context else "",
         "in use" if idle is None else to_duration(idle) if status.model.context is not None else "",
-        last.stats.rate if last else "",
+        _rate(last, status),
     )
+
+
+def _rate(last: Completion | None, status: EngineStatus) -> str:
+    """That of the last answer, and what was forecast for it."""
+    if last is None:
+        return ""
+    forecast = status.compared
+    return last.stats.rate + (f", forecast {to_two_digits(forecast.forecast)}" if forecast is not None else "")
 
 
 def _memory(status: EngineStatus) -> str:

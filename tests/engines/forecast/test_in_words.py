@@ -2,13 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from localllm_magics.core.memory_plan import Compared, Forecast
+from localllm_magics.core.memory_plan import Forecast
 from localllm_magics.engines.forecast.in_words import (
-    compared_in_words,
     forecast_in_words,
     measured_in_words,
     slow_build_note,
-    to_two_digits,
 )
 from tests.engines.forecast.speeds_of import CPU
 
@@ -23,21 +21,6 @@ from tests.engines.forecast.speeds_of import CPU
 )
 def test_a_forecast_in_words(decode: float, prompt: float, words: str) -> None:
     assert forecast_in_words(Forecast(tokens_per_second=decode, prompt_tokens_per_second=prompt)) == words
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (0.0512, "0.051"), (0.42, "0.42"), (0.999, "1.0"), (4.23, "4.2"), (9.94, "9.9"), (9.96, "10"), (42.4, "42"),
-        (99.9, "100"), (426.0, "430"), (999.0, "1,000"), (4321.0, "4,300"),
-    ],
-)  # fmt: skip
-def test_a_number_has_the_digits_that_a_forecast_knows(number: float, words: str) -> None:
-    assert to_two_digits(number) == words
-
-
-def test_a_comparison_in_words() -> None:
-    assert compared_in_words(Compared(forecast=14.1, measured=13.2)) == "forecast 14 tok/s, measured 13"
 
 
 @pytest.mark.parametrize(

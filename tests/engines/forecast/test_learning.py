@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from localllm_magics.core.memory_plan import PlanSettings
-from localllm_magics.core.model_shape import ModelShape
+from localllm_magics.core.model_shape import LayerShape, ModelShape
 from localllm_magics.core.request import ALL_LAYERS
 from localllm_magics.engines.forecast.learning import (
     Rate,
@@ -90,3 +90,18 @@ def test_what_was_not_used_for_long_is_forgotten_first() -> None:
 )
 def test_bad_ratios_are_left_out(stored: object, found: Ratios) -> None:
     assert ratios_from_json(stored) == found
+
+
+SMALL = model(LayerShape(attention=(("Q4_0", 1_000_000),)))
+
+
+def test_a_small_model_may_be_much_faster_than_memory_and_teaches_nothing_of_others() -> None:
+    ratios = learned({}, "decode", SMALL, ONE, 6.0)
+
+    assert len(ratios) == 1
+    assert factor(ratios, SMALL) == pytest.approx(6.0)
+    assert factor(ratios, SHAPE) == 1.0
+
+
+def test_a_large_model_does_not_learn_from_what_is_much_too_slow() -> None:
+    assert learned({}, "decode", SHAPE, ONE, 0.1) == {}

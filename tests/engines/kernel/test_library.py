@@ -19,7 +19,7 @@ from tests.engines.kernel.worker.beside_device import beside_device
 ROOT = Path(__file__).parents[3]
 COMPLETE = """
 from localllm_magics.core.errors import LocalLLMError
-from localllm_magics.session import load
+from localllm_magics.api import load
 
 try:
     load("demo")
