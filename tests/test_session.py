@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics import session
+from localllm_magics import api
 from localllm_magics.core.errors import BadOption, LocalLLMError, ModelNotFound
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
@@ -177,11 +177,11 @@ def test_changes_are_reported_to_whoever_wants_to_know(new_session: Session, fol
 @pytest.mark.parametrize("reference", [5, None, b"demo"], ids=["number", "none", "bytes"])
 def test_a_reference_is_a_string_or_a_path(reference: str) -> None:
     with pytest.raises(BadOption, match="A model reference is a string or a path"):
-        session.load(reference)
+        api.load(reference)
 
 
 def test_a_model_is_loaded_by_its_path(folder: Path) -> None:
-    model = session.load(folder / "mine.gguf", ctx=256)
+    model = api.load(folder / "mine.gguf", ctx=256)
     try:
         assert model.path == folder / "mine.gguf"
     finally:
@@ -308,18 +308,18 @@ def test_closing_stops_and_unloads_everything(new_session: Session) -> None:
 
 
 def test_load_puts_a_model_into_memory_and_makes_it_current() -> None:
-    model = session.load("demo", ctx=256, threads=1, gpu_layers=0)
+    model = api.load("demo", ctx=256, threads=1, gpu_layers=0)
     try:
         assert default_session().current is model
         assert (model.context, model.gpu_layers) == (256, 0)
         assert model.memory_bytes > 0
-        assert session.load("demo") is model
+        assert api.load("demo") is model
     finally:
         default_session().unload()
 
 
 def test_the_models_are_those_of_the_running_folder(folder: Path) -> None:
-    assert [info.reference for info in session.models()] == ["demo", "mine.gguf"]
+    assert [info.reference for info in api.models()] == ["demo", "mine.gguf"]
 
 
 EXIT = """
@@ -352,6 +352,6 @@ def test_what_cannot_be_loaded_is_not_the_current_model(tmp_path: Path) -> None:
     bad = write_gguf(tmp_path / "bad.gguf", architecture="unheard-of")
 
     with pytest.raises(LocalLLMError):
-        session.load(bad)
+        api.load(bad)
 
     assert default_session().models == ()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics import demo, session
+from localllm_magics import api, demo
 from localllm_magics.core.errors import BadOption, ModelNotFound
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.session import Session
@@ -110,7 +110,7 @@ def test_the_same_load_options_change_nothing(new_session: Session, options: Loa
 
 def test_a_bad_load_option_is_refused_before_anything_is_read() -> None:
     with pytest.raises(BadOption):
-        session.load("nothing.gguf", ctx=0)
+        api.load("nothing.gguf", ctx=0)
 
 
 @pytest.mark.parametrize(

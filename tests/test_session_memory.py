@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm_magics import session
+from localllm_magics import api
 from localllm_magics.core.errors import LocalLLMError, NotEnoughMemory
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.engines.kernel.machine import private_memory
@@ -115,20 +115,20 @@ def test_limits_end_with_the_session(new_session: Session) -> None:
 
 
 def test_a_model_is_pinned_by_its_load_until_it_is_loaded_without(clean_session: Session) -> None:
-    model = session.load("demo", ctx=256, pin=True)
+    model = api.load("demo", ctx=256, pin=True)
     clean_session.residency.limits = Limits(memory_bytes=1)
     pinned = (model.is_pinned, model.is_loaded)
     with pytest.raises(LocalLLMError):
-        session.load("demo", ctx=512)
+        api.load("demo", ctx=512)
     after_failure = model.is_pinned
     clean_session.residency.limits = Limits()
-    session.load("demo", ctx=256)
+    api.load("demo", ctx=256)
 
     assert (pinned, after_failure, model.is_pinned) == ((True, True), True, False)
 
 
 def test_a_pinned_model_can_be_unloaded(clean_session: Session) -> None:
-    session.load("demo", pin=True)
+    api.load("demo", pin=True)
 
     assert (clean_session.unload("demo"), clean_session.models) == (["demo"], ())
 
