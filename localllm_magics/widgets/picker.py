@@ -30,8 +30,8 @@ Bundle = dict[str, Any]
 class ModelPicker(AnyWidget):
     """Choose a model: what there is, what fits, how fast it will be; load it and unload it.
 
-    `value` is the reference of the chosen model or None, at first that of the current model, and `model` is the model itself once it is loaded; both can be
-    observed. Observers of `model` are called in the thread that loads.
+    `value` is the reference of the chosen model or None, at first that of the current model, and `model` is the model
+    itself once it is loaded; both can be observed. Observers of `model` are called in the thread that loads.
 
     Args:
         session: Where models are loaded; by default where `%%llm` finds them.

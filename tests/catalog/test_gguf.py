@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from localllm_magics.catalog.gguf import (
-    GGML_TYPES,
     TABLES,
     VOCABULARIES,
     ArrayInfo,
@@ -20,6 +19,7 @@ from localllm_magics.catalog.gguf import (
     require_complete,
 )
 from localllm_magics.core.errors import LocalLLMError, ModelError, ModelNotFound, NotAGGUF, TruncatedFile
+from localllm_magics.core.ggml_types import GGML_TYPES
 from tests.catalog.gguf_files import DEMO, raw_array, raw_gguf, raw_key, raw_string, raw_tensor, write_gguf
 
 U32, FLOAT, BOOL, STRING, ARRAY, I64 = 4, 6, 7, 8, 9, 11
