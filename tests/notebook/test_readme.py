@@ -39,8 +39,8 @@ def test_cells_run_in_the_order_of_the_page(bare_shell: InteractiveShell, folder
 
 
 def test_settings_are_read(tmp_path: Path) -> None:
-    (settings,) = [text for language, text in BLOCKS if language == "toml"]
-    (tmp_path / "pyproject.toml").write_text(settings)
+    ((setting, table),) = re.findall(r"`([^`]+)` below `(\[[\w.]+\])` in `pyproject.toml`", README)
+    (tmp_path / "pyproject.toml").write_text(f"{table}\n{setting}\n")
     config = LocalLLM()
 
     config.read_project(tmp_path)

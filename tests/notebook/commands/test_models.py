@@ -1,5 +1,4 @@
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,13 +6,10 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics import demo
-from localllm_magics.catalog import judgement
 from localllm_magics.catalog.model_list import HOW_TO_FORECAST, ModelList
 from localllm_magics.core.errors import BadOption
-from localllm_magics.core.stop import Stop
-from localllm_magics.engines.forecast.calibration import Calibration
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
-from localllm_magics.engines.kernel.library import Library
+from localllm_magics.engines.kernel.library import library
 from tests.catalog.speeds import speed
 
 
@@ -91,14 +87,8 @@ def test_without_a_measured_machine_a_note_says_how_to_get_forecasts(shell: Inte
     assert [info.forecast for info in found] == [None, None]
 
 
-def test_forecasts_come_once_the_machine_was_measured(
-    shell: InteractiveShell, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def calibrate(lib: Library, _stop: Stop, progress: Callable[[float], None]) -> Calibration:
-        progress(0.5)
-        return SpeedStore().put(speed_key(lib), speed("Q8_0", "F16"))
-
-    monkeypatch.setattr(judgement, "calibrate", calibrate)
+def test_forecasts_come_once_the_machine_was_measured(shell: InteractiveShell, cache: Path) -> None:
+    SpeedStore().put(speed_key(library()), speed("Q8_0", "F16"))
 
     measured = shell.run_line_magic("llm", "models --forecast")
     again = shell.run_line_magic("llm", "models")
