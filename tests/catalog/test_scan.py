@@ -8,6 +8,7 @@ from localllm_magics.catalog.scan import ModelSource, Scan
 from localllm_magics.catalog.sources.search import Search
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.sources.searching import new_search
+from tests.server.waiting import wait_until
 
 ONE, TWO = (ModelInfo(reference=name, name=name, source="jan") for name in ("one", "two"))
 
@@ -37,8 +38,7 @@ def test_a_source_that_does_not_answer_is_given_up_with_what_it_has(tmp_path: Pa
         yield TWO
 
     found = scan(hanging, tmp_path)
-    while not found.found:
-        pass
+    wait_until(lambda: found.found, "the first model")
     found.wait(0, 60)
 
     assert (found.found, found.hangs) == ([ONE], True)

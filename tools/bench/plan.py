@@ -10,6 +10,7 @@ from tools.bench.forecast import forecast
 from tools.bench.listing import listing
 from tools.bench.memory_limits import all_loads, memory_limits, quick_loads
 from tools.bench.neighbour import neighbour
+from tools.bench.picker import picker
 from tools.bench.prefill import prefill
 from tools.bench.result import Section
 from tools.bench.slot import slot
@@ -45,6 +46,7 @@ def full(say: Say) -> Mapping[str, Measure]:
         "daemon-stop": lambda: slot(large(), 30, say),
         "decoder": lambda: decoder(9, say),
         "listing": lambda: listing(1000, 5, say),
+        "picker": lambda: picker(2000, 3, say),
         "forecast": lambda: forecast(7, 4, say),
         "memory-limits": lambda: memory_limits(all_loads(), say),
     }
@@ -69,6 +71,7 @@ def quick(say: Say) -> Mapping[str, Measure]:
         "daemon-stop": lambda: slot(tiny(), 3, say),
         "decoder": lambda: decoder(3, say),
         "listing": lambda: listing(100, 1, say),
+        "picker": lambda: picker(200, 1, say),
         "forecast": lambda: forecast(2, 2, say),
         "memory-limits": lambda: memory_limits(quick_loads(), say),
     }
