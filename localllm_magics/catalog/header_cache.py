@@ -27,6 +27,7 @@ FORMAT = f"1, localllm-magics {__version__}"
 MOST_FILES = 20_000
 _MOST_BYTES = 1 << 26
 _LONGEST_TEXT = 2_000
+_MOST = 1 << 63
 _FIELDS: Mapping[type, tuple[str, ...]] = {
     str: ("name", "architecture", "quantization", "problem", "kind"),
     int: ("size_bytes", "parameters", "context", "layers"),
@@ -168,6 +169,9 @@ def _from_json(path: Path, value: object) -> ModelInfo:
     fields = {name: _checked(value.get(name), kind) for kind, names in _FIELDS.items() for name in names}
     if fields["kind"] not in (None, *get_args(Kind)):
         raise ValueError(value)
+    sampling = value["sampling"]
+    if not isinstance(sampling, dict) or not all(map(_is_number, sampling.values())):
+        raise TypeError(sampling)
     shape, stamps = value["shape"], zip(model_parts(path), value["stamps"], strict=True)
     described = ModelInfo(
         reference="",
@@ -178,7 +182,7 @@ def _from_json(path: Path, value: object) -> ModelInfo:
             FileStamp(path=part, size_bytes=size, modified_ns=modified, inode=inode)
             for part, (size, modified, inode) in stamps
         ),
-        defaults=ModelDefaults(sampling=Sampling.from_options(value["sampling"])),
+        defaults=ModelDefaults(sampling=Sampling.from_options(sampling)),
         shape=None if shape is None else shape_from_json(shape),
     )
     known = {name: value for name, value in fields.items() if value is not None}
@@ -190,6 +194,10 @@ def _checked(value: object, kind: type) -> object:
         raise TypeError(value)
     if isinstance(value, str) and not (len(value) <= _LONGEST_TEXT and value.isprintable()):
         raise ValueError(value)
-    if isinstance(value, int) and value < 0:
+    if isinstance(value, int) and not 0 <= value < _MOST:
         raise ValueError(value)
     return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and -_MOST < value < _MOST
