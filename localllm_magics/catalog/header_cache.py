@@ -18,6 +18,7 @@ from localllm_magics.core.errors import BadOption, LoadFailed, LocalLLMError, No
 from localllm_magics.core.fork import new_lock
 from localllm_magics.core.model_info import FileStamp, Kind, ModelDefaults, ModelInfo, Source
 from localllm_magics.core.sampling import Sampling
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.cache_folder import cache_folder, open_regular, write_private
 from localllm_magics.engines.file_stamp import read_stamp
@@ -70,7 +71,7 @@ class HeaderCache:
             info = with_problem(path, error.message, reference=reference, source=source)
             is_kept = isinstance(error, _OF_THE_FILE)
         except MemoryError:
-            problem = f"There is not enough memory to read the header of {path.name}."
+            problem = f"There is not enough memory to read the header of {to_printable(path.name)}."
             info, is_kept = with_problem(path, problem, reference=reference, source=source), False
         # A file that grows has changed since.
         if is_kept and stamps and info.files == stamps == _stamps(path):

@@ -14,11 +14,13 @@ from localllm_magics.catalog.sources.ollama import describe_stored, find_stored
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.hints import LIST_MODELS
 from localllm_magics.core.model_info import Kind, ModelInfo
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.engines.file_stamp import broken_link, is_unchanged, read_stamp
 from localllm_magics.engines.ollama.name import parse_name
 
 _MAX_NAMES_SHOWN = 5
 _MODEL_FILES = (".gguf", ".llamafile")
+_LONGEST_SHOWN = 200
 _MOST_COMPARED = 5_000  # names, in half a second
 _NO_TEXT: dict[Kind | None, str] = {
     "embedding": "makes vectors of text and cannot generate any; load a chat model instead",
@@ -57,7 +59,7 @@ def resolve(
     path = _to_path(text, folder)
     if read_stamp(path) is not None and not _is_folder(path):
         return _usable(describe_file(first_part(path), reference=text, source="folder"))
-    if problem := broken_link(path, text):
+    if problem := broken_link(path, _shorten(text)):
         raise ModelNotFound(problem, "Make the link anew, or download the file again.")
     return _usable(_known(text, folder, catalog) or _find(text, path, catalog.find(folder).models, others))
 
@@ -107,7 +109,7 @@ def _require_one(text: str, matches: Sequence[ModelInfo]) -> ModelInfo:
         return matches[0]
     # The name of a model in Ollama's store has its tag, so that it differs from that of a file.
     names = [info.name if info.source == "ollama" else info.reference for info in matches]
-    raise ModelNotFound(f"{text!r} names {len(matches)} models: {_join(names)}.", _load(names[0]))
+    raise ModelNotFound(f"{_shorten(text)!r} names {len(matches)} models: {_join(names)}.", _load(*names))
 
 
 def _exact(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
@@ -152,7 +154,7 @@ def _usable(info: ModelInfo) -> ModelInfo:
     elif info.problem is not None and info.path is not None:
         info = describe_file(info.path, reference=info.reference, source=info.source)
     if info.kind in _NO_TEXT:
-        raise LoadFailed(f"{info.reference} {_NO_TEXT[info.kind]}.", LIST_MODELS)
+        raise LoadFailed(f"{_shown(info.reference)} {_NO_TEXT[info.kind]}.", LIST_MODELS)
     return info
 
 
@@ -161,28 +163,29 @@ def _no_file(text: str, path: Path) -> ModelNotFound:
         return _no_model_but_folder(text, path)
     if not _is_folder(path.parent):
         hint = meant(text) or LIST_MODELS
-        return ModelNotFound(f"There is no file {text}: the folder {path.parent} does not exist.", hint)
+        parent = _shown(str(path.parent))
+        return ModelNotFound(f"There is no file {_shown(text)}: the folder {parent} does not exist.", hint)
     there = {file.name.casefold(): file.name for file in model_files(path.parent)}
     near = _nearest(path.name, there) or list(there.values())
     if not near:
-        return ModelNotFound(f"There is no file {text}, and no GGUF file in its folder.", LIST_MODELS)
+        return ModelNotFound(f"There is no file {_shown(text)}, and no GGUF file in its folder.", LIST_MODELS)
     start = text[: max(text.rfind("/"), text.rfind("\\")) + 1]
-    shown = [start + name for name in near]
-    return ModelNotFound(f"There is no file {text}. There is: {_join(shown)}.", _load(shown[0]))
+    names = [start + name for name in near]
+    return ModelNotFound(f"There is no file {_shown(text)}. There is: {_join(names)}.", _load(*names))
 
 
 def _no_model_but_folder(text: str, path: Path) -> ModelNotFound:
     names = [f"{text.rstrip('/')}/{file.name}" for file in model_files(path)]
     if not names:
-        return ModelNotFound(f"{text} is a folder, and has no GGUF files.", LIST_MODELS)
-    return ModelNotFound(f"{text} is a folder. It has: {_join(names)}.", _load(names[0]))
+        return ModelNotFound(f"{_shown(text)} is a folder, and has no GGUF files.", LIST_MODELS)
+    return ModelNotFound(f"{_shown(text)} is a folder. It has: {_join(names)}.", _load(*names))
 
 
 def _unknown(text: str, models: Sequence[ModelInfo]) -> ModelNotFound:
     near = _nearest(text, {name: info.reference for info in reversed(models) for name in _names(info)})
     among = f" The nearest: {_join(near)}." if near else ""
     may_pull = f" To have Ollama download it, type: %llm pull ollama:{text}" if not near and parse_name(text) else ""
-    return ModelNotFound(f"There is no model {text!r}.{among}", f"{LIST_MODELS}{may_pull}")
+    return ModelNotFound(f"There is no model {_shorten(text)!r}.{among}", f"{LIST_MODELS}{may_pull}")
 
 
 def _nearest(text: str, names: Mapping[str, str]) -> list[str]:
@@ -192,8 +195,20 @@ def _nearest(text: str, names: Mapping[str, str]) -> list[str]:
 
 
 def _join(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MAX_NAMES_SHOWN]) + (f", … ({len(names)} in all)" if len(names) > _MAX_NAMES_SHOWN else "")
+    return ", ".join(map(to_printable, names[:_MAX_NAMES_SHOWN])) + (
+        f", … ({len(names)} in all)" if len(names) > _MAX_NAMES_SHOWN else ""
+    )
 
 
-def _load(reference: str) -> str:
-    return f"Type: %llm load {shlex.quote(reference)}"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _shown(text: str) -> str:
+    return to_printable(_shorten(text))
+
+
+def _load(*references: str) -> str:
+    """A hint at the first of REFERENCES that can be typed."""
+    typeable = [reference for reference in references if reference.isprintable()]
+    return f"Type: %llm load {shlex.quote(typeable[0])}" if typeable else LIST_MODELS

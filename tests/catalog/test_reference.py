@@ -325,3 +325,29 @@ def test_others_are_asked_for_what_is_not_here(folder: Path) -> None:
     served = ModelInfo(reference="ollama:far", name="far", source="daemon", engine="ollama")
 
     assert resolve("far", folder, lambda: [served]) == served
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b]0;title\x07.gguf", "line\nend.gguf", "\u202efugg.gguf", "\udcff.gguf"], ids=ascii
+)
+@pytest.mark.parametrize("reference", ["sub", "sub/other.gguf", "sub/{}", "#-{}"])
+def test_a_file_name_with_control_characters_is_escaped(tmp_path: Path, reference: str, name: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / name).touch()
+
+    error = failure(reference.format(name), tmp_path)
+
+    assert str(error).replace("\n", "").isprintable()
+    assert error.message.isprintable()
+    assert "%llm load" not in error.hint
+
+
+def test_a_name_in_the_list_with_escapes_is_found(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "a\x1b.gguf", metadata=CHAT)
+
+    assert resolve(r"a\x1b.gguf", tmp_path).path == path
+
+
+@pytest.mark.parametrize("start", ["", "./", "no/"])
+def test_a_long_reference_is_shortened_in_the_error(tmp_path: Path, start: str) -> None:
+    assert len(str(failure(start + "x" * 100_000, tmp_path))) < 1_000
