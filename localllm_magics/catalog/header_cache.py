@@ -170,9 +170,6 @@ def _from_json(path: Path, value: object) -> ModelInfo:
     fields = {name: _checked(value.get(name), kind) for kind, names in _FIELDS.items() for name in names}
     if fields["kind"] not in (None, *get_args(Kind)):
         raise ValueError(value)
-    sampling = value["sampling"]
-    if not isinstance(sampling, dict) or not all(map(_is_number, sampling.values())):
-        raise TypeError(sampling)
     shape, stamps = value["shape"], zip(model_parts(path), value["stamps"], strict=True)
     described = ModelInfo(
         reference="",
@@ -183,7 +180,7 @@ def _from_json(path: Path, value: object) -> ModelInfo:
             FileStamp(path=part, size_bytes=size, modified_ns=modified, inode=inode)
             for part, (size, modified, inode) in stamps
         ),
-        defaults=ModelDefaults(sampling=Sampling.from_options(sampling)),
+        defaults=ModelDefaults(sampling=_sampling(value["sampling"])),
         shape=None if shape is None else shape_from_json(shape),
     )
     known = {name: value for name, value in fields.items() if value is not None}
@@ -198,6 +195,12 @@ def _checked(value: object, kind: type) -> object:
     if isinstance(value, int) and not 0 <= value < _MOST:
         raise ValueError(value)
     return value
+
+
+def _sampling(value: object) -> Sampling:
+    if not isinstance(value, dict) or not all(map(_is_number, value.values())):
+        raise TypeError(value)
+    return Sampling.from_options(value)
 
 
 def _is_number(value: object) -> bool:

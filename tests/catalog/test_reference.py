@@ -351,3 +351,27 @@ def test_a_name_in_the_list_with_escapes_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("start", ["", "./", "no/"])
 def test_a_long_reference_is_shortened_in_the_error(tmp_path: Path, start: str) -> None:
     assert len(str(failure(start + "x" * 100_000, tmp_path))) < 1_000
+
+
+def test_what_makes_no_text_is_not_among_several_that_do(folder: Path) -> None:
+    write_gguf(folder / "a-Llama-3.2-vocab.gguf", weights={})
+    write_gguf(folder / "a-Llama-3.2-mmproj.gguf", architecture="clip")
+    shutil.copy(folder / "cut.gguf", folder / "a-Llama-3.2-cut.gguf")
+
+    error = failure("llama-3.2", folder)
+
+    assert error.message == "'llama-3.2' names 2 models: Llama-3.2-1B.Q4_K_M.gguf, Llama-3.2-1B.Q8_0.gguf."
+
+
+@pytest.mark.parametrize("reference", ["new.gguf", "new", "./incomplete-new.gguf", "incomplete-new.gguf"])
+@pytest.mark.parametrize("size", [None, -1], ids=["whole", "cut off"])
+def test_an_unfinished_download_is_not_loaded_whatever_its_size(
+    tmp_path: Path, reference: str, size: int | None
+) -> None:
+    (tmp_path / "incomplete-new.gguf").write_bytes(DEMO.read_bytes()[:size])
+
+    error = failure(reference, tmp_path)
+
+    assert isinstance(error, LoadFailed)
+    assert "new.gguf is not downloaded completely" in error.message
+    assert error.hint == "Let its download come to its end, then load it."

@@ -70,12 +70,11 @@ class Search:
 
     def model(self, path: Path, to_reference: Callable[[Path], str]) -> Iterator[ModelInfo]:
         """The model that a file is, or will be when its download has ended; nothing where it is none."""
-        if unfinished := _UNFINISHED.fullmatch(path.name):
-            finished = path.with_name(unfinished["name"])
-            if finished != path:
-                if read_stamp(finished) is None:
-                    yield self.unfinished(path, to_reference(finished))
-                return
+        finished = _when_finished(path)
+        if finished != path:
+            if read_stamp(finished) is None:
+                yield self.unfinished(path, to_reference(finished))
+            return
         if _MODEL.search(path.name) and is_first_present_part(path):
             yield self.inspect(path, to_reference(path))
 
@@ -119,6 +118,17 @@ class Search:
             if not entry.name.startswith("."):
                 below.append(folder / entry.name) if _is_folder(entry) else names.append(entry.name)
         return below, names
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file has the name of one whose download has not ended, whatever its size."""
+    return _when_finished(path) != path
+
+
+def _when_finished(path: Path) -> Path:
+    """What the file at PATH will be called when its download has ended."""
+    name = _UNFINISHED.fullmatch(path.name)
+    return path.with_name(name["name"]) if name else path
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
