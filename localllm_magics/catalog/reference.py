@@ -10,6 +10,7 @@ from pathlib import Path
 from localllm_magics.catalog.discover import DEMO, Catalog, bundled_model, distinct, model_files
 from localllm_magics.catalog.inspect import describe_file, first_part, model_stem
 from localllm_magics.catalog.meant import meant
+from localllm_magics.catalog.sources.folder import to_reference
 from localllm_magics.catalog.sources.huggingface import current_among
 from localllm_magics.catalog.sources.ollama import describe_stored, find_stored
 from localllm_magics.catalog.sources.search import is_unfinished
@@ -185,7 +186,7 @@ def _no_file(text: str, path: Path) -> ModelNotFound:
     if not near:
         return ModelNotFound(f"There is no file {_shown(text)}, and no GGUF file in its folder.", LIST_MODELS)
     start = text[: max(text.rfind("/"), text.rfind("\\")) + 1]
-    names = [start + name for name in near]
+    names = [start + name if start else to_reference(Path(name)) for name in near]
     return ModelNotFound(f"There is no file {_shown(text)}. There is: {_join(names)}.", _load(*names))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
+from localllm_magics.catalog.discover import Catalog
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import LIST_MODELS
@@ -375,3 +376,14 @@ def test_an_unfinished_download_is_not_loaded_whatever_its_size(
     assert isinstance(error, LoadFailed)
     assert "new.gguf is not downloaded completely" in error.message
     assert error.hint == "Let its download come to its end, then load it."
+
+
+@pytest.mark.parametrize("reference", ["-dash.gguf", "./-dash.gguf", "dash"])
+def test_a_name_that_begins_with_a_dash_is_listed_as_it_can_be_typed(tmp_path: Path, reference: str) -> None:
+    path = write_gguf(tmp_path / "-dash.gguf", metadata=CHAT)
+
+    (info,) = [info for info in Catalog().find(tmp_path).models if info.path == path]
+
+    assert info.reference == "./-dash.gguf"
+    assert resolve(reference, tmp_path).path == path
+    assert failure("-dahs.gguf", tmp_path).hint == "Type: %llm load ./-dash.gguf"
