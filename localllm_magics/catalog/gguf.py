@@ -22,6 +22,7 @@ from localllm_magics.catalog.known_parts import KnownPart, KnownParts
 from localllm_magics.core.errors import ModelError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.core.ggml_types import GGML_TYPES
 from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.engines.cache_folder import open_regular
 from localllm_magics.engines.file_stamp import broken_link
 
@@ -117,13 +118,21 @@ def read_header(path: Path, *, offset: int = 0, size: int | None = None) -> Head
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise NotAGGUF(f"{path.name} is not a file.", LIST_MODELS)
+            raise NotAGGUF(f"{to_printable(path.name)} is not a file.", LIST_MODELS)
         with open_regular(path) as file:
-            return _read(_Reader(file, path.name, offset, os.fstat(file.fileno()).st_size if size is None else size))
+            return _read(
+                _Reader(
+                    file, to_printable(path.name), offset, os.fstat(file.fileno()).st_size if size is None else size
+                )
+            )
     except FileNotFoundError as exc:
-        raise ModelNotFound(broken_link(path, str(path)) or f"There is no file {path}.", LIST_MODELS) from exc
+        raise ModelNotFound(
+            broken_link(path, str(path)) or f"There is no file {to_printable(str(path))}.", LIST_MODELS
+        ) from exc
     except (OSError, ValueError) as exc:
-        raise ModelError(f"{path} cannot be read: {getattr(exc, 'strerror', None) or exc}.", LIST_MODELS) from exc
+        raise ModelError(
+            f"{to_printable(str(path))} cannot be read: {getattr(exc, 'strerror', None) or exc}.", LIST_MODELS
+        ) from exc
 
 
 def require_complete(header: Header, path: Path) -> None:
@@ -132,9 +141,10 @@ def require_complete(header: Header, path: Path) -> None:
     if need is None or need <= have:
         return
     if need > _LARGEST_FILE:
-        raise NotAGGUF(f"{path.name} is damaged: its tensors would need {need:,} bytes.", DOWNLOAD_AGAIN)
+        raise NotAGGUF(f"{to_printable(path.name)} is damaged: its tensors would need {need:,} bytes.", DOWNLOAD_AGAIN)
     raise TruncatedFile(
-        f"{path.name} is cut off: it has {have:,} of {need:,} bytes ({have * 100 // need} %).", DOWNLOAD_AGAIN
+        f"{to_printable(path.name)} is cut off: it has {have:,} of {need:,} bytes ({have * 100 // need} %).",
+        DOWNLOAD_AGAIN,
     )
 
 

@@ -18,6 +18,7 @@ from localllm_magics.core.errors import BadOption, LoadFailed, LocalLLMError, No
 from localllm_magics.core.fork import new_lock
 from localllm_magics.core.model_info import FileStamp, Kind, ModelDefaults, ModelInfo, Source
 from localllm_magics.core.sampling import Sampling
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.cache_folder import cache_folder, open_regular, write_private
 from localllm_magics.engines.file_stamp import read_stamp
@@ -27,6 +28,7 @@ FORMAT = f"1, localllm-magics {__version__}"
 MOST_FILES = 20_000
 _MOST_BYTES = 1 << 26
 _LONGEST_TEXT = 2_000
+_MOST = 1 << 63
 _FIELDS: Mapping[type, tuple[str, ...]] = {
     str: ("name", "architecture", "quantization", "problem", "kind"),
     int: ("size_bytes", "parameters", "context", "layers"),
@@ -69,7 +71,7 @@ class HeaderCache:
             info = with_problem(path, error.message, reference=reference, source=source)
             is_kept = isinstance(error, _OF_THE_FILE)
         except MemoryError:
-            problem = f"There is not enough memory to read the header of {path.name}."
+            problem = f"There is not enough memory to read the header of {to_printable(path.name)}."
             info, is_kept = with_problem(path, problem, reference=reference, source=source), False
         # A file that grows has changed since.
         if is_kept and stamps and info.files == stamps == _stamps(path):
@@ -178,7 +180,7 @@ def _from_json(path: Path, value: object) -> ModelInfo:
             FileStamp(path=part, size_bytes=size, modified_ns=modified, inode=inode)
             for part, (size, modified, inode) in stamps
         ),
-        defaults=ModelDefaults(sampling=Sampling.from_options(value["sampling"])),
+        defaults=ModelDefaults(sampling=_sampling(value["sampling"])),
         shape=None if shape is None else shape_from_json(shape),
     )
     known = {name: value for name, value in fields.items() if value is not None}
@@ -190,6 +192,16 @@ def _checked(value: object, kind: type) -> object:
         raise TypeError(value)
     if isinstance(value, str) and not (len(value) <= _LONGEST_TEXT and value.isprintable()):
         raise ValueError(value)
-    if isinstance(value, int) and value < 0:
+    if isinstance(value, int) and not 0 <= value < _MOST:
         raise ValueError(value)
     return value
+
+
+def _sampling(value: object) -> Sampling:
+    if not isinstance(value, dict) or not all(map(_is_number, value.values())):
+        raise TypeError(value)
+    return Sampling.from_options(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and -_MOST < value < _MOST

@@ -14,6 +14,7 @@ from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.model_info import FileStamp, Kind, ModelDefaults, ModelInfo, Source
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.sampling import SAMPLING_OPTIONS, Sampling
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.engines.file_stamp import read_stamp
 
 _FILE_TYPES = dict(
@@ -79,7 +80,7 @@ def describe_file(path: Path, *, reference: str, source: Source) -> ModelInfo:
     tensors = [tensor for header in headers for tensor in header.tensors]
     architecture = _text(first, "general.architecture")
     if architecture is None:
-        raise LoadFailed(f"{path.name} names no architecture, so it is no language model.", "%llm models")
+        raise LoadFailed(f"{to_printable(path.name)} names no architecture, so it is no language model.", "%llm models")
     _check_ranges(first, architecture, path)
     return ModelInfo(
         reference=reference,
@@ -140,7 +141,7 @@ def _stamp_parts(path: Path) -> tuple[FileStamp, ...]:
     stamps = {part: read_stamp(part) for part in parts}
     missing = [part for part in parts if stamps[part] is None]
     if missing and len(parts) > 1:
-        names = ", ".join(part.name for part in missing[:_MAX_NAMES_SHOWN])
+        names = ", ".join(to_printable(part.name) for part in missing[:_MAX_NAMES_SHOWN])
         names += ", …" if len(missing) > _MAX_NAMES_SHOWN else ""
         raise TruncatedFile(f"{len(missing)} of the {len(parts)} parts of the model are missing: {names}.", _ADD_PARTS)
     return tuple(stamp for stamp in stamps.values() if stamp is not None)
@@ -183,7 +184,7 @@ def _check_ranges(header: Header, architecture: str, path: Path) -> None:
         value = header.metadata.get(f"{architecture}.{name}")
         # An array has a number for each layer.
         if isinstance(value, int | float) and not least <= value <= most:
-            raise NotAGGUF(f"{path.name} is damaged: {name} is {value}.", DOWNLOAD_AGAIN)
+            raise NotAGGUF(f"{to_printable(path.name)} is damaged: {name} is {value}.", DOWNLOAD_AGAIN)
 
 
 def _has_chat_template(header: Header) -> bool:

@@ -10,15 +10,22 @@ from pathlib import Path
 from localllm_magics.catalog.discover import DEMO, Catalog, bundled_model, distinct, model_files
 from localllm_magics.catalog.inspect import describe_file, first_part, model_stem
 from localllm_magics.catalog.meant import meant
+from localllm_magics.catalog.sources.folder import to_reference
+from localllm_magics.catalog.sources.huggingface import current_among
 from localllm_magics.catalog.sources.ollama import describe_stored, find_stored
+from localllm_magics.catalog.sources.search import is_unfinished
 from localllm_magics.core.errors import LoadFailed, ModelNotFound
 from localllm_magics.core.hints import LIST_MODELS
 from localllm_magics.core.model_info import Kind, ModelInfo
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.engines.file_stamp import broken_link, is_unchanged, read_stamp
 from localllm_magics.engines.ollama.name import parse_name
 
 _MAX_NAMES_SHOWN = 5
+_REPOSITORIES = ("huggingface", "lmstudio", "llama.cpp")  # sources that name models by them
 _MODEL_FILES = (".gguf", ".llamafile")
+_END_OF_DOWNLOAD = "Let its download come to its end, then load it."
+_LONGEST_SHOWN = 200
 _MOST_COMPARED = 5_000  # names, in half a second
 _NO_TEXT: dict[Kind | None, str] = {
     "embedding": "makes vectors of text and cannot generate any; load a chat model instead",
@@ -56,8 +63,10 @@ def resolve(
         return _usable(bundled_model())
     path = _to_path(text, folder)
     if read_stamp(path) is not None and not _is_folder(path):
+        if is_unfinished(path):
+            raise LoadFailed(f"{_shown(text)} is not downloaded completely.", _END_OF_DOWNLOAD)
         return _usable(describe_file(first_part(path), reference=text, source="folder"))
-    if problem := broken_link(path, text):
+    if problem := broken_link(path, _shorten(text)):
         raise ModelNotFound(problem, "Make the link anew, or download the file again.")
     return _usable(_known(text, folder, catalog) or _find(text, path, catalog.find(folder).models, others))
 
@@ -66,14 +75,20 @@ def _find(text: str, path: Path, models: Sequence[ModelInfo], others: Callable[[
     """The model that TEXT names or a part of whose name it is; PATH is what it would be as a path."""
     may_be_part = not is_path_like(text) or parse_name(text) is not None
     matches = _exact(text, models) or (_containing(text, models) if may_be_part else [])
-    if not matches and is_path_like(text):
-        raise _no_file(text, path)
-    if not matches:
+    if not matches and not is_path_like(text):
         models = [*models, *others()]
         matches = _exact(text, models) or _containing(text, models)
     if matches:
         return _require_one(text, matches)
-    raise _no_model_but_folder(text, path) if _is_folder(path) else _unknown(text, distinct(models))
+    raise _not_found(text, path, distinct(models))
+
+
+def _not_found(text: str, path: Path, models: Sequence[ModelInfo]) -> ModelNotFound:
+    if error := _not_in_repository(text, models):
+        return error
+    if _is_folder(path):
+        return _no_model_but_folder(text, path)
+    return _no_file(text, path) if is_path_like(text) else _unknown(text, models)
 
 
 def _known(text: str, folder: Path, catalog: Catalog) -> ModelInfo | None:
@@ -107,7 +122,7 @@ def _require_one(text: str, matches: Sequence[ModelInfo]) -> ModelInfo:
         return matches[0]
     # The name of a model in Ollama's store has its tag, so that it differs from that of a file.
     names = [info.name if info.source == "ollama" else info.reference for info in matches]
-    raise ModelNotFound(f"{text!r} names {len(matches)} models: {_join(names)}.", _load(names[0]))
+    raise ModelNotFound(f"{_shorten(text)!r} names {len(matches)} models: {_join(names)}.", _load(*names))
 
 
 def _exact(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
@@ -126,63 +141,78 @@ def _containing(text: str, models: Sequence[ModelInfo]) -> list[ModelInfo]:
 
 
 def _usable_among(models: Sequence[ModelInfo]) -> list[ModelInfo]:
-    """The only one of MODELS that generates text, else all."""
+    """Those of MODELS that generate text, else all; of a repository the current revision, where that is among them."""
     usable = [info for info in models if info.problem is None and info.kind not in _NO_TEXT]
-    return usable if len(usable) == 1 else list(models)
+    return current_among(usable or models)
 
 
 def _names(info: ModelInfo) -> tuple[str, ...]:
-    """What it is called, case-folded: its reference, its name, its file, its quantization in its repository."""
+    """What it is called, case-folded: its reference, name and file, and in its repository the file and quantization."""
     reference = info.reference.casefold()
     names = [reference, reference.removesuffix(".gguf"), info.name.casefold()]
     if info.path is not None and info.source not in ("ollama", "bundled"):
         names += [info.path.name.casefold(), model_stem(info.path).casefold()]
     repository, colon, _ = reference.partition(":")
-    if colon and info.quantization and info.source in ("huggingface", "lmstudio", "llama.cpp"):
-        names.append(f"{repository}:{info.quantization.casefold()}")
+    if colon and info.source in _REPOSITORIES and info.path is not None:
+        inside = (info.path.name, model_stem(info.path), *filter(None, [info.quantization]))
+        names += [f"{reference}.gguf", *(f"{repository}:{name.casefold()}" for name in inside)]
     return tuple(names)
 
 
 def _usable(info: ModelInfo) -> ModelInfo:
     """Return INFO if it can generate text; one with a problem is read again, to raise the error itself."""
-    if info.problem is not None and info.path is not None and info.path.suffix.lower() not in _MODEL_FILES:
-        raise LoadFailed(info.problem, "Let its download come to its end, then load it.")
+    if info.problem is not None and info.path is not None and _is_download(info.path):
+        raise LoadFailed(info.problem, _END_OF_DOWNLOAD)
     if info.problem is not None and info.source == "ollama":
         info = describe_stored(info.name)
     elif info.problem is not None and info.path is not None:
         info = describe_file(info.path, reference=info.reference, source=info.source)
     if info.kind in _NO_TEXT:
-        raise LoadFailed(f"{info.reference} {_NO_TEXT[info.kind]}.", LIST_MODELS)
+        raise LoadFailed(f"{_shown(info.reference)} {_NO_TEXT[info.kind]}.", LIST_MODELS)
     return info
 
 
+def _is_download(path: Path) -> bool:
+    return path.suffix.lower() not in _MODEL_FILES or is_unfinished(path)
+
+
 def _no_file(text: str, path: Path) -> ModelNotFound:
-    if _is_folder(path):
-        return _no_model_but_folder(text, path)
     if not _is_folder(path.parent):
-        hint = meant(text) or LIST_MODELS
-        return ModelNotFound(f"There is no file {text}: the folder {path.parent} does not exist.", hint)
+        hint = meant(text[:_LONGEST_SHOWN]) or LIST_MODELS
+        parent = _shown(str(path.parent))
+        return ModelNotFound(f"There is no file {_shown(text)}: the folder {parent} does not exist.", hint)
     there = {file.name.casefold(): file.name for file in model_files(path.parent)}
     near = _nearest(path.name, there) or list(there.values())
     if not near:
-        return ModelNotFound(f"There is no file {text}, and no GGUF file in its folder.", LIST_MODELS)
+        return ModelNotFound(f"There is no file {_shown(text)}, and no GGUF file in its folder.", LIST_MODELS)
     start = text[: max(text.rfind("/"), text.rfind("\\")) + 1]
-    shown = [start + name for name in near]
-    return ModelNotFound(f"There is no file {text}. There is: {_join(shown)}.", _load(shown[0]))
+    names = [start + name if start else to_reference(Path(name)) for name in near]
+    return ModelNotFound(f"There is no file {_shown(text)}. There is: {_join(names)}.", _load(*names))
 
 
 def _no_model_but_folder(text: str, path: Path) -> ModelNotFound:
     names = [f"{text.rstrip('/')}/{file.name}" for file in model_files(path)]
     if not names:
-        return ModelNotFound(f"{text} is a folder, and has no GGUF files.", LIST_MODELS)
-    return ModelNotFound(f"{text} is a folder. It has: {_join(names)}.", _load(names[0]))
+        return ModelNotFound(f"{_shown(text)} is a folder, and has no GGUF files.", LIST_MODELS)
+    return ModelNotFound(f"{_shown(text)} is a folder. It has: {_join(names)}.", _load(*names))
+
+
+def _not_in_repository(text: str, models: Sequence[ModelInfo]) -> ModelNotFound | None:
+    """What the repository has before the colon in TEXT, if that is one of which there are MODELS."""
+    repository, colon, wanted = text.partition(":")
+    start = f"{repository}:".casefold()
+    inside = [info for info in models if info.source in _REPOSITORIES and info.reference.casefold().startswith(start)]
+    if not (colon and inside):
+        return None
+    names = [info.reference for info in _usable_among(inside)]
+    return ModelNotFound(f"{_shown(repository)} has no {_shorten(wanted)!r}. It has: {_join(names)}.", _load(*names))
 
 
 def _unknown(text: str, models: Sequence[ModelInfo]) -> ModelNotFound:
     near = _nearest(text, {name: info.reference for info in reversed(models) for name in _names(info)})
     among = f" The nearest: {_join(near)}." if near else ""
     may_pull = f" To have Ollama download it, type: %llm pull ollama:{text}" if not near and parse_name(text) else ""
-    return ModelNotFound(f"There is no model {text!r}.{among}", f"{LIST_MODELS}{may_pull}")
+    return ModelNotFound(f"There is no model {_shorten(text)!r}.{among}", f"{LIST_MODELS}{may_pull}")
 
 
 def _nearest(text: str, names: Mapping[str, str]) -> list[str]:
@@ -192,8 +222,20 @@ def _nearest(text: str, names: Mapping[str, str]) -> list[str]:
 
 
 def _join(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MAX_NAMES_SHOWN]) + (f", … ({len(names)} in all)" if len(names) > _MAX_NAMES_SHOWN else "")
+    return ", ".join(map(to_printable, names[:_MAX_NAMES_SHOWN])) + (
+        f", … ({len(names)} in all)" if len(names) > _MAX_NAMES_SHOWN else ""
+    )
 
 
-def _load(reference: str) -> str:
-    return f"Type: %llm load {shlex.quote(reference)}"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _shown(text: str) -> str:
+    return to_printable(_shorten(text))
+
+
+def _load(*references: str) -> str:
+    """A hint at the first of REFERENCES that can be typed."""
+    typeable = [reference for reference in references if reference.isprintable()]
+    return f"Type: %llm load {shlex.quote(typeable[0])}" if typeable else LIST_MODELS

@@ -1,5 +1,6 @@
 """What a user asks for: a conversation, sampling and load options, as frozen values."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +14,7 @@ GpuLayers: TypeAlias = int | Literal["auto", "all"]
 CpuMoe: TypeAlias = int | Literal["all"]
 KvType: TypeAlias = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "iq4_nl", "q4_1", "q4_0"]
 KV_TYPES: tuple[KvType, ...] = get_args(KvType)
+_NUMBER = re.compile(r"[0-9]{1,20}")
 ALL_LAYERS = 999
 """More layers than a model has, for programs that take only a number."""
 DEFAULT_CONTEXT = 8192
@@ -68,6 +70,8 @@ class LoadOptions:
             self._check("gpu_layers", 0, 2**31 - 1, "0 or more, auto or all")
         if self.cpu_moe != "all":
             self._check("cpu_moe", 0, 2**31 - 1, "0 or more, or all")
+        if isinstance(self.kv_type, str):
+            object.__setattr__(self, "kv_type", self.kv_type.lower())
         if self.kv_type not in (None, *KV_TYPES):
             raise bad_value("kv_type", f"one of {', '.join(KV_TYPES)}", LOAD_EXAMPLES["kv_type"], self.kv_type)
 
@@ -75,9 +79,11 @@ class LoadOptions:
         value = getattr(self, name)
         if value is None:
             return
-        number = to_number(value, int)
+        is_text = isinstance(value, str) and _NUMBER.fullmatch(value)
+        number = to_number(int(value) if is_text else value, int)
         if number is None or not low <= number <= high:
-            raise bad_value(name, allowed, LOAD_EXAMPLES[name], value)
+            words = allowed if number is None or number < low else f"from {low} to {high}"
+            raise bad_value(name, words, LOAD_EXAMPLES[name], value)
         object.__setattr__(self, name, number)
 
     def __str__(self) -> str:

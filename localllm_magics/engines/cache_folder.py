@@ -12,7 +12,22 @@ def cache_folder() -> Path:
     """The folder of everything that is stored to be faster the next time."""
     import platformdirs
 
-    return platformdirs.user_cache_path("localllm-magics")
+    try:
+        return platformdirs.user_cache_path("localllm-magics")
+    except RuntimeError:  # this user has no home, as in containers that run under a number
+        return _temporary_folder(Path(tempfile.gettempdir()))
+
+
+def _temporary_folder(temporary: Path) -> Path:
+    """This user's own folder in TEMPORARY; where another user has made that, one in which nothing can be stored."""
+    user: int = getattr(os, "getuid", int)()
+    folder = temporary / f"localllm-magics-{user}"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == user:
+            return folder
+    return Path(os.devnull, folder.name)
 
 
 def make_private(folder: Path) -> None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from localllm_magics.core.model_info import FileStamp, ModelInfo
-from localllm_magics.core.sanitizer.control import strip_control
+from localllm_magics.core.sanitizer.control import to_printable
 
 
 def read_stamp(path: Path) -> FileStamp | None:
@@ -57,6 +57,6 @@ def broken_link(path: Path, typed: str) -> str:
     """
     for link in (path, *path.parents):
         if os.path.islink(link) and not os.path.exists(link):  # noqa: PTH114, PTH110 - unlike Path's, they never fail
-            target = strip_control(os.readlink(link))  # noqa: PTH115 - it is shown
-            return f"{typed if link == path else link} is a link to {target}, which does not exist."
+            target, shown = os.readlink(link), typed if link == path else str(link)  # noqa: PTH115 - it is shown
+            return f"{to_printable(shown)} is a link to {to_printable(target)}, which does not exist."
     return ""

@@ -12,6 +12,7 @@ from localllm_magics.core.errors import BadOption
 from localllm_magics.notebook.options import HELP, OTHER_NAMES, Option
 
 _CURSOR = "\N{OBJECT REPLACEMENT CHARACTER}"
+_MODEL_FILE = re.compile(r"\.(gguf|llamafile)$", re.IGNORECASE)
 _SURE = 0.8  # likeness of a name to that of another program's option, of which there are many
 _BLANKS = r" \t\r\n"
 # A backslash is part of a path on Windows. Elsewhere it escapes what has a meaning, so that such paths can be read.
@@ -291,6 +292,8 @@ class _OptionReader:
             return BadOption(f"{flag} can mean {' or '.join(found)}.", "Write one of them.")
         known = ", ".join(known for known in self._by_flag if known not in HELP.flags)
         otherwise = f"Known options: {known}." if known else "Leave it out; this command takes no options."
+        if _MODEL_FILE.search(flag):
+            return BadOption(f"There is no option {flag}.", f"If it is a file, write ./{flag}")
         return BadOption(f"There is no option {flag}.", self._meant(flag, 0.6) or otherwise)
 
     def _meant(self, flag: str, likeness: float) -> str:

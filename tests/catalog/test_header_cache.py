@@ -11,6 +11,7 @@ from localllm_magics.catalog.header_cache import FORMAT, MOST_FILES, HeaderCache
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, write_gguf
 
+HUGE = 10**400
 Damage = Callable[[dict[str, object]], object]
 
 
@@ -246,6 +247,11 @@ def changed(**values: object) -> Damage:
         pytest.param(changed(stamps=7), id="stamps that are a number"),
         pytest.param(changed(sampling={"temperature": -1}), id="an impossible temperature"),
         pytest.param(changed(sampling=None), id="no sampling"),
+        pytest.param(changed(sampling=""), id="sampling that is a text"),
+        pytest.param(changed(sampling={"max_tokens": HUGE}), id="a number of tokens that no computer has"),
+        pytest.param(changed(size_bytes=HUGE), id="a size that no file has"),
+        pytest.param(changed(parameters=HUGE), id="more parameters than any model has"),
+        pytest.param(changed(stamps=[[HUGE, 0, 0]]), id="a stamp that no file has"),
         pytest.param(changed(shape={"layers": 1}), id="a wrong shape"),
     ],
 )

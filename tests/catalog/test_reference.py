@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
+from localllm_magics.catalog.discover import Catalog
 from localllm_magics.catalog.reference import resolve
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import LIST_MODELS
@@ -325,3 +326,64 @@ def test_others_are_asked_for_what_is_not_here(folder: Path) -> None:
     served = ModelInfo(reference="ollama:far", name="far", source="daemon", engine="ollama")
 
     assert resolve("far", folder, lambda: [served]) == served
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b]0;title\x07.gguf", "line\nend.gguf", "\u202efugg.gguf", "\udcff.gguf"], ids=ascii
+)
+@pytest.mark.parametrize("reference", ["sub", "sub/other.gguf", "sub/{}", "#-{}"])
+def test_a_file_name_with_control_characters_is_escaped(tmp_path: Path, reference: str, name: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / name).touch()
+
+    error = failure(reference.format(name), tmp_path)
+
+    assert str(error).replace("\n", "").isprintable()
+    assert error.message.isprintable()
+    assert "%llm load" not in error.hint
+
+
+def test_a_name_in_the_list_with_escapes_is_found(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "a\x1b.gguf", metadata=CHAT)
+
+    assert resolve(r"a\x1b.gguf", tmp_path).path == path
+
+
+@pytest.mark.parametrize("start", ["", "./", "no/"])
+def test_a_long_reference_is_shortened_in_the_error(tmp_path: Path, start: str) -> None:
+    assert len(str(failure(start + "x" * 100_000, tmp_path))) < 1_000
+
+
+def test_what_makes_no_text_is_not_among_several_that_do(folder: Path) -> None:
+    write_gguf(folder / "a-Llama-3.2-vocab.gguf", weights={})
+    write_gguf(folder / "a-Llama-3.2-mmproj.gguf", architecture="clip")
+    shutil.copy(folder / "cut.gguf", folder / "a-Llama-3.2-cut.gguf")
+
+    error = failure("llama-3.2", folder)
+
+    assert error.message == "'llama-3.2' names 2 models: Llama-3.2-1B.Q4_K_M.gguf, Llama-3.2-1B.Q8_0.gguf."
+
+
+@pytest.mark.parametrize("reference", ["new.gguf", "new", "./incomplete-new.gguf", "incomplete-new.gguf"])
+@pytest.mark.parametrize("size", [None, -1], ids=["whole", "cut off"])
+def test_an_unfinished_download_is_not_loaded_whatever_its_size(
+    tmp_path: Path, reference: str, size: int | None
+) -> None:
+    (tmp_path / "incomplete-new.gguf").write_bytes(DEMO.read_bytes()[:size])
+
+    error = failure(reference, tmp_path)
+
+    assert isinstance(error, LoadFailed)
+    assert "new.gguf is not downloaded completely" in error.message
+    assert error.hint == "Let its download come to its end, then load it."
+
+
+@pytest.mark.parametrize("reference", ["-dash.gguf", "./-dash.gguf", "dash"])
+def test_a_name_that_begins_with_a_dash_is_listed_as_it_can_be_typed(tmp_path: Path, reference: str) -> None:
+    path = write_gguf(tmp_path / "-dash.gguf", metadata=CHAT)
+
+    (info,) = [info for info in Catalog().find(tmp_path).models if info.path == path]
+
+    assert info.reference == "./-dash.gguf"
+    assert resolve(reference, tmp_path).path == path
+    assert failure("-dahs.gguf", tmp_path).hint == "Type: %llm load ./-dash.gguf"

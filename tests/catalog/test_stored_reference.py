@@ -108,3 +108,71 @@ def test_a_half_downloaded_model_says_so(tmp_path: Path, cache: Path) -> None:
 
     assert isinstance(error, LoadFailed)
     assert error.message == "org/repo-GGUF:later is not downloaded completely: 4 B so far."
+
+
+@pytest.mark.parametrize(
+    "reference", ["org/repo-GGUF:repo-q8.gguf", "Org/Repo-GGUF:Repo-Q8.gguf", "org/repo-GGUF:sub/other.gguf"]
+)
+def test_a_file_of_a_repository_may_be_written_with_its_ending(tmp_path: Path, cache: Path, reference: str) -> None:
+    (cache / "sub").mkdir()
+    write_gguf(cache / "sub" / "other.gguf", metadata=CHAT)
+
+    assert f"{resolve(reference, tmp_path).reference}.gguf" == reference.casefold().replace("gguf:", "GGUF:")
+
+
+@pytest.mark.parametrize(
+    ("reference", "wanted"),
+    [
+        pytest.param("org/repo-GGUF:Q5_K_M", "Q5_K_M", id="a quantization"),
+        pytest.param("Org/repo-gguf:other.gguf", "other.gguf", id="a file"),
+    ],
+)
+def test_what_a_repository_does_not_have_lists_what_it_has(
+    tmp_path: Path, cache: Path, reference: str, wanted: str
+) -> None:
+    error = failure(reference, tmp_path)
+
+    repository = reference.partition(":")[0]
+    names = "org/repo-GGUF:repo-f32, org/repo-GGUF:repo-q8"
+    assert isinstance(error, ModelNotFound)
+    assert error.message == f"{repository} has no {wanted!r}. It has: {names}."
+    assert error.hint == "Type: %llm load org/repo-GGUF:repo-f32"
+
+
+def test_a_repository_without_an_organization_lists_what_it_has(tmp_path: Path, cache: Path) -> None:
+    cache.parents[1].rename(cache.parents[2] / "models--single")
+
+    assert failure("single:Q5_K_M", tmp_path).message.startswith("single has no 'Q5_K_M'. It has: single:repo-f32, ")
+
+
+@pytest.mark.parametrize("reference", ["org/repo-GGUF:Q8_0", "org/repo-GGUF:Q8", "repo-q8.gguf", "repo-q8", "q8"])
+def test_a_name_means_the_current_revision(tmp_path: Path, cache: Path, reference: str) -> None:
+    older = add_revision(cache)
+    shutil.copy(DEMO, older / "repo-q8.gguf")
+
+    assert resolve(reference, tmp_path).path == cache / "repo-q8.gguf"
+    assert resolve("org/repo-GGUF:0123456/repo-q8", tmp_path).path == older / "repo-q8.gguf"
+
+
+def test_a_repository_means_its_current_revision(tmp_path: Path, cache: Path) -> None:
+    (cache / "repo-f32.gguf").unlink()
+    shutil.copy(DEMO, add_revision(cache) / "before-it-was-renamed.gguf")
+
+    assert resolve("org/repo-GGUF", tmp_path).path == cache / "repo-q8.gguf"
+
+
+def test_what_only_an_older_revision_has_is_found(tmp_path: Path, cache: Path) -> None:
+    older = add_revision(cache)
+    shutil.copy(DEMO, older / "gone.gguf")
+
+    assert resolve("org/repo-GGUF:gone.gguf", tmp_path).path == older / "gone.gguf"
+
+
+def add_revision(current: Path) -> Path:
+    """An older revision beside CURRENT."""
+    repository = current.parents[1]
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(current.name)
+    older = repository / "snapshots" / "0123456789"
+    older.mkdir()
+    return older

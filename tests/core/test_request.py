@@ -17,8 +17,16 @@ INFINITY = float("inf")
     ("make", "message"),
     [
         pytest.param(lambda: LoadOptions(ctx=0), "--ctx must be 1 or more, not 0.", id="ctx"),
-        pytest.param(lambda: LoadOptions(ctx=2**31), f"--ctx must be 1 or more, not {2**31}.", id="large ctx"),
-        pytest.param(lambda: options(ctx="9"), "--ctx must be 1 or more, not '9'.", id="text"),
+        pytest.param(
+            lambda: LoadOptions(ctx=2**31), f"--ctx must be from 1 to {2**31 - 1}, not {2**31}.", id="large ctx"
+        ),
+        pytest.param(lambda: options(ctx="4k"), "--ctx must be 1 or more, not '4k'.", id="text"),
+        pytest.param(lambda: options(ctx="0"), "--ctx must be 1 or more, not '0'.", id="a number as text"),
+        pytest.param(
+            lambda: options(kv_type="q9"),
+            "--kv-type must be one of f32, f16, bf16, q8_0, q5_1, q5_0, iq4_nl, q4_1, q4_0, not 'q9'.",
+            id="type",
+        ),
         pytest.param(lambda: LoadOptions(threads=0), "--threads must be from 1 to 512, not 0.", id="threads"),
         pytest.param(lambda: options(threads=1.5), "--threads must be from 1 to 512, not 1.5.", id="half"),
         pytest.param(
@@ -64,6 +72,14 @@ def test_numbers_of_numpy_are_load_options() -> None:
     taken = options(ctx=np.int64(512), gpu_layers=np.int32(3))
 
     assert (taken, type(taken.ctx)) == (LoadOptions(ctx=512, gpu_layers=3), int)
+
+
+def test_numbers_may_be_written_as_text() -> None:
+    assert options(ctx="4096", gpu_layers="3") == LoadOptions(ctx=4096, gpu_layers=3)
+
+
+def test_a_type_may_be_written_in_any_case() -> None:
+    assert options(kv_type="Q8_0") == LoadOptions(kv_type="q8_0")
 
 
 @pytest.mark.parametrize("think", [True, False])

@@ -1,14 +1,45 @@
 import os
 import stat
+import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from localllm_magics.engines.cache_folder import make_private, open_regular, write_private
+from localllm_magics.engines.cache_folder import cache_folder, make_private, open_regular, write_private
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def without_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the caches of users are who have no home."""
+
+    def no_entry(user: int) -> NoReturn:
+        raise KeyError(user)
+
+    for variable in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path / f"localllm-magics-{os.getuid()}"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="each user has a home there")
+def test_without_a_home_it_is_in_the_temporary_folder(without_home: Path) -> None:
+    assert [cache_folder(), cache_folder()] == [without_home] * 2
+    assert mode(without_home) == 0o700
+
+
+@pytest.mark.skipif(os.name == "nt", reason="each user has a home there")
+@pytest.mark.parametrize("other", ["a link", "a file"])
+def test_what_another_user_has_put_there_is_not_used(without_home: Path, other: str) -> None:
+    without_home.symlink_to(without_home.parent) if other == "a link" else without_home.touch()
+
+    with pytest.raises(OSError, match="Not a directory"):
+        write_private(cache_folder() / "file", b"1")
 
 
 def test_folders_and_files_are_for_their_user_alone(tmp_path: Path) -> None:

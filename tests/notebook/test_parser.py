@@ -106,6 +106,7 @@ def test_text_is_taken_as_it_stands(line: str, values: dict[str, object], text: 
         pytest.param(
             "--max_tokens 1", "There is no option --max_tokens.", "Did you mean --max-tokens?", id="underline"
         ),
+        pytest.param("-dash.gguf", "There is no option -dash.gguf.", "If it is a file, write ./-dash", id="a file"),
         pytest.param("-x", "There is no option -x.", "Known options: -m, --model, ", id="unknown, short"),
         pytest.param("--zzzz 1 --yyyy", "There is no option --zzzz.", "Known options: ", id="unknown, with a value"),
         pytest.param("-N 5", "There is no option -N.", "Did you mean -n?", id="a capital"),

@@ -4,7 +4,8 @@ A file of a snapshot is a link into `blobs`; where links cannot be made, it is t
 huggingface_hub/constants.py and llama.cpp's common/hf-cache.cpp do.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from localllm_magics.catalog.inspect import model_stem
@@ -13,7 +14,7 @@ from localllm_magics.catalog.sources.search import DEEPEST, Search
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.engines.cache_folder import open_regular
 
-_PREFIX = "models--"
+_PREFIX, _SNAPSHOTS = "models--", "snapshots"
 _MAGIC = b"GGUF"
 _SHORT = 7  # characters of a revision, as git shows it
 
@@ -43,9 +44,29 @@ def find_in(search: Search, cache: Path) -> Iterator[ModelInfo]:
             yield from _unfinished(search, repository / "blobs", name)
 
 
+def current_among(models: Sequence[ModelInfo]) -> list[ModelInfo]:
+    """MODELS without older revisions of repositories of which they have something current."""
+    is_old = [_is_older(info) for info in models]
+    current = {_repository(info) for info, old in zip(models, is_old, strict=True) if not old}
+    return [info for info, old in zip(models, is_old, strict=True) if not old or _repository(info) not in current]
+
+
+def _is_older(info: ModelInfo) -> bool:
+    """Whether its reference has a revision, as `_snapshots` writes it, of which its path has the whole."""
+    _, colon, inside = info.reference.partition(":")
+    revision, slash, _ = inside.partition("/")
+    folders = () if info.path is None else info.path.parts[:-1]
+    is_revision = any(name[:_SHORT] == revision for above, name in pairwise(folders) if above == _SNAPSHOTS)
+    return bool(colon and slash) and is_revision
+
+
+def _repository(info: ModelInfo) -> str:
+    return info.reference.partition(":")[0].casefold()
+
+
 def _snapshots(search: Search, repository: Path, name: str) -> Iterator[ModelInfo]:
     main = read_text(repository / "refs" / "main").strip()
-    revisions = sorted(search.below(repository / "snapshots"), key=lambda path: path.name != main)
+    revisions = sorted(search.below(repository / _SNAPSHOTS), key=lambda path: path.name != main)
     for revision in revisions:
         start = name if revision == revisions[0] else f"{name}:{revision.name[:_SHORT]}"
         yield from search.models(revision, _reference(start, revision), DEEPEST)

@@ -35,7 +35,12 @@ def _find_in(search: Search, data: Path, root: Path) -> Iterator[ModelInfo]:
     for folder, names in search.folders(root, DEEPEST):
         if _DESCRIPTION in names:
             name = folder.relative_to(root).as_posix()
-            for kind, path in _FILE.findall(read_text(folder / _DESCRIPTION)):
+            for kind, path in _files(folder / _DESCRIPTION):
                 yield search.inspect(data / path, name if kind == "model" else f"{name}:mmproj")
         for file in names:
             yield from search.model(folder / file, lambda path: path.relative_to(root).as_posix())
+
+
+def _files(description: Path) -> list[tuple[str, str]]:
+    """The kinds and paths of the files in a DESCRIPTION, without those that may lead out of the data folder."""
+    return [(kind, path) for kind, path in _FILE.findall(read_text(description)) if ".." not in Path(path).parts]

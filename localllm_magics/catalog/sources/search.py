@@ -11,6 +11,7 @@ from localllm_magics.catalog.header_cache import HeaderCache
 from localllm_magics.catalog.inspect import is_first_present_part, model_stem
 from localllm_magics.catalog.sources.home import Home
 from localllm_magics.core.model_info import ModelInfo, Source
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.file_stamp import read_stamp
 
@@ -69,18 +70,17 @@ class Search:
 
     def model(self, path: Path, to_reference: Callable[[Path], str]) -> Iterator[ModelInfo]:
         """The model that a file is, or will be when its download has ended; nothing where it is none."""
-        if unfinished := _UNFINISHED.fullmatch(path.name):
-            finished = path.with_name(unfinished["name"])
-            if finished != path:
-                if read_stamp(finished) is None:
-                    yield self.unfinished(path, to_reference(finished))
-                return
+        finished = _when_finished(path)
+        if finished != path:
+            if read_stamp(finished) is None:
+                yield self.unfinished(path, to_reference(finished))
+            return
         if _MODEL.search(path.name) and is_first_present_part(path):
             yield self.inspect(path, to_reference(path))
 
     def inspect(self, path: Path, reference: str) -> ModelInfo:
         """The description of a file, which may be a problem."""
-        info = self.headers.inspect(path, reference=_printable(reference), source=self.source)
+        info = self.headers.inspect(path, reference=to_printable(reference), source=self.source)
         self.heard = time.monotonic()
         return info
 
@@ -88,7 +88,7 @@ class Search:
         """A file whose download has not ended."""
         stamp = read_stamp(path)
         so_far = f": {to_size(stamp.size_bytes)} so far" if stamp else ""
-        name = _printable(reference)
+        name = to_printable(reference)
         return ModelInfo(
             reference=name,
             name=model_stem(Path(reference)),
@@ -120,6 +120,17 @@ class Search:
         return below, names
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a file has the name of one whose download has not ended, whatever its size."""
+    return _when_finished(path) != path
+
+
+def _when_finished(path: Path) -> Path:
+    """What the file at PATH will be called when its download has ended."""
+    name = _UNFINISHED.fullmatch(path.name)
+    return path.with_name(name["name"]) if name else path
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -133,8 +144,3 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino
-
-
-def _printable(text: str) -> str:
-    """TEXT with escapes for what nobody can type, and no front end can show."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -13,3 +13,8 @@ _LINE_END = re.compile("\r\n?|[\u2028\u2029]")
 def strip_control(text: str) -> str:
     """The text without terminal sequences, control characters and those that reverse the reading order."""
     return _CONTROL.sub("", _LINE_END.sub("\n", text))
+
+
+def to_printable(text: str) -> str:
+    """TEXT on one line, with escapes for what nobody can type and no front end can show: that of a file name."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -26,6 +26,7 @@ from localllm_magics.engines.kernel.worker.probe_results import key_of
 _VERSION = 1
 _MOST_BYTES = 1 << 22
 _MOST_MACHINES = 8
+_LATEST = 1 << 40  # seconds since the epoch, which a damaged file may exceed
 
 
 def stored_calibration(lib: Library) -> Calibration | None:
@@ -149,7 +150,7 @@ def _calibration(stored: object) -> Calibration | None:
     return Calibration(
         cpu=device_from_json(stored.get("cpu")),
         gpu=None if gpu is None else device_from_json(gpu),
-        measured_at=float(measured_at) if isinstance(measured_at, int | float) else 0.0,
+        measured_at=float(measured_at) if isinstance(measured_at, int | float) and 0 < measured_at < _LATEST else 0.0,
         corrections=to_corrections(ratios_from_json(stored.get("ratios"))),
     )
 

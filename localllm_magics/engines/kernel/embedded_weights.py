@@ -19,6 +19,7 @@ from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, ModelError, ModelNotFound, NotAGGUF, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN, LIST_MODELS
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.file_stamp import broken_link
 
@@ -62,13 +63,15 @@ def find_weights(path: Path) -> EmbeddedWeights:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise NotAGGUF(f"{path.name} is not a file.", LIST_MODELS)
+            raise NotAGGUF(f"{to_printable(path.name)} is not a file.", LIST_MODELS)
         with _LimitedFile(path) as file, zipfile.ZipFile(file) as archive:
             return _locate(_select_member(archive, path), file, path)
     except FileNotFoundError as exc:
-        raise ModelNotFound(broken_link(path, str(path)) or f"There is no file {path}.", LIST_MODELS) from exc
+        raise ModelNotFound(
+            broken_link(path, str(path)) or f"There is no file {to_printable(str(path))}.", LIST_MODELS
+        ) from exc
     except OSError as exc:
-        raise ModelError(f"{path} cannot be read: {exc.strerror or exc}.", LIST_MODELS) from exc
+        raise ModelError(f"{to_printable(str(path))} cannot be read: {exc.strerror or exc}.", LIST_MODELS) from exc
     except _ZIP_ERRORS as exc:
         raise _archive_error(path) from exc
 
@@ -91,7 +94,7 @@ def _select_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     models = [member for member in found if not member.filename.rpartition("/")[2].lower().startswith("mmproj")]
     candidates = [member for member in found if member.filename == named] or models
     if not candidates:
-        raise NotAGGUF(f"{path.name} contains no weights: it is the llamafile program alone.", _LOAD_GGUF)
+        raise NotAGGUF(f"{to_printable(path.name)} contains no weights: it is the llamafile program alone.", _LOAD_GGUF)
     return max(candidates, key=lambda member: member.file_size)
 
 
@@ -112,7 +115,7 @@ def _model_in_args(archive: zipfile.ZipFile) -> str | None:
 
 def _locate(member: zipfile.ZipInfo, file: FileIO, path: Path) -> EmbeddedWeights:
     """Check the directory's entry of MEMBER; only the member's own header has the offset of its data."""
-    shown = f"{member.filename[:_MAX_NAME_LENGTH]!r} in {path.name}"
+    shown = f"{member.filename[:_MAX_NAME_LENGTH]!r} in {to_printable(path.name)}"
     if member.compress_type != zipfile.ZIP_STORED:
         raise LoadFailed(f"{shown} is compressed; weights can be used only uncompressed.", _UNZIP)
     if _LATER_PART.search(member.filename):
@@ -121,7 +124,8 @@ def _locate(member: zipfile.ZipInfo, file: FileIO, path: Path) -> EmbeddedWeight
     header = file.read(_LOCAL_HEADER)
     if len(header) < _LOCAL_HEADER or not header.startswith(b"PK\x03\x04"):
         raise NotAGGUF(
-            f"{path.name} is damaged: {member.filename[:_MAX_NAME_LENGTH]!r} is not at its offset.", DOWNLOAD_AGAIN
+            f"{to_printable(path.name)} is damaged: {member.filename[:_MAX_NAME_LENGTH]!r} is not at its offset.",
+            DOWNLOAD_AGAIN,
         )
     name_length, extra_length = struct.unpack_from("<HH", header, 26)
     offset = member.header_offset + _LOCAL_HEADER + name_length + extra_length
@@ -140,8 +144,11 @@ def _archive_error(path: Path) -> ModelError:
         start = file.read(len(_EXECUTABLE_MAGICS[0]))
         if start in _EXECUTABLE_MAGICS:
             return TruncatedFile(
-                f"{path.name} is cut off or damaged: only its start is that of a llamafile.", DOWNLOAD_AGAIN
+                f"{to_printable(path.name)} is cut off or damaged: only its start is that of a llamafile.",
+                DOWNLOAD_AGAIN,
             )
         if start.startswith(GGUF_MAGIC):
-            return NotAGGUF(f"{path.name} is a GGUF file, not a llamafile.", "Give it a name that ends in .gguf")
-    return NotAGGUF(f"{path.name} is not a llamafile: it is not a zip archive.", LIST_MODELS)
+            return NotAGGUF(
+                f"{to_printable(path.name)} is a GGUF file, not a llamafile.", "Give it a name that ends in .gguf"
+            )
+    return NotAGGUF(f"{to_printable(path.name)} is not a llamafile: it is not a zip archive.", LIST_MODELS)

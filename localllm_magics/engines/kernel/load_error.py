@@ -5,6 +5,7 @@ from pathlib import Path
 
 from localllm_magics.core.errors import LoadFailed, LocalLLMError, NotEnoughMemory, UnsupportedArchitecture
 from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.engines.kernel.installing import upgrade_hint
 from localllm_magics.engines.kernel.library import Logged
 from localllm_magics.engines.kernel.plan import smaller_context_hint
@@ -28,14 +29,15 @@ def load_error(path: Path, settings: PlanSettings, logged: Logged) -> LocalLLMEr
     unknown = re.search(r"unknown model architecture: '([^']*)'", logged.text)
     if unknown:
         return UnsupportedArchitecture(
-            f"This build of llama.cpp does not know the architecture {unknown[1]!r} of {path.name}.", upgrade_hint()
+            f"This build of llama.cpp does not know the architecture {unknown[1]!r} of {to_printable(path.name)}.",
+            upgrade_hint(),
         )
     reason = inner_reason(logged)
     if _MEMORY.search(reason):
         hint = "Try fewer --gpu-layers." if settings.gpu_layers else "Choose a smaller model: %llm models"
-        return NotEnoughMemory(f"llama.cpp has no memory for {path.name}: {reason}.", hint)
+        return NotEnoughMemory(f"llama.cpp has no memory for {to_printable(path.name)}: {reason}.", hint)
     hint = upgrade_hint() if _NEWER.search(reason) else "Try another file of the model."
-    return LoadFailed(f"llama.cpp refused {path.name}: {reason}.", hint)
+    return LoadFailed(f"llama.cpp refused {to_printable(path.name)}: {reason}.", hint)
 
 
 def context_error(settings: PlanSettings, logged: Logged) -> LocalLLMError:

@@ -14,6 +14,7 @@ from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.core.stop import Stop, poll
 from localllm_magics.engines.kernel.answer_marks import AnswerMarks, find_marks
 from localllm_magics.engines.kernel.auto_placement import llama_places
@@ -180,7 +181,7 @@ class LoadedModel:
         for path, before in self._mapped.items():
             now = _stat(path)
             if before and now and os.path.samestat(before, now) and now.st_size < before.st_size:
-                raise LoadFailed(f"{path.name} was overwritten while in use.", hint)
+                raise LoadFailed(f"{to_printable(path.name)} was overwritten while in use.", hint)
 
     def _refuse_far_too_long(self, text: str, stop: Stop) -> None:
         """Refuse TEXT before all of it is tokenized, which can take many seconds and cannot be stopped."""

@@ -19,6 +19,7 @@ _INTEGRATED = 2  # enum ggml_backend_dev_type in ggml-backend.h
 _THREADS, _STACK = 3, 8 << 20  # those that run at once beside those that compute
 _ARENA = 64 << 20  # of address space: what glibc keeps for a thread that allocates
 _NUMPY, _BUFFER, _MOST_OF_NUMPY = (64 << 20, 8 << 20), 40 << 20, 64  # to import it: once, and for each CPU
+_ENGINE = 32 << 20  # of data: what llama.cpp and Python take beside the plan before the last thread starts
 _STRICT = 2  # of vm.overcommit_memory: what is allocated counts, used or not
 
 
@@ -51,7 +52,7 @@ def reserved_by_threads() -> tuple[int, int]:
     threads = cpus + _THREADS
     numpy = 0 if "numpy" in sys.modules else min(os.cpu_count() or 1, _MOST_OF_NUMPY) * _BUFFER
     space, data = (0, 0) if "numpy" in sys.modules else _NUMPY
-    return threads * _STACK + _ARENA + numpy + space, threads * _STACK + numpy + data
+    return threads * _STACK + _ARENA + numpy + space, threads * _STACK + numpy + data + _ENGINE
 
 
 def _limits(proc: Path) -> Iterator[DeviceMemory]:

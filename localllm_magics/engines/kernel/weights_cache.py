@@ -18,6 +18,7 @@ from pathlib import Path
 from localllm_magics.core.errors import ModelError, SetupError, TruncatedFile
 from localllm_magics.core.hints import DOWNLOAD_AGAIN
 from localllm_magics.core.model_info import FileStamp
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.cache_folder import cache_folder, make_private, open_regular
 from localllm_magics.engines.file_stamp import read_stamp
@@ -75,7 +76,9 @@ def extract_weights(
         _extract(path, weights, target, chunk_bytes, lambda done: progress(done / (2 * weights.size)))
     except OSError as exc:
         why = exc.strerror or exc
-        raise SetupError(f"The weights of {path.name} cannot be copied to {folder}: {why}.", _hint(path, exc)) from exc
+        raise SetupError(
+            f"The weights of {to_printable(path.name)} cannot be copied to {folder}: {why}.", _hint(path, exc)
+        ) from exc
     return target
 
 
@@ -111,7 +114,7 @@ def _cached_name(path: Path, weights: EmbeddedWeights) -> str:
 def _verify(part: Path, weights: EmbeddedWeights, path: Path, chunk_bytes: int, report: _Report) -> None:
     """Compare the copy with the size and the checksum in the archive; GGUF itself has none."""
     if not _is_complete(part, weights):
-        raise TruncatedFile(f"{path.name} changed while its weights were copied.", DOWNLOAD_AGAIN)
+        raise TruncatedFile(f"{to_printable(path.name)} changed while its weights were copied.", DOWNLOAD_AGAIN)
     crc = 0
     with part.open("rb", buffering=0) as file:
         while data := file.read(chunk_bytes):
@@ -119,7 +122,9 @@ def _verify(part: Path, weights: EmbeddedWeights, path: Path, chunk_bytes: int, 
             report(weights.size + file.tell())
     if crc != weights.crc:
         why = f"their checksum is {crc:08x}, and the archive says {weights.crc:08x}"
-        raise ModelError(f"The weights in {path.name} are damaged: {why}.", "Download the file again, from its start.")
+        raise ModelError(
+            f"The weights in {to_printable(path.name)} are damaged: {why}.", "Download the file again, from its start."
+        )
 
 
 def _is_complete(file: Path, weights: EmbeddedWeights) -> bool:
@@ -180,7 +185,7 @@ def _require_space(path: Path, weights: EmbeddedWeights, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < weights.size:
         need = f"need {to_size(weights.size)} in {folder}, which has {to_size(free)} free"
-        raise SetupError(f"The weights of {path.name} {need}.", _hint(path, OSError(errno.ENOSPC, "")))
+        raise SetupError(f"The weights of {to_printable(path.name)} {need}.", _hint(path, OSError(errno.ENOSPC, "")))
 
 
 def _copy(source: FileIO, copy: FileIO, weights: EmbeddedWeights, chunk_bytes: int, report: _Report) -> None:

@@ -238,6 +238,17 @@ def test_models_of_jan_have_the_names_that_it_gives_them(tmp_path: Path) -> None
     assert named["old.gguf"] == ("chat", data / "models/old.gguf")
 
 
+@pytest.mark.parametrize("start", ["", "/"], ids=["from its folder", "whole"])
+def test_a_file_that_jan_s_description_leads_out_to_is_left_out(tmp_path: Path, start: str) -> None:
+    data = tmp_path / ".local/share/Jan/data"
+    put(tmp_path / ".local/share" / "secret.gguf")
+    put(data / "models/one/model.gguf")
+    way = f"{start and data}/../../secret.gguf" if start else "../../secret.gguf"
+    write(data / "models/one/model.yml", f"model_path: models/one/model.gguf\nmmproj_path: {way}\n")
+
+    assert set(references(jan.find, tmp_path)) == {"one", "one/model.gguf"}
+
+
 @pytest.mark.parametrize(
     "find",
     [

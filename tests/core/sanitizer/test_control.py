@@ -1,6 +1,6 @@
 import pytest
 
-from localllm_magics.core.sanitizer.control import strip_control
+from localllm_magics.core.sanitizer.control import strip_control, to_printable
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,15 @@ from localllm_magics.core.sanitizer.control import strip_control
 )
 def test_control_characters_are_dropped(text: str, expected: str) -> None:
     assert strip_control(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("é 漢.gguf", "é 漢.gguf", id="letters-stay"),
+        pytest.param("\x1b[2J\x07\n\0", r"\x1b[2J\x07\n\x00", id="control-characters"),
+        pytest.param("\u202e\udcff", r"\u202e\udcff", id="reversed-order-and-surrogates"),
+    ],
+)
+def test_control_characters_in_a_name_are_escaped(name: str, expected: str) -> None:
+    assert to_printable(name) == expected

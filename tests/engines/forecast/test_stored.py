@@ -114,12 +114,13 @@ def test_bad_content_is_no_calibration_and_is_replaced(tmp_path: Path, content: 
     assert store.put(MACHINE, CPU) == store.get(MACHINE)
 
 
-def test_a_bad_time_is_none(store: SpeedStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("time", ['"x"', "-1", "NaN", "1e300", f"1{'0' * 400}"], ids=lambda time: time[:5])
+def test_a_bad_time_is_none(store: SpeedStore, tmp_path: Path, time: str) -> None:
     store.put(MACHINE, replace(CPU, measured_at=5.0))
     path = tmp_path / "speed.json"
     assert store.get(MACHINE) == replace(CPU, measured_at=5.0)
 
-    path.write_text(path.read_text("utf-8").replace('"measured_at": 5.0', '"measured_at": "x"'), "utf-8")
+    path.write_text(path.read_text("utf-8").replace('"measured_at": 5.0', f'"measured_at": {time}'), "utf-8")
 
     assert store.get(MACHINE) == CPU
 

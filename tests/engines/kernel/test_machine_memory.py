@@ -8,6 +8,7 @@ import pytest
 
 from localllm_magics.core.memory_plan import DeviceMemory
 from localllm_magics.engines.kernel.library import Device, Library
+from localllm_magics.engines.kernel.machine import logical_cpus
 from localllm_magics.engines.kernel.machine_memory import (
     free_memory,
     host_memory,
@@ -17,11 +18,16 @@ from localllm_magics.engines.kernel.machine_memory import (
 from tests.engines.kernel.proc_tree import write_files, write_proc
 
 SPACE, DATA = reserved_by_threads()
+STACK = 8 << 20
 LIMITS = """Limit                     Soft Limit           Hard Limit           Units
 Max cpu time              unlimited            unlimited            seconds
 Max data size             {data:<20} unlimited            bytes
 Max address space         {space:<20} unlimited            bytes
 """
+
+
+def test_more_data_is_left_than_the_stacks_of_threads_take() -> None:
+    assert logical_cpus() * STACK + (32 << 20) <= DATA <= SPACE
 
 
 def test_some_memory_is_free() -> None:

@@ -23,6 +23,7 @@ from localllm_magics.core.errors import (
     UnsupportedArchitecture,
 )
 from localllm_magics.core.memory_plan import HOST, DeviceUse, MemoryPlan, PlanSettings
+from localllm_magics.core.sanitizer.control import to_printable
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.context import new_context
 from localllm_magics.engines.kernel.library import Library, library
@@ -112,7 +113,9 @@ def _ask(
 ) -> list[dict[str, Any]]:
     """What the subprocess finds for QUESTION."""
     if python is None:
-        raise SetupError(f"{path.name} cannot be planned: there is no Python to run.", "Type: %llm doctor")
+        raise SetupError(
+            f"{to_printable(path.name)} cannot be planned: there is no Python to run.", "Type: %llm doctor"
+        )
     endpoints = [device.description for device in lib.devices() if re.fullmatch(r"RPC\d+", device.name)]
     text = json.dumps({**question, "path": os.fspath(path), "rpc": list(dict.fromkeys(endpoints))})
     limits = Limits(seconds=_MOST_SECONDS, memory_bytes=max(1 << 30, free_memory()))
@@ -120,7 +123,9 @@ def _ask(
         with run_in_subprocess([python, "-m", __name__, text], stop, limits) as process:
             records = list(process.records())
     except OSError as exc:
-        raise SetupError(f"{path.name} could not be planned in a subprocess: {exc}", "Type: %llm doctor") from exc
+        raise SetupError(
+            f"{to_printable(path.name)} could not be planned in a subprocess: {exc}", "Type: %llm doctor"
+        ) from exc
     assert process.exit is not None  # noqa: S101 - all records are read
     return _found(path, records, process.exit)
 
@@ -132,7 +137,7 @@ def _found(path: Path, records: Sequence[Record], end: Exit) -> list[dict[str, A
     if end.is_success:
         return [dict(record) for record in records if record.get("event") == "found"]
     reason = f"it took too much {end.exceeded}" if end.exceeded else end.reason
-    message = f"llama.cpp crashed when {path.name} was planned in a subprocess{reason and ': '}{reason}."
+    message = f"llama.cpp crashed when {to_printable(path.name)} was planned in a subprocess{reason and ': '}{reason}."
     raise EngineCrashed(message, "Try another file of the model.")
 
 
