@@ -31,7 +31,7 @@ def llama_places(
         LocalLLMError: llama.cpp refuses the file.
         Stopped: STOP was set.
     """
-    everything = replace(settings, gpu_layers=(info.layers or 0) + 1)
+    everything = replace(settings, gpu_layers=(info.layers or 0) + 1, overrides=())
     if info.shape is not None and not settings.cpu_moe and _fits_surely(estimate(info.shape, everything, machine)):
         return everything  # as llama.cpp would say, after a second
     if info.path is not None:

@@ -31,9 +31,9 @@ from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
 from localllm_magics.engines.kernel.plan import (
     load_settings,
+    placed_settings,
     plans_of,
     require_room_for_library,
-    wanted_settings,
 )
 from localllm_magics.engines.kernel.weights_cache import extract_weights
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
@@ -201,7 +201,7 @@ class KernelEngine:
 
         def plan() -> MemoryPlan:
             machine = machine_memory(lib)
-            return plans_of(info, machine)(wanted_settings(info, options, machine, repack=True))
+            return plans_of(info, machine)(placed_settings(info, options, machine, repack=True))
 
         self._make_room(plan)
         load_settings(info, options, machine_memory(lib), repack=True)
