@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
@@ -60,6 +60,7 @@ class KernelEngine:
         self._opening: Future[None] | None = None
         self._load_thread = LoadThread()
         self._compared: Compared | None = None
+        self._speed_key = ""
         self._lifetime = Lifetime(info.reference)
         repair_after_fork(self)
 
@@ -160,16 +161,17 @@ class KernelEngine:
             lib, loaded = library(), self._require_loaded()
             generation.model, generation.engine_version = self.status().model, f"llama-cpp-python {lib.version}"
             reason = yield from answer(lib, loaded, generation, stop)
-            self._compare(lib, loaded, generation)
+            self._compare(loaded, generation)
             return reason
 
-    def _compare(self, lib: Library, loaded: LoadedModel, generation: Generation) -> None:
+    def _compare(self, loaded: LoadedModel, generation: Generation) -> None:
         """Learn from an answer how fast this machine is."""
         shape, measured = self._info.shape, Measured.of(generation)
         if shape is not None and self._options.threads is None:
-            self._compared = (
-                learn_from(measured, shape, loaded.settings, speed_key(lib), SpeedStore()) or self._compared
-            )
+            # The answer is whole, and what was stored may be damaged.
+            with suppress(ArithmeticError, LookupError, TypeError, ValueError):
+                compared = learn_from(measured, shape, loaded.settings, self._speed_key, SpeedStore())
+                self._compared = compared or self._compared
 
     def _require_loaded(self) -> LoadedModel:
         assert self._loaded is not None  # noqa: S101 - a load ends with a model, or raises
@@ -220,6 +222,7 @@ class KernelEngine:
         self._footprint = footprint = Footprint()
         # Stored here and not by who waits for it: an interrupt there must not lose a model that is in memory.
         self._loaded = loaded_model = LoadedModel(lib, info, self._options, repack=repack, progress=report, stop=stop)
+        self._speed_key = speed_key(lib)
         footprint.end_load(loaded_model.placement.memory_bytes)
         self._load_thread.keep()
 
