@@ -8,6 +8,8 @@ from localllm_magics.core.memory_plan import MemoryPlan
 from localllm_magics.engines.planner.refusal import shortage
 from localllm_magics.model import Model
 
+_BUSY_SECONDS = 1.0  # the least until a busy model is looked at again
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -102,5 +104,6 @@ def idle(residents: Sequence[Resident], seconds: float, now: float) -> tuple[tup
     """Those that nothing has used for SECONDS, and how long it is until the next one may follow, if there is any."""
     left = {resident.model: 0.0 if resident.is_busy else now - resident.last_used for resident in residents}
     leaving = tuple(resident for resident in residents if resident.may_leave and left[resident.model] >= seconds)
-    waits = [seconds - left[r.model] for r in residents if not r.is_pinned and r not in leaving]
+    staying = [resident for resident in residents if not resident.is_pinned and resident not in leaving]
+    waits = [max(seconds - left[r.model], _BUSY_SECONDS if r.is_busy else 0.0) for r in staying]
     return leaving, min(waits, default=None)

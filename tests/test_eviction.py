@@ -99,5 +99,9 @@ def test_what_was_unused_for_long_leaves(
     assert (names(found), seconds) == (leaving, wait)
 
 
+def test_a_busy_one_is_not_looked_at_all_the_time_however_soon_it_is_to_leave() -> None:
+    assert idle((BUSY,), 0.0, 100) == ((), 1.0)
+
+
 def test_by_default_nothing_is_limited() -> None:
     assert Limits() == Limits(memory_bytes=None, idle_seconds=None)
