@@ -102,8 +102,8 @@ def to_free(missing: Missing, residents: Iterable[Resident], *, is_all_or_nothin
 
 def idle(residents: Sequence[Resident], seconds: float, now: float) -> tuple[tuple[Resident, ...], float | None]:
     """Those that nothing has used for SECONDS, and how long it is until the next one may follow, if there is any."""
-    left = {resident.model: 0.0 if resident.is_busy else now - resident.last_used for resident in residents}
+    busy = min(0.0, seconds - _BUSY_SECONDS)
+    left = {resident.model: busy if resident.is_busy else now - resident.last_used for resident in residents}
     leaving = tuple(resident for resident in residents if resident.may_leave and left[resident.model] >= seconds)
-    staying = [resident for resident in residents if not resident.is_pinned and resident not in leaving]
-    waits = [max(seconds - left[r.model], _BUSY_SECONDS if r.is_busy else 0.0) for r in staying]
+    waits = [seconds - left[r.model] for r in residents if not r.is_pinned and r not in leaving]
     return leaving, min(waits, default=None)
