@@ -12,7 +12,8 @@ MARGIN = 1 << 30
 """Bytes that llama.cpp's placement leaves free on each device."""
 _SPLIT_LAYERS = ("ffn_down.*", "ffn_(gate|gate_up|down).*", "ffn_(gate|up|gate_up|down).*")
 """What of a layer stays on the CPU where not all of its experts do, the least first."""
-_EXPERTS = "ffn_(up|down|gate_up|gate)_(ch|)exps"
+EXPERTS = "ffn_(up|down|gate_up|gate)_(ch|)exps"
+"""The tensors of experts, as llama.cpp names them."""
 
 
 def fit(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> Fit:
@@ -43,17 +44,17 @@ class _Trial:
         self.parts_experts = bool(shape.experts and not base.cpu_moe)
         self._shape, self._machine, self._base = shape, machine, base
 
-    def settings(self, count: int, whole: int = 1, split: str = _EXPERTS) -> PlanSettings:
+    def settings(self, count: int, whole: int = 1, split: str = EXPERTS) -> PlanSettings:
         """The last COUNT layers on GPUs, of a model with experts the first WHOLE of them with all that they have.
 
         Of the next one, what SPLIT matches is on the CPU, and of all others the experts. llama.cpp leaves one whole.
         """
         first = self.everything - count + whole
         parted = range(first, self.everything - 1) if self.parts_experts else range(0)
-        overrides = tuple(_pattern(layer, split if layer == first else _EXPERTS) for layer in parted)
+        overrides = tuple(_pattern(layer, split if layer == first else EXPERTS) for layer in parted)
         return replace(self._base, gpu_layers=count, overrides=overrides)
 
-    def spare(self, count: int, whole: int = 1, split: str = _EXPERTS) -> int:
+    def spare(self, count: int, whole: int = 1, split: str = EXPERTS) -> int:
         """Bytes that are left on the fullest device; below 0 where some are missing."""
         uses = estimate(self._shape, self.settings(count, whole, split), self._machine).uses[1:]
         used = [use for use in uses if use.needed] or uses  # a device that gets nothing may be full
@@ -82,7 +83,7 @@ def place(shape: ModelShape, machine: MachineMemory, base: PlanSettings) -> Plan
     # Then as many of the first layers as fit get their experts too, and the next one a part of them.
     whole = _filled(1, count, partial(trial.spare, count))
     splits = (split for split in _SPLIT_LAYERS if trial.spare(count, whole, split) > 0)
-    return trial.settings(count, whole, next(splits, _EXPERTS))
+    return trial.settings(count, whole, next(splits, EXPERTS))
 
 
 def _filled(low: int, high: int, spare: Callable[[int], int]) -> int:

@@ -30,7 +30,7 @@ from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine_memory import free_memory, machine_memory
 from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown, output_buffer
 from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers, memory_breakdown
-from localllm_magics.engines.kernel.worker.placement_search import MARGIN, fit_params, most_layers
+from localllm_magics.engines.kernel.worker.placement_search import fit_params, most_layers
 from localllm_magics.engines.kernel.worker.process import (
     MEMORY_HINT,
     Exit,
@@ -40,6 +40,7 @@ from localllm_magics.engines.kernel.worker.process import (
     report,
     run_in_subprocess,
 )
+from localllm_magics.engines.planner.fit import MARGIN
 
 _ERRORS = {kind("").kind: kind for kind in (LoadFailed, NotEnoughMemory, SetupError, UnsupportedArchitecture)}
 _MOST_SECONDS = 300

@@ -16,7 +16,6 @@ from localllm_magics.engines.kernel.worker.process import begin_worker, report
 from localllm_magics.engines.kernel.worker.tiny_bench import DEEP, Place, TinyBench, fastest
 
 _NARROW, _WIDE = 1024, 2048
-_INNER = 3  # times the width
 _PLAIN = "F16"
 _HEADS = (64, 256), (128, 1024)  # width of a head, and of the keys: as small and as large models have them
 _VOCABULARY = 1 << 16
