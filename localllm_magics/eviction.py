@@ -74,9 +74,9 @@ def over_limit(limit: int, needed: int, residents: Iterable[Resident]) -> Missin
     return Missing(size=needed + sum(resident.memory_bytes for resident in residents) - limit)
 
 
-def over_free(plan: MemoryPlan, reserve: int) -> Missing:
+def over_free(plan: MemoryPlan) -> Missing:
     """What is missing where PLAN does not fit into what is free."""
-    short = shortage(plan, reserve)
+    short = shortage(plan, plan.reserve)
     if short is None:
         return Missing(size=0)
     shared = frozenset(use.memory.name for use in plan.uses if use.memory.is_host)

@@ -13,7 +13,7 @@ from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.memory_plan import Compared, MemoryPlan
+from localllm_magics.core.memory_plan import Compared
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
@@ -31,8 +31,7 @@ from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
 from localllm_magics.engines.kernel.plan import (
     load_settings,
-    placed_settings,
-    plans_of,
+    planned_load,
     require_room_for_library,
 )
 from localllm_magics.engines.kernel.weights_cache import extract_weights
@@ -201,11 +200,7 @@ class KernelEngine:
             require_room_for_library(info.reference, host_memory())
         lib = library()
 
-        def plan() -> MemoryPlan:
-            machine = machine_memory(lib)
-            return plans_of(info, machine)(placed_settings(info, options, machine, repack=True))
-
-        self._make_room(plan)
+        self._make_room(lambda: planned_load(info, options, machine_memory(lib)))
         load_settings(info, options, machine_memory(lib), repack=True)
         return lib
 

@@ -74,6 +74,12 @@ def load_settings(
     return require_fit(plans, settings, subject, force=bool(options.force))
 
 
+def planned_load(info: ModelInfo, options: LoadOptions, machine: MachineMemory) -> MemoryPlan:
+    """The memory that there should be for a load, whether it is free or not."""
+    settings = placed_settings(info, options, machine, repack=True)
+    return replace(plans_of(info, machine)(settings), reserve=_subject(info, settings).reserve)
+
+
 def placed_settings(
     info: ModelInfo,
     options: LoadOptions,

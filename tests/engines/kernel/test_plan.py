@@ -13,12 +13,14 @@ from localllm_magics.engines.kernel.plan import (
     gpu_layers,
     load_settings,
     placed_settings,
+    planned_load,
     plans_of,
     require_room_for_library,
     smaller_context_hint,
     wanted_settings,
 )
 from localllm_magics.engines.planner.fit import fit
+from localllm_magics.eviction import over_free
 from tests.engines.planner import shapes
 
 GB, MB = 10**9, 10**6
@@ -286,3 +288,14 @@ def test_who_knows_better_places_the_layers_that_nobody_asked_for(info: ModelInf
         return placed_settings(info, options, machine(GB, CUDA), repack=True, place=place).gpu_layers
 
     assert [placed(options) for options in (NOTHING, LoadOptions(gpu_layers=2))] == [layers, 2]
+
+
+def test_room_is_made_for_all_that_a_load_needs_and_no_more() -> None:
+    info, options = replace(KNOWN, shape=replace(SHAPE, output=(("F16", GB),))), LoadOptions(ctx=4096)
+    plan = planned_load(info, options, machine(0))
+    enough = plan.reserve + int(1.02 * plan.needed)
+
+    assert plan.reserve == GB > RESERVE
+    assert over_free(planned_load(info, options, machine(enough))).size == 0
+    assert over_free(planned_load(info, options, machine(enough - 1))).size == 1
+    assert load_settings(info, options, machine(enough), repack=True) == plan.settings
