@@ -8,6 +8,8 @@ from localllm_magics.core.memory_plan import MemoryPlan
 from localllm_magics.engines.planner.refusal import shortage
 from localllm_magics.model import Model
 
+_BUSY_SECONDS = 1.0  # the least until a busy model is looked at again
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -72,9 +74,9 @@ def over_limit(limit: int, needed: int, residents: Iterable[Resident]) -> Missin
     return Missing(size=needed + sum(resident.memory_bytes for resident in residents) - limit)
 
 
-def over_free(plan: MemoryPlan, reserve: int) -> Missing:
+def over_free(plan: MemoryPlan) -> Missing:
     """What is missing where PLAN does not fit into what is free."""
-    short = shortage(plan, reserve)
+    short = shortage(plan, plan.reserve)
     if short is None:
         return Missing(size=0)
     shared = frozenset(use.memory.name for use in plan.uses if use.memory.is_host)
@@ -100,7 +102,8 @@ def to_free(missing: Missing, residents: Iterable[Resident], *, is_all_or_nothin
 
 def idle(residents: Sequence[Resident], seconds: float, now: float) -> tuple[tuple[Resident, ...], float | None]:
     """Those that nothing has used for SECONDS, and how long it is until the next one may follow, if there is any."""
-    left = {resident.model: 0.0 if resident.is_busy else now - resident.last_used for resident in residents}
+    busy = min(0.0, seconds - _BUSY_SECONDS)
+    left = {resident.model: busy if resident.is_busy else now - resident.last_used for resident in residents}
     leaving = tuple(resident for resident in residents if resident.may_leave and left[resident.model] >= seconds)
     waits = [seconds - left[r.model] for r in residents if not r.is_pinned and r not in leaving]
     return leaving, min(waits, default=None)

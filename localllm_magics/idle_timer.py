@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from localllm_magics.core.fork import new_lock, repair_after_fork
+from localllm_magics.engines.background import require_room_for_thread
 
 _LONGEST_WAIT = 3600.0  # seconds; a wait for ages is none that the system takes
 
@@ -33,6 +34,7 @@ class IdleTimer:
                 return
             thread = _Thread(self._work)
             with suppress(RuntimeError, MemoryError):
+                require_room_for_thread()
                 thread.start()
                 self._thread = thread
 

@@ -10,7 +10,6 @@ from localllm_magics.core.fork import new_lock
 from localllm_magics.core.memory_plan import HOST, MemoryPlan
 from localllm_magics.core.presentation import to_duration
 from localllm_magics.core.table import to_size
-from localllm_magics.engines.kernel.plan import RESERVE
 from localllm_magics.eviction import Limits, Missing, Resident, idle, over_free, over_limit, to_free
 from localllm_magics.idle_timer import IdleTimer
 from localllm_magics.model import Model
@@ -80,7 +79,7 @@ class Residency:
 
         def missing() -> Missing:
             if limit is None:
-                return over_free(plan(), RESERVE)
+                return over_free(plan())
             return over_limit(limit, plan().needed, self._residents(beside=model))
 
         with self._lock:

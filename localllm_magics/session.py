@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from localllm_magics.catalog.discover import VARIABLES, Catalog, distinct, running_folder
 from localllm_magics.catalog.model_list import ModelList, in_order
@@ -27,9 +26,6 @@ from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
 from localllm_magics.residency import Residency
 from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_MODEL = "demo"
 _VARIABLES = ("OLLAMA_HOST", *VARIABLES)

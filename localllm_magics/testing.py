@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
-from localllm_magics.core.errors import LocalLLMError
+from localllm_magics.core.errors import BadOption, LocalLLMError
 from localllm_magics.core.events import Loading, ProgressEvent, Reading, TextDelta
 from localllm_magics.core.generation import Generation
+from localllm_magics.core.ggml_types import MULTIPLIED_TYPES, TENSOR_TYPES
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
@@ -146,8 +147,14 @@ def write_sparse_model(
         Its size in bytes.
 
     Raises:
-        KeyError: There is no such type.
+        BadOption: There is no such type, or its blocks do not divide the widths.
     """
+    if quantization not in MULTIPLIED_TYPES:
+        raise BadOption(f"Matrices have no type {quantization!r}.", f"Types: {', '.join(sorted(MULTIPLIED_TYPES))}.")
+    block = TENSOR_TYPES[quantization].block
+    for size in (width, inner_width):
+        if size % block:
+            raise BadOption(f"A matrix of {quantization} cannot be {size} wide.", f"Choose a multiple of {block}.")
     shape = HollowShape(
         type=quantization,
         layers=layers,

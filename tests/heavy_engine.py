@@ -10,7 +10,6 @@ from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.base import EngineStatus, MakeRoom
-from localllm_magics.engines.kernel.plan import RESERVE
 from localllm_magics.model import Model
 from localllm_magics.residency import Residency
 from localllm_magics.testing import ScriptedEngine
@@ -28,7 +27,7 @@ class Machine:
     def plan(self, megabytes: int) -> MemoryPlan:
         """What a model of so many megabytes needs, of what is free now."""
         free = self.free - sum(engine.megabytes for engine in self.loaded)
-        host = DeviceMemory(name=HOST, free=free * MB + RESERVE, total=self.free * MB, is_host=True)
+        host = DeviceMemory(name=HOST, free=free * MB, total=self.free * MB, is_host=True)
         return MemoryPlan(settings=PlanSettings(context=1024), uses=(DeviceUse(memory=host, weights=megabytes * MB),))
 
 

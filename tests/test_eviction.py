@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -75,7 +76,7 @@ def plan(host: tuple[int, int], gpu: tuple[int, int] = (0, 0), *, is_host: bool 
     ],
 )
 def test_what_is_missing_without_a_limit_is_what_is_not_free(planned: MemoryPlan, missing: Missing) -> None:
-    assert over_free(planned, reserve=2) == missing
+    assert over_free(replace(planned, reserve=2)) == missing
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,10 @@ def test_what_was_unused_for_long_leaves(
     found, seconds = idle(residents, 10, now)
 
     assert (names(found), seconds) == (leaving, wait)
+
+
+def test_a_busy_one_is_not_looked_at_all_the_time_however_soon_it_is_to_leave() -> None:
+    assert idle((BUSY,), 0.0, 100) == ((), 1.0)
 
 
 def test_by_default_nothing_is_limited() -> None:

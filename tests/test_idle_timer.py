@@ -111,14 +111,21 @@ def test_it_can_be_started_again() -> None:
     assert checks.count == 2
 
 
-def test_where_no_thread_can_be_started_the_next_start_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("threading.Thread.start", id="by the system"),
+        pytest.param("localllm_magics.idle_timer.require_room_for_thread", id="within a limit of memory"),
+    ],
+)
+def test_where_no_thread_can_be_started_the_next_start_tries_again(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     checks = Checks()
     timer = IdleTimer(checks)
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(what, refuse)
         timer.start()
     before = (checks.count, repr(timer))
     timer.start()

@@ -1,11 +1,12 @@
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 from localllm_magics import testing
 from localllm_magics.catalog.inspect import describe_file
-from localllm_magics.core.errors import StreamBroken
+from localllm_magics.core.errors import BadOption, StreamBroken
 from localllm_magics.core.events import Done, Loading, Pending, Reading, TextDelta
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
@@ -146,3 +147,19 @@ def test_a_sparse_model_has_the_sizes_that_were_asked_for_and_takes_no_disk(tmp_
     assert path.stat().st_size == info.size_bytes == size
     assert 4e9 < size < 5e9
     assert path.stat().st_blocks * 512 < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"quantization": "Q99_Z"}, "Matrices have no type 'Q99_Z'", id="unknown"),
+        pytest.param({"quantization": "I32"}, "Matrices have no type 'I32'", id="of no matrix"),
+        pytest.param({"width": 100}, "A matrix of Q4_0 cannot be 100 wide", id="width"),
+        pytest.param({"inner_width": 1000}, "A matrix of Q4_0 cannot be 1000 wide", id="inner width"),
+    ],
+)
+def test_a_sparse_model_that_cannot_be_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadOption, match=message):
+        write_sparse_model(tmp_path / "x.gguf", **options)
+
+    assert not list(tmp_path.iterdir())

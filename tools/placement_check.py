@@ -16,9 +16,8 @@ from localllm_magics.core.memory_plan import MachineMemory, PlanSettings
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.machine_memory import machine_memory
-from localllm_magics.engines.kernel.worker.placement_search import MARGIN
 from localllm_magics.engines.kernel.worker.planner import llama_placement
-from localllm_magics.engines.planner.fit import fit
+from localllm_magics.engines.planner.fit import MARGIN, fit
 from localllm_magics.engines.sparse_gguf import write_sparse
 from tools.rpc_device import rpc_device
 from tools.sparse_shapes import SHAPES, to_model

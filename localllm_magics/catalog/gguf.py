@@ -292,7 +292,7 @@ class _Reader:
         wanted = max(count, _BUFFER_BYTES)
         self._buffer = self._file.read(wanted)
         if len(self._buffer) < wanted:  # the file may have been truncated meanwhile
-            self.size = self._start + len(self._buffer)
+            self.size = min(self.size, self._start + len(self._buffer))
         self._require(count)
 
 

@@ -98,7 +98,8 @@ class HeaderCache:
             stored |= {key: _to_json(info) for key in new if (info := self._infos.get(key)) is not None}
             self._stored = dict(list(stored.items())[-MOST_FILES:])
             with suppress(OSError, RecursionError):
-                text = json.dumps({"format": FORMAT, "files": self._stored}, separators=(",", ":"))
+                while len(text := _to_text(self._stored)) > _MOST_BYTES:  # the older half leaves
+                    self._stored = dict(list(self._stored.items())[len(self._stored) // 2 + 1 :])
                 write_private(self.path, text.encode())
 
     def _find(self, key: str, stamps: tuple[FileStamp, ...]) -> ModelInfo | None:
@@ -147,6 +148,10 @@ def _read(path: Path) -> dict[str, object]:
         return {}
     files = content.get("files") if isinstance(content, dict) and content.get("format") == FORMAT else None
     return files if isinstance(files, dict) else {}
+
+
+def _to_text(files: Mapping[str, object]) -> str:
+    return json.dumps({"format": FORMAT, "files": files}, separators=(",", ":"))
 
 
 def _to_json(info: ModelInfo) -> dict[str, object]:

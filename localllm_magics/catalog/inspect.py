@@ -1,5 +1,6 @@
 """The description of a model file, from the headers of its parts."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ _RANGES: Mapping[str, tuple[int, int]] = {
 """The values that optional keys of an architecture can have; llama.cpp aborts the process on some others."""
 _MOST_PARTS = 1000
 _MOST_SHAPES = 64
-_shapes: dict[object, ModelShape | None] = {}
+_shapes: dict[bytes, ModelShape | None] = {}  # by a digest, for what is in a header can be large
 _MAX_NAME_LENGTH = 100
 _MAX_NAMES_SHOWN = 3
 _ADD_PARTS = "Download what is missing into the same folder, then load the first part."
@@ -105,8 +106,9 @@ def _shape(headers: Sequence[Header]) -> ModelShape | None:
     """The shape of a model, read once for all models that differ in their weights and their vocabulary alone."""
     metadata = headers[0].metadata
     architecture = metadata.get("general.architecture")
-    sizes = tuple((key, repr(value)) for key, value in metadata.items() if key.startswith(f"{architecture}."))
-    key = (architecture, sizes, *(header.tensors for header in headers))
+    sizes = [item for item in metadata.items() if item[0].startswith(f"{architecture}.")]
+    text = repr((architecture, sizes, [header.tensors for header in headers]))
+    key = hashlib.sha256(text.encode()).digest()
     if key not in _shapes:
         _shapes[key] = read_shape(headers)
         while len(_shapes) > _MOST_SHAPES:

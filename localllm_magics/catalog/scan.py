@@ -43,7 +43,7 @@ class Scan:
         """What was found so far, in order."""
         self._problem = ""
         self._is_late = False
-        self._silent_for = 0.0
+        self._late = ""
         self._begun = time.monotonic()
         self._end = self._start()
 
@@ -61,10 +61,13 @@ class Scan:
         """Wait for its end: at most until nothing was heard of it for SILENCE seconds, or MOST seconds have passed."""
         while not self._end.done():
             now = time.monotonic()
-            self._silent_for = now - self.search.heard
-            left = min(silence - self._silent_for, most - (now - self._begun))
+            silent_for, lasted = now - self.search.heard, now - self._begun
+            left = min(silence - silent_for, most - lasted)
             self._is_late = left <= 0
             if self._is_late:
+                silent = f"did not answer within {silent_for:.1f} seconds"
+                long = f"was not searched to the end within {lasted:.1f} seconds"
+                self._late = silent if silent_for >= silence else long
                 return
             with suppress(NotInTime):
                 self._end.result(left)
@@ -73,8 +76,7 @@ class Scan:
     def notes(self) -> list[str]:
         """What a list of the models that were found so far leaves out."""
         if not self._end.done():
-            late = f"{self.source.title} did not answer within {self._silent_for:.1f} seconds"
-            return [f"{late}: what is missing may come next time."]
+            return [f"{self.source.title} {self._late}: what is missing may come next time."]
         cut = f"{self.source.title} has more than {MOST_ENTRIES:,} files; the others are not listed."
         return [*([self._problem] if self._problem else []), *([cut] if self.search.is_cut else [])]
 

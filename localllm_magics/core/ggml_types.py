@@ -35,3 +35,5 @@ TENSOR_TYPES: Mapping[str, TensorType] = {
     name: TensorType(id=number, block=block, block_bytes=size) for number, (name, block, size) in GGML_TYPES.items()
 }
 """By name, such as `Q4_0`."""
+MULTIPLIED_TYPES: frozenset[str] = frozenset(TENSOR_TYPES) - {"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"}
+"""Those that matrices can have: llama.cpp multiplies with no others, and ends the process where it is to."""

@@ -99,11 +99,13 @@ class MemoryPlan:
     Args:
         uses: The host first, then each device.
         is_exact: llama.cpp itself has computed it, without allocating anything; else it is estimated from the header.
+        reserve: Bytes of the host that a load needs for a while beside that.
     """
 
     settings: PlanSettings
     uses: tuple[DeviceUse, ...]
     is_exact: bool = False
+    reserve: int = 0
 
     @property
     def needed(self) -> int:

@@ -13,7 +13,7 @@ from localllm_magics.engines.forecast.forecast import forecast
 from localllm_magics.engines.forecast.stored import stored_calibration
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.machine_memory import machine_memory
-from localllm_magics.engines.kernel.plan import load_settings, plans_of, wanted_settings
+from localllm_magics.engines.kernel.plan import load_settings, placed_settings, plans_of
 from localllm_magics.engines.kernel.worker.planner import exact_plans
 from localllm_magics.session import Session
 
@@ -86,4 +86,4 @@ def _settings(info: ModelInfo, options: LoadOptions, machine: MachineMemory) -> 
     try:
         return load_settings(info, options, machine, repack=True)
     except NotEnoughMemory:
-        return wanted_settings(info, options, machine, repack=True)
+        return placed_settings(info, options, machine, repack=True)

@@ -353,3 +353,10 @@ def test_a_tensor_table_longer_than_the_buffer_is_read(tmp_path: Path) -> None:
 
     assert [tensor.name for tensor in tensors] == names
     assert {(tensor.dims, tensor.type, tensor.offset) for tensor in tensors} == {((1, 2, 3), 0, 32)}
+
+
+def test_a_part_of_a_file_is_as_large_as_it_was_said_to_be(file: Path) -> None:
+    data = small_header()
+    file.write_bytes(b"before" + data + b"behind it")
+
+    assert read_header(file, offset=6, size=len(data)).size_bytes == len(data)

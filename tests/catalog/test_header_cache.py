@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from localllm_magics.catalog import header_cache as module
 from localllm_magics.catalog.header_cache import FORMAT, MOST_FILES, HeaderCache
 from localllm_magics.core.model_info import ModelInfo
 from tests.catalog.gguf_files import DEMO, write_gguf
@@ -200,6 +201,18 @@ def test_no_more_than_so_many_files_are_kept_the_newest(model: Path, stored: Pat
 
     kept = list(json.loads(stored.read_text())["files"])
     assert (len(kept), kept[0], kept[-1]) == (MOST_FILES, "/1", str(model))
+
+
+def test_no_more_bytes_are_kept_than_are_read(model: Path, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(stored, model)
+    content = json.loads(stored.read_text())
+    content["files"] = {f"/{number}": "x" * 1000 for number in range(8)}
+    stored.write_text(json.dumps(content))
+    monkeypatch.setattr(module, "_MOST_BYTES", stored.stat().st_size)
+
+    fill(stored, model)
+
+    assert list(json.loads(stored.read_text())["files"]) == ["/5", "/6", "/7", str(model)]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import math
 import struct
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -309,3 +310,16 @@ def test_models_with_the_same_tensors_have_their_own_shapes(tmp_path: Path) -> N
         found.append(describe_file(path, reference="x", source="folder").shape)
 
     assert [shape.heads for shape in found if shape] == [*heads, 1]
+
+
+def test_what_is_large_in_a_header_does_not_stay_in_memory(tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        for number in range(3):
+            path = write_gguf(tmp_path / f"{number}.gguf", metadata={"llama.x": f"{number}" * 10_000_000})
+            describe_file(path, reference="x", source="folder")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert held < 10_000_000

@@ -58,6 +58,7 @@ def test_a_source_that_never_ends_is_given_up(tmp_path: Path) -> None:
     found.wait(60, 0)
 
     assert found.hangs
+    assert found.notes()[0].startswith("Jan's folder was not searched to the end within ")
     enough.set()
 
 

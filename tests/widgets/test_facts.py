@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
+from localllm_magics.catalog.judgement import judge
 from localllm_magics.core.errors import EngineNotInstalled
+from localllm_magics.core.memory_plan import MachineMemory
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
@@ -14,6 +16,7 @@ from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.session import Session
 from localllm_magics.widgets.facts import Facts
+from tests.engines.planner.shapes import DENSE, GB, machine
 
 SPEED = TypeSpeed(**dict.fromkeys((field.name for field in fields(TypeSpeed)), 1.0))
 RATES = dict.fromkeys((field.name for field in fields(DeviceSpeed) if field.name != "types"), 1.0)
@@ -100,6 +103,28 @@ def test_without_the_engine_there_are_estimates(new_session: Session, folder: Pa
     (plan,) = facts.plans(info, [LoadOptions()], Stop(), is_exact=False)
     assert facts.plans(info, [LoadOptions()], Stop(), is_exact=True) == []
     assert facts.forecast(info, plan.settings) is None
+
+
+class BesideGpu(Facts):
+    """Facts of a machine with a GPU of 2 GB."""
+
+    def machine(self) -> MachineMemory:
+        return machine(16 * GB, 2 * GB)
+
+
+def test_a_plan_has_the_layers_on_gpus_that_the_list_promises(new_session: Session) -> None:
+    facts = BesideGpu(new_session)
+    info = ModelInfo(
+        reference="x", name="x", source="folder", size_bytes=2 * GB, layers=10, context=200_000_000, shape=DENSE
+    )
+    options = [LoadOptions(ctx=4096), LoadOptions(ctx=100_000_000)]
+    (judged,) = judge([replace(info, context=4096)], facts.machine())
+
+    fitting, huge = facts.plans(info, options, Stop(), is_exact=False)
+
+    assert judged.fit is not None
+    assert fitting.settings.gpu_layers == judged.fit.max_gpu_layers == 7
+    assert huge.settings.gpu_layers == 0
 
 
 def missing() -> Library:

@@ -37,8 +37,8 @@ Describe: TypeAlias = Callable[[Path], ModelInfo]
 """Describes a blob, or raises LocalLLMError."""
 
 
-def find(search: Search) -> Iterator[ModelInfo]:
-    """The models of all stores, and the weights that are being downloaded, whose names no file says yet."""
+def find(search: Search, folders: Sequence[Path] | None = None) -> Iterator[ModelInfo]:
+    """The models in FOLDERS, or in all stores, sorted by name, and the weights that are being downloaded."""
 
     def describe(path: Path) -> ModelInfo:
         info = search.inspect(path, path.name)
@@ -46,7 +46,7 @@ def find(search: Search) -> Iterator[ModelInfo]:
             raise ModelError(info.problem)
         return info
 
-    folders = store_folders()
+    folders = store_folders() if folders is None else folders
     yield from (_inspect(manifest, describe) for manifest in _manifests(folders))
     for folder in folders:
         yield from _unfinished(search, folder / "blobs")
@@ -66,11 +66,6 @@ def store_folders() -> list[Path]:
     home = os.path.expanduser("~")  # noqa: PTH111 - unlike Path's, it does not fail where there is no home
     candidates = (Path(named),) if named else (Path(home, ".ollama", "models"), *_SERVICE_FOLDERS)
     return [folder for folder in candidates if any(iglob("*/", root_dir=folder / "manifests"))]  # noqa: PTH207 - see below
-
-
-def stored_models(folders: Sequence[Path] | None = None) -> list[ModelInfo]:
-    """Describe every model in FOLDERS, or in all stores, sorted by name; one that cannot be loaded has a `problem`."""
-    return [_inspect(manifest, _describe_blob) for manifest in _manifests(folders)]
 
 
 def describe_stored(name: str, folders: Sequence[Path] | None = None) -> ModelInfo:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 
 from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory
-from localllm_magics.core.ggml_types import TENSOR_TYPES
+from localllm_magics.core.ggml_types import MULTIPLIED_TYPES
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed, device_from_json
@@ -55,7 +55,7 @@ def calibrate_for(
     if known is None:
         known = calibrate(lib, stop, progress, command=command, store=store)
     missing = set[str]().union(*(missing_types(shape, known) for shape in shapes))
-    types = sorted(missing & TENSOR_TYPES.keys())
+    types = sorted(missing & MULTIPLIED_TYPES)
     return calibrate(lib, stop, progress, types=types, command=command, store=store) if types else known
 
 

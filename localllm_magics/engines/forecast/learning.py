@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.engines.forecast.calibration import Calibration
+from localllm_magics.engines.kernel.machine import SMALL_MODEL
 
 Rate: TypeAlias = Literal["decode", "prompt"]
 Ratios: TypeAlias = Mapping[str, tuple[float, ...]]
@@ -17,8 +18,7 @@ _MOST_RATIOS, _MOST_KEYS = 8, 500
 _MARK = " small "
 WIDEST = 4.0
 """What lies farther from the forecast says nothing of the machine: the computer slept, for example."""
-_SMALL, _WIDEST_OF_SMALL = 32e6, 16.0
-"""A model of fewer bytes stays in the cache of a CPU, which was not measured, and has one thread."""
+_WIDEST_OF_SMALL = 16.0  # the cache of a CPU was not measured
 _BOUNDS, _BOUNDS_OF_SMALL = (0.5, 2.0), (1 / _WIDEST_OF_SMALL, _WIDEST_OF_SMALL)
 
 
@@ -49,7 +49,7 @@ def to_corrections(ratios: Ratios) -> Mapping[str, float]:
 
 def is_small(shape: ModelShape) -> bool:
     """Whether the rates of such a model tell nothing of larger ones."""
-    return sum(_type_sizes(shape).values()) < _SMALL
+    return sum(_type_sizes(shape).values()) < SMALL_MODEL
 
 
 def ratios_from_json(stored: object) -> Ratios:

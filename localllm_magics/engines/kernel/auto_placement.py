@@ -8,9 +8,9 @@ from localllm_magics.core.memory_plan import MachineMemory, MemoryPlan, PlanSett
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.library import Library
-from localllm_magics.engines.kernel.worker.placement_search import MARGIN
 from localllm_magics.engines.kernel.worker.planner import llama_placement
 from localllm_magics.engines.planner.estimate import estimate
+from localllm_magics.engines.planner.fit import MARGIN
 
 _SURE = 1.05  # an estimate is at most a few percent too low
 
@@ -31,7 +31,7 @@ def llama_places(
         LocalLLMError: llama.cpp refuses the file.
         Stopped: STOP was set.
     """
-    everything = replace(settings, gpu_layers=(info.layers or 0) + 1)
+    everything = replace(settings, gpu_layers=(info.layers or 0) + 1, overrides=())
     if info.shape is not None and not settings.cpu_moe and _fits_surely(estimate(info.shape, everything, machine)):
         return everything  # as llama.cpp would say, after a second
     if info.path is not None:

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.memory_plan import Compared, MemoryPlan
+from localllm_magics.core.memory_plan import Compared
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
@@ -31,9 +31,8 @@ from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
 from localllm_magics.engines.kernel.plan import (
     load_settings,
-    plans_of,
+    planned_load,
     require_room_for_library,
-    wanted_settings,
 )
 from localllm_magics.engines.kernel.weights_cache import extract_weights
 from localllm_magics.engines.kernel.worker import build_probe, file_probe
@@ -60,6 +59,7 @@ class KernelEngine:
         self._opening: Future[None] | None = None
         self._load_thread = LoadThread()
         self._compared: Compared | None = None
+        self._speed_key = ""
         self._lifetime = Lifetime(info.reference)
         repair_after_fork(self)
 
@@ -160,16 +160,17 @@ class KernelEngine:
             lib, loaded = library(), self._require_loaded()
             generation.model, generation.engine_version = self.status().model, f"llama-cpp-python {lib.version}"
             reason = yield from answer(lib, loaded, generation, stop)
-            self._compare(lib, loaded, generation)
+            self._compare(loaded, generation)
             return reason
 
-    def _compare(self, lib: Library, loaded: LoadedModel, generation: Generation) -> None:
+    def _compare(self, loaded: LoadedModel, generation: Generation) -> None:
         """Learn from an answer how fast this machine is."""
         shape, measured = self._info.shape, Measured.of(generation)
         if shape is not None and self._options.threads is None:
-            self._compared = (
-                learn_from(measured, shape, loaded.settings, speed_key(lib), SpeedStore()) or self._compared
-            )
+            # The answer is whole, and what was stored may be damaged.
+            with suppress(ArithmeticError, LookupError, TypeError, ValueError):
+                compared = learn_from(measured, shape, loaded.settings, self._speed_key, SpeedStore())
+                self._compared = compared or self._compared
 
     def _require_loaded(self) -> LoadedModel:
         assert self._loaded is not None  # noqa: S101 - a load ends with a model, or raises
@@ -199,11 +200,7 @@ class KernelEngine:
             require_room_for_library(info.reference, host_memory())
         lib = library()
 
-        def plan() -> MemoryPlan:
-            machine = machine_memory(lib)
-            return plans_of(info, machine)(wanted_settings(info, options, machine, repack=True))
-
-        self._make_room(plan)
+        self._make_room(lambda: planned_load(info, options, machine_memory(lib)))
         load_settings(info, options, machine_memory(lib), repack=True)
         return lib
 
@@ -220,6 +217,7 @@ class KernelEngine:
         self._footprint = footprint = Footprint()
         # Stored here and not by who waits for it: an interrupt there must not lose a model that is in memory.
         self._loaded = loaded_model = LoadedModel(lib, info, self._options, repack=repack, progress=report, stop=stop)
+        self._speed_key = speed_key(lib)
         footprint.end_load(loaded_model.placement.memory_bytes)
         self._load_thread.keep()
 

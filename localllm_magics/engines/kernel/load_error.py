@@ -10,10 +10,11 @@ from localllm_magics.engines.kernel.installing import upgrade_hint
 from localllm_magics.engines.kernel.library import Logged
 from localllm_magics.engines.kernel.plan import smaller_context_hint
 
-# Names of functions, and what a function adds to the reason that another has thrown.
+# Names of functions, and what a function adds to the reason that another has thrown. Each character is read a few
+# times at most, for the text may be from the file.
 _AROUND = re.compile(
     r"^(?:\[?\w+\]?: +)?(?:error: )?(?:error loading model(?: hyperparameters| vocabulary)?: "
-    r"|failed to initialize the context: |\w+_\w+: )*"
+    r"|failed to initialize the context: |(?=\w*_)\w+: )*"
 )
 _SAYS_NOTHING = re.compile(r"failed to (load model|read (tensor (data|info)|key-value pairs|header))")
 _MEMORY = re.compile(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -70,34 +70,28 @@ class LoadedModel:
     ) -> None:
         if info.path is None:
             raise LoadFailed(f"{info.reference} has no file.", "Type: %llm models")
-        with _one_at_a_time(stop):
-            machine = machine_memory(lib)
-            place = partial(llama_places, lib, info, machine, stop=stop)
-            settings = load_settings(info, options, machine, repack=repack, place=place)
-            try:
-                self.model = LlamaModel(lib, info.path, settings, progress=progress, stop=stop)
-            except ModelError as exc:
-                if not info.defaults.load_hint:
-                    raise
-                message = exc.message.replace(info.path.name, info.reference)
-                raise type(exc)(message, info.defaults.load_hint) from exc
-            self._trained_context = self.model.trained_context or USUAL_TRAINED_CONTEXT
-            try:
+        with ExitStack() as undo:
+            with _one_at_a_time(stop):
+                machine = machine_memory(lib)
+                place = partial(llama_places, lib, info, machine, stop=stop)
+                settings = load_settings(info, options, machine, repack=repack, place=place)
+                self.model = _read_model(lib, info, info.path, settings, progress=progress, stop=stop)
+                undo.callback(self.model.close)
+                self._trained_context = self.model.trained_context or USUAL_TRAINED_CONTEXT
                 self.context = self._new_context(lib, info, options, settings)
-            except BaseException:
-                self.model.close()
-                raise
-        self.tokenizer = tokenizer = Tokenizer(lib, self.model.pointer)
-        self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
-        self.placement = placement(self.model.log + self.context.log, lib.devices())
-        self.settings = settings = replace(settings, context=self.context.size)
-        self.planned_bytes = plans_of(info, machine)(settings).needed if info.shape else 0
-        self.notices = self._notices(lib, options, settings, repack=repack)
-        self._info = info
-        self._mapped = {part.path: _stat(part.path) for part in info.files} if settings.map_file else {}
-        notice = info.defaults.template_notice
-        self._template = ChatTemplate(self.model.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice)
-        self._marks: AnswerMarks | None = None
+                undo.callback(self.context.close)
+            self.tokenizer = tokenizer = Tokenizer(lib, self.model.pointer)
+            self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
+            self.placement = placement(self.model.log + self.context.log, lib.devices())
+            self.settings = settings = replace(settings, context=self.context.size)
+            self.planned_bytes = plans_of(info, machine)(settings).needed if info.shape else 0
+            self.notices = self._notices(lib, options, settings, repack=repack)
+            self._info = info
+            self._mapped = {part.path: _stat(part.path) for part in info.files} if settings.map_file else {}
+            notice = info.defaults.template_notice
+            self._template = ChatTemplate(self.model.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice)
+            self._marks: AnswerMarks | None = None
+            undo.pop_all()  # it is whole
 
     def prompt(self, request: Request, stop: Stop) -> Prompt:
         """The exact text and tokens for REQUEST.
@@ -203,6 +197,18 @@ class LoadedModel:
             f"The prompt has {about}{tokens:,} tokens, and the context of {self._info.name} holds {size:,}.",
             f"{wider}horten the prompt by {about or 'at least '}{over:,} token{'s' * (over > 1)}.",
         )
+
+
+def _read_model(
+    lib: Library, info: ModelInfo, path: Path, settings: PlanSettings, *, progress: Progress, stop: Stop
+) -> LlamaModel:
+    """The weights at PATH; where llama.cpp refuses them, with what the model of INFO says can be done."""
+    try:
+        return LlamaModel(lib, path, settings, progress=progress, stop=stop)
+    except ModelError as exc:
+        if not info.defaults.load_hint:
+            raise
+        raise type(exc)(exc.message.replace(path.name, info.reference), info.defaults.load_hint) from exc
 
 
 def _stat(path: Path) -> os.stat_result | None:

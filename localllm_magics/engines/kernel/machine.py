@@ -9,6 +9,9 @@ import psutil
 
 from localllm_magics.engines.kernel.cgroups import PROC, cpu_quota
 
+SMALL_MODEL = 32_000_000
+"""Bytes from which on a model is worth more than one thread; a smaller one stays in the cache of a CPU."""
+
 
 def private_memory(process: int | None = None) -> int:
     """Bytes that PROCESS, or this one, holds for itself, without mapped files where the system can; 0 once it ended."""
@@ -25,7 +28,7 @@ def usual_threads(size_bytes: int) -> int:
     A token of a tiny model takes less time than threads need to meet, and far less than one of them waits when another
     program has its core.
     """
-    return 1 if size_bytes < 32e6 else physical_cores()
+    return 1 if size_bytes < SMALL_MODEL else physical_cores()
 
 
 def physical_cores(proc: Path = PROC) -> int:

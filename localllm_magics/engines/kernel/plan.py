@@ -12,6 +12,7 @@ from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.request import DEFAULT_CONTEXT, GpuLayers, LoadOptions
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.planner.estimate import estimate
+from localllm_magics.engines.planner.fit import place as place_by_sizes
 from localllm_magics.engines.planner.refusal import Plans, Subject, require_fit, shortage
 
 SMALLEST_DEFAULT_CONTEXT = 512
@@ -59,14 +60,12 @@ def load_settings(
         options: What the user has asked for.
         machine: What is free.
         repack: Whether the build can repack weights.
-        place: Chooses the layers on GPUs, where the user has not.
+        place: See `placed_settings`.
 
     Raises:
         NotEnoughMemory: It does not fit; see `require_fit`.
     """
-    plans, wanted = plans_of(info, machine), wanted_settings(info, options, machine, repack=repack)
-    if machine.devices and options.gpu_layers in (None, "auto"):
-        wanted = place(wanted)
+    plans, wanted = plans_of(info, machine), placed_settings(info, options, machine, repack=repack, place=place)
     subject = _subject(info, wanted)
     shrink = partial(_shrunk, plans, subject) if options.ctx is None else lambda settings: settings
     settings = shrink(wanted)
@@ -75,8 +74,37 @@ def load_settings(
     return require_fit(plans, settings, subject, force=bool(options.force))
 
 
+def planned_load(info: ModelInfo, options: LoadOptions, machine: MachineMemory) -> MemoryPlan:
+    """The memory that there should be for a load, whether it is free or not."""
+    settings = placed_settings(info, options, machine, repack=True)
+    return replace(plans_of(info, machine)(settings), reserve=_subject(info, settings).reserve)
+
+
+def placed_settings(
+    info: ModelInfo,
+    options: LoadOptions,
+    machine: MachineMemory,
+    *,
+    repack: bool,
+    place: Callable[[PlanSettings], PlanSettings] = lambda settings: settings,
+) -> PlanSettings:
+    """What the user has asked for, whether it fits or not, with the layers on GPUs where nothing was said of them.
+
+    Args:
+        info: The model.
+        options: What the user has asked for.
+        machine: What is free.
+        repack: Whether the build can repack weights.
+        place: Knows better than the sizes of the model which layers and tensors fit there.
+    """
+    wanted = wanted_settings(info, options, machine, repack=repack)
+    if not machine.devices or options.gpu_layers not in (None, "auto"):
+        return wanted
+    return place(wanted if info.shape is None else place_by_sizes(info.shape, machine, wanted))
+
+
 def wanted_settings(info: ModelInfo, options: LoadOptions, machine: MachineMemory, *, repack: bool) -> PlanSettings:
-    """What the user has asked for, and the usual values of what was left out, whether they fit or not."""
+    """What the user has asked for, and the usual values of what was left out, before layers are placed."""
     layers, trained = info.layers or 0, _trained(info)
     return PlanSettings(
         context=options.ctx or min(trained, info.defaults.ctx or DEFAULT_CONTEXT),

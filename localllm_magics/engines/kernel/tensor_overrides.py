@@ -5,8 +5,7 @@ import ctypes
 from localllm_magics.core.memory_plan import HOST, PlanSettings
 from localllm_magics.core.request import ALL_LAYERS
 from localllm_magics.engines.kernel.library import Library
-
-_EXPERTS = r"\.ffn_(up|down|gate_up|gate)_(ch|)exps"
+from localllm_magics.engines.planner.fit import EXPERTS
 
 
 class TensorOverride(ctypes.Structure):
@@ -35,4 +34,4 @@ def _experts(layers: int) -> list[str]:
     if not layers:
         return []
     numbers = r"\d+" if layers >= ALL_LAYERS else f"({'|'.join(map(str, range(layers)))})"
-    return [rf"blk\.{numbers}{_EXPERTS}"]
+    return [rf"blk\.{numbers}\.{EXPERTS}"]

@@ -48,7 +48,7 @@ def test_only_what_models_need_is_measured_later(lib: Library, tmp_path: Path) -
     store = SpeedStore(tmp_path / "speed.json")
     told = tmp_path / "told"
     command = program(CPU_LINE, then=f"open({str(told)!r}, 'a').write(sys.argv[1] + chr(10))")
-    exotic = model(LayerShape(attention=(("IQ1_S", 100), ("Q99_Z", 100))))
+    exotic = model(LayerShape(attention=(("IQ1_S", 100), ("Q99_Z", 100), ("Q8_K", 100), ("I32", 100))))
 
     for shapes in ([], [model(DENSE)], [model(DENSE), exotic]):
         calibrate_for(lib, shapes, Stop(), command=command, store=store)

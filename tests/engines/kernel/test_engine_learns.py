@@ -7,6 +7,7 @@ import pytest
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.sampling import Sampling
+from localllm_magics.engines.cache_folder import cache_folder
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import Library
@@ -56,3 +57,15 @@ def test_an_answer_of_which_there_is_no_forecast_is_not_compared(
 
     assert compared is None
     assert SpeedStore().get(key) == MEASURED
+
+
+def test_an_answer_is_whole_whatever_was_stored(demo: ModelInfo, key: str) -> None:
+    store = SpeedStore()
+    store.put(key, replace(MEASURED, measured_at=12345.0))
+    (path,) = cache_folder().glob("speed.json")
+    path.write_text(path.read_text().replace("12345.0", "1" + "0" * 400))
+
+    with closing(KernelEngine(demo, LoadOptions())) as engine:
+        completion = answer(engine, ask(LONG, LONG_ANSWER))
+
+    assert (completion.error, engine.status().compared) == (None, None)

@@ -100,6 +100,7 @@ def logged(*errors: str) -> Logged:
             "tensor 'a' has offset 7, expected 0",
             id="first nothing, then something",
         ),
+        pytest.param(["f: " + "_" * 500_000], "_" * 200, id="as long as a text of the file"),
         pytest.param(["f: a\x07b" + "x" * 500], "ab" + "x" * 198, id="long, and not printable"),
     ],
 )

@@ -12,6 +12,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.engine import KernelEngine
 from localllm_magics.engines.kernel.library import library
 from tests.engines.kernel.asking import SHORT, answer, ask, fresh_engine
+from tests.engines.planner.shapes import GB, MB, machine
 
 
 def test_room_is_made_for_what_the_load_needs_before_it_is_missed(demo: ModelInfo) -> None:
@@ -69,3 +70,17 @@ def test_a_build_is_imported_where_there_is_room_for_it_and_used_where_it_is_the
         completion = answer(engine, ask(SHORT))
 
     assert completion.finish_reason == ("length" if is_imported else "error")
+
+
+def test_a_small_gpu_is_no_reason_to_refuse_what_the_host_has_room_for(
+    demo: ModelInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans: list[MemoryPlan] = []
+    small = machine(16 * GB, 16 * MB)
+    monkeypatch.setattr("localllm_magics.engines.kernel.engine.machine_memory", lambda _: small)
+    engine = KernelEngine(demo, LoadOptions(ctx=8192), lambda plan: plans.append(plan()))
+
+    list(engine.load(Stop()))
+    engine.close()
+
+    assert [plan.settings.gpu_layers for plan in plans] == [0]

@@ -16,6 +16,7 @@ from localllm_magics.core.model_info import ModelDefaults, ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING, Sampling
 from localllm_magics.core.stop import Stop, Stopped
+from localllm_magics.engines.kernel import loaded_model as module
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.machine import logical_cpus
@@ -104,6 +105,21 @@ def test_layers_that_no_gpu_took_are_told(lib: Library, demo: ModelInfo) -> None
 def test_a_context_that_does_not_fit_leaves_nothing_in_memory(lib: Library, demo: ModelInfo) -> None:
     with pytest.raises(NotEnoughMemory, match=r"demo needs .* of memory with a context of 2,000,000,000 tokens"):
         load(lib, demo, LoadOptions(ctx=2_000_000_000))
+
+
+def test_a_load_that_fails_at_its_end_leaves_nothing_in_memory(
+    lib: Library, demo: ModelInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LoadFailed("Its vocabulary cannot be read.")
+
+    monkeypatch.setattr(module, "Tokenizer", fail)
+    loaded = LoadedModel.__new__(LoadedModel)
+
+    with pytest.raises(LoadFailed, match="vocabulary"):
+        LoadedModel.__init__(loaded, lib, demo, LoadOptions(), repack=True, progress=lambda _: None, stop=Stop())
+
+    assert (loaded.context.pointer, loaded.model.pointer) == (None, None)
 
 
 def test_a_model_without_a_file_cannot_be_loaded(lib: Library, demo: ModelInfo) -> None:

@@ -12,11 +12,16 @@ from localllm_magics.engines.kernel.plan import (
     context_size,
     gpu_layers,
     load_settings,
+    placed_settings,
+    planned_load,
     plans_of,
     require_room_for_library,
     smaller_context_hint,
     wanted_settings,
 )
+from localllm_magics.engines.planner.fit import fit
+from localllm_magics.eviction import over_free
+from tests.engines.planner import shapes
 
 GB, MB = 10**9, 10**6
 CUDA = DeviceMemory(name="CUDA0", free=4 * GB, total=6 * GB)
@@ -239,3 +244,58 @@ def test_what_passes_through_memory_needs_room_too(layer: LayerShape, options: L
     assert load_settings(info, replace(options, ctx=4096), machine(needed, CUDA), repack=True) == wanted
     with pytest.raises(NotEnoughMemory):
         load_settings(info, replace(options, ctx=4096), machine(needed - 1, CUDA), repack=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "device", "options"),
+    [
+        pytest.param(shapes.DENSE, 2 * GB, LoadOptions(), id="some layers"),
+        pytest.param(shapes.DENSE, 2 * GB, LoadOptions(gpu_layers="auto", ctx=32_768), id="a large context"),
+        pytest.param(shapes.DENSE, GB, LoadOptions(), id="nothing beside the margin"),
+        pytest.param(shapes.EXPERTS, 5 * GB, LoadOptions(), id="some experts"),
+    ],
+)
+def test_layers_that_nobody_asked_for_are_those_of_the_fit_and_are_no_reason_to_refuse(
+    shape: ModelShape, device: int, options: LoadOptions
+) -> None:
+    info = replace(KNOWN, shape=shape, size_bytes=10 * GB if shape.experts else GB, context=32_768)
+    on = shapes.machine(16 * GB, device)
+    found = fit(shape, on, wanted_settings(info, options, on, repack=True))
+
+    wanted = placed_settings(info, options, on, repack=True)
+
+    assert (wanted.gpu_layers, wanted.overrides) == (found.max_gpu_layers, found.overrides)
+    assert load_settings(info, options, on, repack=True) == wanted
+
+
+def test_experts_that_are_to_stay_on_the_cpu_leave_room_for_more_layers() -> None:
+    info = replace(KNOWN, shape=shapes.EXPERTS, size_bytes=10 * GB)
+    on = shapes.machine(16 * GB, 2 * GB)
+
+    wanted = placed_settings(info, LoadOptions(cpu_moe="all"), on, repack=True)
+
+    assert (wanted.gpu_layers, wanted.cpu_moe, wanted.overrides) == (11, 10, ())
+
+
+@pytest.mark.parametrize(
+    ("info", "layers"), [pytest.param(KNOWN, 3, id="known sizes"), pytest.param(UNKNOWN, 3, id="unknown sizes")]
+)
+def test_who_knows_better_places_the_layers_that_nobody_asked_for(info: ModelInfo, layers: int) -> None:
+    def place(settings: PlanSettings) -> PlanSettings:
+        return replace(settings, gpu_layers=layers)
+
+    def placed(options: LoadOptions) -> int:
+        return placed_settings(info, options, machine(GB, CUDA), repack=True, place=place).gpu_layers
+
+    assert [placed(options) for options in (NOTHING, LoadOptions(gpu_layers=2))] == [layers, 2]
+
+
+def test_room_is_made_for_all_that_a_load_needs_and_no_more() -> None:
+    info, options = replace(KNOWN, shape=replace(SHAPE, output=(("F16", GB),))), LoadOptions(ctx=4096)
+    plan = planned_load(info, options, machine(0))
+    enough = plan.reserve + int(1.02 * plan.needed)
+
+    assert plan.reserve == GB > RESERVE
+    assert over_free(planned_load(info, options, machine(enough))).size == 0
+    assert over_free(planned_load(info, options, machine(enough - 1))).size == 1
+    assert load_settings(info, options, machine(enough), repack=True) == plan.settings

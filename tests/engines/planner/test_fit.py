@@ -5,7 +5,7 @@ import pytest
 from localllm_magics.core.memory_plan import MachineMemory, PlanSettings, Verdict
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.engines.planner.estimate import estimate
-from localllm_magics.engines.planner.fit import MARGIN, fit, fits, largest_context, settings_that_fit
+from localllm_magics.engines.planner.fit import MARGIN, fit
 from tests.engines.planner.shapes import DENSE, EXPERTS, GB, MB, machine
 
 SETTINGS = PlanSettings(context=4096)
@@ -42,9 +42,9 @@ def test_a_placement_leaves_room_and_takes_what_there_is() -> None:
     on = machine(16 * GB, 2 * GB)
     layers = fit(DENSE, on, SETTINGS).max_gpu_layers
     plans = [estimate(DENSE, replace(SETTINGS, gpu_layers=count), on) for count in (layers, layers + 1)]
+    some, one_more = [2 * GB - plan.uses[1].needed for plan in plans]
 
-    assert [fits(plan, MARGIN) for plan in plans] == [True, False]
-    assert fits(plans[1])
+    assert 0 < one_more < MARGIN <= some
 
 
 def test_first_layers_have_their_experts_on_the_device_and_one_layer_a_part_of_them() -> None:
@@ -63,81 +63,3 @@ def test_the_sizes_of_a_fit_are_those_of_its_plan() -> None:
     assert found.needed_bytes == estimate(DENSE, replace(SETTINGS, gpu_layers=11), on).needed
     assert found.free_bytes == 24 * GB
     assert fit(DENSE, machine(8 * GB, 8 * GB, shared=True), SETTINGS).free_bytes == 8 * GB
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        pytest.param(16 * GB, 1_000_000, id="all of it"),
-        pytest.param(2 * GB, 63_488, id="as much as fits"),
-        pytest.param(GB, 0, id="none"),
-    ],
-)
-def test_the_largest_context_fits_and_no_larger_one(host: int, expected: int) -> None:
-    base, on = PlanSettings(context=1_000_000), machine(host)
-
-    context = largest_context(DENSE, on, base)
-
-    assert context == expected
-    assert not context or fits(estimate(DENSE, replace(base, context=context), on))
-    assert context == base.context or not fits(estimate(DENSE, replace(base, context=context + 256), on))
-
-
-@pytest.mark.parametrize(
-    ("shape", "on", "base", "expected"),
-    [
-        pytest.param(
-            DENSE,
-            machine(2 * GB),
-            PlanSettings(context=80_000),
-            [{"kv_type": "q8_0"}, {"kv_type": "q4_0"}, {"context": 63_488}],
-            id="smaller types of the cache, or a smaller context",
-        ),
-        pytest.param(
-            DENSE,
-            machine(2 * GB),
-            PlanSettings(context=80_000, flash_attention=False),
-            [{"context": 35_584}],
-            id="no such types without flash attention",
-        ),
-        pytest.param(
-            DENSE,
-            machine(4 * GB, 1200 * MB),
-            PlanSettings(context=4096, gpu_layers=11),
-            [{"gpu_layers": 1}],
-            id="fewer layers on the device",
-        ),
-        pytest.param(
-            EXPERTS,
-            machine(16 * GB, 5 * GB),
-            PlanSettings(context=4096, gpu_layers=11),
-            [
-                {"cpu_moe": 6},
-                {
-                    "overrides": (
-                        r"blk\.3\.ffn_(gate|gate_up|down).*",
-                        *(rf"blk\.{layer}\.{EXPERTS_OF}" for layer in range(4, 10)),
-                    )
-                },
-            ],
-            id="experts on the CPU",
-        ),
-        pytest.param(DENSE, machine(GB), PlanSettings(context=4096), [], id="nothing"),
-    ],
-)
-def test_what_would_fit_instead_is_found(
-    shape: ModelShape, on: MachineMemory, base: PlanSettings, expected: list[dict[str, object]]
-) -> None:
-    found = settings_that_fit(shape, on, base)
-
-    assert found[: len(expected)] == [replace(base, **each) for each in expected]  # type: ignore[arg-type] # of a table
-    assert all(fits(estimate(shape, settings, on)) for settings in found)
-    assert len(found) == len(set(found))
-
-
-def test_a_smaller_context_is_found_with_a_placement_for_it() -> None:
-    on, base = machine(16 * GB, 3 * GB), PlanSettings(context=4_000_000)
-
-    found = settings_that_fit(DENSE, on, base)
-
-    assert max(settings.gpu_layers for settings in found) == 11

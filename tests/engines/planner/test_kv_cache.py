@@ -5,7 +5,7 @@ import pytest
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import LayerShape
 from localllm_magics.core.request import KvType
-from localllm_magics.engines.planner.kv_cache import BLOCKS, cache_bytes, cells
+from localllm_magics.engines.planner.kv_cache import cache_bytes, cells, row_bytes
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,6 @@ def test_a_state_is_as_large_for_any_context() -> None:
 
 
 def test_each_type_that_can_be_asked_for_has_a_size() -> None:
-    assert set(BLOCKS) == set(get_args(KvType))
+    settings = [PlanSettings(context=256, kv_type=kv_type) for kv_type in get_args(KvType)]
+
+    assert all(row_bytes(256, each) for each in settings)

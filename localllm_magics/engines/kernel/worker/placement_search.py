@@ -17,8 +17,6 @@ from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.load_error import load_error
 from localllm_magics.engines.kernel.tensor_overrides import TensorOverride
 
-MARGIN = 1 << 30
-"""Bytes that llama.cpp leaves free on each device."""
 _NAME = (
     "_Z17common_fit_paramsPKcP18llama_model_paramsP20llama_context_paramsPfP32llama_model_tensor_buft_overridePmj"
     "PK22common_fit_extra_model14ggml_log_level"

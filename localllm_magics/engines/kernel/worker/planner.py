@@ -31,8 +31,9 @@ from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine_memory import free_memory, machine_memory
 from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown, output_buffer
 from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers, memory_breakdown
-from localllm_magics.engines.kernel.worker.placement_search import MARGIN, fit_params, most_layers
+from localllm_magics.engines.kernel.worker.placement_search import fit_params, most_layers
 from localllm_magics.engines.kernel.worker.process import (
+    MEMORY_HINT,
     Exit,
     Limits,
     Record,
@@ -40,6 +41,7 @@ from localllm_magics.engines.kernel.worker.process import (
     report,
     run_in_subprocess,
 )
+from localllm_magics.engines.planner.fit import MARGIN
 
 _ERRORS = {kind("").kind: kind for kind in (LoadFailed, NotEnoughMemory, SetupError, UnsupportedArchitecture)}
 _MOST_SECONDS = 300
@@ -61,7 +63,8 @@ def exact_plans(
         LoadFailed: llama.cpp refuses the file, or one of SETTINGS.
         UnsupportedArchitecture: This build does not know the architecture.
         EngineCrashed: llama.cpp crashed.
-        SetupError: A subprocess cannot be run.
+        NotEnoughMemory: Memory ran out.
+        SetupError: A subprocess cannot be run, or has failed.
         Stopped: STOP was set.
     """
     found = _ask(lib, path, {"task": "plans", "settings": list(map(asdict, settings))}, stop, python)
@@ -136,9 +139,13 @@ def _found(path: Path, records: Sequence[Record], end: Exit) -> list[dict[str, A
             raise _ERRORS[str(record["kind"])](str(record["message"]), str(record["hint"]))
     if end.is_success:
         return [dict(record) for record in records if record.get("event") == "found"]
+    if end.ran_out_of_memory:
+        raise NotEnoughMemory(f"Memory ran out when {to_printable(path.name)} was planned in a subprocess.", MEMORY_HINT)
     reason = f"it took too much {end.exceeded}" if end.exceeded else end.reason
-    message = f"llama.cpp crashed when {to_printable(path.name)} was planned in a subprocess{reason and ': '}{reason}."
-    raise EngineCrashed(message, "Try another file of the model.")
+    why = f"when {to_printable(path.name)} was planned in a subprocess{reason and ': '}{reason}."
+    if not end.is_crash:
+        raise SetupError(f"There was an error {why}", "Type: %llm doctor")
+    raise EngineCrashed(f"llama.cpp crashed {why}", "Try another file of the model.")
 
 
 def _main(question: dict[str, Any]) -> None:

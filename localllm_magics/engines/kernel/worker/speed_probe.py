@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from localllm_magics.core.ggml_types import TENSOR_TYPES
+from localllm_magics.core.ggml_types import MULTIPLIED_TYPES
 from localllm_magics.engines.forecast.calibration import device_to_json
 from localllm_magics.engines.forecast.speeds import Attention, Decode, Prompt, Timings, device_speed
 from localllm_magics.engines.kernel.context import CHUNK
@@ -16,7 +16,6 @@ from localllm_magics.engines.kernel.worker.process import begin_worker, report
 from localllm_magics.engines.kernel.worker.tiny_bench import DEEP, Place, TinyBench, fastest
 
 _NARROW, _WIDE = 1024, 2048
-_INNER = 3  # times the width
 _PLAIN = "F16"
 _HEADS = (64, 256), (128, 1024)  # width of a head, and of the keys: as small and as large models have them
 _VOCABULARY = 1 << 16
@@ -127,7 +126,7 @@ def _constants(place: Place, effort: Effort) -> tuple[float, float]:
 
 def probe(place: Place, types: Sequence[str], effort: Effort = Effort()) -> None:
     """Report the speed of the CPU, and of GPUs where there are any."""
-    known = [name for name in types if name in TENSOR_TYPES]
+    known = [name for name in types if name in MULTIPLIED_TYPES]
     places = [place, *([replace(place, is_gpu=True)] if place.lib.supports_gpu else [])]
     for number, each in enumerate(places):
 

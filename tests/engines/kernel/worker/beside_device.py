@@ -25,8 +25,8 @@ from localllm_magics.engines.kernel.loaded_model import LoadedModel
 from localllm_magics.engines.kernel.machine_memory import machine_memory
 from localllm_magics.engines.kernel.worker.log_breakdown import log_breakdown
 from localllm_magics.engines.kernel.worker.memory_breakdown import Buffers, memory_breakdown
-from localllm_magics.engines.kernel.worker.placement_search import MARGIN
 from localllm_magics.engines.kernel.worker.planner import exact_plans, llama_placement
+from localllm_magics.engines.planner.fit import MARGIN
 from tools.rpc_device import rpc_device
 
 ROOT = Path(__file__).parents[4]

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from localllm_magics import demo
-from localllm_magics.core.errors import EngineCrashed, LoadFailed, SetupError, UnsupportedArchitecture
+from localllm_magics.core.errors import (
+    EngineCrashed,
+    LoadFailed,
+    LocalLLMError,
+    NotEnoughMemory,
+    SetupError,
+    UnsupportedArchitecture,
+)
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.library import Library
@@ -105,12 +112,22 @@ def test_a_subprocess_that_cannot_be_run_is_an_error(lib: Library, tmp_path: Pat
 
 
 @shell
-def test_a_subprocess_that_says_nothing_is_an_error(lib: Library, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "error", "message"),
+    [
+        pytest.param("exit 1", SetupError, r"There was an error when demo\.gguf .*: Traceback\.", id="error"),
+        pytest.param("kill -9 $$", NotEnoughMemory, r"Memory ran out when demo\.gguf was planned", id="killed"),
+        pytest.param("kill -6 $$", EngineCrashed, r"llama\.cpp crashed when .*: Traceback\.", id="crash"),
+    ],
+)
+def test_a_subprocess_that_says_nothing_is_an_error(
+    lib: Library, tmp_path: Path, end: str, error: type[LocalLLMError], message: str
+) -> None:
     program = tmp_path / "python"
-    program.write_text("#!/bin/sh\necho 'Traceback' >&2\nexit 1\n")
+    program.write_text(f"#!/bin/sh\necho 'Traceback' >&2\n{end}\n")
     program.chmod(0o755)
 
-    with pytest.raises(EngineCrashed, match=r"planned in a subprocess: Traceback\."):
+    with pytest.raises(error, match=message):
         exact_plans(lib, demo.PATH, [SETTINGS], Stop(), python=str(program))
 
 

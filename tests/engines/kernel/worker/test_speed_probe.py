@@ -23,7 +23,7 @@ def place(lib: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plac
 
 
 def test_a_device_is_measured(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    probe(place, ["Q8_0", "Q99_Z"], LITTLE)
+    probe(place, ["Q8_0", "Q99_Z", "Q8_K", "I32"], LITTLE)
 
     *progress, last = map(json.loads, capsys.readouterr().out.splitlines())
     assert progress == [{"event": "progress", "part": 0.5}]
