@@ -24,6 +24,10 @@ from localllm_magics.engines.kernel.machine_memory import host_memory, machine_m
 from localllm_magics.engines.kernel.plan import require_room_for_library, wanted_settings
 from localllm_magics.engines.planner.fit import fit
 
+BUSY = (
+    "Other programs kept this machine busy when it was measured, so that the forecasts are too low. To measure it "
+    "again, type: %llm models --forecast"
+)
 ToFit: TypeAlias = Callable[[ModelShape, MachineMemory, PlanSettings], Fit]
 ToForecast: TypeAlias = Callable[[ModelShape, PlanSettings], Forecast | None]
 
@@ -91,8 +95,9 @@ def speed_notes(models: Sequence[ModelInfo]) -> list[str]:
     """What there is to say of the forecasts of MODELS: how to get them, or that the build is a slow one."""
     if not any(info.forecast for info in models):
         return [HOW_TO_FORECAST]
-    note = slow_build_note(library().system_info, cpu_name())
-    return [note] if note else []
+    calibration = stored_calibration(library())
+    busy = BUSY if calibration is not None and calibration.is_noisy else ""
+    return list(filter(None, [busy, slow_build_note(library().system_info, cpu_name())]))
 
 
 def _forecast(calibration: Calibration, shape: ModelShape, settings: PlanSettings) -> Forecast | None:

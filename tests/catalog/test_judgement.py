@@ -5,7 +5,7 @@ import pytest
 
 from localllm_magics.catalog import judgement
 from localllm_magics.catalog.discover import bundled_model
-from localllm_magics.catalog.judgement import judge, judge_now, measure, speed_notes
+from localllm_magics.catalog.judgement import BUSY, judge, judge_now, measure, speed_notes
 from localllm_magics.catalog.model_list import HOW_TO_FORECAST
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.memory_plan import HOST, DeviceMemory, Fit, Forecast, MachineMemory, PlanSettings
@@ -117,6 +117,13 @@ def test_the_notes_say_whether_the_build_is_a_slow_one() -> None:
     slow = slow_build_note(library().system_info, cpu_name())
 
     assert speed_notes([replace(bundled_model(), forecast=SPEED)]) == ([slow] if slow else [])
+
+
+def test_the_notes_say_that_the_machine_was_busy(cache: Path) -> None:
+    lib = library()
+    SpeedStore().put(speed_key(lib), replace(speed("Q8_0"), noise=2.0))
+
+    assert speed_notes([replace(bundled_model(), forecast=SPEED)])[0] == BUSY
 
 
 @pytest.mark.parametrize("has_devices", [False, True])

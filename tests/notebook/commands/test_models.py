@@ -9,7 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics import demo
 from localllm_magics.catalog import judgement
 from localllm_magics.catalog.model_list import HOW_TO_FORECAST, ModelList
-from localllm_magics.core.errors import BadOption
+from localllm_magics.core.errors import BadOption, SetupError
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.forecast.calibration import Calibration
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
@@ -94,11 +94,11 @@ def test_without_a_measured_machine_a_note_says_how_to_get_forecasts(shell: Inte
 def test_forecasts_come_once_the_machine_was_measured(
     shell: InteractiveShell, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def calibrate(lib: Library, _stop: Stop, progress: Callable[[float], None]) -> Calibration:
+    def calibrate(lib: Library, _shapes: object, _stop: Stop, progress: Callable[[float], None]) -> Calibration:
         progress(0.5)
         return SpeedStore().put(speed_key(lib), speed("Q8_0", "F16"))
 
-    monkeypatch.setattr(judgement, "calibrate", calibrate)
+    monkeypatch.setattr(judgement, "calibrate_for", calibrate)
 
     measured = shell.run_line_magic("llm", "models --forecast")
     again = shell.run_line_magic("llm", "models")
@@ -106,3 +106,17 @@ def test_forecasts_come_once_the_machine_was_measured(
     for found in (measured, again):
         assert HOW_TO_FORECAST not in found.notes
         assert all(info.forecast.tokens_per_second > 0 for info in found)
+
+
+def test_a_machine_that_cannot_be_measured_has_a_list_all_the_same(
+    shell: InteractiveShell, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def calibrate(*_: object) -> Calibration:
+        raise SetupError("Other programs keep it busy.", "Try again.")
+
+    monkeypatch.setattr(judgement, "calibrate_for", calibrate)
+
+    found = shell.run_line_magic("llm", "models --forecast")
+
+    assert [info.reference for info in found] == ["demo", "mine.gguf"]
+    assert found.notes[0] == "Other programs keep it busy. Try again."
