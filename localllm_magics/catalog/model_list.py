@@ -134,7 +134,8 @@ def to_fit(info: ModelInfo) -> str:
         return ""
     needed = to_size(fit.needed_bytes)
     if fit.verdict == "too big":
-        return f"too big: needs {needed}, {to_size(fit.free_bytes)} free"
+        loading = "" if fit.needed_bytes > fit.free_bytes else " and some to load it"
+        return f"too big: needs {needed}{loading}, {to_size(fit.free_bytes)} free"
     if fit.verdict == "partial":
         of_all = f" of {info.layers + 1}" if info.layers else ""
         return f"partly on the GPU: {fit.max_gpu_layers}{of_all} layers, {needed}"
@@ -172,7 +173,7 @@ def _group(info: ModelInfo) -> int:
 
 
 def _fits(info: ModelInfo) -> bool:
-    return info.fit is None or info.fit.verdict != "too big"
+    return info.problem is None and (info.fit is None or info.fit.verdict != "too big")
 
 
 def _value(info: ModelInfo, path: tuple[str, ...]) -> object:

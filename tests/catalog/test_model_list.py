@@ -102,8 +102,8 @@ def test_what_can_be_used_comes_first() -> None:
         pytest.param(ModelList(MODELS).only(source="ollama"), ["embed"], id="a source"),
         pytest.param(ModelList(MODELS).only(kind="chat"), ["small.gguf", "huge.gguf"], id="a kind"),
         pytest.param(ModelList(MODELS).only(fits=True, kind="chat"), ["small.gguf"], id="a kind that fits"),
-        pytest.param(ModelList(MODELS).only(fits=False), ["huge.gguf"], id="what does not fit"),
-        pytest.param(ModelList(MODELS).only(fits=True), ["small.gguf", "bad.gguf", "embed", "far"], id="what may fit"),
+        pytest.param(ModelList(MODELS).only(fits=False), ["huge.gguf", "bad.gguf"], id="what does not fit"),
+        pytest.param(ModelList(MODELS).only(fits=True), ["small.gguf", "embed", "far"], id="what may fit"),
     ],
 )
 def test_a_list_is_filtered(models: ModelList, found: list[str]) -> None:
@@ -147,6 +147,12 @@ def test_what_there_cannot_be_is_refused(wrong: dict[str, str], hint: str) -> No
     [
         pytest.param(None, 32, "", id="not known"),
         pytest.param(Fit(verdict="gpu", needed_bytes=5_000_000, free_bytes=9), 32, "fits on the GPU: 5.0 MB", id="GPU"),
+        pytest.param(
+            Fit(verdict="too big", needed_bytes=5_000_000, free_bytes=6_000_000),
+            32,
+            "too big: needs 5.0 MB and some to load it, 6.0 MB free",
+            id="no room for the load itself",
+        ),
         pytest.param(
             Fit(verdict="partial", needed_bytes=5_000_000, free_bytes=9, max_gpu_layers=20),
             32,

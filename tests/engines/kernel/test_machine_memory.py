@@ -6,13 +6,14 @@ from typing import cast
 import psutil
 import pytest
 
-from localllm_magics.core.memory_plan import DeviceMemory
+from localllm_magics.core.memory_plan import DeviceMemory, MachineMemory
 from localllm_magics.engines.kernel.library import Device, Library
 from localllm_magics.engines.kernel.machine_memory import (
     free_memory,
     host_memory,
     machine_memory,
     reserved_by_threads,
+    within_limit,
 )
 from tests.engines.kernel.proc_tree import write_files, write_proc
 
@@ -22,6 +23,22 @@ Max cpu time              unlimited            unlimited            seconds
 Max data size             {data:<20} unlimited            bytes
 Max address space         {space:<20} unlimited            bytes
 """
+
+
+@pytest.mark.parametrize(
+    ("limit", "free", "words"),
+    [
+        pytest.param(None, 9_000_000, "", id="none"),
+        pytest.param(5_000_000, 5_000_000, "the memory limit is 5.0 MB", id="less than is free"),
+        pytest.param(10_000_000, 9_000_000, "", id="more than is free"),
+    ],
+)
+def test_models_may_take_no_more_than_their_limit(limit: int | None, free: int, words: str) -> None:
+    host = DeviceMemory(name="CPU", free=9_000_000, total=10_000_000, is_host=True)
+
+    found = within_limit(MachineMemory(host=host), limit).host
+
+    assert (found.free, found.limit) == (free, words)
 
 
 def test_some_memory_is_free() -> None:
