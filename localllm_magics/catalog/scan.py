@@ -76,7 +76,7 @@ class Scan:
             late = f"{self.source.title} did not answer within {self._silent_for:.1f} seconds"
             return [f"{late}: what is missing may come next time."]
         cut = f"{self.source.title} has more than {MOST_ENTRIES:,} files; the others are not listed."
-        return [*([self._problem] if self._problem else []), *([cut] if self.search.is_cut else [])]
+        return list(filter(None, [self._problem, self.search.problem, cut if self.search.is_cut else ""]))
 
     def _start(self) -> Future[None]:
         try:
