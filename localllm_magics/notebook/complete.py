@@ -10,7 +10,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from localllm_magics.notebook.commands.ask import CELL
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.commands.registry import COMMANDS
-from localllm_magics.notebook.parser import Unfinished, parse_unfinished, quoted
+from localllm_magics.notebook.parser import Parsed, Unfinished, parse_unfinished, quoted
 from localllm_magics.session import Session
 
 _LINE = re.compile(r"^\s*(?:[\w.\[\]'\"]+\s*=\s*)?(%{1,2})(?:llm|localllm)\s+(.*)$")
