@@ -223,7 +223,7 @@ class Session:
         files = distinct(found.models)
         if measuring is not None:
             measure(files, Stop(), measuring)
-        models = [*judge_now(files), *served]
+        models = [*judge_now(files, self.residency.limits.memory_bytes), *served]
         return ModelList(in_order(models), notes=[*found.notes, *missing, *speed_notes(models)])
 
     def close(self) -> None:

@@ -21,9 +21,13 @@ from localllm_magics.engines.kernel.build_files import may_have_devices
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.machine import cpu_name
 from localllm_magics.engines.kernel.machine_memory import host_memory, machine_memory
-from localllm_magics.engines.kernel.plan import require_room_for_library, wanted_settings
+from localllm_magics.engines.kernel.plan import has_room, require_room_for_library, wanted_settings
 from localllm_magics.engines.planner.fit import fit
 
+BUSY = (
+    "Other programs kept this machine busy when it was measured, so that the forecasts are too low. To measure it "
+    "again, type: %llm models --forecast"
+)
 ToFit: TypeAlias = Callable[[ModelShape, MachineMemory, PlanSettings], Fit]
 ToForecast: TypeAlias = Callable[[ModelShape, PlanSettings], Forecast | None]
 
@@ -39,6 +43,7 @@ def judge(
     to_fit: ToFit = fit,
     to_forecast: ToForecast = no_forecast,
     repack: bool = True,
+    limit: int | None = None,
 ) -> list[ModelInfo]:
     """MODELS with their fits and forecasts, as they are loaded without options.
 
@@ -48,6 +53,7 @@ def judge(
         to_fit: Places a model.
         to_forecast: Tells its rates.
         repack: Whether the build repacks weights for the CPU.
+        limit: Bytes that all models may take together; None for what is free.
     """
     known: dict[tuple[ModelShape, PlanSettings], tuple[Fit, Forecast | None]] = {}
 
@@ -60,20 +66,29 @@ def judge(
         if (shape, settings) not in known:
             placed = to_fit(shape, machine, settings)
             settings_placed = replace(settings, gpu_layers=placed.max_gpu_layers, overrides=placed.overrides)
-            known[shape, settings] = placed, to_forecast(shape, settings_placed)
+            if not has_room(info, machine, settings_placed):
+                placed = replace(placed, verdict="too big")
+            placed = _within(placed, limit)
+            is_too_big = placed.verdict == "too big"
+            known[shape, settings] = placed, None if is_too_big else to_forecast(shape, settings_placed)
         fits, forecast = known[shape, settings]
         return replace(info, fit=fits, forecast=forecast)
 
     return [judged(info) for info in models]
 
 
-def judge_now(models: Iterable[ModelInfo]) -> list[ModelInfo]:
-    """MODELS with their fits into the memory of this machine as it is now, and forecasts if it was measured."""
+def judge_now(models: Iterable[ModelInfo], limit: int | None = None) -> list[ModelInfo]:
+    """MODELS with their fits into the memory of this machine as it is now, and forecasts if it was measured.
+
+    Args:
+        models: See `judge`.
+        limit: See `judge`.
+    """
     lib = _library() if may_have_devices() or not SpeedStore().is_empty else None
     calibration = None if lib is None else stored_calibration(lib)
     if calibration is None:
-        return judge(models, machine_memory(lib))
-    return judge(models, machine_memory(lib), to_forecast=partial(_forecast, calibration))
+        return judge(models, machine_memory(lib), limit=limit)
+    return judge(models, machine_memory(lib), to_forecast=partial(_forecast, calibration), limit=limit)
 
 
 def measure(models: Iterable[ModelInfo], stop: Stop, progress: Callable[[float], None]) -> None:
@@ -91,8 +106,16 @@ def speed_notes(models: Sequence[ModelInfo]) -> list[str]:
     """What there is to say of the forecasts of MODELS: how to get them, or that the build is a slow one."""
     if not any(info.forecast for info in models):
         return [HOW_TO_FORECAST]
-    note = slow_build_note(library().system_info, cpu_name())
-    return [note] if note else []
+    calibration = stored_calibration(library())
+    busy = BUSY if calibration is not None and calibration.is_noisy else ""
+    return list(filter(None, [busy, slow_build_note(library().system_info, cpu_name())]))
+
+
+def _within(fits: Fit, limit: int | None) -> Fit:
+    """FITS where all models may take no more than LIMIT together; those that are there may leave."""
+    if limit is None or fits.needed_bytes <= limit:
+        return fits
+    return replace(fits, verdict="too big", free_bytes=min(fits.free_bytes, limit))
 
 
 def _forecast(calibration: Calibration, shape: ModelShape, settings: PlanSettings) -> Forecast | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from localllm_magics.core.errors import BadOption, SetupError
 from localllm_magics.core.memory_plan import Fit, Forecast
 from localllm_magics.core.model_info import Kind, ModelInfo, Source
+from localllm_magics.core.presentation import to_two_digits
 from localllm_magics.core.table import Printer, Table, to_count, to_size
 
 if TYPE_CHECKING:
@@ -43,22 +44,31 @@ class ModelList(list[ModelInfo]):
         models: In the order of the table.
         notes: Sentences below the table.
         command: What lists them, and takes a word that is in their names.
+        filters: What they have in common, such as `is of the kind chat`.
     """
 
     def __init__(
-        self, models: Iterable[ModelInfo] = (), *, notes: Sequence[str] = (), command: str = "%llm models"
+        self,
+        models: Iterable[ModelInfo] = (),
+        *,
+        notes: Sequence[str] = (),
+        command: str = "%llm models",
+        filters: Sequence[str] = (),
     ) -> None:
         super().__init__(models)
+        self.filters = tuple(filters)
         self.notes = tuple(notes)
         self.command = command
 
     def with_name(self, part: str) -> "ModelList":
         """Those with PART in their name or reference, in whatever case; an empty one is in all."""
+        if not part:
+            return self
         wanted = part.casefold()
         return _select(
             self,
             lambda info: wanted in info.reference.casefold() or wanted in info.name.casefold(),
-            f"No model has {part!r} in its name.",
+            f"has {part!r} in its name",
         )
 
     def only(self, *, source: str | None = None, kind: str | None = None, fits: bool | None = None) -> "ModelList":
@@ -75,16 +85,19 @@ class ModelList(list[ModelInfo]):
         found = self
         if source is not None:
             _require("source", source, SOURCES)
-            found = _select(found, lambda info: info.source == source, f"No model is of the source {source}.")
+            found = _select(found, lambda info: info.source == source, f"is of the source {source}")
         if kind is not None:
             _require("kind", kind, KINDS)
-            found = _select(found, lambda info: info.kind == kind, f"No model is of the kind {kind}.")
+            found = _select(found, lambda info: info.kind == kind, f"is of the kind {kind}")
         if fits is not None:
-            found = _select(found, lambda info: _fits(info) == fits, f"{'No' if fits else 'Every'} model fits.")
+            found = _select(found, lambda info: _fits(info) == fits, "fits" if fits else "is too big")
         return found
 
     def to_table(self) -> Table:
         """The table that a terminal or a notebook shows."""
+        if self.filters and not self:
+            nothing = f"No model {' and '.join(self.filters)}. To see all, type: {self.command}"
+            return Table(headers=(), rows=(), notes=(nothing, *self.notes))
         shown = self[:MOST_SHOWN]
         more = f"These are {len(shown)} of {len(self):,}. For those with a word in their names: {self.command} WORD"
         problems = [info.problem for info in shown if info.problem is not None]
@@ -134,7 +147,8 @@ def to_fit(info: ModelInfo) -> str:
         return ""
     needed = to_size(fit.needed_bytes)
     if fit.verdict == "too big":
-        return f"too big: needs {needed}, {to_size(fit.free_bytes)} free"
+        loading = "" if fit.needed_bytes > fit.free_bytes else " and some to load it"
+        return f"too big: needs {needed}{loading}, {to_size(fit.free_bytes)} free"
     if fit.verdict == "partial":
         of_all = f" of {info.layers + 1}" if info.layers else ""
         return f"partly on the GPU: {fit.max_gpu_layers}{of_all} layers, {needed}"
@@ -145,22 +159,20 @@ def to_forecast(forecast: Forecast | None) -> str:
     """How fast a model will be, in words; nothing where that is not known."""
     if forecast is None:
         return ""
-    rate = forecast.tokens_per_second
-    return f"≈ {rate:,.0f} tok/s" if rate >= 10 else f"≈ {rate:.1f} tok/s"
+    return f"≈ {to_two_digits(forecast.tokens_per_second)} tok/s"
 
 
 def _require(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         nearest = get_close_matches(value, allowed, 1)
-        raise BadOption(f"There is no {name} {value!r}.", f"Try {(nearest or allowed)[0]}, of: {', '.join(allowed)}.")
+        meant = f"Did you mean {nearest[0]}? " if nearest else ""
+        raise BadOption(f"There is no {name} {value!r}.", f"{meant}{name.capitalize()}s: {', '.join(allowed)}.")
 
 
-def _select(models: ModelList, is_wanted: Callable[[ModelInfo], bool], otherwise: str) -> ModelList:
-    """Those of MODELS that are wanted, with the sentence OTHERWISE where none is."""
-    found = ModelList(filter(is_wanted, models), notes=models.notes, command=models.command)
-    if not found and models:
-        found.notes = (f"{otherwise} To see all, type: {models.command}", *models.notes)
-    return found
+def _select(models: ModelList, is_wanted: Callable[[ModelInfo], bool], what: str) -> ModelList:
+    """Those of MODELS that are wanted, which have in common WHAT is said."""
+    filters = (*models.filters, what)
+    return ModelList(filter(is_wanted, models), notes=models.notes, command=models.command, filters=filters)
 
 
 def _group(info: ModelInfo) -> int:
@@ -172,7 +184,7 @@ def _group(info: ModelInfo) -> int:
 
 
 def _fits(info: ModelInfo) -> bool:
-    return info.fit is None or info.fit.verdict != "too big"
+    return info.problem is None and (info.fit is None or info.fit.verdict != "too big")
 
 
 def _value(info: ModelInfo, path: tuple[str, ...]) -> object:

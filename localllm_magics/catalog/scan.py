@@ -78,7 +78,7 @@ class Scan:
         if not self._end.done():
             return [f"{self.source.title} {self._late}: what is missing may come next time."]
         cut = f"{self.source.title} has more than {MOST_ENTRIES:,} files; the others are not listed."
-        return [*([self._problem] if self._problem else []), *([cut] if self.search.is_cut else [])]
+        return list(filter(None, [self._problem, self.search.problem, cut if self.search.is_cut else ""]))
 
     def _start(self) -> Future[None]:
         try:

@@ -46,6 +46,8 @@ class Table:
 
     def to_text(self, width: int | None = None) -> str:
         """The table with aligned columns, whose cells are wrapped where it would be wider than WIDTH characters."""
+        if not self.headers:
+            return "\n".join(map(_plain, filter(None, [self.title, *self.notes])))
         cells = [[_plain(cell) for cell in row] for row in (self.headers, *self.rows)]
         columns = list(zip(*cells, strict=True))
         widths = _narrowed(columns, width)
@@ -63,7 +65,8 @@ class Table:
         rows = [[_escaped(cell) for cell in row] for row in (self.headers, *self.rows)]
         lines = [f"| {' | '.join(row)} |" for row in (rows[0], rules, *rows[1:])]
         parts = [f"**{_escaped(self.title)}**"] if self.title else []
-        return "\n\n".join([*parts, "\n".join(lines), *map(_escaped, self.notes)])
+        parts += ["\n".join(lines)] if self.headers else []
+        return "\n\n".join([*parts, *map(_escaped, self.notes)])
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()

@@ -12,6 +12,7 @@ from localllm_magics.core.errors import EngineNotInstalled, NotEnoughMemory
 from localllm_magics.core.stop import Stop
 from localllm_magics.core.table import Table, to_size
 from localllm_magics.core.version import __version__
+from localllm_magics.engines.forecast.calibration import Calibration
 from localllm_magics.engines.forecast.in_words import measured_in_words
 from localllm_magics.engines.forecast.stored import SpeedStore, stored_calibration
 from localllm_magics.engines.kernel.cpu_features import cpu_features
@@ -72,6 +73,12 @@ def _server(server: ServerStatus) -> tuple[str, str, str]:
     return (name, f"runs; {found}" if count else "runs, and has no model", "")
 
 
+def _forecast(calibration: Calibration | None) -> tuple[str, str, str]:
+    is_measured = calibration is not None and not calibration.is_noisy
+    again = "`%llm doctor --clean`, then " if is_measured else ""
+    return ("Forecast", measured_in_words(calibration, time.time()), f"{again}`%llm models --forecast`")
+
+
 def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
     gpus = [device for device in lib.devices() if device.is_gpu]
     crashed = "crashed in a probe; used without weight repacking, so prompt processing is up to 3.5 times slower"
@@ -82,7 +89,7 @@ def _kernel_engine(lib: Library) -> list[tuple[str, str, str]]:
     return [
         ("Kernel engine", f"llama-cpp-python {lib.version}", ""),
         ("CPU features", features, f"`{rebuild_command()}`" if unused else ""),
-        ("Forecast", measured_in_words(stored_calibration(lib), time.time()), "`%llm models --forecast`"),
+        _forecast(stored_calibration(lib)),
         ("Threads", "OpenMP's" if "OPENMP = 1" in lib.system_info else "llama.cpp's own, without OpenMP", ""),
         *([] if works else [("Build", crashed, f"`{build_probe.REBUILD}`")]),
         *((f"Device {gpu.name}", f"{gpu.description}, {to_size(gpu.free_bytes)} free", "") for gpu in gpus),

@@ -10,7 +10,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from localllm_magics.notebook.commands.ask import CELL
 from localllm_magics.notebook.commands.command import Command
 from localllm_magics.notebook.commands.registry import COMMANDS
-from localllm_magics.notebook.parser import Unfinished, parse_unfinished, quoted
+from localllm_magics.notebook.parser import Parsed, Unfinished, parse_unfinished, quoted
 from localllm_magics.session import Session
 
 _LINE = re.compile(r"^\s*(?:[\w.\[\]'\"]+\s*=\s*)?(%{1,2})(?:llm|localllm)\s+(.*)$")
@@ -86,13 +86,20 @@ def _after_equals_sign(line: Unfinished) -> Unfinished:
 def _words(command: Command, line: Unfinished, session: Session) -> Iterable[str]:
     """What can stand at the cursor."""
     before = command.parse(line.before)
-    if before.open_option is not None:
-        return before.open_option.completes(line.word, session)
+    option = before.open_option
+    values = () if option is None else option.completes(line.word, session)
+    if option is not None and option.alone is None:
+        return values
+    return [*values, *_other_words(command, before, line.word, session)]
+
+
+def _other_words(command: Command, before: Parsed, word: str, session: Session) -> Iterable[str]:
+    """What can stand there and is not the value of an option."""
     if before.text:
         return ()
-    if line.word.startswith("-"):
+    if word.startswith("-"):
         return [flag for option in command.all_options for flag in option.flags]
-    return () if before.words else command.completes(line.word, session)
+    return () if before.words else command.completes(word, session)
 
 
 def _spelled(line: Unfinished, word: str, after: str) -> str:

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from traitlets import Bool, Bunch, Dict, Enum, Int, List, TraitError, Unicode, Union, validate
+from traitlets import Any, Bool, Bunch, Dict, Enum, List, TraitError, Unicode, validate
 from traitlets.config import Configurable
 
 from localllm_magics.core.address import Address
@@ -92,15 +92,13 @@ class LocalLLM(Configurable):
         "", help="How long Ollama keeps a model in memory, such as 10m; empty leaves it to Ollama."
     ).tag(config=True, example='keep_alive = "10m"', check=_check_duration)
 
-    memory_limit = Union(
-        [Unicode(), Int()],
-        default_value="",
+    memory_limit = Any(
+        "",
         help="How much memory models may take together, on the host and on GPUs, such as 8 GB; empty for what is free. "
         "The least recently used leaves first.",
     ).tag(config=True, example='memory_limit = "8 GB"', check=to_bytes)
-    idle_ttl = Union(
-        [Unicode(), Int()],
-        default_value="",
+    idle_ttl = Any(
+        "",
         help="How long a model that nothing uses stays in memory, such as 30m; empty for ever.",
     ).tag(config=True, example='idle_ttl = "30m"', check=to_seconds)
 
@@ -137,18 +135,24 @@ class LocalLLM(Configurable):
         """Take the settings of the nearest pyproject.toml in FOLDER or above it.
 
         Raises:
-            BadOption: A setting is unknown or has a wrong value.
+            BadOption: Settings are unknown or have wrong values; all others are taken.
         """
-        names = self.class_trait_names(config=True)
+        wrong: list[BadOption] = []
         for key, value in _project_settings(folder).items():
-            name = key.replace("-", "_")
-            if name not in names:
-                nearest = difflib.get_close_matches(name, names, 1)
-                hint = f"Did you mean {nearest[0]}?" if nearest else f"Known settings: {', '.join(names)}."
-                raise BadOption(f"[tool.localllm] in pyproject.toml has no setting {key!r}.", hint)
-            self._set(name, value)
+            try:
+                self._set(key, value)
+            except BadOption as exc:
+                wrong.append(exc)
+        if wrong:
+            *others, last = wrong
+            raise BadOption("\n".join([*map(str, others), last.message]), last.hint)
 
-    def _set(self, name: str, value: object) -> None:
+    def _set(self, key: str, value: object) -> None:
+        name, names = key.replace("-", "_"), self.class_trait_names(config=True)
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, 1)
+            hint = f"Did you mean {nearest[0]}?" if nearest else f"Known settings: {', '.join(names)}."
+            raise BadOption(f"[tool.localllm] in pyproject.toml has no setting {key!r}.", hint)
         try:
             setattr(self, name, value)
         except TraitError as exc:

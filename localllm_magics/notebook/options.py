@@ -90,6 +90,7 @@ LOADING = (
         metavar="N|auto|all",
         convert=lambda word: word if word in ("auto", "all") else int(word),
         example=LOAD_EXAMPLES["gpu_layers"],
+        completes=lambda _word, _session: ("auto", "all"),
         help="how many layers to put on a GPU",
     ),
     Option(
@@ -98,7 +99,8 @@ LOADING = (
         convert=lambda word: word if word == "all" else int(word),
         alone="all",
         example=LOAD_EXAMPLES["cpu_moe"],
-        help="keep the experts of the first N layers, or of all, on the CPU",
+        completes=lambda _word, _session: ("all",),
+        help="keep the experts of all layers on the CPU, or of the first N; a number or `all` after it is its value",
     ),
     Option(
         flags=("--kv-type",),

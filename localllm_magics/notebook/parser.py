@@ -249,6 +249,7 @@ class _OptionReader:
         """The next word, if it can be the value of OPTION."""
         self._unquoted.append([""])
         position = self.lexer.position
+        self.open_option = option if self.lexer.at_end else None
         try:
             return option.convert(self.lexer.word())
         except (ValueError, BadOption):

@@ -12,8 +12,8 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.forecast.forecast import forecast
 from localllm_magics.engines.forecast.stored import stored_calibration
 from localllm_magics.engines.kernel.library import Library, library
-from localllm_magics.engines.kernel.machine_memory import machine_memory
-from localllm_magics.engines.kernel.plan import load_settings, placed_settings, plans_of
+from localllm_magics.engines.kernel.machine_memory import machine_memory, within_limit
+from localllm_magics.engines.kernel.plan import has_room, load_settings, placed_settings, plans_of
 from localllm_magics.engines.kernel.worker.planner import exact_plans
 from localllm_magics.session import Session
 
@@ -35,8 +35,8 @@ class Facts:
         return self._session.list_models()
 
     def machine(self) -> MachineMemory:
-        """What is free now."""
-        return machine_memory(self._library())
+        """What is free now, of what models may take."""
+        return within_limit(machine_memory(self._library()), self._session.residency.limits.memory_bytes)
 
     def plans(self, info: ModelInfo, options: Sequence[LoadOptions], stop: Stop, *, is_exact: bool) -> list[MemoryPlan]:
         """The memory that INFO needs with each of OPTIONS; no plan where that cannot be told.
@@ -60,10 +60,12 @@ class Facts:
         return exact_plans(lib, info.path, settings, stop)
 
     def forecast(self, info: ModelInfo, settings: PlanSettings) -> Forecast | None:
-        """How fast INFO will be with SETTINGS; None where this machine was not measured."""
+        """How fast INFO will be with SETTINGS; None where that does not fit, or this machine was not measured."""
         lib = self._library()
         calibration = None if lib is None else stored_calibration(lib)
-        return None if info.shape is None or calibration is None else forecast(info.shape, settings, calibration)
+        if info.shape is None or calibration is None or not has_room(info, self.machine(), settings):
+            return None
+        return forecast(info.shape, settings, calibration)
 
     def measure(self, models: Iterable[ModelInfo], stop: Stop, progress: Callable[[float], None]) -> None:
         """Measure the speed of this machine, as far as that was not done, for forecasts of MODELS.

@@ -81,6 +81,14 @@ def test_configured_folders_are_searched_with_those_below(catalog: Catalog, tmp_
     assert references(catalog, tmp_path / "here") == ["demo", "one/two/x.gguf", "y.gguf"]
 
 
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_a_configured_folder_that_is_none_is_named(catalog: Catalog, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("", "utf-8")
+    catalog.model_folders = (str(tmp_path / name),)
+
+    assert catalog.find(tmp_path).notes == (f"The setting model_folders names {tmp_path / name}, which is no folder.",)
+
+
 def test_all_stores_are_searched(
     catalog: Catalog, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,17 +5,19 @@ import pytest
 
 from localllm_magics.catalog import judgement
 from localllm_magics.catalog.discover import bundled_model
-from localllm_magics.catalog.judgement import judge, judge_now, measure, speed_notes
+from localllm_magics.catalog.judgement import BUSY, judge, judge_now, measure, speed_notes
 from localllm_magics.catalog.model_list import HOW_TO_FORECAST
 from localllm_magics.core.errors import EngineNotInstalled
 from localllm_magics.core.memory_plan import HOST, DeviceMemory, Fit, Forecast, MachineMemory, PlanSettings
 from localllm_magics.core.model_info import ModelDefaults, ModelInfo
 from localllm_magics.core.model_shape import ModelShape
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.forecast.in_words import slow_build_note
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.machine import cpu_name
+from localllm_magics.engines.kernel.plan import RESERVE, has_room, plans_of, wanted_settings
 from tests.catalog.speeds import speed
 
 MACHINE = MachineMemory(host=DeviceMemory(name=HOST, free=10**9, total=10**9, is_host=True))
@@ -38,6 +40,30 @@ def test_without_memory_everything_is_too_big(free: int) -> None:
 
     assert info.fit is not None
     assert info.fit.verdict == "too big"
+
+
+@pytest.mark.parametrize(
+    ("spare", "limit", "verdict"),
+    [
+        pytest.param(1, None, "cpu", id="all of it"),
+        pytest.param(-1, None, "too big", id="a byte less than the load takes"),
+        pytest.param(1, 0, "cpu", id="as much as the limit allows"),
+        pytest.param(1, -1, "too big", id="a byte more than the limit"),
+    ],
+)
+def test_what_fits_is_not_refused_and_what_is_too_big_has_no_forecast(
+    spare: int, limit: int | None, verdict: str
+) -> None:
+    info = bundled_model()
+    settings = wanted_settings(info, LoadOptions(), MACHINE, repack=True)
+    needed = plans_of(info, MACHINE)(settings).needed
+    machine = replace(MACHINE, host=replace(MACHINE.host, free=int(1.02 * needed) + RESERVE + spare))
+
+    (judged,) = judge([info], machine, to_forecast=lambda *_: SPEED, limit=None if limit is None else needed + limit)
+
+    assert judged.fit is not None
+    assert (judged.fit.verdict, judged.forecast) == (verdict, SPEED if verdict == "cpu" else None)
+    assert has_room(info, machine, settings) == (spare > 0)
 
 
 def test_a_forecast_is_for_the_placement_of_the_fit() -> None:
@@ -117,6 +143,13 @@ def test_the_notes_say_whether_the_build_is_a_slow_one() -> None:
     slow = slow_build_note(library().system_info, cpu_name())
 
     assert speed_notes([replace(bundled_model(), forecast=SPEED)]) == ([slow] if slow else [])
+
+
+def test_the_notes_say_that_the_machine_was_busy(cache: Path) -> None:
+    lib = library()
+    SpeedStore().put(speed_key(lib), replace(speed("Q8_0"), noise=2.0))
+
+    assert speed_notes([replace(bundled_model(), forecast=SPEED)])[0] == BUSY
 
 
 @pytest.mark.parametrize("has_devices", [False, True])

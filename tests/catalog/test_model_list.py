@@ -102,8 +102,8 @@ def test_what_can_be_used_comes_first() -> None:
         pytest.param(ModelList(MODELS).only(source="ollama"), ["embed"], id="a source"),
         pytest.param(ModelList(MODELS).only(kind="chat"), ["small.gguf", "huge.gguf"], id="a kind"),
         pytest.param(ModelList(MODELS).only(fits=True, kind="chat"), ["small.gguf"], id="a kind that fits"),
-        pytest.param(ModelList(MODELS).only(fits=False), ["huge.gguf"], id="what does not fit"),
-        pytest.param(ModelList(MODELS).only(fits=True), ["small.gguf", "bad.gguf", "embed", "far"], id="what may fit"),
+        pytest.param(ModelList(MODELS).only(fits=False), ["huge.gguf", "bad.gguf"], id="what does not fit"),
+        pytest.param(ModelList(MODELS).only(fits=True), ["small.gguf", "embed", "far"], id="what may fit"),
     ],
 )
 def test_a_list_is_filtered(models: ModelList, found: list[str]) -> None:
@@ -113,23 +113,28 @@ def test_a_list_is_filtered(models: ModelList, found: list[str]) -> None:
 @pytest.mark.parametrize(
     ("models", "note"),
     [
-        pytest.param(ModelList(MODELS).with_name("x y"), "No model has 'x y' in its name.", id="name"),
+        pytest.param(ModelList(MODELS).only().with_name("x y"), "No model has 'x y' in its name.", id="name"),
         pytest.param(ModelList(MODELS).only(source="jan"), "No model is of the source jan.", id="source"),
         pytest.param(ModelList(MODELS).only(kind="adapter"), "No model is of the kind adapter.", id="kind"),
-        pytest.param(ModelList(MODELS[:1]).only(fits=False), "Every model fits.", id="too big"),
+        pytest.param(ModelList(MODELS[:1]).only(fits=False), "No model is too big.", id="too big"),
         pytest.param(ModelList(MODELS[1:2]).only(fits=True), "No model fits.", id="fits"),
+        pytest.param(
+            ModelList(MODELS).only(source="jan", kind="chat", fits=True).with_name("x"),
+            "No model is of the source jan and is of the kind chat and fits and has 'x' in its name.",
+            id="all filters, whichever left nothing",
+        ),
     ],
 )
 def test_a_filter_that_leaves_nothing_says_so(models: ModelList, note: str) -> None:
     assert models == []
-    assert models.notes == (f"{note} To see all, type: %llm models",)
+    assert str(models) == models._repr_markdown_() == f"{note} To see all, type: %llm models"
 
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        pytest.param({"source": "olama"}, "Try ollama, of: bundled, ", id="source"),
-        pytest.param({"kind": "#"}, f"Try chat, of: {', '.join(KINDS)}.", id="kind"),
+        pytest.param({"source": "olama"}, "Did you mean ollama? Sources: bundled, ", id="source"),
+        pytest.param({"kind": "#"}, f"Kinds: {', '.join(KINDS)}.", id="kind"),
     ],
 )
 def test_what_there_cannot_be_is_refused(wrong: dict[str, str], hint: str) -> None:
@@ -147,6 +152,12 @@ def test_what_there_cannot_be_is_refused(wrong: dict[str, str], hint: str) -> No
     [
         pytest.param(None, 32, "", id="not known"),
         pytest.param(Fit(verdict="gpu", needed_bytes=5_000_000, free_bytes=9), 32, "fits on the GPU: 5.0 MB", id="GPU"),
+        pytest.param(
+            Fit(verdict="too big", needed_bytes=5_000_000, free_bytes=6_000_000),
+            32,
+            "too big: needs 5.0 MB and some to load it, 6.0 MB free",
+            id="no room for the load itself",
+        ),
         pytest.param(
             Fit(verdict="partial", needed_bytes=5_000_000, free_bytes=9, max_gpu_layers=20),
             32,
@@ -177,6 +188,11 @@ def test_a_fit_is_told_with_its_numbers(fit: Fit | None, layers: int | None, wor
     [
         pytest.param(None, "", id="not known"),
         pytest.param(Forecast(tokens_per_second=14.26, prompt_tokens_per_second=1), "≈ 14 tok/s", id="known"),
+        pytest.param(
+            Forecast(tokens_per_second=1509.0, prompt_tokens_per_second=1),
+            "≈ 1,500 tok/s",
+            id="rounded",
+        ),
     ],
 )
 def test_a_forecast_is_told_in_short(forecast: Forecast | None, words: str) -> None:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics.core.version import __version__
 from localllm_magics.engines.cache_folder import cache_folder
+from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.weights_cache import default_folder
 from localllm_magics.engines.llamafile.pool import default_logs
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.notebook.checkup import checkup
 from localllm_magics.notebook.config import LocalLLM
+from tests.catalog.speeds import speed
 from tests.notebook.conftest import DEMO, found_in_time
 from tests.server.faults import FaultServer, Hold, Steps
 from tests.server.llama_server import LlamaServer
@@ -57,6 +60,22 @@ def test_it_says_whether_the_speed_of_the_machine_was_measured(tmp_path: Path, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     assert rows_of(ServerSettings())["Forecast"] == ("not measured", "`%llm models --forecast`")
+
+
+@pytest.mark.parametrize(
+    ("noise", "command"),
+    [
+        pytest.param(1.0, "`%llm doctor --clean`, then `%llm models --forecast`", id="it has to be forgotten first"),
+        pytest.param(2.0, "`%llm models --forecast`", id="it is measured again anyway"),
+    ],
+)
+def test_it_says_how_to_measure_the_machine_again(
+    noise: float, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    SpeedStore().put(speed_key(library()), replace(speed("Q8_0"), noise=noise))
+
+    assert rows_of(ServerSettings())["Forecast"][1] == command
 
 
 def test_it_says_whose_threads_the_build_uses() -> None:

@@ -72,6 +72,24 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, message: str) -> No
     assert caught.value.hint.startswith(message)
 
 
+def test_wrong_settings_are_all_named_and_keep_no_other_from_being_taken(tmp_path: Path) -> None:
+    settings = LocalLLM()
+    text = '[tool.localllm]\nstraem = true\nmemory_limit = 8\nidle_ttl = 1.5\ndefault_model = "x"\n'
+
+    with pytest.raises(BadOption) as caught:
+        settings.read_project(project(tmp_path, text))
+
+    assert settings.default_model == "x"
+    assert [line.partition(":")[2] or line for line in str(caught.value).splitlines()] == [
+        "[tool.localllm] in pyproject.toml has no setting 'straem'.",
+        "Did you mean stream?",
+        " memory_limit cannot be 8.",
+        'Write "8 GB", a number of bytes from a million up, or "" for none.',
+        " idle_ttl cannot be 1.5.",
+        'Write "30m", "1h30m", a number of seconds, or "" for ever.',
+    ]
+
+
 @pytest.mark.parametrize(
     "text", ["no TOML at all", "tool = 1\n", "[tool]\nlocalllm = 1\n", "[[tool.localllm]]\n", "\udcff"]
 )
@@ -241,7 +259,10 @@ def test_limits_of_a_project_hold(bare_shell: InteractiveShell) -> None:
     assert default_session().residency.limits == Limits(memory_bytes=2 << 30, idle_seconds=1800)
 
 
-@pytest.mark.parametrize(("name", "value"), [("memory_limit", "much"), ("memory_limit", -1), ("idle_ttl", "soon")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("memory_limit", "much"), ("memory_limit", -1), ("memory_limit", 1.5), ("idle_ttl", "soon"), ("idle_ttl", None)],
+)
 def test_a_limit_that_is_none_changes_nothing(
     shell: InteractiveShell, config: LocalLLM, name: str, value: object
 ) -> None:

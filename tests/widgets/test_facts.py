@@ -14,6 +14,7 @@ from localllm_magics.core.stop import Stop
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed, TypeSpeed
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.library import Library, library
+from localllm_magics.eviction import Limits
 from localllm_magics.session import Session
 from localllm_magics.widgets.facts import Facts
 from tests.engines.planner.shapes import DENSE, GB, machine
@@ -93,6 +94,7 @@ def test_with_a_machine_that_was_measured_there_are_forecasts(
     assert info.forecast == forecast
     assert forecast is not None
     assert forecast.tokens_per_second > 0
+    assert facts.forecast(info, replace(plan.settings, context=10**9)) is None
 
 
 def test_without_the_engine_there_are_estimates(new_session: Session, folder: Path) -> None:
@@ -129,3 +131,12 @@ def test_a_plan_has_the_layers_on_gpus_that_the_list_promises(new_session: Sessi
 
 def missing() -> Library:
     raise EngineNotInstalled("llama-cpp-python is not installed.")
+
+
+def test_a_memory_limit_holds_in_the_picker_as_in_the_list(facts: Facts, new_session: Session) -> None:
+    new_session.residency.limits = Limits(memory_bytes=5_000_000)
+    info, host = listed(facts, "mine.gguf"), facts.machine().host
+
+    assert info.fit is not None
+    assert (info.fit.verdict, info.fit.free_bytes) == ("too big", 5_000_000)
+    assert (host.free, host.limit) == (5_000_000, "the memory limit is 5.0 MB")

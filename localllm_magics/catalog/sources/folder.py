@@ -19,4 +19,6 @@ def find_here(search: Search, folder: Path) -> Iterator[ModelInfo]:
 
 def find_below(search: Search, folder: Path) -> Iterator[ModelInfo]:
     """The models in a folder that is set, by their paths from there."""
+    if not folder.is_dir():
+        search.problem = f"The setting model_folders names {folder}, which is no folder."
     yield from search.models(folder, lambda path: path.relative_to(folder).as_posix(), DEEPEST)

@@ -41,6 +41,8 @@ class Search:
         self.headers = headers
         self.is_cut = False
         """Whether there is more than was looked at."""
+        self.problem = ""
+        """Why there is nothing to look at, in a sentence."""
         self.contents: dict[str, set[str]] = {}
         """What is in the folders that were looked into."""
         self.heard = time.monotonic()

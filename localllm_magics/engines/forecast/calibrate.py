@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
-from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory
+from localllm_magics.core.errors import NotEnoughMemory, SetupError
 from localllm_magics.core.ggml_types import MULTIPLIED_TYPES
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.stop import Stop
@@ -38,6 +39,8 @@ def calibrate_for(
 ) -> Calibration:
     """The stored calibration, once all that models of these SHAPES need, and llama.cpp knows, was measured.
 
+    What was measured while other programs kept the machine busy is measured again.
+
     Args:
         lib: The build.
         shapes: Those of models that are to be forecast.
@@ -52,11 +55,12 @@ def calibrate_for(
     """
     store = store or SpeedStore()
     known = store.get(speed_key(lib))
-    if known is None:
-        known = calibrate(lib, stop, progress, command=command, store=store)
+    if known is None or known.is_noisy:
+        types = TYPES if known is None else known.cpu.types.keys()
+        known = calibrate(lib, stop, progress, types=types, command=command, store=store)
     missing = set[str]().union(*(missing_types(shape, known) for shape in shapes))
-    types = sorted(missing & MULTIPLIED_TYPES)
-    return calibrate(lib, stop, progress, types=types, command=command, store=store) if types else known
+    others = sorted(missing & MULTIPLIED_TYPES)
+    return calibrate(lib, stop, progress, types=others, command=command, store=store) if others else known
 
 
 def calibrate(
@@ -80,7 +84,7 @@ def calibrate(
 
     Raises:
         NotEnoughMemory: Too little is free.
-        EngineCrashed: It could not be measured, or the machine is too busy.
+        SetupError: It could not be measured, or the machine is too busy.
         Stopped: STOP was set.
     """
     free = free_memory()
@@ -91,17 +95,24 @@ def calibrate(
     repack = build_probe.passes(lib, ProbeResults(), stop)
     question = json.dumps({"types": [*types], "repack": repack, "rpc": [*dict.fromkeys(endpoints)]})
     found, end = _run([*command, question], stop, progress)
-    if False not in found:
+    cpu, gpu = (found.devices.get(is_gpu) for is_gpu in (False, True))
+    if cpu is None:
         raise _error(end)
-    calibration = Calibration(cpu=found[False], gpu=found.get(True), measured_at=time.time())
+    calibration = Calibration(cpu=cpu, gpu=gpu, measured_at=time.time(), noise=found.noise)
     return (store or SpeedStore()).put(speed_key(lib), calibration)
 
 
-def _run(
-    command: Sequence[str], stop: Stop, progress: Callable[[float], None]
-) -> tuple[dict[bool, DeviceSpeed], Exit | None]:
-    """The speed of the CPU and of GPUs, by whether they are GPUs, and how COMMAND ended."""
-    found: dict[bool, DeviceSpeed] = {}
+@dataclass(slots=True)
+class _Found:
+    """What the process has reported: the speed of devices, by whether they are GPUs, and the most noise."""
+
+    devices: dict[bool, DeviceSpeed] = field(default_factory=dict)
+    noise: float = 1.0
+
+
+def _run(command: Sequence[str], stop: Stop, progress: Callable[[float], None]) -> tuple[_Found, Exit | None]:
+    """What COMMAND has found, and how it ended."""
+    found = _Found()
     with suppress(OSError), run_in_subprocess(command, stop, Limits(seconds=_MOST_SECONDS)) as process:
         for record in process.records():
             _take(record, found, progress)
@@ -109,22 +120,24 @@ def _run(
     return found, None
 
 
-def _error(end: Exit | None) -> EngineCrashed:
+def _error(end: Exit | None) -> SetupError:
     if end is not None and end.exceeded == "time":
         message = (
             f"The speed of this machine could not be measured within {_MOST_SECONDS} s: other programs keep it busy."
         )
-        return EngineCrashed(message, "Try again when they have ended.")
+        return SetupError(message, "Try again when they have ended.")
     reason = end.reason if end else ""
     message = f"The speed of this machine could not be measured{reason and ': '}{reason}."
-    return EngineCrashed(message, "Type: %llm doctor")
+    return SetupError(message, "Type: %llm doctor")
 
 
-def _take(record: Record, found: dict[bool, DeviceSpeed], progress: Callable[[float], None]) -> None:
+def _take(record: Record, found: _Found, progress: Callable[[float], None]) -> None:
     """Take in what the process reports."""
-    part = record.get("part")
+    part, noise = record.get("part"), record.get("noise")
     if record.get("event") == "progress" and isinstance(part, float):
         progress(part)
     if record.get("event") == "device":
         with suppress(ValueError):
-            found[record.get("is_gpu") is True] = device_from_json(record.get("speed"))
+            found.devices[record.get("is_gpu") is True] = device_from_json(record.get("speed"))
+        if isinstance(noise, float):
+            found.noise = max(found.noise, noise)

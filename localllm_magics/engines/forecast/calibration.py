@@ -11,6 +11,7 @@ _OTHER_SHARE = 0.02
 _STAND_INS = {"F32": "F16"}
 """Types whose bytes are computed with equally fast."""
 _MOST_TYPES = 100
+_NOISY = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +103,19 @@ class Calibration:
         gpu: None where the build has no GPU.
         measured_at: Seconds since the epoch.
         corrections: What measured answers have taught, as factors of rates; see `learning`.
+        noise: What a token of a tiny model usually took, over the fastest: other programs make it more than 1.
     """
 
     cpu: DeviceSpeed
     gpu: DeviceSpeed | None = None
     measured_at: float = 0.0
     corrections: Mapping[str, float] = field(default_factory=dict)
+    noise: float = 1.0
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the machine was too busy for its speed to show."""
+        return self.noise > _NOISY
 
 
 def device_to_json(device: DeviceSpeed) -> dict[str, object]:

@@ -20,7 +20,8 @@ def measured_in_words(calibration: Calibration | None, now: float) -> str:
     """How old CALIBRATION is NOW, as `measured 2 minutes ago`."""
     if calibration is None:
         return "not measured"
-    return f"measured {_ago(now - calibration.measured_at)}"
+    busy = ", while other programs kept this machine busy" if calibration.is_noisy else ""
+    return f"measured {_ago(now - calibration.measured_at)}{busy}"
 
 
 def slow_build_note(system_info: str, cpu: str) -> str:

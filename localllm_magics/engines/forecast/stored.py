@@ -26,7 +26,8 @@ from localllm_magics.engines.kernel.worker.probe_results import key_of
 _VERSION = 1
 _MOST_BYTES = 1 << 22
 _MOST_MACHINES = 8
-_LATEST = 1 << 40  # seconds since the epoch, which a damaged file may exceed
+_LATEST = 1 << 40  # seconds since the epoch, and more than any other number; a damaged file may exceed it
+_MOST_SLOW_ANSWERS = 3
 
 
 def stored_calibration(lib: Library) -> Calibration | None:
@@ -66,20 +67,17 @@ class SpeedStore:
             return None
 
     def put(self, key: str, calibration: Calibration) -> Calibration:
-        """Keep CALIBRATION; types that were measured before, and are not in it, stay.
+        """Keep CALIBRATION, and what was measured before where that is not in it, or was measured with less noise.
 
         What answers have taught is forgotten where a type was measured anew.
         """
         stored, before = self._read().get(key), self.get(key)
         ratios: Ratios = {}
         if before is not None and isinstance(stored, dict):
-            if not before.cpu.types.keys() & calibration.cpu.types.keys():
+            is_again = bool(before.cpu.types.keys() & calibration.cpu.types.keys())
+            if not is_again or calibration.noise > before.noise:
                 ratios = ratios_from_json(stored.get("ratios"))
-            calibration = replace(
-                calibration,
-                cpu=_with_types(calibration.cpu, before.cpu),
-                gpu=calibration.gpu and _with_types(calibration.gpu, before.gpu),
-            )
+            calibration = _joined(before, calibration, is_again=is_again)
         self._write(key, _to_json(calibration, ratios))
         return replace(calibration, corrections=to_corrections(ratios))
 
@@ -87,18 +85,22 @@ class SpeedStore:
         """Keep that rates of an answer were RATIOS times those that were forecast without correction.
 
         An answer that is far faster than forecast proves that other programs kept the machine busy when it was
-        measured: that is forgotten, to be measured again.
+        measured, and a few in a row that are far slower that it is not as fast any more: what was measured is
+        forgotten, to be measured again.
         """
         stored = self._read().get(key)
         if not ratios or not isinstance(stored, dict):
             return
-        if max(ratios.values()) > WIDEST and not is_small(shape):
-            self._write(key, None)
-            return
+        slow = _number(stored.get("slow_answers"), 0.0)
+        if not is_small(shape):
+            slow = slow + 1 if min(ratios.values()) < 1 / WIDEST else 0.0
+            if max(ratios.values()) > WIDEST or slow >= _MOST_SLOW_ANSWERS:
+                self._write(key, None)
+                return
         known = ratios_from_json(stored.get("ratios"))
         for rate, ratio in ratios.items():
             known = learned(known, rate, shape, settings, ratio)
-        self._write(key, {**stored, "ratios": known})
+        self._write(key, {**stored, "ratios": known, "slow_answers": slow})
 
     def clear(self) -> int:
         """Remove the file; the bytes that were freed."""
@@ -132,6 +134,7 @@ def _to_json(calibration: Calibration, ratios: Ratios) -> dict[str, object]:
     gpu = calibration.gpu
     return {
         "measured_at": calibration.measured_at,
+        "noise": calibration.noise,
         "cpu": device_to_json(calibration.cpu),
         "gpu": gpu and device_to_json(gpu),
         "ratios": ratios,
@@ -146,14 +149,35 @@ def _calibration(stored: object) -> Calibration | None:
     """
     if not isinstance(stored, dict):
         return None
-    measured_at, gpu = stored.get("measured_at"), stored.get("gpu")
+    gpu = stored.get("gpu")
     return Calibration(
         cpu=device_from_json(stored.get("cpu")),
         gpu=None if gpu is None else device_from_json(gpu),
-        measured_at=float(measured_at) if isinstance(measured_at, int | float) and 0 < measured_at < _LATEST else 0.0,
+        measured_at=_number(stored.get("measured_at"), 0.0),
+        noise=_number(stored.get("noise"), 1.0),
         corrections=to_corrections(ratios_from_json(stored.get("ratios"))),
     )
 
 
-def _with_types(new: DeviceSpeed, old: DeviceSpeed | None) -> DeviceSpeed:
-    return new if old is None else replace(new, types={**old.types, **new.types})
+def _number(stored: object, otherwise: float) -> float:
+    return float(stored) if isinstance(stored, int | float) and 0 < stored < _LATEST else otherwise
+
+
+def _joined(before: Calibration, new: Calibration, *, is_again: bool) -> Calibration:
+    """What is known after NEW: all of it, with the constants and the types of the better measurement of two.
+
+    Args:
+        before: What was known.
+        new: What was measured now.
+        is_again: It has types that were known, and the better of both measurements counts.
+    """
+    if is_again and new.noise <= before.noise:
+        gpu = new.gpu and _with_types(new.gpu, before.gpu)
+        return replace(new, cpu=_with_types(new.cpu, before.cpu), gpu=gpu)
+    noise = (min if is_again else max)(before.noise, new.noise)
+    gpu = before.gpu and _with_types(before.gpu, new.gpu)
+    return replace(new, cpu=_with_types(before.cpu, new.cpu), gpu=gpu, noise=noise)
+
+
+def _with_types(best: DeviceSpeed, other: DeviceSpeed | None) -> DeviceSpeed:
+    return best if other is None else replace(best, types={**other.types, **best.types})

@@ -34,6 +34,13 @@ def machine_memory(lib: Library | None, proc: Path = PROC) -> MachineMemory:
     return MachineMemory(host=host_memory(proc), devices=gpus)
 
 
+def within_limit(machine: MachineMemory, limit: int | None) -> MachineMemory:
+    """MACHINE where models may take no more than LIMIT bytes together; those that are there may leave."""
+    if limit is None or machine.host.free <= limit:
+        return machine
+    return replace(machine, host=replace(machine.host, free=limit, limit=f"the memory limit is {to_size(limit)}"))
+
+
 def host_memory(proc: Path = PROC) -> DeviceMemory:
     """The memory of the host, within the limits of the machine, of this process and of all groups that it is in."""
     machine = psutil.virtual_memory()

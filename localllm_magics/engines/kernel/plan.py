@@ -71,7 +71,12 @@ def load_settings(
     settings = shrink(wanted)
     if options.force and shortage(plans(settings), subject.reserve):
         settings = replace(settings, context=shrink(replace(wanted, map_file=True, repack=False)).context)
-    return require_fit(plans, settings, subject, force=bool(options.force))
+    return require_fit(plans, settings, subject, wanted=wanted, force=bool(options.force))
+
+
+def has_room(info: ModelInfo, machine: MachineMemory, settings: PlanSettings) -> bool:
+    """Whether a load with SETTINGS would not be refused."""
+    return shortage(plans_of(info, machine)(settings), _subject(info, settings).reserve) is None
 
 
 def planned_load(info: ModelInfo, options: LoadOptions, machine: MachineMemory) -> MemoryPlan:

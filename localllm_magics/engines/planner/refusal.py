@@ -29,10 +29,22 @@ _NOTHING_SMALLER = "Close what needs much memory."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
-    """Memory that is not there: what is needed of it, and what there is."""
+    """Memory that is not there.
+
+    Args:
+        memory: What there is.
+        planned: Bytes that are needed of it by the plan.
+        reserve: Bytes that are needed to load it, and in case that the plan is too low.
+    """
 
     memory: DeviceMemory
-    needed: int
+    planned: int
+    reserve: int = 0
+
+    @property
+    def needed(self) -> int:
+        """All of it."""
+        return self.planned + self.reserve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +66,22 @@ class Subject:
     reserve: int = 0
 
 
-def require_fit(plans: Plans, settings: PlanSettings, subject: Subject, *, force: bool = False) -> PlanSettings:
+def require_fit(
+    plans: Plans,
+    settings: PlanSettings,
+    subject: Subject,
+    *,
+    wanted: PlanSettings | None = None,
+    force: bool = False,
+) -> PlanSettings:
     """SETTINGS, or those of a forced load where they do not fit.
+
+    Args:
+        plans: What settings need.
+        settings: Those to load with.
+        subject: The model.
+        wanted: What was asked for before its context was made smaller: an error names that, as lists of models do.
+        force: It is to be loaded if the system can bear it.
 
     Raises:
         NotEnoughMemory: They do not fit, and either nothing is forced, or it would end this process.
@@ -71,27 +97,37 @@ def require_fit(plans: Plans, settings: PlanSettings, subject: Subject, *, force
     if is_deadly:
         others = chain(others, _forced(settings, subject))
     hint = f"{_suggestions(plans, settings, subject, others)} {_NOT_EVEN_FORCED if is_deadly else _FORCE}"
-    raise NotEnoughMemory(_message(short, settings, subject), hint)
+    named = wanted or settings
+    raise NotEnoughMemory(_message(shortage(plans(named), subject.reserve) or short, named, subject), hint)
 
 
 def shortage(plan: MemoryPlan, reserve: int = 0) -> Shortage | None:
     """The first memory that is too small for PLAN; the host's counts once, also for devices that share it."""
-    host = _needed_of_host(plan) + reserve
-    needs = ((use.memory, host if use is plan.uses[0] else use.needed) for use in plan.uses)
-    return next((Shortage(memory=memory, needed=needed) for memory, needed in needs if needed > memory.free), None)
+    host, *devices = plan.uses
+    planned = _planned_for_host(plan)
+    shortages = (
+        Shortage(memory=host.memory, planned=planned, reserve=_error(plan, planned) + reserve),
+        *(Shortage(memory=use.memory, planned=use.needed) for use in devices),
+    )
+    return next((short for short in shortages if short.needed > short.memory.free), None)
 
 
 def _is_deadly(plan: MemoryPlan, reserve: int) -> bool:
     memory = plan.uses[0].memory
-    return _needed_of_host(plan) + reserve > memory.free + memory.swap
+    planned = _planned_for_host(plan)
+    return planned + _error(plan, planned) + reserve > memory.free + memory.swap
 
 
-def _needed_of_host(plan: MemoryPlan) -> int:
+def _error(plan: MemoryPlan, planned: int) -> int:
+    """By how much what is PLANNED for the host can be too low."""
+    return 0 if plan.is_exact else int(_ERROR * planned)
+
+
+def _planned_for_host(plan: MemoryPlan) -> int:
     """Memory of the host that the system cannot take back."""
     host = plan.uses[0]
     mapped = host.weights if plan.settings.map_file and not host.memory.counts_mapped else 0
-    needed = sum(use.needed for use in plan.uses if use.memory.is_host) - mapped
-    return needed if plan.is_exact else int((1 + _ERROR) * needed)
+    return sum(use.needed for use in plan.uses if use.memory.is_host) - mapped
 
 
 def _message(short: Shortage, settings: PlanSettings, subject: Subject) -> str:
@@ -100,8 +136,9 @@ def _message(short: Shortage, settings: PlanSettings, subject: Subject) -> str:
     if not memory.is_host:
         what, where = f"{settings.gpu_layers} layers there and {what}", f" on {memory.name}"
     reason = f": {memory.limit}" if memory.limit else ""
-    needed, free = to_size(short.needed), to_size(memory.free)
-    return f"{subject.name} needs {needed} of memory{where} with {what}, and {free} are free{reason}."
+    loading = f" and {to_size(short.reserve)} to load it" if short.reserve else ""
+    planned, free = to_size(short.planned), to_size(memory.free)
+    return f"{subject.name} needs {planned} of memory{where} with {what}{loading}, and {free} are free{reason}."
 
 
 def _suggestions(plans: Plans, settings: PlanSettings, subject: Subject, others: Iterator[PlanSettings]) -> str:

@@ -15,7 +15,12 @@ def _doctor(notebook: Notebook, parsed: Parsed) -> Table:
 
 COMMAND = Command(
     name="doctor",
-    options=(Option(flags=("--clean",), help="remove weights that were copied out of llamafiles, and old logs"),),
+    options=(
+        Option(
+            flags=("--clean",),
+            help="remove copied weights and old logs of llamafiles, results of probes, and the measured speed",
+        ),
+    ),
     run=_doctor,
     help="show what is there, and how to fix what is missing",
 )

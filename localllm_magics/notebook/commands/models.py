@@ -1,6 +1,7 @@
 """`%llm models`: what can be asked."""
 
 from localllm_magics.catalog.model_list import KINDS, SOURCES, ModelList
+from localllm_magics.core.errors import LocalLLMError
 from localllm_magics.notebook.ask import Notebook
 from localllm_magics.notebook.card.status_line import to_bundle
 from localllm_magics.notebook.commands.command import Command
@@ -44,6 +45,9 @@ def _measured(notebook: Notebook) -> ModelList:
     try:
         found = notebook.session.list_models(show)
         outcome = "measured"
+    except LocalLLMError as exc:  # a list without forecasts is better than none
+        found = notebook.session.list_models()
+        found.notes = (str(exc).replace("\n", " "), *found.notes)
     finally:
         if display.is_shown:
             display.publish(to_bundle(f"this machine · {outcome}"))

@@ -1,10 +1,11 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory
+from localllm_magics.core.errors import EngineCrashed, NotEnoughMemory, SetupError
 from localllm_magics.core.model_shape import LayerShape
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.forecast import calibrate as module
@@ -57,6 +58,19 @@ def test_only_what_models_need_is_measured_later(lib: Library, tmp_path: Path) -
     assert asked == [[*TYPES], ["IQ1_S"]]
 
 
+def test_what_was_measured_on_a_busy_machine_is_measured_again(lib: Library, tmp_path: Path) -> None:
+    store = SpeedStore(tmp_path / "speed.json")
+    told = tmp_path / "told"
+    store.put(speed_key(lib), replace(CPU, noise=2.0))
+    quiet = json.dumps({"event": "device", "is_gpu": False, "speed": SPEED, "noise": 1.2})
+    command = program(quiet, then=f"open({str(told)!r}, 'a').write(sys.argv[1] + chr(10))")
+
+    found = [calibrate_for(lib, [model(DENSE)], Stop(), command=command, store=store) for _ in range(2)]
+
+    assert [each.noise for each in found] == [1.2, 1.2]
+    assert [json.loads(line)["types"] for line in told.read_text("utf-8").splitlines()] == [["Q4_0", "F16"]]
+
+
 def test_the_users_own_calibration_is_used(lib: Library, cache: Path) -> None:
     SpeedStore().put(speed_key(lib), CPU)
 
@@ -91,8 +105,10 @@ def test_the_program_is_told_what_to_measure(lib: Library, tmp_path: Path) -> No
     ],
 )
 def test_what_goes_wrong_is_said(lib: Library, cache: Path, command: tuple[str, ...], message: str) -> None:
-    with pytest.raises(EngineCrashed, match=message):
+    with pytest.raises(SetupError, match=message) as caught:
         calibrate(lib, Stop(), command=command)
+
+    assert not isinstance(caught.value, EngineCrashed)
 
     assert stored_calibration(lib) is None
 
@@ -100,7 +116,7 @@ def test_what_goes_wrong_is_said(lib: Library, cache: Path, command: tuple[str, 
 def test_a_machine_that_is_too_busy_is_not_measured(lib: Library, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_SECONDS", 0)
 
-    with pytest.raises(EngineCrashed, match="other programs keep it busy"):
+    with pytest.raises(SetupError, match="other programs keep it busy"):
         calibrate(lib, Stop(), command=program(then="time.sleep(60)"))
 
 

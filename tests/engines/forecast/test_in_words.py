@@ -38,6 +38,12 @@ def test_the_age_of_a_calibration_in_words(seconds: float, words: str) -> None:
     assert measured_in_words(replace(CPU, measured_at=1e9), 1e9 + seconds) == words
 
 
+def test_a_calibration_of_a_busy_machine_in_words() -> None:
+    words = "measured just now, while other programs kept this machine busy"
+
+    assert measured_in_words(replace(CPU, noise=2.0), 0.0) == words
+
+
 def test_no_calibration_in_words() -> None:
     assert measured_in_words(None, 0.0) == "not measured"
 

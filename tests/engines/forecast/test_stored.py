@@ -39,6 +39,56 @@ def test_types_are_added_to_those_that_were_measured_and_lessons_stay(store: Spe
     assert 1.2 in both.corrections.values()
 
 
+def test_more_types_change_nothing_of_what_was_measured_before(store: SpeedStore) -> None:
+    store.put(MACHINE, replace(BOTH, cpu=device_speed(visit_seconds=1.0)))
+    more = replace(device_speed(visit_seconds=9.0), types={"Q5_K": type_speed()})
+
+    both = store.put(MACHINE, replace(BOTH, cpu=more, gpu=more, noise=3.0))
+
+    assert (both.cpu.visit_seconds, both.gpu and both.gpu.visit_seconds) == (1.0, 0.0)
+    assert both.cpu.types.keys() == {"Q4_0", "F16", "Q5_K"}
+    assert (both.is_noisy, store.get(MACHINE)) == (True, both)
+
+
+@pytest.mark.parametrize(
+    ("noises", "rate"),
+    [
+        pytest.param((3.0, 1.2), 2e9, id="the machine has calmed down"),
+        pytest.param((2.0, 2.0), 2e9, id="as noisy: the newer one"),
+        pytest.param((1.2, 3.0), 1e9, id="the machine has become busy"),
+    ],
+)
+def test_of_two_measurements_the_one_with_less_noise_stays(
+    store: SpeedStore, noises: tuple[float, float], rate: float
+) -> None:
+    first, second = noises
+    store.put(MACHINE, replace(CPU, cpu=device_speed(10**9), noise=first))
+
+    found = store.put(MACHINE, replace(CPU, cpu=device_speed(2 * 10**9), noise=second))
+
+    assert (found.cpu.types["Q4_0"].bytes_per_second, found.noise) == (rate, min(noises))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "is_known"),
+    [
+        pytest.param([0.1, 0.1], True, id="two"),
+        pytest.param([0.1, 0.1, 0.1], False, id="three"),
+        pytest.param([0.1, 0.1, 1.0, 0.1], True, id="not in a row"),
+        pytest.param([0.01, 0.01, 0.01], False, id="three that are even slower"),
+    ],
+)
+def test_a_machine_whose_answers_stay_far_slower_is_measured_again(
+    store: SpeedStore, ratios: list[float], is_known: bool
+) -> None:
+    store.put(MACHINE, CPU)
+
+    for ratio in ratios:
+        store.learn(MACHINE, {"decode": ratio}, SHAPE, ONE)
+
+    assert (store.get(MACHINE) is not None) == is_known
+
+
 def test_a_gpu_that_came_or_went_is_taken_as_it_is(store: SpeedStore) -> None:
     store.put(MACHINE, CPU)
 

@@ -6,7 +6,7 @@ from typing import cast
 import psutil
 import pytest
 
-from localllm_magics.core.memory_plan import DeviceMemory
+from localllm_magics.core.memory_plan import DeviceMemory, MachineMemory
 from localllm_magics.engines.kernel.library import Device, Library
 from localllm_magics.engines.kernel.machine import logical_cpus
 from localllm_magics.engines.kernel.machine_memory import (
@@ -14,6 +14,7 @@ from localllm_magics.engines.kernel.machine_memory import (
     host_memory,
     machine_memory,
     reserved_by_threads,
+    within_limit,
 )
 from tests.engines.kernel.proc_tree import write_files, write_proc
 
@@ -28,6 +29,22 @@ Max address space         {space:<20} unlimited            bytes
 
 def test_more_data_is_left_than_the_stacks_of_threads_take() -> None:
     assert logical_cpus() * STACK + (32 << 20) <= DATA <= SPACE
+
+
+@pytest.mark.parametrize(
+    ("limit", "free", "words"),
+    [
+        pytest.param(None, 9_000_000, "", id="none"),
+        pytest.param(5_000_000, 5_000_000, "the memory limit is 5.0 MB", id="less than is free"),
+        pytest.param(10_000_000, 9_000_000, "", id="more than is free"),
+    ],
+)
+def test_models_may_take_no_more_than_their_limit(limit: int | None, free: int, words: str) -> None:
+    host = DeviceMemory(name="CPU", free=9_000_000, total=10_000_000, is_host=True)
+
+    found = within_limit(MachineMemory(host=host), limit).host
+
+    assert (found.free, found.limit) == (free, words)
 
 
 def test_some_memory_is_free() -> None:

@@ -219,6 +219,19 @@ def test_what_is_reserved_is_needed_too() -> None:
     assert short.needed == plans(host(0))(SETTINGS).needed + MB
 
 
+def test_what_is_reserved_is_named_apart_from_the_plan() -> None:
+    subject = replace(MODEL, reserve=64 * MB)
+
+    assert refusal([host(300)], SETTINGS, subject)[0] == (
+        "x needs 291.9 MB of memory with a context of 8,192 tokens and 64.0 MB to load it, and 300.0 MB are free."
+    )
+
+
+def test_an_error_names_the_context_that_was_wanted() -> None:
+    with pytest.raises(NotEnoughMemory, match=r"x needs 291\.9 MB of memory with a context of 8,192 tokens, "):
+        require_fit(plans(host(100)), replace(SETTINGS, context=512), MODEL, wanted=SETTINGS)
+
+
 def test_mapped_weights_count_where_address_space_is_limited() -> None:
     memory = replace(host(250), counts_mapped=True)
 

@@ -6,8 +6,10 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 
 from localllm_magics import demo
+from localllm_magics.catalog import judgement
 from localllm_magics.catalog.model_list import HOW_TO_FORECAST, ModelList
-from localllm_magics.core.errors import BadOption
+from localllm_magics.core.errors import BadOption, SetupError
+from localllm_magics.engines.forecast.calibration import Calibration
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key
 from localllm_magics.engines.kernel.library import library
 from tests.catalog.speeds import speed
@@ -96,3 +98,17 @@ def test_forecasts_come_once_the_machine_was_measured(shell: InteractiveShell, c
     for found in (measured, again):
         assert HOW_TO_FORECAST not in found.notes
         assert all(info.forecast.tokens_per_second > 0 for info in found)
+
+
+def test_a_machine_that_cannot_be_measured_has_a_list_all_the_same(
+    shell: InteractiveShell, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def calibrate(*_: object) -> Calibration:
+        raise SetupError("Other programs keep it busy.", "Try again.")
+
+    monkeypatch.setattr(judgement, "calibrate_for", calibrate)
+
+    found = shell.run_line_magic("llm", "models --forecast")
+
+    assert [info.reference for info in found] == ["demo", "mine.gguf"]
+    assert found.notes[0] == "Other programs keep it busy. Try again."

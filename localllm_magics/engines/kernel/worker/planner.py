@@ -139,10 +139,11 @@ def _found(path: Path, records: Sequence[Record], end: Exit) -> list[dict[str, A
             raise _ERRORS[str(record["kind"])](str(record["message"]), str(record["hint"]))
     if end.is_success:
         return [dict(record) for record in records if record.get("event") == "found"]
+    planned = f"{to_printable(path.name)} was planned in a subprocess"
     if end.ran_out_of_memory:
-        raise NotEnoughMemory(f"Memory ran out when {to_printable(path.name)} was planned in a subprocess.", MEMORY_HINT)
+        raise NotEnoughMemory(f"Memory ran out when {planned}.", MEMORY_HINT)
     reason = f"it took too much {end.exceeded}" if end.exceeded else end.reason
-    why = f"when {to_printable(path.name)} was planned in a subprocess{reason and ': '}{reason}."
+    why = f"when {planned}{reason and ': '}{reason}."
     if not end.is_crash:
         raise SetupError(f"There was an error {why}", "Type: %llm doctor")
     raise EngineCrashed(f"llama.cpp crashed {why}", "Try another file of the model.")

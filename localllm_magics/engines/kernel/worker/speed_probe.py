@@ -13,7 +13,7 @@ from localllm_magics.engines.kernel.context import CHUNK
 from localllm_magics.engines.kernel.library import library
 from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, layer_bytes
 from localllm_magics.engines.kernel.worker.process import begin_worker, report
-from localllm_magics.engines.kernel.worker.tiny_bench import DEEP, Place, TinyBench, fastest
+from localllm_magics.engines.kernel.worker.tiny_bench import DEEP, Noise, Place, TinyBench
 
 _NARROW, _WIDE = 1024, 2048
 _PLAIN = "F16"
@@ -64,15 +64,15 @@ def _decode(place: Place, shape: HollowShape, effort: Effort) -> Decode:
     layers = max(2, round(effort.size / each))
     with TinyBench(place, replace(shape, layers=layers)) as bench:
         bench.prompt(1)
-        return Decode(layers=layers, layer_bytes=each, seconds=fastest(bench.decode, effort.seconds))
+        return Decode(layers=layers, layer_bytes=each, seconds=bench.fastest(bench.decode, effort.seconds))
 
 
 def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
     each, feed_forward = layer_bytes(shape)
     with TinyBench(place, shape) as bench:
         bench.prompt(effort.prompt)  # the first takes its memory
-        rest = fastest(bench.decode, effort.seconds / 4)
-        seconds = fastest(lambda: sum(bench.prompt(effort.prompt)), effort.seconds, enough=3)
+        rest = bench.fastest(bench.decode, effort.seconds / 4)
+        seconds = bench.fastest(lambda: sum(bench.prompt(effort.prompt)), effort.seconds, enough=3)
     return Prompt(
         layers=shape.layers,
         width=shape.width,
@@ -98,9 +98,9 @@ def _attention(place: Place, head_width: int, kv_width: int, effort: Effort) -> 
     )
     with TinyBench(place, shape) as bench:
         bench.prompt(1)
-        shallow = fastest(bench.decode, effort.seconds)
+        shallow = bench.fastest(bench.decode, effort.seconds)
         rounds = [bench.prompt(DEEP) for _ in range(2)]
-        deep = fastest(bench.decode, effort.seconds)
+        deep = bench.fastest(bench.decode, effort.seconds)
     first, *_, last = map(min, zip(*rounds, strict=True))
     return Attention(
         width=shape.width,
@@ -115,26 +115,26 @@ def _constants(place: Place, effort: Effort) -> tuple[float, float]:
     shape = HollowShape(type="Q4_0", layers=1, width=32, inner_width=32, head_width=32, kv_width=32)
     with TinyBench(place, shape) as bench:
         bench.prompt(1)
-        visit = fastest(bench.decode, effort.seconds, enough=50)
+        visit = bench.fastest(bench.decode, effort.seconds, enough=50)
     with TinyBench(place, replace(shape, vocabulary=_VOCABULARY)) as bench:
         bench.prompt(1)
         if not place.is_gpu:
-            return visit, fastest(bench.choose, effort.seconds, enough=10) / _VOCABULARY
+            return visit, bench.fastest(bench.choose, effort.seconds, enough=10) / _VOCABULARY
         # A GPU computes on while a token is chosen, and has to bring what it is chosen from.
-        return visit, max(0.0, fastest(bench.decode, effort.seconds, enough=10) - visit) / _VOCABULARY
+        return visit, max(0.0, bench.fastest(bench.decode, effort.seconds, enough=10) - visit) / _VOCABULARY
 
 
 def probe(place: Place, types: Sequence[str], effort: Effort = Effort()) -> None:
     """Report the speed of the CPU, and of GPUs where there are any."""
     known = [name for name in types if name in MULTIPLIED_TYPES]
-    places = [place, *([replace(place, is_gpu=True)] if place.lib.supports_gpu else [])]
+    places = [place, *([replace(place, is_gpu=True, noise=Noise())] if place.lib.supports_gpu else [])]
     for number, each in enumerate(places):
 
         def progress(part: float, number: int = number) -> None:
             report(event="progress", part=(number + part) / len(places))
 
         speed = device_speed(measure(each, known, effort, progress))
-        report(event="device", is_gpu=each.is_gpu, speed=device_to_json(speed))
+        report(event="device", is_gpu=each.is_gpu, speed=device_to_json(speed), noise=each.noise.ratio)
 
 
 def _main(question: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """A tiny model of zeros, timed through the engine itself: repacked weights, threads and devices as in a real load."""
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,24 @@ DEEP = 4 * CHUNK
 """Tokens before those that are timed deep in a context."""
 _TOKEN = 1
 _NEARLY = 1.03
+_FEWEST = 4
+
+
+class Noise:
+    """How much other programs have disturbed measurements."""
+
+    def __init__(self) -> None:
+        self._ratios: list[float] = []
+
+    @property
+    def ratio(self) -> float:
+        """What a measurement usually took, over the fastest of its kind."""
+        return statistics.median(self._ratios) if self._ratios else 1.0
+
+    def add(self, times: Sequence[float]) -> None:
+        """Take in measurements of one kind; of too few, none is usual."""
+        if len(times) >= _FEWEST:
+            self._ratios.append(statistics.median(times) / min(times))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +49,14 @@ class Place:
     Args:
         repack: Whether the CPU's weights are repacked.
         is_gpu: All layers go to GPUs.
+        noise: Takes in all that is measured there.
     """
 
     lib: Library
     repack: bool = True
     is_gpu: bool = False
     threads: int = field(default_factory=physical_cores)
+    noise: Noise = field(default_factory=Noise)
 
 
 class TinyBench:
@@ -43,6 +64,7 @@ class TinyBench:
 
     def __init__(self, place: Place, shape: HollowShape) -> None:
         lib, path = place.lib, Path("tiny.gguf")
+        self._noise = place.noise
         write_sparse(hollow_model(shape), path)
         layers = ALL_LAYERS if place.is_gpu else 0
         settings = PlanSettings(context=DEEP + CHUNK, gpu_layers=layers, repack=place.repack)
@@ -83,16 +105,22 @@ class TinyBench:
         self._sampler.sample(self._context.pointer)
         return time.perf_counter() - start
 
+    def fastest(self, measure: Callable[[], float], seconds: float, *, enough: int = 4) -> float:
+        """See `fastest`; the noise of the place becomes known."""
+        return fastest(measure, seconds, enough=enough, noise=self._noise)
 
-def fastest(measure: Callable[[], float], seconds: float, *, enough: int = 4) -> float:
+
+def fastest(measure: Callable[[], float], seconds: float, *, enough: int = 4, noise: Noise) -> float:
     """The least that MEASURE returns, within SECONDS: what other programs do only makes it slower.
 
     Args:
         measure: Called once at least.
         seconds: After which there is no other call.
         enough: How many that are nearly as fast end it before.
+        noise: Takes in what was measured.
     """
     times, end = [measure()], time.perf_counter() + seconds
     while sum(each < _NEARLY * min(times) for each in times) < enough and time.perf_counter() < end:
         times.append(measure())
+    noise.add(times)
     return min(times)
