@@ -66,17 +66,18 @@ class Residency:
         """Bytes that all of the models hold, or will once they are loaded."""
         return sum(resident.memory_bytes for resident in self._residents())
 
-    def make_room(self, model: Model, plan: Callable[[], MemoryPlan]) -> None:
-        """Have others leave for MODEL, which is being loaded; what it has held itself is free already.
+    def make_room(self, model: Model, plan: Callable[[], MemoryPlan], *, is_forced: bool = False) -> None:
+        """Have others leave for MODEL, which is being loaded, or is about to; what it holds itself is not counted.
 
         Args:
             model: Who is to stay.
-            plan: Plans the load for the memory that is free at the moment.
+            plan: Plans the load for the memory that is free at the moment, or will be.
+            is_forced: Whether it is loaded though there is not enough.
 
         Raises:
             NotEnoughMemory: They are above the limit, whoever leaves, and it is not loaded by force.
         """
-        is_forced, limit = bool(model.options.force), self._limits.memory_bytes
+        limit = self._limits.memory_bytes
 
         def missing() -> Missing:
             if limit is None:

@@ -307,8 +307,8 @@ class Session:
             # Its file has changed: it keeps its name, and a saved notebook shows no folder.
             info = replace(info, reference=current.info.reference)
 
-        def make_room(plan: Callable[[], MemoryPlan]) -> None:
-            self.residency.make_room(model, plan)
+        def make_room(plan: Callable[[], MemoryPlan], is_forced: bool) -> None:  # noqa: FBT001 - the seam's signature
+            self.residency.make_room(model, plan, is_forced=is_forced)
 
         model = Model(new_engine(info, LoadOptions(), self.settings, make_room=make_room), info, self._clock)
         return model

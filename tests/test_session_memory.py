@@ -85,6 +85,42 @@ def test_what_cannot_be_loaded_takes_nothing_away(new_session: Session, folder: 
     assert (in_memory(new_session), new_session.current) == (["demo"], new_session.models[0])
 
 
+@pytest.mark.parametrize("is_pinned", [False, True])
+@pytest.mark.parametrize(
+    ("limits", "ctx"),
+    [
+        pytest.param(Limits(), 2_000_000_000, id="free memory"),
+        pytest.param(_ONE_AND_A_HALF, 100_000, id="the memory limit"),
+    ],
+)
+def test_a_refused_change_leaves_the_model_and_its_answer_alone(
+    new_session: Session, limits: Limits, ctx: int, *, is_pinned: bool
+) -> None:
+    loaded(new_session, "demo")
+    (model,) = new_session.models
+    model.is_pinned = is_pinned
+    new_session.residency.limits = limits
+    before = model.options
+    with model.stream("Tell me a story.", max_tokens=20) as stream:
+        next(iter(stream))
+        with pytest.raises(NotEnoughMemory):
+            new_session.use("demo", LoadOptions(ctx=ctx))
+        reason = stream.completion().finish_reason
+
+    assert reason in ("stop", "length")
+    assert (new_session.current, model.is_loaded, model.options, model.is_pinned) == (model, True, before, is_pinned)
+
+
+def test_what_a_model_gives_back_itself_is_room_for_its_change(new_session: Session) -> None:
+    new_session.residency.limits = _ONE_AND_A_HALF
+    loaded(new_session, "demo")
+    use = new_session.use("demo", LoadOptions(ctx=512))
+    use.model.load()
+    use.keep()
+
+    assert (use.notices, use.model.context) == (("Reloaded with --ctx 512.",), 512)
+
+
 def test_those_who_want_to_know_are_told_that_a_model_has_left(new_session: Session) -> None:
     loaded(new_session, "demo")
     seen: list[list[str]] = []

@@ -20,7 +20,7 @@ def new_engine(
     info: ModelInfo,
     options: LoadOptions,
     settings: ServerSettings,
-    make_room: MakeRoom = lambda _: None,
+    make_room: MakeRoom = lambda _plan, _is_forced: None,
 ) -> Engine:
     """An engine for the model, not loaded yet.
 

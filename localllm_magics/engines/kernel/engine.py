@@ -3,7 +3,7 @@
 import shlex
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
@@ -50,7 +50,9 @@ class KernelEngine:
         make_room: Called before what a load needs is compared with what is free.
     """
 
-    def __init__(self, info: ModelInfo, options: LoadOptions, make_room: MakeRoom = lambda _: None) -> None:
+    def __init__(
+        self, info: ModelInfo, options: LoadOptions, make_room: MakeRoom = lambda _plan, _is_forced: None
+    ) -> None:
         self._options = options
         self._make_room = make_room
         self._info = info
@@ -119,7 +121,14 @@ class KernelEngine:
             )
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":
-        """A new engine for the same file; see `Engine.with_options`."""
+        """A new engine for the same file; see `Engine.with_options`.
+
+        Raises:
+            NotEnoughMemory: It would not fit with OPTIONS, even into what this engine gives back.
+        """
+        loaded = self._loaded
+        if loaded is not None and options != self._options:
+            self._require_room(library(), options, loaded.returned_bytes)
         return KernelEngine(self._info, options, self._make_room)
 
     def close(self) -> None:
@@ -194,18 +203,28 @@ class KernelEngine:
 
     def _library(self) -> Library:
         """The build, once there is room for it and for the model."""
-        info, options = self._info, self._options
         if "llama_cpp" not in sys.modules:  # else there are other models, perhaps, that may leave first
-            require_room_for_library(info.reference, host_memory())
+            require_room_for_library(self._info.reference, host_memory())
         lib = library()
+        self._require_room(lib, self._options, {})
+        return lib
+
+    def _require_room(self, lib: Library, options: LoadOptions, returned: Mapping[str, int]) -> None:
+        """Have others leave for a load with OPTIONS, and refuse it where even so there is no room.
+
+        Args:
+            lib: The build.
+            options: How it would be loaded.
+            returned: Bytes that are given back before, by the name of the memory.
+        """
+        info = self._info
 
         def plan() -> MemoryPlan:
-            machine = machine_memory(lib)
+            machine = machine_memory(lib).with_returned(returned)
             return plans_of(info, machine)(wanted_settings(info, options, machine, repack=True))
 
-        self._make_room(plan)
-        load_settings(info, options, machine_memory(lib), repack=True)
-        return lib
+        self._make_room(plan, bool(options.force))
+        load_settings(info, options, machine_memory(lib).with_returned(returned), repack=True)
 
     def _open(self, loaded: list[float], stop: Stop) -> None:
         lib, results = self._library(), ProbeResults()

@@ -1,7 +1,7 @@
 """A model in memory: weights, context, tokenizer and template together."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.fork import new_lock
-from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.memory_plan import HOST, PlanSettings
 from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
@@ -90,7 +90,8 @@ class LoadedModel:
         self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
         self.placement = placement(self.model.log + self.context.log, lib.devices())
         self.settings = settings = replace(settings, context=self.context.size)
-        self.planned_bytes = plans_of(info, machine)(settings).needed if info.shape else 0
+        self._plan = plans_of(info, machine)(settings)
+        self.planned_bytes = self._plan.needed if info.shape else 0
         self.notices = self._notices(lib, options, settings, repack=repack)
         self._info = info
         self._mapped = {part.path: _stat(part.path) for part in info.files} if settings.map_file else {}
@@ -135,6 +136,13 @@ class LoadedModel:
             source = self.model.chat_template or ""
             self._marks = find_marks(source, lambda talk: self._template.render(talk, stop=stop).text, self.tokenizer)
         return self._marks
+
+    @property
+    def returned_bytes(self) -> Mapping[str, int]:
+        """Bytes that `close` gives back, by the name of the memory; mapped weights hold none of the host's."""
+        devices = dict(self.placement.device_bytes)
+        mapped = self._plan.uses[0].weights if self.settings.map_file else 0
+        return {HOST: max(0, self.placement.memory_bytes - sum(devices.values()) - mapped), **devices}
 
     def close(self) -> None:
         """Give the memory back; again is no error."""
