@@ -5,8 +5,8 @@ import os
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from localllm_magics.catalog.discover import VARIABLES, Catalog, distinct, running_folder
 from localllm_magics.catalog.model_list import ModelList, in_order
@@ -14,7 +14,7 @@ from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
 from localllm_magics.core.completion import Completion
-from localllm_magics.core.errors import ModelNotFound
+from localllm_magics.core.errors import LocalLLMError, ModelNotFound, UsageError
 from localllm_magics.core.fork import new_lock
 from localllm_magics.core.memory_plan import MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
@@ -27,9 +27,6 @@ from localllm_magics.engines.stream import Stream, running_streams
 from localllm_magics.model import Model
 from localllm_magics.residency import Residency
 from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_MODEL = "demo"
 _VARIABLES = ("OLLAMA_HOST", *VARIABLES)
@@ -195,17 +192,22 @@ class Session:
     def unload(self, reference: str | None = None) -> list[str]:
         """Unload the model named so, or all; their references.
 
+        Args:
+            reference: As in `%llm status`, or as it was typed, or the model's name where it is the only one.
+
         Raises:
             ModelNotFound: No loaded model has this name.
+            UsageError: Several have it.
         """
-        models = [model for model in self.models if reference in (None, model.info.reference, model.info.name)]
-        if reference is not None and not models:
-            loaded = ", ".join(model.info.reference for model in self.models) or "none"
-            raise ModelNotFound(f"{reference} is not loaded.", f"Loaded: {loaded}. Type: %llm status")
+        models = list(self.models) if reference is None else [self._loaded_as(reference)]
+        self.remove(*models)
+        return [model.info.reference for model in models]
+
+    def remove(self, *models: Model) -> None:
+        """Unload MODELS and forget them."""
         self._update(lambda state: state.without(*models))
         for model in models:
             model.unload()
-        return [model.info.reference for model in models]
 
     def list_models(self, measuring: Callable[[float], None] | None = None) -> ModelList:
         """All models that can be used, those of servers that answer too; `listed` remembers these.
@@ -272,6 +274,23 @@ class Session:
         for callback in tuple(self._subscribers.values()):
             callback()
 
+    def _loaded_as(self, typed: str) -> Model:
+        """The loaded model that TYPED names, or means where we run."""
+        found = self._state.loaded_as(typed)
+        if not found:
+            with suppress(LocalLLMError):
+                _, model = self._resolved(typed, self._surroundings())
+                found = [known for known in self.models if known is model]
+        if not found:
+            loaded = ", ".join(model.info.reference for model in self.models) or "none"
+            raise ModelNotFound(f"{typed} is not loaded.", f"Loaded: {loaded}. Type: %llm status")
+        if len(found) > 1:
+            names = [shlex.quote(str(model.path or model.info.reference)) for model in found]
+            raise UsageError(
+                f"{typed} names {len(found)} loaded models.", f"Type %llm unload and {' or '.join(names)}."
+            )
+        return found[0]
+
     def _own_models(self) -> list[Model]:
         """The models whose memory is ours to give back."""
         models = (entry.model for entry in self._state.entries)
@@ -307,7 +326,7 @@ class Session:
             # Its file has changed: it keeps its name, and a saved notebook shows no folder.
             info = replace(info, reference=current.info.reference)
 
-        def make_room(plan: Callable[[], MemoryPlan], is_forced: bool) -> None:  # noqa: FBT001 - the seam's signature
+        def make_room(plan: Callable[[], MemoryPlan], is_forced: bool) -> None:
             self.residency.make_room(model, plan, is_forced=is_forced)
 
         model = Model(new_engine(info, LoadOptions(), self.settings, make_room=make_room), info, self._clock)
