@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from localllm_magics.catalog.discover import VARIABLES, Catalog, distinct, running_folder
 from localllm_magics.catalog.model_list import ModelList, in_order
@@ -24,6 +24,7 @@ from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.file_stamp import has_changed
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
+from localllm_magics.load_changes import changed_options, notices_of_unchanged
 from localllm_magics.model import Model
 from localllm_magics.residency import Residency
 from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
@@ -49,6 +50,13 @@ class Use:
     def notices(self) -> tuple[str, ...]:
         """What the user should know by now, in sentences."""
         return tuple(self.told)
+
+    def pin(self) -> None:
+        """Have it stay in memory until it is unloaded, where that is ours to say."""
+        if _is_ours(self.model):
+            self.model.is_pinned = True
+        else:
+            self.told.append(f"--pin has no effect: the server of {self.model.info.reference} decides what it keeps.")
 
     def keep(self) -> None:
         """It was loaded or has answered: it is the current model from now on."""
@@ -143,7 +151,7 @@ class Session:
         use, is_new = self._claim(Entry(model, typed, surroundings, named=named))
         model = use.model
         use.told.extend(self._unload_changed(model))
-        wanted = _wanted(options, model, keeps_options=keeps_options)
+        wanted = changed_options(options, model, keeps_options=keeps_options)
         if wanted != model.options:
             try:
                 model.reload(wanted)
@@ -153,7 +161,7 @@ class Session:
             if not is_new:
                 use.told.append(f"Reloaded with {str(wanted) or 'the defaults'}.")
         elif not is_new:
-            use.told.extend(_kept_options(options, model))
+            use.told.extend(notices_of_unchanged(options, model))
         return use
 
     def end_use(self, use: Use, *, is_proven: bool) -> None:
@@ -348,28 +356,3 @@ def default_session() -> Session:
 def _is_ours(model: Model) -> bool:
     """Whether it is in this process, or on a server that was started here."""
     return model.info.engine not in ("ollama", "openai")
-
-
-def _wanted(options: LoadOptions, model: Model, *, keeps_options: bool) -> LoadOptions:
-    """How MODEL is to be loaded; what it has anyway changes nothing, nor does `force` once it is in memory."""
-    before, is_so = model.options, {"ctx": model.context, "gpu_layers": model.gpu_layers}
-    same = {name: value for name, value in is_so.items() if value is not None and getattr(options, name) == value}
-    force = before.force if model.is_loaded else options.force
-    unlike = replace(options, force=force, **{name: getattr(before, name) for name in same})
-    if (unlike.or_else(before) if keeps_options else unlike) == before:
-        return before
-    return replace(options.or_else(before), force=options.force) if keeps_options else options
-
-
-def _kept_options(options: LoadOptions, model: Model) -> tuple[str, ...]:
-    """A notice of those that MODEL was loaded with before, and that OPTIONS do not ask for."""
-    asked = {name: None for name, value in asdict(options).items() if value is not None}
-    kept = replace(model.options, **{**asked, "force": None})
-    if kept.ctx is not None and model.context is not None:
-        kept = replace(kept, ctx=model.context)
-    if kept.gpu_layers == "auto":  # the default
-        kept = replace(kept, gpu_layers=None)
-    if kept == LoadOptions():
-        return ()
-    reference = shlex.quote(model.info.reference)
-    return (f"`{kept}`, as loaded before; `%llm load {reference}` goes back to the defaults.",)

@@ -121,6 +121,18 @@ def test_what_a_model_gives_back_itself_is_room_for_its_change(new_session: Sess
     assert (use.notices, use.model.context) == (("Reloaded with --ctx 512.",), 512)
 
 
+def test_a_model_without_experts_is_not_loaded_again_for_them(new_session: Session) -> None:
+    loaded(new_session, "demo")
+    notices = []
+    for options in (LoadOptions(cpu_moe="all"), LoadOptions(cpu_moe=3), ANY):
+        use = new_session.use("demo", options)
+        notices.append(use.notices)
+        use.keep()
+
+    assert notices == [("--cpu-moe changes nothing: demo has no experts.",)] * 2 + [()]
+    assert new_session.models[0].is_loaded
+
+
 def test_those_who_want_to_know_are_told_that_a_model_has_left(new_session: Session) -> None:
     loaded(new_session, "demo")
     seen: list[list[str]] = []
@@ -150,7 +162,7 @@ def test_limits_end_with_the_session(new_session: Session) -> None:
     assert [thread for thread in threading.enumerate() if thread.name == "localllm-idle"] == []
 
 
-def test_a_model_is_pinned_by_its_load_until_it_is_loaded_without(clean_session: Session) -> None:
+def test_a_model_is_pinned_by_its_load_until_it_is_unloaded(clean_session: Session) -> None:
     model = api.load("demo", ctx=256, pin=True)
     clean_session.residency.limits = Limits(memory_bytes=1)
     pinned = (model.is_pinned, model.is_loaded)
@@ -158,9 +170,11 @@ def test_a_model_is_pinned_by_its_load_until_it_is_loaded_without(clean_session:
         api.load("demo", ctx=512)
     after_failure = model.is_pinned
     clean_session.residency.limits = Limits()
-    api.load("demo", ctx=256)
+    again = api.load("demo", ctx=512)
+    clean_session.unload("demo")
 
-    assert (pinned, after_failure, model.is_pinned) == ((True, True), True, False)
+    assert (pinned, after_failure, again is model, model.is_pinned) == ((True, True), True, True, True)
+    assert not api.load("demo", ctx=256).is_pinned
 
 
 def test_a_pinned_model_can_be_unloaded(clean_session: Session) -> None:

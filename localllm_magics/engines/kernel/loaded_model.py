@@ -92,8 +92,8 @@ class LoadedModel:
         self.settings = settings = replace(settings, context=self.context.size)
         self._plan = plans_of(info, machine)(settings)
         self.planned_bytes = self._plan.needed if info.shape else 0
-        self.notices = self._notices(lib, options, settings, repack=repack)
         self._info = info
+        self.notices = self._notices(lib, options, settings, repack=repack)
         self._mapped = {part.path: _stat(part.path) for part in info.files} if settings.map_file else {}
         notice = info.defaults.template_notice
         self._template = ChatTemplate(self.model.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice)
@@ -165,7 +165,7 @@ class LoadedModel:
             "" if repack else NOTICE,
             _MAPPED if settings.map_file and layers <= model.layers else "",
             offload_notice(options.gpu_layers, settings.gpu_layers, layers, lib.devices(), lib.gpu_backends()),
-            experts_notice(settings, model.experts, layers),
+            experts_notice(self._info.reference, settings, model.experts, layers),
             kv_type_notice(options, self.placement.kv_types),
             memory_notice(self.planned_bytes, self.placement.memory_bytes),
             threads_notice(options.threads, logical_cpus()),

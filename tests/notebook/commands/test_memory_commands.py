@@ -56,10 +56,12 @@ def test_status_says_where_memory_is_and_for_how_long_it_is_idle(shell: Interact
     assert (during[2], during[5], after[5]) == ("1.0 GB + 3.0 GB on CUDA0", "in use", "0 s")
 
 
-def test_a_model_is_pinned_until_it_is_loaded_without(shell: InteractiveShell) -> None:
+def test_a_model_is_pinned_until_it_is_unloaded(shell: InteractiveShell) -> None:
     shown = [table(shell, f"load demo --ctx 256{pin}").rows[0][0] for pin in (" --pin", "")]
+    shell.run_line_magic("llm", "unload demo")
+    shown.append(table(shell, "load demo --ctx 256").rows[0][0])
 
-    assert shown == ["demo (current, pinned)", "demo (current)"]
+    assert shown == ["demo (current, pinned)", "demo (current, pinned)", "demo (current)"]
 
 
 def test_a_cell_says_what_has_left_for_its_model(shell: InteractiveShell, other: str, displays: Displays) -> None:
