@@ -102,6 +102,10 @@ class Residency:
         if self._release_idle() is not None:
             self._timer.start()
 
+    def resume(self) -> None:
+        """Watch again in a process that was forked from one that did; to be called after each use of a model."""
+        self._timer.resume()
+
     def close(self) -> None:
         """End the thread, and forget the limits; again is no error."""
         self._limits = Limits()

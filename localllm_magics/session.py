@@ -337,7 +337,8 @@ class Session:
         def make_room(plan: Callable[[], MemoryPlan], is_forced: bool) -> None:
             self.residency.make_room(model, plan, is_forced=is_forced)
 
-        model = Model(new_engine(info, LoadOptions(), self.settings, make_room=make_room), info, self._clock)
+        engine = new_engine(info, LoadOptions(), self.settings, make_room=make_room)
+        model = Model(engine, info, self._clock, at_end=self.residency.resume)
         return model
 
     def _served_models(self) -> list[ModelInfo]:

@@ -14,6 +14,7 @@ from localllm_magics.eviction import Limits
 from localllm_magics.session import Session, default_session
 from tests.engines.kernel.random_model import write_random_model
 from tests.forking import in_forked_process
+from tests.server.waiting import wait_until
 from tests.test_session import ANY, keep, scripted
 
 MB = 1_000_000
@@ -192,6 +193,21 @@ def test_models_leave_in_a_forked_process_too(new_session: Session, folder: Path
         return in_memory(new_session) == ["mine.gguf"]
 
     assert in_forked_process(works)
+
+
+def test_idle_models_leave_in_a_forked_process_after_an_answer_there(new_session: Session) -> None:
+    loaded(new_session, "demo")
+    (model,) = new_session.models
+
+    def works() -> bool:
+        model.complete("Hello", max_tokens=2)
+        wait_until(lambda: not model.is_loaded, "left")
+        return True
+
+    with model.activity.using():
+        new_session.residency.limits = Limits(idle_seconds=0.05)
+
+        assert in_forked_process(works)
 
 
 def test_memory_comes_back_however_often_a_model_is_loaded(new_session: Session, tmp_path: Path) -> None:
