@@ -96,6 +96,11 @@ class Model:
         """Whether it is known to be in memory, here or on its server."""
         return self._engine.status().model.device is not None
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether it is being loaded into this process now."""
+        return self._engine.status().is_loading
+
     def load(self, watch: Callable[[Loading], None] | None = None, stop: Stop | None = None) -> None:
         """Bring it into memory now rather than with the first prompt.
 

@@ -99,6 +99,11 @@ class Session:
         return self._state.models
 
     @property
+    def in_use(self) -> tuple[Model, ...]:
+        """`models`, and those that are being loaded or asked for the first time, oldest first."""
+        return self._state.in_use
+
+    @property
     def running(self) -> tuple[Stream, ...]:
         """The generations of this process that have not ended, oldest first."""
         return running_streams()
@@ -106,6 +111,7 @@ class Session:
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call CALLBACK, in any thread, when `models` or `current` have changed, or one of them has left memory.
 
+        So it is when a load in this process begins and when it has ended, that of a model that is only `in_use` too.
         It is called until what this returns is called.
         """
         key = object()
@@ -337,7 +343,7 @@ class Session:
         def make_room(plan: Callable[[], MemoryPlan], is_forced: bool) -> None:
             self.residency.make_room(model, plan, is_forced=is_forced)
 
-        engine = new_engine(info, LoadOptions(), self.settings, make_room=make_room)
+        engine = new_engine(info, LoadOptions(), self.settings, make_room=make_room, at_load=self._tell)
         model = Model(engine, info, self._clock, at_end=self.residency.resume)
         return model
 

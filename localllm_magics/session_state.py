@@ -61,6 +61,12 @@ class SessionState:
         return tuple(entry.model for entry in self.entries if entry.options is not None and not entry.model.is_unloaded)
 
     @property
+    def in_use(self) -> tuple[Model, ...]:
+        """`models`, and those that a use has begun of."""
+        used = (entry for entry in self.entries if entry.options is not None or entry.uses)
+        return tuple(entry.model for entry in used if not entry.model.is_unloaded)
+
+    @property
     def usable(self) -> Model | None:
         """The current model, unless it was unloaded elsewhere."""
         return None if self.current is None or self.current.is_unloaded else self.current

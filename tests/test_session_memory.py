@@ -144,6 +144,31 @@ def test_those_who_want_to_know_are_told_that_a_model_has_left(new_session: Sess
     assert seen == [[]]
 
 
+def test_those_who_want_to_know_are_told_when_a_load_begins_and_when_it_has_ended(new_session: Session) -> None:
+    seen: list[tuple[bool, bool]] = []
+    use = new_session.use("demo", ANY)
+    new_session.subscribe(lambda: seen.extend((model.is_loading, model.is_loaded) for model in new_session.in_use))
+
+    use.model.load()
+    before_the_end_of_its_use = new_session.models
+    use.keep()
+
+    assert (seen[0], seen[-1]) == ((True, False), (False, True))
+    assert (before_the_end_of_its_use, new_session.models, new_session.in_use) == ((), (use.model,), (use.model,))
+
+
+def test_a_load_that_failed_has_ended(new_session: Session) -> None:
+    use = new_session.use("demo", LoadOptions(ctx=2_000_000_000))
+    seen: list[bool] = []
+    new_session.subscribe(lambda: seen.append(use.model.is_loading))
+
+    with pytest.raises(NotEnoughMemory):
+        use.model.load()
+    use.undo()
+
+    assert (seen, new_session.in_use) == ([True, False], ())
+
+
 def test_models_of_servers_are_never_made_to_leave(new_session: Session) -> None:
     model = scripted("served")
     object.__setattr__(model.info, "engine", "ollama")

@@ -23,6 +23,7 @@ class EngineStatus:
     Args:
         model: The model and its placement, as far as known.
         options: How it is, or will be, loaded.
+        is_loading: Whether it is being loaded now, where that is in this process.
         memory_bytes: Bytes that it holds now, 0 when it is not loaded or where that is not known.
         device_bytes: Those of them that are on GPUs, by the device's name.
         planned_bytes: Bytes that its plan expected, 0 where there was none.
@@ -34,6 +35,7 @@ class EngineStatus:
 
     model: ModelUsed
     options: LoadOptions
+    is_loading: bool = False
     memory_bytes: int = 0
     device_bytes: tuple[tuple[str, int], ...] = ()
     planned_bytes: int = 0

@@ -3,7 +3,7 @@
 import shlex
 import sys
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
@@ -48,13 +48,20 @@ class KernelEngine:
         info: A file whose header was read and has no problem.
         options: How to load it.
         make_room: Called before what a load needs is compared with what is free.
+        at_load: Called in the thread of a load when it begins and when it has ended.
     """
 
     def __init__(
-        self, info: ModelInfo, options: LoadOptions, make_room: MakeRoom = lambda _plan, _is_forced: None
+        self,
+        info: ModelInfo,
+        options: LoadOptions,
+        make_room: MakeRoom = lambda _plan, _is_forced: None,
+        at_load: Callable[[], None] = lambda: None,
     ) -> None:
         self._options = options
         self._make_room = make_room
+        self._at_load = at_load
+        self._is_loading = False
         self._info = info
         self._lock = threading.Lock()
         self._loaded: LoadedModel | None = None
@@ -83,7 +90,8 @@ class KernelEngine:
         )
         if loaded is None:
             unreturned = self._footprint.unreturned_bytes if self._footprint else 0
-            return EngineStatus(model=model, options=self._options, unreturned_bytes=unreturned)
+            is_loading = self._is_loading
+            return EngineStatus(model=model, options=self._options, is_loading=is_loading, unreturned_bytes=unreturned)
         placement = loaded.placement
         return EngineStatus(
             model=replace(model, device=placement.device, gpu_layers=placement.gpu_layers, context=loaded.context.size),
@@ -129,7 +137,7 @@ class KernelEngine:
         loaded = self._loaded
         if loaded is not None and options != self._options:
             self._require_room(library(), options, loaded.returned_bytes)
-        return KernelEngine(self._info, options, self._make_room)
+        return KernelEngine(self._info, options, self._make_room, self._at_load)
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""
@@ -148,7 +156,7 @@ class KernelEngine:
         loaded = self._loaded
         if self._lock.locked() or (loaded is not None and loaded.placement.device != "CPU"):
             self._loaded = None  # and not closed: its state is that of a moment in another thread, or of a GPU
-        self._lock, self._opening = threading.Lock(), None
+        self._lock, self._opening, self._is_loading = threading.Lock(), None, False
 
     @contextmanager
     def _turn(self, stop: Stop) -> Iterator[None]:
@@ -227,6 +235,15 @@ class KernelEngine:
         load_settings(info, options, machine_memory(lib).with_returned(returned), repack=True)
 
     def _open(self, loaded: list[float], stop: Stop) -> None:
+        self._is_loading = True
+        try:
+            self._at_load()
+            self._bring_in(loaded, stop)
+        finally:
+            self._is_loading = False
+            self._at_load()
+
+    def _bring_in(self, loaded: list[float], stop: Stop) -> None:
         lib, results = self._library(), ProbeResults()
         repack = build_probe.passes(lib, results, stop)
         info = _with_file_of_its_own(self._info, loaded, stop)

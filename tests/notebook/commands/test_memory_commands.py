@@ -10,6 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics import demo
 from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.table import Table
 from localllm_magics.engines.base import EngineStatus
 from localllm_magics.model import Model
@@ -46,6 +47,21 @@ def placed(shell: InteractiveShell) -> Model:
     model = Model(PlacedEngine(reference="placed"), ModelInfo(reference="placed", name="placed", source="bundled"))
     default_session().add(model)
     return model
+
+
+def test_status_shows_what_is_being_loaded(shell: InteractiveShell) -> None:
+    use = default_session().use("demo", LoadOptions())
+    shown: list[Table] = []
+    unsubscribe = default_session().subscribe(lambda: shown.append(table(shell, "status")))
+
+    use.model.load()
+    unsubscribe()
+    use.keep()
+
+    assert [(found.rows[0][:2], found.notes) for found in shown] == [
+        (("demo (loading)", "not in memory yet"), ()),
+        (("demo", "kernel on CPU"), ()),
+    ]
 
 
 def test_status_says_where_memory_is_and_for_how_long_it_is_idle(shell: InteractiveShell, placed: Model) -> None:
