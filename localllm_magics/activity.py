@@ -13,10 +13,12 @@ class Activity:
 
     Args:
         clock: Seconds on a clock that does not jump.
+        at_end: Called after each use.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], at_end: Callable[[], None] = lambda: None) -> None:
         self.last_used = clock()
+        self._at_end = at_end
         self._clock = clock
         self._lock = new_lock()
         self._uses: list[list[str]] = []
@@ -45,6 +47,7 @@ class Activity:
         with self._lock:
             self._uses = [use for use in self._uses if use is not notices]
             self.last_used = self._clock()
+        self._at_end()
 
     @contextmanager
     def using(self) -> Iterator[None]:

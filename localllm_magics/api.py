@@ -20,7 +20,8 @@ def load(reference: str | os.PathLike[str], *, pin: bool = False, **options: "Un
     Args:
         reference: `demo`, a path to a GGUF file or a llamafile, a name that `models()` lists, or a model of a server:
             `ollama:NAME`, `openai:MODEL@URL`, a URL alone, `llamafile:PATH`.
-        pin: Keep it in memory until it is unloaded, whatever room others need, and however long nothing uses it.
+        pin: Keep it in memory until it is unloaded, whatever room others need, and however long nothing uses it; a
+            later load without it leaves it pinned. It has no effect on a model of a server.
         **options: See `LoadOptions`. By default, `ctx` is the trained size, at most 8,192, and `threads` one for each
             core, and one for a tiny model.
 
@@ -33,7 +34,8 @@ def load(reference: str | os.PathLike[str], *, pin: bool = False, **options: "Un
     except BaseException:
         use.undo()
         raise
-    use.model.is_pinned = pin
+    if pin:
+        use.pin()
     use.keep()
     return use.model
 

@@ -21,6 +21,7 @@ class IdleTimer:
         self._check = check
         self._lock = new_lock()
         self._thread: _Thread | None = None
+        self._was_lost = False
         repair_after_fork(self)
 
     def __repr__(self) -> str:
@@ -29,6 +30,7 @@ class IdleTimer:
     def start(self) -> None:
         """Check soon, and then when it is time; where no thread can be started, the next call tries again."""
         with self._lock:
+            self._was_lost = False
             if self._thread is not None:
                 self._thread.wake.set()
                 return
@@ -38,10 +40,15 @@ class IdleTimer:
                 thread.start()
                 self._thread = thread
 
+    def resume(self) -> None:
+        """Start again where the thread was lost in a fork; for each use, so it costs nothing elsewhere."""
+        if self._was_lost:
+            self.start()
+
     def stop(self) -> None:
         """End the thread and wait until it is gone; again is no error."""
         with self._lock:
-            thread, self._thread = self._thread, None
+            thread, self._thread, self._was_lost = self._thread, None, False
         if thread is not None:
             thread.wake.set()
             if thread is not threading.current_thread():
@@ -49,7 +56,7 @@ class IdleTimer:
 
     def after_fork(self) -> None:
         """Forget the thread, which is not in this process; see `Forkable`."""
-        self._thread = None
+        self._thread, self._was_lost = None, self._was_lost or self._thread is not None
 
     def _work(self, thread: "_Thread") -> None:
         seconds: float | None = 0.0

@@ -31,17 +31,24 @@ class Model:
         engine: What runs it.
         info: What is known of it.
         clock: Seconds on a clock that does not jump.
+        at_end: Called after each use, such as an answer.
 
     A pinned one, `is_pinned`, stays in memory until it is unloaded. `absence` says why it has left memory, where that
     was to make room, or because nothing used it; it is loaded again when it is next used.
     """
 
-    def __init__(self, engine: Engine, info: ModelInfo, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        info: ModelInfo,
+        clock: Callable[[], float] = time.monotonic,
+        at_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self.info = info
         self.is_pinned = False
         self.is_unloaded = False
         self.absence = ""
-        self.activity = Activity(clock)
+        self.activity = Activity(clock, at_end)
         self._engine = engine
 
     def __repr__(self) -> str:
@@ -88,6 +95,11 @@ class Model:
     def is_loaded(self) -> bool:
         """Whether it is known to be in memory, here or on its server."""
         return self._engine.status().model.device is not None
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it is being loaded into this process now."""
+        return self._engine.status().is_loading
 
     def load(self, watch: Callable[[Loading], None] | None = None, stop: Stop | None = None) -> None:
         """Bring it into memory now rather than with the first prompt.

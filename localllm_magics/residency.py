@@ -65,17 +65,18 @@ class Residency:
         """Bytes that all of the models hold, or will once they are loaded."""
         return sum(resident.memory_bytes for resident in self._residents())
 
-    def make_room(self, model: Model, plan: Callable[[], MemoryPlan]) -> None:
-        """Have others leave for MODEL, which is being loaded; what it has held itself is free already.
+    def make_room(self, model: Model, plan: Callable[[], MemoryPlan], *, is_forced: bool = False) -> None:
+        """Have others leave for MODEL, which is being loaded, or is about to; what it holds itself is not counted.
 
         Args:
             model: Who is to stay.
-            plan: Plans the load for the memory that is free at the moment.
+            plan: Plans the load for the memory that is free at the moment, or will be.
+            is_forced: Whether it is loaded though there is not enough.
 
         Raises:
             NotEnoughMemory: They are above the limit, whoever leaves, and it is not loaded by force.
         """
-        is_forced, limit = bool(model.options.force), self._limits.memory_bytes
+        limit = self._limits.memory_bytes
 
         def missing() -> Missing:
             if limit is None:
@@ -99,6 +100,10 @@ class Residency:
         """Have models leave once they have been idle for long enough."""
         if self._release_idle() is not None:
             self._timer.start()
+
+    def resume(self) -> None:
+        """Watch again in a process that was forked from one that did; to be called after each use of a model."""
+        self._timer.resume()
 
     def close(self) -> None:
         """End the thread, and forget the limits; again is no error."""

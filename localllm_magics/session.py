@@ -5,7 +5,8 @@ import os
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from localllm_magics.catalog.discover import VARIABLES, Catalog, distinct, running_folder
 from localllm_magics.catalog.model_list import ModelList, in_order
@@ -13,7 +14,7 @@ from localllm_magics.catalog.reference import resolve
 from localllm_magics.catalog.server_reference import is_server_reference, resolve_server_reference
 from localllm_magics.catalog.servers import find_servers
 from localllm_magics.core.completion import Completion
-from localllm_magics.core.errors import ModelNotFound
+from localllm_magics.core.errors import LocalLLMError, ModelNotFound, UsageError
 from localllm_magics.core.fork import new_lock
 from localllm_magics.core.memory_plan import MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
@@ -23,6 +24,7 @@ from localllm_magics.engines.factory import new_engine
 from localllm_magics.engines.file_stamp import has_changed
 from localllm_magics.engines.server.settings import ServerSettings
 from localllm_magics.engines.stream import Stream, running_streams
+from localllm_magics.load_changes import changed_options, notices_of_unchanged
 from localllm_magics.model import Model
 from localllm_magics.residency import Residency
 from localllm_magics.session_state import Entry, SessionState, Surroundings, has_same_file, is_same
@@ -48,6 +50,13 @@ class Use:
     def notices(self) -> tuple[str, ...]:
         """What the user should know by now, in sentences."""
         return tuple(self.told)
+
+    def pin(self) -> None:
+        """Have it stay in memory until it is unloaded, where that is ours to say."""
+        if _is_ours(self.model):
+            self.model.is_pinned = True
+        else:
+            self.told.append(f"--pin has no effect: the server of {self.model.info.reference} decides what it keeps.")
 
     def keep(self) -> None:
         """It was loaded or has answered: it is the current model from now on."""
@@ -90,6 +99,11 @@ class Session:
         return self._state.models
 
     @property
+    def in_use(self) -> tuple[Model, ...]:
+        """`models`, and those that are being loaded or asked for the first time, oldest first."""
+        return self._state.in_use
+
+    @property
     def running(self) -> tuple[Stream, ...]:
         """The generations of this process that have not ended, oldest first."""
         return running_streams()
@@ -97,6 +111,7 @@ class Session:
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call CALLBACK, in any thread, when `models` or `current` have changed, or one of them has left memory.
 
+        So it is when a load in this process begins and when it has ended, that of a model that is only `in_use` too.
         It is called until what this returns is called.
         """
         key = object()
@@ -142,7 +157,7 @@ class Session:
         use, is_new = self._claim(Entry(model, typed, surroundings, named=named))
         model = use.model
         use.told.extend(self._unload_changed(model))
-        wanted = _wanted(options, model, keeps_options=keeps_options)
+        wanted = changed_options(options, model, keeps_options=keeps_options)
         if wanted != model.options:
             try:
                 model.reload(wanted)
@@ -152,7 +167,7 @@ class Session:
             if not is_new:
                 use.told.append(f"Reloaded with {str(wanted) or 'the defaults'}.")
         elif not is_new:
-            use.told.extend(_kept_options(options, model))
+            use.told.extend(notices_of_unchanged(options, model))
         return use
 
     def end_use(self, use: Use, *, is_proven: bool) -> None:
@@ -191,17 +206,22 @@ class Session:
     def unload(self, reference: str | None = None) -> list[str]:
         """Unload the model named so, or all; their references.
 
+        Args:
+            reference: As in `%llm status`, or as it was typed, or the model's name where it is the only one.
+
         Raises:
             ModelNotFound: No loaded model has this name.
+            UsageError: Several have it.
         """
-        models = [model for model in self.models if reference in (None, model.info.reference, model.info.name)]
-        if reference is not None and not models:
-            loaded = ", ".join(model.info.reference for model in self.models) or "none"
-            raise ModelNotFound(f"{reference} is not loaded.", f"Loaded: {loaded}. Type: %llm status")
+        models = list(self.models) if reference is None else [self._loaded_as(reference)]
+        self.remove(*models)
+        return [model.info.reference for model in models]
+
+    def remove(self, *models: Model) -> None:
+        """Unload MODELS and forget them."""
         self._update(lambda state: state.without(*models))
         for model in models:
             model.unload()
-        return [model.info.reference for model in models]
 
     def list_models(self, measuring: Callable[[float], None] | None = None) -> ModelList:
         """All models that can be used, those of servers that answer too; `listed` remembers these.
@@ -268,6 +288,23 @@ class Session:
         for callback in tuple(self._subscribers.values()):
             callback()
 
+    def _loaded_as(self, typed: str) -> Model:
+        """The loaded model that TYPED names, or means where we run."""
+        found = self._state.loaded_as(typed)
+        if not found:
+            with suppress(LocalLLMError):
+                _, model = self._resolved(typed, self._surroundings())
+                found = [known for known in self.models if known is model]
+        if not found:
+            loaded = ", ".join(model.info.reference for model in self.models) or "none"
+            raise ModelNotFound(f"{typed} is not loaded.", f"Loaded: {loaded}. Type: %llm status")
+        if len(found) > 1:
+            names = [shlex.quote(str(model.path or model.info.reference)) for model in found]
+            raise UsageError(
+                f"{typed} names {len(found)} loaded models.", f"Type %llm unload and {' or '.join(names)}."
+            )
+        return found[0]
+
     def _own_models(self) -> list[Model]:
         """The models whose memory is ours to give back."""
         models = (entry.model for entry in self._state.entries)
@@ -303,10 +340,11 @@ class Session:
             # Its file has changed: it keeps its name, and a saved notebook shows no folder.
             info = replace(info, reference=current.info.reference)
 
-        def make_room(plan: Callable[[], MemoryPlan]) -> None:
-            self.residency.make_room(model, plan)
+        def make_room(plan: Callable[[], MemoryPlan], is_forced: bool) -> None:
+            self.residency.make_room(model, plan, is_forced=is_forced)
 
-        model = Model(new_engine(info, LoadOptions(), self.settings, make_room=make_room), info, self._clock)
+        engine = new_engine(info, LoadOptions(), self.settings, make_room=make_room, at_load=self._tell)
+        model = Model(engine, info, self._clock, at_end=self.residency.resume)
         return model
 
     def _served_models(self) -> list[ModelInfo]:
@@ -325,28 +363,3 @@ def default_session() -> Session:
 def _is_ours(model: Model) -> bool:
     """Whether it is in this process, or on a server that was started here."""
     return model.info.engine not in ("ollama", "openai")
-
-
-def _wanted(options: LoadOptions, model: Model, *, keeps_options: bool) -> LoadOptions:
-    """How MODEL is to be loaded; what it has anyway changes nothing, nor does `force` once it is in memory."""
-    before, is_so = model.options, {"ctx": model.context, "gpu_layers": model.gpu_layers}
-    same = {name: value for name, value in is_so.items() if value is not None and getattr(options, name) == value}
-    force = before.force if model.is_loaded else options.force
-    unlike = replace(options, force=force, **{name: getattr(before, name) for name in same})
-    if (unlike.or_else(before) if keeps_options else unlike) == before:
-        return before
-    return replace(options.or_else(before), force=options.force) if keeps_options else options
-
-
-def _kept_options(options: LoadOptions, model: Model) -> tuple[str, ...]:
-    """A notice of those that MODEL was loaded with before, and that OPTIONS do not ask for."""
-    asked = {name: None for name, value in asdict(options).items() if value is not None}
-    kept = replace(model.options, **{**asked, "force": None})
-    if kept.ctx is not None and model.context is not None:
-        kept = replace(kept, ctx=model.context)
-    if kept.gpu_layers == "auto":  # the default
-        kept = replace(kept, gpu_layers=None)
-    if kept == LoadOptions():
-        return ()
-    reference = shlex.quote(model.info.reference)
-    return (f"`{kept}`, as loaded before; `%llm load {reference}` goes back to the defaults.",)

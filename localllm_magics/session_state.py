@@ -61,6 +61,12 @@ class SessionState:
         return tuple(entry.model for entry in self.entries if entry.options is not None and not entry.model.is_unloaded)
 
     @property
+    def in_use(self) -> tuple[Model, ...]:
+        """`models`, and those that a use has begun of."""
+        used = (entry for entry in self.entries if entry.options is not None or entry.uses)
+        return tuple(entry.model for entry in used if not entry.model.is_unloaded)
+
+    @property
     def usable(self) -> Model | None:
         """The current model, unless it was unloaded elsewhere."""
         return None if self.current is None or self.current.is_unloaded else self.current
@@ -89,6 +95,13 @@ class SessionState:
             if is_same and typed in (entry.reference, entry.model.info.reference) and not entry.has_changed:
                 return entry.model
         return None
+
+    def loaded_as(self, typed: str) -> list[Model]:
+        """Those of `models` that TYPED names: by reference or path, else as it was typed, else by name."""
+        entries = [entry for entry in self.entries if entry.model in self.models]
+        ranked = [(rank, e.model) for e in entries for rank, names in enumerate(_names(e)) if typed in names]
+        best = min((rank for rank, _ in ranked), default=None)
+        return [model for rank, model in ranked if rank == best]
 
     def of(self, model: Model) -> Entry | None:
         """The entry of MODEL."""
@@ -122,6 +135,12 @@ class SessionState:
         kept = tuple(e for e in self.entries if e.model not in models and not e.model.is_unloaded)
         current = self.current if any(entry.model is self.current for entry in kept) else None
         return SessionState(kept, current)
+
+
+def _names(entry: Entry) -> tuple[tuple[str, ...], ...]:
+    """What names the model of ENTRY, the surest first."""
+    info = entry.model.info
+    return (info.reference, str(info.path)), (entry.reference,), (info.name,)
 
 
 def has_same_file(one: Model, other: Model) -> bool:

@@ -120,8 +120,7 @@ def scripted_model(
     try:
         yield model
     finally:
-        if not model.is_unloaded:
-            default_session().unload(reference)
+        default_session().remove(model)
 
 
 def _words(text: str) -> list[str]:

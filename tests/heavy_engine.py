@@ -57,7 +57,7 @@ class HeavyEngine(ScriptedEngine):
     def load(self, stop: Stop) -> Iterator[Loading]:
         with self._turn:
             if not self.is_loaded:
-                self._make_room(lambda: self._machine.plan(self.megabytes))
+                self._make_room(lambda: self._machine.plan(self.megabytes), bool(self._options.force))
                 self._machine.loaded.append(self)
         yield Loading(1.0)
 
@@ -92,8 +92,8 @@ class Heavies:
     def new(self, reference: str, megabytes: int, hangs_after: int | None = None) -> Model:
         """A model that is not loaded yet."""
 
-        def make_room(plan: Callable[[], MemoryPlan]) -> None:
-            self.residency.make_room(model, plan)
+        def make_room(plan: Callable[[], MemoryPlan], is_forced: bool) -> None:
+            self.residency.make_room(model, plan, is_forced=is_forced)
 
         engine = HeavyEngine(reference, megabytes, self.machine, make_room, hangs_after)
         model = Model(engine, ModelInfo(reference=reference, name=reference, source="bundled"), self.clock)

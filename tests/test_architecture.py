@@ -18,7 +18,7 @@ LAYERS = (
     {"core", "demo"},
     {"engines"},
     {"catalog"},
-    {"activity", "model", "eviction", "idle_timer", "residency", "session", "session_state"},
+    {"activity", "model", "eviction", "idle_timer", "load_changes", "residency", "session", "session_state"},
     {"api", "bench", "testing"},
     {"notebook", "widgets"},
     {"__init__"},

@@ -134,6 +134,28 @@ def test_where_no_thread_can_be_started_the_next_start_tries_again(monkeypatch: 
     assert before == (0, "<IdleTimer at rest>")
 
 
+def test_what_was_lost_in_a_fork_is_resumed_and_nothing_else() -> None:
+    checks = Checks(1e9, 1e9)
+    timer = IdleTimer(checks)
+    timer.resume()
+    before = repr(timer)
+    timer.start()
+    wait_until(lambda: checks.count == 1, "a check")
+
+    def works() -> bool:
+        timer.resume()
+        wait_until(lambda: checks.count == 2, "a check here")
+        timer.stop()
+        timer.resume()
+        return repr(timer) == "<IdleTimer at rest>"
+
+    try:
+        assert in_forked_process(works)
+    finally:
+        timer.stop()
+    assert before == "<IdleTimer at rest>"
+
+
 def test_a_forked_process_has_no_thread_and_can_have_its_own() -> None:
     checks = Checks(1e9, 1e9)
     timer = IdleTimer(checks)

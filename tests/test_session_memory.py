@@ -14,6 +14,7 @@ from localllm_magics.eviction import Limits
 from localllm_magics.session import Session, default_session
 from tests.engines.kernel.random_model import write_random_model
 from tests.forking import in_forked_process
+from tests.server.waiting import wait_until
 from tests.test_session import ANY, keep, scripted
 
 MB = 1_000_000
@@ -85,6 +86,54 @@ def test_what_cannot_be_loaded_takes_nothing_away(new_session: Session, folder: 
     assert (in_memory(new_session), new_session.current) == (["demo"], new_session.models[0])
 
 
+@pytest.mark.parametrize("is_pinned", [False, True])
+@pytest.mark.parametrize(
+    ("limits", "ctx"),
+    [
+        pytest.param(Limits(), 2_000_000_000, id="free memory"),
+        pytest.param(_ONE_AND_A_HALF, 100_000, id="the memory limit"),
+    ],
+)
+def test_a_refused_change_leaves_the_model_and_its_answer_alone(
+    new_session: Session, limits: Limits, ctx: int, *, is_pinned: bool
+) -> None:
+    loaded(new_session, "demo")
+    (model,) = new_session.models
+    model.is_pinned = is_pinned
+    new_session.residency.limits = limits
+    before = model.options
+    with model.stream("Tell me a story.", max_tokens=20) as stream:
+        next(iter(stream))
+        with pytest.raises(NotEnoughMemory):
+            new_session.use("demo", LoadOptions(ctx=ctx))
+        reason = stream.completion().finish_reason
+
+    assert reason in ("stop", "length")
+    assert (new_session.current, model.is_loaded, model.options, model.is_pinned) == (model, True, before, is_pinned)
+
+
+def test_what_a_model_gives_back_itself_is_room_for_its_change(new_session: Session) -> None:
+    new_session.residency.limits = _ONE_AND_A_HALF
+    loaded(new_session, "demo")
+    use = new_session.use("demo", LoadOptions(ctx=512))
+    use.model.load()
+    use.keep()
+
+    assert (use.notices, use.model.context) == (("Reloaded with --ctx 512.",), 512)
+
+
+def test_a_model_without_experts_is_not_loaded_again_for_them(new_session: Session) -> None:
+    loaded(new_session, "demo")
+    notices = []
+    for options in (LoadOptions(cpu_moe="all"), LoadOptions(cpu_moe=3), ANY):
+        use = new_session.use("demo", options)
+        notices.append(use.notices)
+        use.keep()
+
+    assert notices == [("--cpu-moe changes nothing: demo has no experts.",)] * 2 + [()]
+    assert new_session.models[0].is_loaded
+
+
 def test_those_who_want_to_know_are_told_that_a_model_has_left(new_session: Session) -> None:
     loaded(new_session, "demo")
     seen: list[list[str]] = []
@@ -93,6 +142,31 @@ def test_those_who_want_to_know_are_told_that_a_model_has_left(new_session: Sess
     new_session.residency.limits = Limits(memory_bytes=1)
 
     assert seen == [[]]
+
+
+def test_those_who_want_to_know_are_told_when_a_load_begins_and_when_it_has_ended(new_session: Session) -> None:
+    seen: list[tuple[bool, bool]] = []
+    use = new_session.use("demo", ANY)
+    new_session.subscribe(lambda: seen.extend((model.is_loading, model.is_loaded) for model in new_session.in_use))
+
+    use.model.load()
+    before_the_end_of_its_use = new_session.models
+    use.keep()
+
+    assert (seen[0], seen[-1]) == ((True, False), (False, True))
+    assert (before_the_end_of_its_use, new_session.models, new_session.in_use) == ((), (use.model,), (use.model,))
+
+
+def test_a_load_that_failed_has_ended(new_session: Session) -> None:
+    use = new_session.use("demo", LoadOptions(ctx=2_000_000_000))
+    seen: list[bool] = []
+    new_session.subscribe(lambda: seen.append(use.model.is_loading))
+
+    with pytest.raises(NotEnoughMemory):
+        use.model.load()
+    use.undo()
+
+    assert (seen, new_session.in_use) == ([True, False], ())
 
 
 def test_models_of_servers_are_never_made_to_leave(new_session: Session) -> None:
@@ -114,7 +188,7 @@ def test_limits_end_with_the_session(new_session: Session) -> None:
     assert [thread for thread in threading.enumerate() if thread.name == "localllm-idle"] == []
 
 
-def test_a_model_is_pinned_by_its_load_until_it_is_loaded_without(clean_session: Session) -> None:
+def test_a_model_is_pinned_by_its_load_until_it_is_unloaded(clean_session: Session) -> None:
     model = api.load("demo", ctx=256, pin=True)
     clean_session.residency.limits = Limits(memory_bytes=1)
     pinned = (model.is_pinned, model.is_loaded)
@@ -122,9 +196,11 @@ def test_a_model_is_pinned_by_its_load_until_it_is_loaded_without(clean_session:
         api.load("demo", ctx=512)
     after_failure = model.is_pinned
     clean_session.residency.limits = Limits()
-    api.load("demo", ctx=256)
+    again = api.load("demo", ctx=512)
+    clean_session.unload("demo")
 
-    assert (pinned, after_failure, model.is_pinned) == ((True, True), True, False)
+    assert (pinned, after_failure, again is model, model.is_pinned) == ((True, True), True, True, True)
+    assert not api.load("demo", ctx=256).is_pinned
 
 
 def test_a_pinned_model_can_be_unloaded(clean_session: Session) -> None:
@@ -142,6 +218,21 @@ def test_models_leave_in_a_forked_process_too(new_session: Session, folder: Path
         return in_memory(new_session) == ["mine.gguf"]
 
     assert in_forked_process(works)
+
+
+def test_idle_models_leave_in_a_forked_process_after_an_answer_there(new_session: Session) -> None:
+    loaded(new_session, "demo")
+    (model,) = new_session.models
+
+    def works() -> bool:
+        model.complete("Hello", max_tokens=2)
+        wait_until(lambda: not model.is_loaded, "left")
+        return True
+
+    with model.activity.using():
+        new_session.residency.limits = Limits(idle_seconds=0.05)
+
+        assert in_forked_process(works)
 
 
 def test_memory_comes_back_however_often_a_model_is_loaded(new_session: Session, tmp_path: Path) -> None:

@@ -52,6 +52,22 @@ def test_a_model_of_a_server_that_was_started_by_others_takes_no_load_options(ne
     assert not use.model.is_unloaded
 
 
+def test_force_changes_nothing_for_a_model_of_a_server(new_session: Session) -> None:
+    new_session.add(model := served("ollama:x"))
+    use = new_session.use("ollama:x", LoadOptions(force=True))
+
+    assert (use.model, use.notices, model.options) == (model, (), ANY)
+
+
+def test_a_model_of_a_server_cannot_be_pinned(new_session: Session) -> None:
+    use = new_session.use("ollama:x", ANY)
+
+    use.pin()
+
+    assert use.notices == ("--pin has no effect: the server of ollama:x decides what it keeps.",)
+    assert not use.model.is_pinned
+
+
 def test_a_server_that_did_not_answer_is_not_the_current_one(new_session: Session) -> None:
     demo_use = new_session.use("demo", ANY)
     demo_use.keep()

@@ -1,6 +1,7 @@
 """How much memory a model needs, where, and what is free there; all sizes are in bytes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 Verdict: TypeAlias = Literal["gpu", "partial", "cpu", "too big"]
@@ -39,6 +40,12 @@ class MachineMemory:
 
     host: DeviceMemory
     devices: tuple[DeviceMemory, ...] = ()
+
+    def with_returned(self, returned: Mapping[str, int]) -> "MachineMemory":
+        """What it could take once these bytes, by the name of the memory, are given back."""
+        shared = sum(returned.get(memory.name, 0) for memory in (self.host, *self.devices) if memory.is_host)
+        devices = tuple(_with_more(device, returned.get(device.name, 0)) for device in self.devices)
+        return MachineMemory(host=_with_more(self.host, shared), devices=devices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,3 +160,7 @@ class Compared:
 
     forecast: float
     measured: float
+
+
+def _with_more(memory: DeviceMemory, size: int) -> DeviceMemory:
+    return replace(memory, free=min(memory.free + size, max(memory.free, memory.total)))

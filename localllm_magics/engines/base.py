@@ -12,8 +12,8 @@ from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.sampling import Sampling
 from localllm_magics.core.stop import Stop
 
-MakeRoom: TypeAlias = Callable[[Callable[[], MemoryPlan]], None]
-"""Called in the thread of a load, with what plans it for the memory that is free at the moment."""
+MakeRoom: TypeAlias = Callable[[Callable[[], MemoryPlan], bool], None]
+"""Called before a load, with what plans it for the memory that is free at the moment, and whether it is forced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class EngineStatus:
     Args:
         model: The model and its placement, as far as known.
         options: How it is, or will be, loaded.
+        is_loading: Whether it is being loaded now, where that is in this process.
         memory_bytes: Bytes that it holds now, 0 when it is not loaded or where that is not known.
         device_bytes: Those of them that are on GPUs, by the device's name.
         planned_bytes: Bytes that its plan expected, 0 where there was none.
@@ -34,6 +35,7 @@ class EngineStatus:
 
     model: ModelUsed
     options: LoadOptions
+    is_loading: bool = False
     memory_bytes: int = 0
     device_bytes: tuple[tuple[str, int], ...] = ()
     planned_bytes: int = 0
@@ -90,7 +92,11 @@ class Engine(Protocol):
         """The prompt as the model would read it; generates nothing."""
 
     def with_options(self, options: LoadOptions) -> "Engine":
-        """A new engine for the same model, not loaded yet, to be loaded with OPTIONS."""
+        """A new engine for the same model, not loaded yet, to be loaded with OPTIONS.
+
+        Raises:
+            LocalLLMError: It cannot be loaded with them, as far as can be known while this engine stays as it is.
+        """
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""

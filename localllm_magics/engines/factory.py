@@ -1,5 +1,6 @@
 """Makes the engine that runs a model; each is imported at its first use, so that the extension loads fast."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ def new_engine(
     info: ModelInfo,
     options: LoadOptions,
     settings: ServerSettings,
-    make_room: MakeRoom = lambda _: None,
+    make_room: MakeRoom = lambda _plan, _is_forced: None,
+    at_load: Callable[[], None] = lambda: None,
 ) -> Engine:
     """An engine for the model, not loaded yet.
 
@@ -31,6 +33,7 @@ def new_engine(
         options: How to load it.
         settings: How to reach servers.
         make_room: See `KernelEngine`.
+        at_load: See `KernelEngine`.
 
     Raises:
         LocalLLMError: The server has several models.
@@ -38,7 +41,7 @@ def new_engine(
     if info.engine == "kernel":
         from localllm_magics.engines.kernel.engine import KernelEngine
 
-        return KernelEngine(info, options, make_room)
+        return KernelEngine(info, options, make_room, at_load)
     if info.engine == "llamafile":
         from localllm_magics.engines.llamafile.llamafile_server import LlamafileServer
         from localllm_magics.engines.openai.engine import OpenAIEngine

@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from localllm_magics.core.errors import GenerationFailed
+from localllm_magics.core.ggml_types import TENSOR_TYPES
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.kernel.library import Library
@@ -26,7 +27,7 @@ def context_params(lib: Library, settings: PlanSettings, threads: int) -> ctypes
     # No prefix of a model with a sliding window is reused, so no token outside it is read again.
     params.swa_full = False
     params.n_threads = params.n_threads_batch = threads
-    params.type_k = params.type_v = getattr(api, f"GGML_TYPE_{settings.kv_type.upper()}")
+    params.type_k = params.type_v = TENSOR_TYPES[settings.kv_type.upper()].id
     if not settings.flash_attention:
         params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.no_perf = True

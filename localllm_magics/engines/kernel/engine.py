@@ -3,7 +3,7 @@
 import shlex
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
@@ -13,7 +13,7 @@ from localllm_magics.core.completion import FinishReason, ModelUsed
 from localllm_magics.core.events import Loading, ProgressEvent
 from localllm_magics.core.fork import repair_after_fork
 from localllm_magics.core.generation import Generation
-from localllm_magics.core.memory_plan import Compared
+from localllm_magics.core.memory_plan import Compared, MemoryPlan
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
 from localllm_magics.core.stop import Stop, poll
@@ -47,11 +47,20 @@ class KernelEngine:
         info: A file whose header was read and has no problem.
         options: How to load it.
         make_room: Called before what a load needs is compared with what is free.
+        at_load: Called in the thread of a load when it begins and when it has ended.
     """
 
-    def __init__(self, info: ModelInfo, options: LoadOptions, make_room: MakeRoom = lambda _: None) -> None:
+    def __init__(
+        self,
+        info: ModelInfo,
+        options: LoadOptions,
+        make_room: MakeRoom = lambda _plan, _is_forced: None,
+        at_load: Callable[[], None] = lambda: None,
+    ) -> None:
         self._options = options
         self._make_room = make_room
+        self._at_load = at_load
+        self._is_loading = False
         self._info = info
         self._lock = threading.Lock()
         self._loaded: LoadedModel | None = None
@@ -81,7 +90,8 @@ class KernelEngine:
         )
         if loaded is None:
             unreturned = self._footprint.unreturned_bytes if self._footprint else 0
-            return EngineStatus(model=model, options=self._options, unreturned_bytes=unreturned)
+            is_loading = self._is_loading
+            return EngineStatus(model=model, options=self._options, is_loading=is_loading, unreturned_bytes=unreturned)
         placement = loaded.placement
         return EngineStatus(
             model=replace(model, device=placement.device, gpu_layers=placement.gpu_layers, context=loaded.context.size),
@@ -119,8 +129,15 @@ class KernelEngine:
             )
 
     def with_options(self, options: LoadOptions) -> "KernelEngine":
-        """A new engine for the same file; see `Engine.with_options`."""
-        return KernelEngine(self._info, options, self._make_room)
+        """A new engine for the same file; see `Engine.with_options`.
+
+        Raises:
+            NotEnoughMemory: It would not fit with OPTIONS, even into what this engine gives back.
+        """
+        loaded = self._loaded
+        if loaded is not None and options != self._options:
+            self._require_room(library(), options, loaded.returned_bytes)
+        return KernelEngine(self._info, options, self._make_room, self._at_load)
 
     def close(self) -> None:
         """Stop what runs and give the memory back; again is no error."""
@@ -139,7 +156,7 @@ class KernelEngine:
         loaded = self._loaded
         if self._lock.locked() or (loaded is not None and loaded.placement.device != "CPU"):
             self._loaded = None  # and not closed: its state is that of a moment in another thread, or of a GPU
-        self._lock, self._opening = threading.Lock(), None
+        self._lock, self._opening, self._is_loading = threading.Lock(), None, False
 
     @contextmanager
     def _turn(self, stop: Stop) -> Iterator[None]:
@@ -195,16 +212,38 @@ class KernelEngine:
 
     def _library(self) -> Library:
         """The build, once there is room for it and for the model."""
-        info, options = self._info, self._options
         if "llama_cpp" not in sys.modules:  # else there are other models, perhaps, that may leave first
-            require_room_for_library(info.reference, host_memory())
+            require_room_for_library(self._info.reference, host_memory())
         lib = library()
-
-        self._make_room(lambda: planned_load(info, options, machine_memory(lib)))
-        load_settings(info, options, machine_memory(lib), repack=True)
+        self._require_room(lib, self._options, {})
         return lib
 
+    def _require_room(self, lib: Library, options: LoadOptions, returned: Mapping[str, int]) -> None:
+        """Have others leave for a load with OPTIONS, and refuse it where even so there is no room.
+
+        Args:
+            lib: The build.
+            options: How it would be loaded.
+            returned: Bytes that are given back before, by the name of the memory.
+        """
+        info = self._info
+
+        def plan() -> MemoryPlan:
+            return planned_load(info, options, machine_memory(lib).with_returned(returned))
+
+        self._make_room(plan, bool(options.force))
+        load_settings(info, options, machine_memory(lib).with_returned(returned), repack=True)
+
     def _open(self, loaded: list[float], stop: Stop) -> None:
+        self._is_loading = True
+        try:
+            self._at_load()
+            self._bring_in(loaded, stop)
+        finally:
+            self._is_loading = False
+            self._at_load()
+
+    def _bring_in(self, loaded: list[float], stop: Stop) -> None:
         lib, results = self._library(), ProbeResults()
         repack = build_probe.passes(lib, results, stop)
         info = _with_file_of_its_own(self._info, loaded, stop)

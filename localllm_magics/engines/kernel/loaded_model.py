@@ -1,7 +1,7 @@
 """A model in memory: weights, context, tokenizer and template together."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from localllm_magics.core.errors import BadOption, LoadFailed, ModelError, PromptTooLong
 from localllm_magics.core.fork import new_lock
-from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.memory_plan import HOST, PlanSettings
 from localllm_magics.core.messages import Message
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
@@ -84,9 +84,10 @@ class LoadedModel:
             self.sampling = info.defaults.sampling.or_else(LLAMA_CPP_SAMPLING)
             self.placement = placement(self.model.log + self.context.log, lib.devices())
             self.settings = settings = replace(settings, context=self.context.size)
-            self.planned_bytes = plans_of(info, machine)(settings).needed if info.shape else 0
-            self.notices = self._notices(lib, options, settings, repack=repack)
+            self._plan = plans_of(info, machine)(settings)
+            self.planned_bytes = self._plan.needed if info.shape else 0
             self._info = info
+            self.notices = self._notices(lib, options, settings, repack=repack)
             self._mapped = {part.path: _stat(part.path) for part in info.files} if settings.map_file else {}
             notice = info.defaults.template_notice
             self._template = ChatTemplate(self.model.chat_template, bos=tokenizer.bos, eos=tokenizer.eos, notice=notice)
@@ -131,6 +132,13 @@ class LoadedModel:
             self._marks = find_marks(source, lambda talk: self._template.render(talk, stop=stop).text, self.tokenizer)
         return self._marks
 
+    @property
+    def returned_bytes(self) -> Mapping[str, int]:
+        """Bytes that `close` gives back, by the name of the memory; mapped weights hold none of the host's."""
+        devices = dict(self.placement.device_bytes)
+        mapped = self._plan.uses[0].weights if self.settings.map_file else 0
+        return {HOST: max(0, self.placement.memory_bytes - sum(devices.values()) - mapped), **devices}
+
     def close(self) -> None:
         """Give the memory back; again is no error."""
         self.context.close()
@@ -152,7 +160,7 @@ class LoadedModel:
             "" if repack else NOTICE,
             _MAPPED if settings.map_file and layers <= model.layers else "",
             offload_notice(options.gpu_layers, settings.gpu_layers, layers, lib.devices(), lib.gpu_backends()),
-            experts_notice(settings, model.experts, layers),
+            experts_notice(self._info.reference, settings, model.experts, layers),
             kv_type_notice(options, self.placement.kv_types),
             memory_notice(self.planned_bytes, self.placement.memory_bytes),
             threads_notice(options.threads, logical_cpus()),

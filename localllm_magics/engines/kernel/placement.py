@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from localllm_magics.core.hints import no_experts
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.request import GpuLayers, LoadOptions
 from localllm_magics.core.table import to_size
@@ -103,11 +104,13 @@ def _no_device(backends: Sequence[str]) -> str:
     return f"this build is for {' and '.join(backends)}, which finds no device here. Check the driver."
 
 
-def experts_notice(settings: PlanSettings, experts: int, gpu_layers: int) -> str:
+def experts_notice(reference: str, settings: PlanSettings, experts: int, gpu_layers: int) -> str:
     """The notice for a user whose `--cpu-moe` changes nothing, for want of EXPERTS or of GPU_LAYERS."""
     if not settings.cpu_moe or (experts and gpu_layers):
         return ""
-    return f"--cpu-moe changes nothing: {'no layer is on a GPU' if experts else 'this model has no experts'}."
+    if experts:
+        return f"--cpu-moe changes nothing: no layer of {reference} is on a GPU."
+    return no_experts(reference)
 
 
 def kv_type_notice(options: LoadOptions, actual: frozenset[str]) -> str:

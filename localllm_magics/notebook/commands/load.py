@@ -43,7 +43,8 @@ def _load(notebook: Notebook, parsed: Parsed) -> Table:
     except BaseException:
         use.undo()
         raise
-    use.model.is_pinned = "pin" in parsed.values
+    if "pin" in parsed.values:
+        use.pin()
     use.keep()
     for notice in use.notices:
         notebook.write(notice)

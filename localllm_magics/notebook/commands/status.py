@@ -17,7 +17,7 @@ _MAX_PROMPT, _MAX_SHOWN = 1_000, 60
 
 def status_table(session: Session) -> Table:
     """The models in use, and below them what their servers report and which answers are generated."""
-    statuses = {model: model.status(refresh=True) for model in session.models}
+    statuses = {model: model.status(refresh=True) for model in session.in_use}
     rows = tuple(_row(model, status, session) for model, status in statuses.items())
     details = [status.detail for status in statuses.values() if status.detail]
     notices = dict.fromkeys(notice for status in statuses.values() for notice in status.notices)
@@ -31,7 +31,7 @@ def status_table(session: Session) -> Table:
 
 def _absence(model: Model, status: EngineStatus) -> str:
     """Why MODEL is not in memory, where it has left."""
-    if not model.absence or status.model.context is not None:
+    if not model.absence or status.is_loading or status.model.context is not None:
         return ""
     return f"{model.info.reference} has left memory: {model.absence}. It is loaded again when it is next asked."
 
@@ -55,7 +55,8 @@ def _running(stream: Stream) -> str:
 
 def _row(model: Model, status: EngineStatus, session: Session) -> tuple[str, ...]:
     used, last = status.model, session.last(model.info.reference)
-    states = ", ".join(["current"] * (model is session.current) + ["pinned"] * model.is_pinned)
+    said = {"current": model is session.current, "pinned": model.is_pinned, "loading": status.is_loading}
+    states = ", ".join(state for state, is_so in said.items() if is_so)
     idle = model.activity.idle_seconds
     return (
         f"{model.info.reference} ({states})" if states else model.info.reference,

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from localllm_magics.core.errors import GenerationFailed
+from localllm_magics.core.ggml_types import GGML_TYPES
 from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.request import KV_TYPES
 from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.kernel.context import CHUNK, Context, context_params
 from localllm_magics.engines.kernel.library import Library
@@ -38,6 +40,13 @@ def test_a_prompt_is_prefilled_in_chunks(context: Context) -> None:
 
     assert list(context.prefill(PROMPT)) == [CHUNK, 2 * CHUNK, 2 * CHUNK + 50]
     assert context.n_past == len(PROMPT)
+
+
+@pytest.mark.parametrize("kv_type", KV_TYPES)
+def test_each_type_of_kv_cache_has_its_number(lib: Library, kv_type: str) -> None:
+    params = context_params(lib, PlanSettings(context=64, kv_type=kv_type), threads=1)
+
+    assert GGML_TYPES[params.type_k][0] == GGML_TYPES[params.type_v][0] == kv_type.upper()
 
 
 def test_a_small_context_prefills_in_chunks_of_its_own_size(lib: Library, model: LlamaModel) -> None:

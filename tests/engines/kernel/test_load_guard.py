@@ -19,7 +19,7 @@ def test_room_is_made_for_what_the_load_needs_before_it_is_missed(demo: ModelInf
     needed: list[int] = []
     thread: list[str] = []
 
-    def make_room(plan: Callable[[], MemoryPlan]) -> None:
+    def make_room(plan: Callable[[], MemoryPlan], _is_forced: bool) -> None:
         needed.append(plan().needed)
         thread.append(threading.current_thread().name)
 

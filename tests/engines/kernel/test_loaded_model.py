@@ -11,6 +11,7 @@ import pytest
 
 from localllm_magics.catalog.inspect import describe_file
 from localllm_magics.core.errors import LoadFailed, NotEnoughMemory, PromptTooLong
+from localllm_magics.core.memory_plan import HOST
 from localllm_magics.core.messages import to_messages
 from localllm_magics.core.model_info import ModelDefaults, ModelInfo
 from localllm_magics.core.request import LoadOptions, Request
@@ -152,6 +153,7 @@ def test_weights_that_are_forced_into_memory_are_mapped_which_is_a_notice(lib: L
 
     assert "_Mapped model buffer" in loaded.model.log
     assert [notice[:38] for notice in loaded.notices] == ["The weights do not fit into the free m"]
+    assert loaded.returned_bytes == {HOST: 0}
     loaded.close()
 
 

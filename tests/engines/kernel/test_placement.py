@@ -131,12 +131,12 @@ def test_a_build_for_gpus_without_one_is_a_notice(requested: GpuLayers, notice: 
     [
         pytest.param(0, 0, 0, "", id="not asked"),
         pytest.param(3, 8, 33, "", id="experts, and a GPU"),
-        pytest.param(3, 8, 0, "--cpu-moe changes nothing: no layer is on a GPU.", id="no GPU"),
-        pytest.param(3, 0, 33, "--cpu-moe changes nothing: this model has no experts.", id="no experts"),
+        pytest.param(3, 8, 0, "--cpu-moe changes nothing: no layer of it is on a GPU.", id="no GPU"),
+        pytest.param(3, 0, 33, "--cpu-moe changes nothing: it has no experts.", id="no experts"),
     ],
 )
 def test_experts_that_cannot_be_moved_are_a_notice(layers: int, experts: int, on_gpu: int, notice: str) -> None:
-    assert experts_notice(PlanSettings(context=256, cpu_moe=layers), experts, on_gpu) == notice
+    assert experts_notice("it", PlanSettings(context=256, cpu_moe=layers), experts, on_gpu) == notice
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from localllm_magics import demo
 from localllm_magics.core.errors import NotEnoughMemory
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.core.table import Table
 from localllm_magics.engines.base import EngineStatus
 from localllm_magics.model import Model
@@ -48,6 +49,21 @@ def placed(shell: InteractiveShell) -> Model:
     return model
 
 
+def test_status_shows_what_is_being_loaded(shell: InteractiveShell) -> None:
+    use = default_session().use("demo", LoadOptions())
+    shown: list[Table] = []
+    unsubscribe = default_session().subscribe(lambda: shown.append(table(shell, "status")))
+
+    use.model.load()
+    unsubscribe()
+    use.keep()
+
+    assert [(found.rows[0][:2], found.notes) for found in shown] == [
+        (("demo (loading)", "not in memory yet"), ()),
+        (("demo", "kernel on CPU"), ()),
+    ]
+
+
 def test_status_says_where_memory_is_and_for_how_long_it_is_idle(shell: InteractiveShell, placed: Model) -> None:
     with placed.activity.using():
         (during,) = table(shell, "status").rows
@@ -56,10 +72,12 @@ def test_status_says_where_memory_is_and_for_how_long_it_is_idle(shell: Interact
     assert (during[2], during[5], after[5]) == ("1.0 GB + 3.0 GB on CUDA0", "in use", "0 s")
 
 
-def test_a_model_is_pinned_until_it_is_loaded_without(shell: InteractiveShell) -> None:
+def test_a_model_is_pinned_until_it_is_unloaded(shell: InteractiveShell) -> None:
     shown = [table(shell, f"load demo --ctx 256{pin}").rows[0][0] for pin in (" --pin", "")]
+    shell.run_line_magic("llm", "unload demo")
+    shown.append(table(shell, "load demo --ctx 256").rows[0][0])
 
-    assert shown == ["demo (current, pinned)", "demo (current)"]
+    assert shown == ["demo (current, pinned)", "demo (current, pinned)", "demo (current)"]
 
 
 def test_a_cell_says_what_has_left_for_its_model(shell: InteractiveShell, other: str, displays: Displays) -> None:
