@@ -99,6 +99,7 @@ def test_what_can_be_used_comes_first() -> None:
     ("models", "found"),
     [
         pytest.param(ModelList(MODELS).only(), [info.reference for info in MODELS], id="all"),
+        pytest.param(ModelList(MODELS).with_name(""), [info.reference for info in MODELS], id="no word"),
         pytest.param(ModelList(MODELS).only(source="ollama"), ["embed"], id="a source"),
         pytest.param(ModelList(MODELS).only(kind="chat"), ["small.gguf", "huge.gguf"], id="a kind"),
         pytest.param(ModelList(MODELS).only(fits=True, kind="chat"), ["small.gguf"], id="a kind that fits"),

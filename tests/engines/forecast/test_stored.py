@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.model_shape import LayerShape
 from localllm_magics.engines.forecast.forecast import forecast
 from localllm_magics.engines.forecast.stored import SpeedStore, speed_key, stored_calibration
 from localllm_magics.engines.kernel.library import Library
@@ -87,6 +88,16 @@ def test_a_machine_whose_answers_stay_far_slower_is_measured_again(
         store.learn(MACHINE, {"decode": ratio}, SHAPE, ONE)
 
     assert (store.get(MACHINE) is not None) == is_known
+
+
+def test_a_small_model_says_nothing_of_the_machine(store: SpeedStore) -> None:
+    store.put(MACHINE, CPU)
+    small = model(LayerShape(attention=(("Q4_0", 100),)))
+
+    for ratio in (0.1, 0.1, 0.1, 10.0):
+        store.learn(MACHINE, {"decode": ratio}, small, ONE)
+
+    assert store.get(MACHINE) is not None
 
 
 def test_a_gpu_that_came_or_went_is_taken_as_it_is(store: SpeedStore) -> None:
