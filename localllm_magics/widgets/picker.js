@@ -109,7 +109,7 @@ class Picker {
     this.#order.addEventListener("change", () => this.#find(), { signal });
     this.#filter.addEventListener("keydown", (event) => this.#list.press(event), { signal });
     for (const target of [this.#filter, this.#list.root]) {
-      target.addEventListener("keydown", (event) => event.key === "Enter" && void this.#load(false), { signal });
+      target.addEventListener("keydown", (event) => event.key === "Enter" && this.#enter(), { signal });
     }
     /** @type {[string, () => void][]} */
     const changes = [
@@ -166,7 +166,7 @@ class Picker {
    * @param {boolean} isByUser
    */
   #choose(row, isByUser) {
-    this.#ending = null;
+    if (this.#choice?.row.reference !== row.reference) this.#ending = null;
     void this.#plans.choose(row, this.#status.devices);
     if (!isByUser) return;
     this.#model.set("value", row.reference);
@@ -177,6 +177,11 @@ class Picker {
   #show(choice) {
     this.#choice = choice;
     this.#tell();
+  }
+
+  /** Load what is chosen, if it is among the models that the filter leaves. */
+  #enter() {
+    if (this.#list.enter()) void this.#load(false);
   }
 
   /** @param {boolean} isForced */

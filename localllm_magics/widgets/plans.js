@@ -53,23 +53,24 @@ export class Plans {
   }
 
   /**
-   * Choose a model, with the defaults.
+   * Choose a model, with the defaults, or with what was set where it is the one that is chosen.
    *
    * @param {Row} row
    * @param {readonly string[]} devices
    */
   async choose(row, devices) {
+    const before = this.#choice;
     this.#leave();
     this.#corners = [];
     this.#defaults = null;
-    const plan = guess(row);
-    this.#change(toChoice(row, plan, devices));
+    const isSame = before?.row.reference === row.reference;
+    this.#change(toChoice(row, isSame ? before.plan : guess(row), devices, isSame ? before.options : DEFAULTS));
     if (!row.local || row.problem !== null) return;
     const [planned] = await this.#ask(row, [DEFAULTS], false);
     if (!planned || this.#choice?.row !== row) return;
     this.#defaults = planned;
-    this.#change({ ...toChoice(row, planned, devices), problem: "" });
-    this.#wait();
+    this.#choice = toChoice(row, planned, devices, this.#choice.options);
+    this.set({});
     await this.#askCorners(row, false);
   }
 
@@ -120,7 +121,7 @@ export class Plans {
    */
   async #askCorners(row, exact) {
     const choice = this.#choice;
-    if (!choice) return;
+    if (choice?.row !== row) return;
     const kvType = choice.plan.settings.kv_type;
     const plans = await this.#ask(row, corners(choice.range, kvType), exact);
     if (plans.length && this.#choice?.row === row && this.#choice.plan.settings.kv_type === kvType) {
@@ -179,11 +180,12 @@ function guess(row) {
  * @param {Row} row
  * @param {Planned} plan
  * @param {readonly string[]} devices
+ * @param {Options} options
  * @returns {Choice}
  */
-function toChoice(row, plan, devices) {
+function toChoice(row, plan, devices, options) {
   const { context, gpu_layers, cpu_moe } = plan.settings;
-  const stops = contexts(row.context ?? context, context);
+  const stops = contexts(row.context ?? context, context, options.context ?? context);
   const layers = devices.length ? row.layers ?? 0 : 0;
   /** @type {Range} */
   const range = {
@@ -191,7 +193,7 @@ function toChoice(row, plan, devices) {
     gpu_layers: layers ? [0, layers + 1] : [gpu_layers, gpu_layers],
     cpu_moe: layers && row.experts ? [0, layers] : [cpu_moe, cpu_moe],
   };
-  return { row, options: DEFAULTS, plan, contexts: stops, range, isAsking: false, problem: "" };
+  return { row, options, plan, contexts: stops, range, isAsking: false, problem: "" };
 }
 
 /**
