@@ -145,8 +145,8 @@ class Picker {
   #takeValue() {
     const value = this.#model.get("value");
     const row = this.#search.find("", "name").find(({ reference }) => reference === value);
-    if (!row) return;
-    if (this.#choice?.row !== row) this.#choose(row, false);
+    if (!row) this.#plans.clear();
+    else if (this.#choice?.row !== row) this.#choose(row, false);
     this.#find();
     this.#list.reveal();
   }
@@ -173,7 +173,7 @@ class Picker {
     this.#model.save_changes();
   }
 
-  /** @param {Choice} choice */
+  /** @param {Choice | null} choice */
   #show(choice) {
     this.#choice = choice;
     this.#tell();

@@ -29,7 +29,7 @@ const LARGEST_DEFAULT = 8192;
 export class Plans {
   /** @type {Kernel} */
   #kernel;
-  /** @type {(choice: Choice) => void} */
+  /** @type {(choice: Choice | null) => void} */
   #onChange;
   /** @type {Choice | null} */
   #choice = null;
@@ -43,7 +43,7 @@ export class Plans {
 
   /**
    * @param {Kernel} kernel
-   * @param {(choice: Choice) => void} onChange
+   * @param {(choice: Choice | null) => void} onChange
    * @param {AbortSignal} signal
    */
   constructor(kernel, onChange, signal) {
@@ -72,6 +72,12 @@ export class Plans {
     this.#choice = toChoice(row, planned, devices, this.#choice.options);
     this.set({});
     await this.#askCorners(row, false);
+  }
+
+  /** Choose nothing. */
+  clear() {
+    this.#leave();
+    this.#change(null);
   }
 
   /**
@@ -157,7 +163,7 @@ export class Plans {
     if (this.#choice) this.#choice = { ...this.#choice, isAsking: false };
   }
 
-  /** @param {Choice} choice */
+  /** @param {Choice | null} choice */
   #change(choice) {
     this.#choice = choice;
     this.#onChange(choice);

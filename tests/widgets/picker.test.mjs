@@ -128,3 +128,22 @@ test("a slider that is moved before the first plan stays where it is", async () 
 
   assert.deepEqual(loads()[0].options, { ...OPTIONS, context: 1024 });
 });
+
+test("a value of None or of a model that is not there shows nothing as chosen", () => {
+  for (const value of [null, "gone"]) {
+    const { model, el } = shown({ value: "demo" });
+    assert.equal(el.find("llm-content").hidden, false);
+    model.set("value", value);
+
+    assert.equal(el.find("llm-content").hidden, true);
+    mock.timers.reset();
+  }
+});
+
+test("a model that was deleted cannot be loaded any more", async () => {
+  const { model, el } = shown({ value: "demo" });
+  model.set("_models", [OTHER]);
+  await model.answer("plan", { kind: "failed", message: "demo is gone.", hint: "", can_force: false });
+
+  assert.equal(el.find("llm-content").hidden, true);
+});
