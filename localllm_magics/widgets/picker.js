@@ -18,6 +18,7 @@ import { ORDERS, Search } from "./search.js";
 
 const BUSY = "The kernel is busy: this will be done when the cell has ended.";
 const SILENT = "The kernel does not answer. If it was restarted, run the cell again.";
+const LOST = "The kernel was restarted: run the cell again.";
 const areRows = listOf(isRow);
 let views = 0;
 
@@ -35,6 +36,7 @@ class Picker {
   /** @type {Ending | null} */
   #ending = null;
   #isBusy = false;
+  #isLost = false;
   #id = `llm-${(views += 1)}`;
   /** @type {List} */
   #list;
@@ -46,6 +48,7 @@ class Picker {
   #rescan;
   /** @type {HTMLButtonElement} */
   #cancel;
+  #root = element("div", { class: "llm-picker", role: "group", "aria-label": "Model picker" });
   #filter = element("input", { class: "llm-filter", type: "search", placeholder: "Filter models", role: "combobox" });
   #order = element("select", { class: "llm-select", "aria-label": "Sort by" });
   #count = element("span", { class: "llm-count", role: "status" });
@@ -59,7 +62,8 @@ class Picker {
    */
   constructor(model, el, signal) {
     this.#model = model;
-    this.#kernel = new Kernel(model, String(model.get("_address")), (isBusy) => this.#setBusy(isBusy), signal);
+    const listener = { onBusy: (/** @type {boolean} */ isBusy) => this.#setBusy(isBusy), onLost: () => this.#lose() };
+    this.#kernel = new Kernel(model, String(model.get("_address")), listener, signal);
     this.#plans = new Plans(this.#kernel, (choice) => this.#show(choice), signal);
     this.#list = new List({
       id: this.#id,
@@ -99,8 +103,8 @@ class Picker {
     const top = element("div", { class: "llm-top" }, this.#filter, this.#order, this.#count, this.#rescan);
     const middle = element("div", { class: "llm-middle" }, this.#list.root, this.#details.root);
     const bottom = element("div", { class: "llm-bottom" }, this.#state, this.#progress, this.#cancel);
-    const label = { class: "llm-picker", role: "group", "aria-label": "Model picker" };
-    el.append(element("div", label, top, middle, bottom));
+    this.#root.append(top, middle, bottom);
+    el.append(this.#root);
   }
 
   /** @param {AbortSignal} signal */
@@ -168,7 +172,7 @@ class Picker {
   #choose(row, isByUser) {
     if (this.#choice?.row.reference !== row.reference) this.#ending = null;
     void this.#plans.choose(row, this.#status.devices);
-    if (!isByUser) return;
+    if (!isByUser || this.#isLost) return;
     this.#model.set("value", row.reference);
     this.#model.save_changes();
   }
@@ -187,7 +191,7 @@ class Picker {
   /** @param {boolean} isForced */
   async #load(isForced) {
     const choice = this.#choice;
-    if (!choice || this.#status.loading || toObstacle(choice.row)) return;
+    if (!choice || this.#isLost || this.#status.loading || toObstacle(choice.row)) return;
     const { row, options } = choice;
     await this.#run({ kind: "load", reference: row.reference, options, force: isForced });
   }
@@ -215,6 +219,14 @@ class Picker {
     this.#tell();
   }
 
+  /** Show that nothing is so any more. */
+  #lose() {
+    this.#isLost = true;
+    this.#status = NOTHING;
+    this.#list.draw();
+    this.#tell();
+  }
+
   /** Say what is going on. */
   #tell() {
     const { loading } = this.#status;
@@ -225,10 +237,13 @@ class Picker {
     this.#rescan.disabled = this.#status.activity !== "";
     this.#state.classList.toggle("llm-failed", this.#ending?.kind === "failed" && !loading);
     setText(this.#state, this.#words());
+    if (!this.#isLost) return;
+    for (const control of this.#root.querySelectorAll("button, input, select")) control.setAttribute("disabled", "");
   }
 
   #words() {
     const { loading, activity, note } = this.#status;
+    if (this.#isLost) return LOST;
     if (this.#isBusy) return this.#kernel.isIdle ? SILENT : BUSY;
     if (loading) return `Loading ${loading.reference} …`;
     const ending = this.#ending;

@@ -20,6 +20,10 @@ class FakeModel {
   /** @type {Record<string, unknown>} */
   state = { _address: "here", _models: [DEMO, OTHER], _status: { ...NOTHING }, value: null };
 
+  /** @type {any} */
+  slot = null;
+  widget_manager = { kernel: { statusChanged: { connect: (/** @type {any} */ slot) => (this.slot = slot), disconnect: () => {} } } };
+
   get = (/** @type {string} */ name) => this.state[name];
   save_changes = () => {};
   send = (/** @type {unknown} */ message) => this.sent.push(message);
@@ -146,4 +150,16 @@ test("a model that was deleted cannot be loaded any more", async () => {
   await model.answer("plan", { kind: "failed", message: "demo is gone.", hint: "", can_force: false });
 
   assert.equal(el.find("llm-content").hidden, true);
+});
+
+test("after a restart nothing is claimed and nothing can be pressed", () => {
+  const loaded = { reference: "demo", memory: 5_000_000, device: "CPU", context: 512, gpu_layers: 0 };
+  const { model, el, enter, loads } = shown({ value: "demo", _status: { ...NOTHING, current: "demo", loaded: [loaded] } });
+  model.slot(null, "restarting");
+  enter();
+
+  assert.equal(el.find("llm-state").textContent, "The kernel was restarted: run the cell again.");
+  assert.equal(el.find("llm-mark"), undefined);
+  assert.ok(el.querySelectorAll("button, input, select").every(({ attributes }) => "disabled" in attributes));
+  assert.deepEqual(loads(), []);
 });
