@@ -6,7 +6,7 @@ import { toObstacle, toSize } from "./format.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
 import { Plans } from "./plans.js";
-import { NOTHING, isRow, isStatus } from "./protocol.js";
+import { DEFAULTS, NOTHING, areSame, isRow, isStatus } from "./protocol.js";
 import { listOf } from "./guards.js";
 import { ORDERS, Search } from "./search.js";
 
@@ -37,6 +37,7 @@ class Picker {
   #ending = null;
   #isBusy = false;
   #isLost = false;
+  #isScanning = false;
   #id = `llm-${(views += 1)}`;
   /** @type {List} */
   #list;
@@ -79,12 +80,12 @@ class Picker {
       reset: () => this.#plans.reset(),
     };
     this.#details = new Details(actions, signal);
-    this.#rescan = button("Rescan", () => void this.#run({ kind: "rescan" }), signal);
+    this.#rescan = button("Rescan", () => void this.#scan(), signal);
     this.#cancel = button("Cancel", () => this.#stop(), signal);
     this.#build(el);
     this.#listen(signal);
-    this.#takeModels();
     this.#takeStatus();
+    this.#takeModels();
   }
 
   /** @param {HTMLElement} el */
@@ -138,11 +139,27 @@ class Picker {
   #takeStatus() {
     const status = this.#model.get("_status");
     if (!isStatus(status)) return;
-    const isNewMachine = String(status.devices) !== String(this.#status.devices);
+    const before = this.#status;
+    const isNewMachine = String(status.devices) !== String(before.devices);
+    if (toNews(status) !== toNews(before)) this.#ending = null;
     this.#status = status;
+    this.#follow(before);
     this.#list.draw();
     this.#tell();
     if (isNewMachine && this.#choice) this.#choose(this.#choice.row, false);
+  }
+
+  /**
+   * Show the options that the chosen model was loaded with elsewhere, unless the user has set others.
+   *
+   * @param {Status} before
+   */
+  #follow(before) {
+    const choice = this.#choice;
+    if (!choice) return;
+    const old = optionsIn(before, choice.row);
+    const now = optionsIn(this.#status, choice.row);
+    if (!areSame(old, now) && areSame(old, choice.options)) this.#plans.set(now);
   }
 
   /** Choose what the kernel says that is chosen. */
@@ -171,7 +188,7 @@ class Picker {
    */
   #choose(row, isByUser) {
     if (this.#choice?.row.reference !== row.reference) this.#ending = null;
-    void this.#plans.choose(row, this.#status.devices);
+    void this.#plans.choose(row, this.#status.devices, optionsIn(this.#status, row));
     if (!isByUser || this.#isLost) return;
     this.#model.set("value", row.reference);
     this.#model.save_changes();
@@ -209,6 +226,13 @@ class Picker {
     this.#tell();
   }
 
+  async #scan() {
+    this.#isScanning = true;
+    await this.#run({ kind: "rescan" });
+    this.#isScanning = false;
+    this.#tell();
+  }
+
   #stop() {
     if (this.#status.loading) this.#kernel.send({ kind: "cancel", target: this.#status.loading.id });
   }
@@ -234,7 +258,7 @@ class Picker {
     this.#details.show(this.#choice, this.#status, wasRefused);
     this.#progress.hidden = this.#cancel.hidden = loading === null;
     if (loading) this.#progress.value = loading.fraction;
-    this.#rescan.disabled = this.#status.activity !== "";
+    this.#rescan.disabled = this.#isScanning;
     this.#state.classList.toggle("llm-failed", this.#ending?.kind === "failed" && !loading);
     setText(this.#state, this.#words());
     if (!this.#isLost) return;
@@ -253,8 +277,8 @@ class Picker {
     if (ending?.notices.length) return ending.notices.join(" ");
     const current = this.#status.loaded.find((model) => model.reference === this.#status.current);
     if (!current) return ["No model is loaded.", note].filter(Boolean).join(" ");
-    const where = current.device === null ? "" : ` on ${current.device}`;
-    return `${current.reference}${where}${current.memory ? `, ${toSize(current.memory)}` : ""} answers %%llm cells.`;
+    const facts = [current.device ?? "", current.memory ? toSize(current.memory) : ""].filter(Boolean).join(", ");
+    return `${current.reference}${facts && ` (${facts})`} answers %%llm cells.`;
   }
 
   /** @param {Row} row */
@@ -262,6 +286,25 @@ class Picker {
     if (this.#status.current === row.reference) return "current";
     return this.#status.loaded.some((model) => model.reference === row.reference) ? "loaded" : "";
   }
+}
+
+/**
+ * What makes a message an old one when it changes.
+ *
+ * @param {Status} status
+ */
+function toNews({ current, loaded, loading }) {
+  return JSON.stringify([current, loaded.map(({ reference }) => reference), loading?.id]);
+}
+
+/**
+ * The options that a model was loaded with; the defaults where it was not.
+ *
+ * @param {Status} status
+ * @param {Row} row
+ */
+function optionsIn(status, row) {
+  return status.loaded.find(({ reference }) => reference === row.reference)?.options ?? DEFAULTS;
 }
 
 /**

@@ -1,7 +1,7 @@
 // The plan of the chosen model: at once from the header, and from the engine when the settings rest.
 
 import { between, contexts, corners } from "./memory.js";
-import { DEFAULTS } from "./protocol.js";
+import { DEFAULTS, areSame } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").Options} Options */
 /** @typedef {import("./protocol.js").Planned} Planned */
@@ -53,18 +53,19 @@ export class Plans {
   }
 
   /**
-   * Choose a model, with the defaults, or with what was set where it is the one that is chosen.
+   * Choose a model; what was set stays where it is the one that is chosen.
    *
    * @param {Row} row
    * @param {readonly string[]} devices
+   * @param {Options} options  What to begin with.
    */
-  async choose(row, devices) {
+  async choose(row, devices, options = DEFAULTS) {
     const before = this.#choice;
     this.#leave();
     this.#corners = [];
     this.#defaults = null;
     const isSame = before?.row.reference === row.reference;
-    this.#change(toChoice(row, isSame ? before.plan : guess(row), devices, isSame ? before.options : DEFAULTS));
+    this.#change(toChoice(row, isSame ? before.plan : guess(row), devices, isSame ? before.options : options));
     if (!row.local || row.problem !== null) return;
     const [planned] = await this.#ask(row, [DEFAULTS], false);
     if (!planned || this.#choice?.row !== row) return;
@@ -91,8 +92,7 @@ export class Plans {
     const options = { ...choice.options, ...changed };
     const settings = merged(options, (this.#defaults ?? choice.plan).settings);
     const isSameType = settings.kv_type === choice.plan.settings.kv_type;
-    const isDefault = Object.values(options).every((value) => value === null);
-    const plan = (isDefault && this.#defaults) || between(this.#corners, choice.range, settings);
+    const plan = (areSame(options, DEFAULTS) && this.#defaults) || between(this.#corners, choice.range, settings);
     this.#leave();
     this.#change({ ...choice, options, plan: plan ?? { ...choice.plan, settings, exact: false } });
     if (!isSameType) void this.#askCorners(choice.row, false);

@@ -111,7 +111,7 @@ def test_a_model_is_found_loaded_asked_and_unloaded(page: Notebook) -> None:
     page.page.get_by_label("Filter models").fill("dem")
     option(page, "demo").click()
     press(page, "Load")
-    says(page, "demo on CPU")
+    says(page, "demo (CPU")
     expect(option(page, "demo")).to_contain_text("current")
     page.run(1)
     press(page, "Unload")
@@ -127,7 +127,7 @@ def test_a_model_is_loaded_while_a_cell_runs(page: Notebook) -> None:
     expect(page.cell(2).locator(".jp-InputArea-prompt").first).to_have_text("[*]:")
     option(page, "demo").click()
     press(page, "Load")
-    says(page, "demo on CPU")
+    says(page, "demo (CPU")
     page.wait(2)
 
     assert "the cell has seen it" in page.output(2)
@@ -160,7 +160,7 @@ def test_a_model_that_is_too_big_is_refused_with_the_reason(page: Notebook) -> N
 def test_a_load_can_be_forced(scripted: Notebook) -> None:
     option(scripted, "big").click()
     press(scripted, "Load")
-    says(scripted, "big needs 40 GB. Try --ctx 512.")
+    says(scripted, "big needs 40 GB. Try 512 tokens of context.")
     press(scripted, "Load anyway")
 
     expect(option(scripted, "big")).to_contain_text("current")
@@ -186,7 +186,7 @@ def test_everything_works_by_keyboard(page: Notebook) -> None:
     keys.press("ArrowDown")
     expect(page.page.locator(".llm-option[aria-selected=true]")).to_contain_text("demo")
     keys.press("Enter")
-    says(page, "demo on CPU")
+    says(page, "demo (CPU")
     names = []
     for _ in range(10):
         keys.press("Tab")

@@ -11,6 +11,12 @@ const OTHER = row({ reference: "other", name: "other", context: 9000, layers: 39
 const { render } = picker;
 const OPTIONS = { ...DEFAULTS, context: 1000 };
 
+const LOADED = {
+  ...NOTHING,
+  current: "demo",
+  loaded: [{ reference: "demo", memory: 5_000_000, device: "CPU", context: 1000, gpu_layers: 0, options: OPTIONS }],
+};
+
 /** A model of anywidget whose kernel answers when it is told to. */
 class FakeModel {
   /** @type {any[]} */
@@ -153,8 +159,7 @@ test("a model that was deleted cannot be loaded any more", async () => {
 });
 
 test("after a restart nothing is claimed and nothing can be pressed", () => {
-  const loaded = { reference: "demo", memory: 5_000_000, device: "CPU", context: 512, gpu_layers: 0 };
-  const { model, el, enter, loads } = shown({ value: "demo", _status: { ...NOTHING, current: "demo", loaded: [loaded] } });
+  const { model, el, enter, loads } = shown({ value: "demo", _status: LOADED });
   model.slot(null, "restarting");
   enter();
 
@@ -162,4 +167,51 @@ test("after a restart nothing is claimed and nothing can be pressed", () => {
   assert.equal(el.find("llm-mark"), undefined);
   assert.ok(el.querySelectorAll("button, input, select").every(({ attributes }) => "disabled" in attributes));
   assert.deepEqual(loads(), []);
+});
+
+test("a model that is loaded shows how, and is loaded again only in another way", async () => {
+  const { model, el, move } = shown({ value: "demo", _status: { ...LOADED, devices: ["CUDA0"] } });
+  await model.answer("plan", {});
+
+  assert.equal(el.find("llm-loaded").textContent, "Loaded with 1,000 tokens of context and 0 layers on the GPU.");
+  assert.equal(el.button("Loaded").disabled, true);
+  assert.equal(el.button("Defaults").disabled, false);
+  move(0);
+  assert.equal(el.button("Load again").disabled, false);
+});
+
+test("a model that a cell loads shows its options, but not in the place of those that were set", async () => {
+  const { model, el, move } = shown({ value: "demo" });
+  await model.answer("plan", {});
+  model.set("_status", LOADED);
+  assert.equal(el.button("Loaded").disabled, true);
+  move(0);
+  model.set("_status", NOTHING);
+  model.set("_status", LOADED);
+
+  assert.notEqual(el.button("Load again"), undefined);
+});
+
+test("a message ends when something else is so", async () => {
+  const { model, el } = shown({ value: "demo", _status: LOADED });
+  const state = el.find("llm-state");
+  assert.equal(state.textContent, "demo (CPU, 5.0 MB) answers %%llm cells.");
+  el.button("Unload").tell("click");
+  model.set("_status", NOTHING);
+  await model.answer("unload", { notices: ["Unloaded demo."] });
+  model.set("_status", { ...NOTHING, activity: "Measuring" });
+  assert.equal(state.textContent, "Unloaded demo.");
+  model.set("_status", LOADED);
+
+  assert.equal(state.textContent, "demo (CPU, 5.0 MB) answers %%llm cells.");
+});
+
+test("models can be looked for while the machine is measured", async () => {
+  const { model, el } = shown({ _status: { ...NOTHING, activity: "Measuring" } });
+  assert.equal(el.button("Rescan").disabled, false);
+  el.button("Rescan").tell("click");
+  assert.equal(el.button("Rescan").disabled, true);
+  await model.answer("rescan", {});
+
+  assert.equal(el.button("Rescan").disabled, false);
 });
