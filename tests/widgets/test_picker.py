@@ -88,7 +88,7 @@ def test_what_has_no_widgets_shows_a_table(picker: ModelPicker) -> None:
     assert "application/vnd.jupyter.widget-view+json" in data
     assert "demo" in data["text/plain"]
     assert "| demo |" in data["text/markdown"]
-    assert "<td>demo</td>" in data["text/html"]
+    assert ">demo</td>" in data["text/html"]
     assert "<script>" not in data["text/markdown"] + data["text/html"]
 
 
