@@ -9,7 +9,7 @@ from localllm_magics.core.errors import BadOption, SetupError
 from localllm_magics.core.memory_plan import Fit, Forecast
 from localllm_magics.core.model_info import Kind, ModelInfo, Source
 from localllm_magics.core.presentation import to_two_digits
-from localllm_magics.core.table import Printer, Table, to_count, to_size
+from localllm_magics.core.table import Printer, Table, shortened, to_count, to_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ MOST_SHOWN = 100
 _MOST_PROBLEMS = 10
 _TEXT: tuple[Kind | None, ...] = ("chat", "base", None)
 _NESTED: Mapping[str, type[Fit | Forecast]] = {"fit": Fit, "forecast": Forecast}
-_HEADERS = (
+HEADERS = (
     "Reference",
     "Name",
     "Architecture",
@@ -108,7 +108,7 @@ class ModelList(list[ModelInfo]):
             *[more][: len(self) - len(shown)],
             *self.notes,
         )
-        return Table(headers=_HEADERS, rows=tuple(_row(info) for info in shown), notes=notes)
+        return Table(headers=HEADERS, rows=tuple(_row(info) for info in shown), notes=notes)
 
     def to_pandas(self) -> "pd.DataFrame":
         """A DataFrame with a column for each field that the `repr` of `ModelInfo` has, those of fit and forecast too.
@@ -197,7 +197,7 @@ def _value(info: ModelInfo, path: tuple[str, ...]) -> object:
 def _row(info: ModelInfo) -> tuple[str, ...]:
     return (
         info.reference,
-        info.name,
+        shortened(info.name),
         info.architecture or "",
         to_count(info.parameters),
         info.quantization or "",

@@ -14,6 +14,10 @@ from typing import Protocol
 _NUMBER = re.compile(r"~?\d[\d.,]*( \S{1,6})?")
 _MARKDOWN_SYNTAX = re.compile(r"[&<>\\$`*\[\]|~@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+=-]|(?<=\d)[.)](?=\s)")
 """The syntax of Markdown: tags, math, emphasis, code, links, and at the start of a line headings, rules and lists."""
+_UNIT = re.compile(r"(?<=\d) (?=(?:[kMGTP]?B|[KMTQ]|tok/s|ms|s)(?!\w))")
+_EMOJI = "\u2600-\u27bf\U0001f300-\U0001faff"
+_JOINER = re.compile(f"(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])")
+"""What makes one emoji of several; elsewhere it is a control character like the others."""
 _NARROWEST = 20  # columns of a terminal
 _NEXT_UNIT = 999.95  # one decimal would show it as 1000.0
 
@@ -62,7 +66,7 @@ class Table:
         """The table in GitHub-flavoured Markdown."""
         right = [_is_numeric([_plain(row[index]) for row in self.rows]) for index in range(len(self.headers))]
         rules = ["---:" if numeric else "---" for numeric in right]
-        rows = [[_escaped(cell) for cell in row] for row in (self.headers, *self.rows)]
+        rows = [[unbroken(_escaped(cell)) for cell in row] for row in (self.headers, *self.rows)]
         lines = [f"| {' | '.join(row)} |" for row in (rows[0], rules, *rows[1:])]
         parts = [f"**{_escaped(self.title)}**"] if self.title else []
         parts += ["\n".join(lines)] if self.headers else []
@@ -85,6 +89,16 @@ def to_count(count: int | None) -> str:
     return "" if count is None else _scaled(count, ("", "K", "M", "B", "T", "Q")).rstrip()
 
 
+def unbroken(text: str) -> str:
+    """TEXT with no-break spaces between numbers and their units."""
+    return _UNIT.sub("\u00a0", text)
+
+
+def shortened(name: str, most: int = 60) -> str:
+    """NAME, without its middle where it has more than MOST characters."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"
+
+
 def _scaled(number: int, units: Sequence[str]) -> str:
     power, scaled = 0, float(number)
     while scaled >= _NEXT_UNIT and power < len(units) - 1:
@@ -94,8 +108,11 @@ def _scaled(number: int, units: Sequence[str]) -> str:
 
 def _plain(text: str) -> str:
     """TEXT on one line, with control characters escaped: they could move the cursor or reverse the text."""
-    shown = (" " if char.isspace() else char if char.isprintable() else ascii(char)[1:-1] for char in text)
-    return "".join(shown).strip()
+    return "\u200d".join(map(_visible, _JOINER.split(text))).strip()
+
+
+def _visible(text: str) -> str:
+    return "".join(" " if char.isspace() else char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _escaped(text: str) -> str:
@@ -107,7 +124,8 @@ def _escaped(text: str) -> str:
 
 def to_width(text: str) -> int:
     """How many columns of a terminal TEXT needs."""
-    return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+    shown = (char for char in text if not unicodedata.combining(char) and char != "\u200d")
+    return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in shown)
 
 
 def _narrowed(columns: Sequence[Sequence[str]], width: int | None) -> list[int]:

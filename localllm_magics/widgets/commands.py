@@ -15,6 +15,7 @@ from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.background import in_background
 from localllm_magics.engines.file_stamp import has_changed, read_stamp
 from localllm_magics.session import Session
+from localllm_magics.widgets.advice import to_advice
 from localllm_magics.widgets.facts import Facts
 from localllm_magics.widgets.jobs import Jobs, Work, done
 from localllm_magics.widgets.protocol import (
@@ -160,8 +161,7 @@ class Commands:
         try:
             self._scan()
         except LocalLLMError as error:
-            self._note = f"{error.message} {error.hint}"
-            self.show_status()
+            self._show_note(error)
 
     def _measure(self) -> None:
         """Measure this machine where a forecast is missing, then list the models anew; without one where that fails."""
@@ -178,10 +178,13 @@ class Commands:
                 self._facts.measure(missing, self._measuring, show)
             self._scan()
         except LocalLLMError as error:
-            self._note = error.message
-            self.show_status()
+            self._show_note(error)
         except Stopped:
             pass
+
+    def _show_note(self, error: LocalLLMError) -> None:
+        self._note = f"{error.message} {to_advice(error.hint)}".rstrip()
+        self.show_status()
 
     def _listed(self, reference: str) -> ModelInfo:
         """The model that is listed as REFERENCE, with what its file says now.

@@ -4,9 +4,11 @@ import { bars } from "./bars.js";
 import { button, element, setText } from "./dom.js";
 import { toBadge, toCount, toNumber, toObstacle, toReading, toSize, toSource, toSpeed } from "./format.js";
 import { needed } from "./memory.js";
+import { areSame } from "./protocol.js";
 import { Sliders } from "./sliders.js";
 
 /** @typedef {import("./plans.js").Choice} Choice */
+/** @typedef {import("./protocol.js").Loaded} Loaded */
 /** @typedef {import("./protocol.js").Options} Options */
 /** @typedef {import("./protocol.js").Row} Row */
 /** @typedef {import("./protocol.js").Status} Status */
@@ -31,6 +33,7 @@ export class Details {
   #fit = element("div", { class: "llm-badge" });
   #facts = element("dl", { class: "llm-dl" });
   #problem = element("p", { class: "llm-problem" });
+  #loaded = element("div", { class: "llm-loaded" });
   #bars = element("div", { class: "llm-bars" });
   #origin = element("div", { class: "llm-origin" });
   #forecast = element("div", { class: "llm-forecast" });
@@ -55,7 +58,7 @@ export class Details {
     this.#unload = button("Unload", actions.unload, signal);
     const buttons = element("div", { class: "llm-actions" }, this.#load, this.#force, this.#unload);
     const plan = element("div", { class: "llm-plan" }, this.#bars, this.#origin, this.#forecast);
-    const parts = [this.#title, this.#subtitle, this.#fit, this.#facts, this.#problem, this.#sliders.root, plan];
+    const parts = [this.#title, this.#subtitle, this.#fit, this.#facts, this.#problem, this.#loaded, this.#sliders.root, plan];
     this.#content.append(element("div", { class: "llm-scroll" }, ...parts), buttons);
     this.root.append(this.#nothing, this.#content);
     this.#content.hidden = true;
@@ -92,17 +95,32 @@ export class Details {
    * @param {boolean} wasRefused
    */
   #showActions({ row, plan, options }, status, wasRefused) {
-    const isLoaded = status.loaded.some((model) => model.reference === row.reference && model.device !== null);
+    const loaded = status.loaded.find((model) => model.reference === row.reference && model.device !== null);
     const isCurrent = status.current === row.reference;
-    const isDefault = Object.values(options).every((value) => value === null);
+    const isOther = loaded !== undefined && !areSame(options, loaded.options);
     const isTooMuch = plan.uses.length ? plan.uses.some((use) => needed(use) > use.free) : row.fit?.verdict === "too big";
     const isIdle = status.loading === null && !toObstacle(row);
-    setText(this.#load, !isLoaded ? "Load" : !isDefault ? "Load again" : isCurrent ? "Loaded" : "Make current");
-    this.#load.disabled = !isIdle || (isLoaded && isCurrent && isDefault);
-    this.#force.hidden = !(isTooMuch || wasRefused) || isLoaded;
+    setText(this.#loaded, loaded ? toPlacement(loaded, status.devices.length > 0) : "");
+    setText(this.#load, !loaded ? "Load" : isOther ? "Load again" : isCurrent ? "Loaded" : "Make current");
+    this.#load.disabled = !isIdle || (loaded !== undefined && isCurrent && !isOther);
+    this.#force.hidden = !(isTooMuch || wasRefused) || loaded !== undefined;
     this.#force.disabled = !isIdle;
-    this.#unload.hidden = !isLoaded;
+    this.#unload.hidden = !loaded;
   }
+}
+
+/**
+ * How a model was loaded.
+ *
+ * @param {Loaded} loaded
+ * @param {boolean} hasDevices
+ */
+function toPlacement({ context, gpu_layers }, hasDevices) {
+  const parts = [
+    context === null ? "" : `${toNumber(context)} tokens of context`,
+    gpu_layers === null || !hasDevices ? "" : `${gpu_layers} layer${gpu_layers === 1 ? "" : "s"} on the GPU`,
+  ].filter(Boolean);
+  return parts.length ? `Loaded with ${parts.join(" and ")}.` : "";
 }
 
 /**

@@ -6,6 +6,7 @@ from localllm_magics.core.errors import LocalLLMError, NotEnoughMemory
 from localllm_magics.core.fork import new_lock
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.background import in_background
+from localllm_magics.widgets.advice import to_advice
 from localllm_magics.widgets.protocol import Accepted, Answer, Cancelled, Done, Failed, Planned
 
 Work = Callable[[Stop], Done]
@@ -60,7 +61,7 @@ def done(id_: str, *notices: str, plans: list[Planned] | None = None) -> Done:
 def failed(id_: str, error: LocalLLMError) -> Failed:
     """The answer to a command that ended with ERROR."""
     can_force = isinstance(error, NotEnoughMemory)
-    return Failed(kind="failed", id=id_, message=error.message, hint=error.hint, can_force=can_force)
+    return Failed(kind="failed", id=id_, message=error.message, hint=to_advice(error.hint), can_force=can_force)
 
 
 def _outcome(id_: str, work: Work, stop: Stop) -> Answer:

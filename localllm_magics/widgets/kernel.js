@@ -24,13 +24,30 @@ import { toAnswer } from "./protocol.js";
  * @typedef {object} Connection
  * @property {(target: string) => Comm} createComm
  * @property {string} [status]
+ * @property {Signal} [statusChanged]
+ * @property {Signal} [connectionStatusChanged]
  */
+
+/**
+ * @typedef {object} Signal
+ * @property {(slot: Slot) => unknown} connect
+ * @property {(slot: Slot) => unknown} disconnect
+ */
+
+/** @typedef {(sender: unknown, status: string) => void} Slot */
 
 /**
  * @typedef {object} Comm
  * @property {() => unknown} open
  * @property {(data: object) => unknown} send
  * @property {() => unknown} close
+ * @property {boolean} [isDisposed]
+ */
+
+/**
+ * @typedef {object} Listener
+ * @property {(isBusy: boolean) => void} onBusy  Called when commands begin or cease to wait for the kernel.
+ * @property {() => void} onLost  Called once, when the kernel that the widget belongs to has ended.
  */
 
 /**
@@ -41,6 +58,7 @@ import { toAnswer } from "./protocol.js";
 
 const TARGET = "localllm.picker";
 const PATIENCE = 700; // milliseconds after which a kernel that has not answered is busy
+const ENDS = new Set(["restarting", "autorestarting", "terminating", "dead", "disconnected"]);
 
 /** Sends commands and hands their answers back. */
 export class Kernel {
@@ -54,25 +72,31 @@ export class Kernel {
   #waiting = new Map();
   /** @type {Set<string>} */
   #late = new Set();
-  /** @type {(isBusy: boolean) => void} */
-  #onBusy;
+  /** @type {Listener} */
+  #listener;
+  #isLost = false;
 
   /**
    * @param {Model} model
    * @param {string} address  Which widget the commands are for.
-   * @param {(isBusy: boolean) => void} onBusy  Called when commands begin or cease to wait for the kernel.
+   * @param {Listener} listener
    * @param {AbortSignal} signal
    */
-  constructor(model, address, onBusy, signal) {
+  constructor(model, address, listener, signal) {
     this.#model = model;
     this.#address = address;
-    this.#onBusy = onBusy;
-    this.#comm = opened(model.widget_manager?.kernel);
+    this.#listener = listener;
+    const connection = model.widget_manager?.kernel;
+    this.#comm = opened(connection);
     const take = (/** @type {unknown} */ message) => this.#take(message);
+    const follow = (/** @type {unknown} */ _sender, /** @type {string} */ status) => this.#follow(status);
+    const signals = [connection?.statusChanged, connection?.connectionStatusChanged];
+    for (const each of signals) each?.connect(follow);
     model.on("msg:custom", take);
     signal.addEventListener("abort", () => {
       model.off("msg:custom", take);
-      this.#comm?.close();
+      for (const each of signals) each?.disconnect(follow);
+      if (!this.#isLost && !this.#comm?.isDisposed) this.#comm?.close();
       for (const { timer } of this.#waiting.values()) clearTimeout(timer);
     });
   }
@@ -83,13 +107,14 @@ export class Kernel {
   }
 
   /**
-   * Send a command; its id and the answer that ends it.
+   * Send a command; its id and the answer that ends it. One to a kernel that has ended is cancelled.
    *
    * @param {Wish} command
    * @returns {{ id: string, ending: Promise<Ending> }}
    */
   send(command) {
     const id = newId();
+    if (this.#isLost || this.#comm?.isDisposed) return { id, ending: Promise.resolve({ kind: "cancelled", id }) };
     const message = { ...command, id };
     /** @type {Promise<Ending>} */
     const ending = new Promise((end) => {
@@ -113,6 +138,22 @@ export class Kernel {
   }
 
   /**
+   * A kernel that has ended answers nothing, and neither does the one after it: it does not know the widget.
+   *
+   * @param {string} status
+   */
+  #follow(status) {
+    if (this.#isLost || !ENDS.has(status)) return;
+    this.#isLost = true;
+    for (const [id, { end, timer }] of this.#waiting) {
+      clearTimeout(timer);
+      end({ kind: "cancelled", id });
+    }
+    this.#waiting.clear();
+    this.#listener.onLost();
+  }
+
+  /**
    * @param {string} id
    * @param {boolean} isLate
    */
@@ -120,7 +161,7 @@ export class Kernel {
     const was = this.#late.size > 0;
     if (isLate) this.#late.add(id);
     else this.#late.delete(id);
-    if (was !== this.#late.size > 0) this.#onBusy(!was);
+    if (was !== this.#late.size > 0) this.#listener.onBusy(!was);
   }
 }
 

@@ -103,6 +103,13 @@ export class List {
     this.#select(Math.min(last, Math.max(0, move(this.#index, page, last))));
   }
 
+  /** Whether a row is active; where none is, the first one becomes it. */
+  enter() {
+    const isActive = this.#index >= 0;
+    if (!isActive) this.#select(0);
+    return isActive;
+  }
+
   /** Draw the visible rows, and the active one, which a screen reader reads. */
   draw() {
     const first = Math.max(0, Math.floor(this.root.scrollTop / HEIGHT) - MARGIN);

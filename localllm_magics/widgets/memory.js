@@ -94,10 +94,10 @@ export function needed(use) {
  * Sizes of context for a slider: powers of two and what lies half-way between them, up to the trained size.
  *
  * @param {number} trained
- * @param {number} wanted  One that is among them in any case.
+ * @param {...number} wanted  Those that are among them in any case.
  */
-export function contexts(trained, wanted) {
-  const stops = new Set([trained, wanted]);
+export function contexts(trained, ...wanted) {
+  const stops = new Set([trained, ...wanted]);
   for (let size = LEAST_CONTEXT; size < trained; size *= 2) {
     stops.add(size);
     if (size * 1.5 < trained) stops.add(size * 1.5);

@@ -6,7 +6,7 @@ import { toObstacle, toSize } from "./format.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
 import { Plans } from "./plans.js";
-import { NOTHING, isRow, isStatus } from "./protocol.js";
+import { DEFAULTS, NOTHING, areSame, isRow, isStatus } from "./protocol.js";
 import { listOf } from "./guards.js";
 import { ORDERS, Search } from "./search.js";
 
@@ -18,6 +18,7 @@ import { ORDERS, Search } from "./search.js";
 
 const BUSY = "The kernel is busy: this will be done when the cell has ended.";
 const SILENT = "The kernel does not answer. If it was restarted, run the cell again.";
+const LOST = "The kernel was restarted: run the cell again.";
 const areRows = listOf(isRow);
 let views = 0;
 
@@ -35,6 +36,8 @@ class Picker {
   /** @type {Ending | null} */
   #ending = null;
   #isBusy = false;
+  #isLost = false;
+  #isScanning = false;
   #id = `llm-${(views += 1)}`;
   /** @type {List} */
   #list;
@@ -46,6 +49,7 @@ class Picker {
   #rescan;
   /** @type {HTMLButtonElement} */
   #cancel;
+  #root = element("div", { class: "llm-picker", role: "group", "aria-label": "Model picker" });
   #filter = element("input", { class: "llm-filter", type: "search", placeholder: "Filter models", role: "combobox" });
   #order = element("select", { class: "llm-select", "aria-label": "Sort by" });
   #count = element("span", { class: "llm-count", role: "status" });
@@ -59,7 +63,8 @@ class Picker {
    */
   constructor(model, el, signal) {
     this.#model = model;
-    this.#kernel = new Kernel(model, String(model.get("_address")), (isBusy) => this.#setBusy(isBusy), signal);
+    const listener = { onBusy: (/** @type {boolean} */ isBusy) => this.#setBusy(isBusy), onLost: () => this.#lose() };
+    this.#kernel = new Kernel(model, String(model.get("_address")), listener, signal);
     this.#plans = new Plans(this.#kernel, (choice) => this.#show(choice), signal);
     this.#list = new List({
       id: this.#id,
@@ -75,12 +80,12 @@ class Picker {
       reset: () => this.#plans.reset(),
     };
     this.#details = new Details(actions, signal);
-    this.#rescan = button("Rescan", () => void this.#run({ kind: "rescan" }), signal);
+    this.#rescan = button("Rescan", () => void this.#scan(), signal);
     this.#cancel = button("Cancel", () => this.#stop(), signal);
     this.#build(el);
     this.#listen(signal);
-    this.#takeModels();
     this.#takeStatus();
+    this.#takeModels();
   }
 
   /** @param {HTMLElement} el */
@@ -99,8 +104,8 @@ class Picker {
     const top = element("div", { class: "llm-top" }, this.#filter, this.#order, this.#count, this.#rescan);
     const middle = element("div", { class: "llm-middle" }, this.#list.root, this.#details.root);
     const bottom = element("div", { class: "llm-bottom" }, this.#state, this.#progress, this.#cancel);
-    const label = { class: "llm-picker", role: "group", "aria-label": "Model picker" };
-    el.append(element("div", label, top, middle, bottom));
+    this.#root.append(top, middle, bottom);
+    el.append(this.#root);
   }
 
   /** @param {AbortSignal} signal */
@@ -109,7 +114,7 @@ class Picker {
     this.#order.addEventListener("change", () => this.#find(), { signal });
     this.#filter.addEventListener("keydown", (event) => this.#list.press(event), { signal });
     for (const target of [this.#filter, this.#list.root]) {
-      target.addEventListener("keydown", (event) => event.key === "Enter" && void this.#load(false), { signal });
+      target.addEventListener("keydown", (event) => event.key === "Enter" && this.#enter(), { signal });
     }
     /** @type {[string, () => void][]} */
     const changes = [
@@ -134,19 +139,35 @@ class Picker {
   #takeStatus() {
     const status = this.#model.get("_status");
     if (!isStatus(status)) return;
-    const isNewMachine = String(status.devices) !== String(this.#status.devices);
+    const before = this.#status;
+    const isNewMachine = String(status.devices) !== String(before.devices);
+    if (toNews(status) !== toNews(before)) this.#ending = null;
     this.#status = status;
+    this.#follow(before);
     this.#list.draw();
     this.#tell();
     if (isNewMachine && this.#choice) this.#choose(this.#choice.row, false);
+  }
+
+  /**
+   * Show the options that the chosen model was loaded with elsewhere, unless the user has set others.
+   *
+   * @param {Status} before
+   */
+  #follow(before) {
+    const choice = this.#choice;
+    if (!choice) return;
+    const old = optionsIn(before, choice.row);
+    const now = optionsIn(this.#status, choice.row);
+    if (!areSame(old, now) && areSame(old, choice.options)) this.#plans.set(now);
   }
 
   /** Choose what the kernel says that is chosen. */
   #takeValue() {
     const value = this.#model.get("value");
     const row = this.#search.find("", "name").find(({ reference }) => reference === value);
-    if (!row) return;
-    if (this.#choice?.row !== row) this.#choose(row, false);
+    if (!row) this.#plans.clear();
+    else if (this.#choice?.row !== row) this.#choose(row, false);
     this.#find();
     this.#list.reveal();
   }
@@ -166,23 +187,28 @@ class Picker {
    * @param {boolean} isByUser
    */
   #choose(row, isByUser) {
-    this.#ending = null;
-    void this.#plans.choose(row, this.#status.devices);
-    if (!isByUser) return;
+    if (this.#choice?.row.reference !== row.reference) this.#ending = null;
+    void this.#plans.choose(row, this.#status.devices, optionsIn(this.#status, row));
+    if (!isByUser || this.#isLost) return;
     this.#model.set("value", row.reference);
     this.#model.save_changes();
   }
 
-  /** @param {Choice} choice */
+  /** @param {Choice | null} choice */
   #show(choice) {
     this.#choice = choice;
     this.#tell();
   }
 
+  /** Load what is chosen, if it is among the models that the filter leaves. */
+  #enter() {
+    if (this.#list.enter()) void this.#load(false);
+  }
+
   /** @param {boolean} isForced */
   async #load(isForced) {
     const choice = this.#choice;
-    if (!choice || this.#status.loading || toObstacle(choice.row)) return;
+    if (!choice || this.#isLost || this.#status.loading || toObstacle(choice.row)) return;
     const { row, options } = choice;
     await this.#run({ kind: "load", reference: row.reference, options, force: isForced });
   }
@@ -200,6 +226,13 @@ class Picker {
     this.#tell();
   }
 
+  async #scan() {
+    this.#isScanning = true;
+    await this.#run({ kind: "rescan" });
+    this.#isScanning = false;
+    this.#tell();
+  }
+
   #stop() {
     if (this.#status.loading) this.#kernel.send({ kind: "cancel", target: this.#status.loading.id });
   }
@@ -210,6 +243,14 @@ class Picker {
     this.#tell();
   }
 
+  /** Show that nothing is so any more. */
+  #lose() {
+    this.#isLost = true;
+    this.#status = NOTHING;
+    this.#list.draw();
+    this.#tell();
+  }
+
   /** Say what is going on. */
   #tell() {
     const { loading } = this.#status;
@@ -217,13 +258,16 @@ class Picker {
     this.#details.show(this.#choice, this.#status, wasRefused);
     this.#progress.hidden = this.#cancel.hidden = loading === null;
     if (loading) this.#progress.value = loading.fraction;
-    this.#rescan.disabled = this.#status.activity !== "";
+    this.#rescan.disabled = this.#isScanning;
     this.#state.classList.toggle("llm-failed", this.#ending?.kind === "failed" && !loading);
     setText(this.#state, this.#words());
+    if (!this.#isLost) return;
+    for (const control of this.#root.querySelectorAll("button, input, select")) control.setAttribute("disabled", "");
   }
 
   #words() {
     const { loading, activity, note } = this.#status;
+    if (this.#isLost) return LOST;
     if (this.#isBusy) return this.#kernel.isIdle ? SILENT : BUSY;
     if (loading) return `Loading ${loading.reference} …`;
     const ending = this.#ending;
@@ -233,8 +277,8 @@ class Picker {
     if (ending?.notices.length) return ending.notices.join(" ");
     const current = this.#status.loaded.find((model) => model.reference === this.#status.current);
     if (!current) return ["No model is loaded.", note].filter(Boolean).join(" ");
-    const where = current.device === null ? "" : ` on ${current.device}`;
-    return `${current.reference}${where}${current.memory ? `, ${toSize(current.memory)}` : ""} answers %%llm cells.`;
+    const facts = [current.device ?? "", current.memory ? toSize(current.memory) : ""].filter(Boolean).join(", ");
+    return `${current.reference}${facts && ` (${facts})`} answers %%llm cells.`;
   }
 
   /** @param {Row} row */
@@ -242,6 +286,25 @@ class Picker {
     if (this.#status.current === row.reference) return "current";
     return this.#status.loaded.some((model) => model.reference === row.reference) ? "loaded" : "";
   }
+}
+
+/**
+ * What makes a message an old one when it changes.
+ *
+ * @param {Status} status
+ */
+function toNews({ current, loaded, loading }) {
+  return JSON.stringify([current, loaded.map(({ reference }) => reference), loading?.id]);
+}
+
+/**
+ * The options that a model was loaded with; the defaults where it was not.
+ *
+ * @param {Status} status
+ * @param {Row} row
+ */
+function optionsIn(status, row) {
+  return status.loaded.find(({ reference }) => reference === row.reference)?.options ?? DEFAULTS;
 }
 
 /**

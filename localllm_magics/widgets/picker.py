@@ -24,6 +24,7 @@ from localllm_magics.widgets.static_table import to_bundle
 
 _MOST_WAIT = 5.0
 """Seconds that the first list may take before the widget is shown without its table."""
+_CLOSED = "This picker is closed. For a new one, type: `llm.ModelPicker()`"
 Bundle = dict[str, Any]
 
 
@@ -60,7 +61,8 @@ class ModelPicker(AnyWidget):
         self._first_list: Future[None] = self._commands.begin()
 
     def __repr__(self) -> str:
-        return f"<ModelPicker {self.value or 'nothing chosen'}, {len(self._list)} models>"
+        count = len(self._list)
+        return f"<ModelPicker {self.value or 'nothing chosen'}, {count} model{'' if count == 1 else 's'}>"
 
     def close(self) -> None:
         """End what runs, and take the widget out of the page; a loaded model stays."""
@@ -107,6 +109,10 @@ class ModelPicker(AnyWidget):
 
     def _ipython_display_(self) -> None:
         """Show the widget, and below it, hidden where that lives, the table that stays in a saved notebook."""
+        if self.comm is None:  # a closed widget has no bundle
+            display({"text/plain": _CLOSED, "text/markdown": _CLOSED}, raw=True)
+            display(self._table(), raw=True)
+            return
         data, metadata = self._repr_mimebundle_()
         display({**_without(data, "text/html", "text/markdown"), "text/plain": repr(self)}, metadata, raw=True)
         display(self._table(), raw=True)

@@ -1,7 +1,7 @@
 // The plan of the chosen model: at once from the header, and from the engine when the settings rest.
 
 import { between, contexts, corners } from "./memory.js";
-import { DEFAULTS } from "./protocol.js";
+import { DEFAULTS, areSame } from "./protocol.js";
 
 /** @typedef {import("./protocol.js").Options} Options */
 /** @typedef {import("./protocol.js").Planned} Planned */
@@ -29,7 +29,7 @@ const LARGEST_DEFAULT = 8192;
 export class Plans {
   /** @type {Kernel} */
   #kernel;
-  /** @type {(choice: Choice) => void} */
+  /** @type {(choice: Choice | null) => void} */
   #onChange;
   /** @type {Choice | null} */
   #choice = null;
@@ -43,7 +43,7 @@ export class Plans {
 
   /**
    * @param {Kernel} kernel
-   * @param {(choice: Choice) => void} onChange
+   * @param {(choice: Choice | null) => void} onChange
    * @param {AbortSignal} signal
    */
   constructor(kernel, onChange, signal) {
@@ -53,24 +53,32 @@ export class Plans {
   }
 
   /**
-   * Choose a model, with the defaults.
+   * Choose a model; what was set stays where it is the one that is chosen.
    *
    * @param {Row} row
    * @param {readonly string[]} devices
+   * @param {Options} options  What to begin with.
    */
-  async choose(row, devices) {
+  async choose(row, devices, options = DEFAULTS) {
+    const before = this.#choice;
     this.#leave();
     this.#corners = [];
     this.#defaults = null;
-    const plan = guess(row);
-    this.#change(toChoice(row, plan, devices));
+    const isSame = before?.row.reference === row.reference;
+    this.#change(toChoice(row, isSame ? before.plan : guess(row), devices, isSame ? before.options : options));
     if (!row.local || row.problem !== null) return;
     const [planned] = await this.#ask(row, [DEFAULTS], false);
     if (!planned || this.#choice?.row !== row) return;
     this.#defaults = planned;
-    this.#change({ ...toChoice(row, planned, devices), problem: "" });
-    this.#wait();
+    this.#choice = toChoice(row, planned, devices, this.#choice.options);
+    this.set({});
     await this.#askCorners(row, false);
+  }
+
+  /** Choose nothing. */
+  clear() {
+    this.#leave();
+    this.#change(null);
   }
 
   /**
@@ -84,8 +92,7 @@ export class Plans {
     const options = { ...choice.options, ...changed };
     const settings = merged(options, (this.#defaults ?? choice.plan).settings);
     const isSameType = settings.kv_type === choice.plan.settings.kv_type;
-    const isDefault = Object.values(options).every((value) => value === null);
-    const plan = (isDefault && this.#defaults) || between(this.#corners, choice.range, settings);
+    const plan = (areSame(options, DEFAULTS) && this.#defaults) || between(this.#corners, choice.range, settings);
     this.#leave();
     this.#change({ ...choice, options, plan: plan ?? { ...choice.plan, settings, exact: false } });
     if (!isSameType) void this.#askCorners(choice.row, false);
@@ -120,7 +127,7 @@ export class Plans {
    */
   async #askCorners(row, exact) {
     const choice = this.#choice;
-    if (!choice) return;
+    if (choice?.row !== row) return;
     const kvType = choice.plan.settings.kv_type;
     const plans = await this.#ask(row, corners(choice.range, kvType), exact);
     if (plans.length && this.#choice?.row === row && this.#choice.plan.settings.kv_type === kvType) {
@@ -156,7 +163,7 @@ export class Plans {
     if (this.#choice) this.#choice = { ...this.#choice, isAsking: false };
   }
 
-  /** @param {Choice} choice */
+  /** @param {Choice | null} choice */
   #change(choice) {
     this.#choice = choice;
     this.#onChange(choice);
@@ -179,11 +186,12 @@ function guess(row) {
  * @param {Row} row
  * @param {Planned} plan
  * @param {readonly string[]} devices
+ * @param {Options} options
  * @returns {Choice}
  */
-function toChoice(row, plan, devices) {
+function toChoice(row, plan, devices, options) {
   const { context, gpu_layers, cpu_moe } = plan.settings;
-  const stops = contexts(row.context ?? context, context);
+  const stops = contexts(row.context ?? context, context, options.context ?? context);
   const layers = devices.length ? row.layers ?? 0 : 0;
   /** @type {Range} */
   const range = {
@@ -191,7 +199,7 @@ function toChoice(row, plan, devices) {
     gpu_layers: layers ? [0, layers + 1] : [gpu_layers, gpu_layers],
     cpu_moe: layers && row.experts ? [0, layers] : [cpu_moe, cpu_moe],
   };
-  return { row, options: DEFAULTS, plan, contexts: stops, range, isAsking: false, problem: "" };
+  return { row, options, plan, contexts: stops, range, isAsking: false, problem: "" };
 }
 
 /**

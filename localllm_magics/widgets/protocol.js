@@ -82,6 +82,7 @@ const isLoaded = record({
   device: orNull(isText),
   context: orNull(isNumber),
   gpu_layers: orNull(isNumber),
+  options: isOptions,
 });
 
 export const isStatus = record({
@@ -115,6 +116,18 @@ export const NOTHING = { current: null, loaded: [], loading: null, activity: "",
 
 /** @type {Options} */
 export const DEFAULTS = { context: null, gpu_layers: null, cpu_moe: null, kv_type: null };
+
+/**
+ * Whether two models are loaded in the same way.
+ *
+ * @param {Options} one
+ * @param {Options} other
+ */
+export function areSame(one, other) {
+  const { context, gpu_layers, cpu_moe, kv_type } = one;
+  const isSamePlace = gpu_layers === other.gpu_layers && cpu_moe === other.cpu_moe;
+  return isSamePlace && context === other.context && kv_type === other.kv_type;
+}
 
 /**
  * A message of the kernel as an answer; null if it is none.

@@ -164,13 +164,14 @@ class Row(TypedDict):
 
 
 class Loaded(TypedDict):
-    """A model in memory, or on a server."""
+    """A model in memory, or on a server, with the options that it was loaded with."""
 
     reference: str
     memory: int
     device: str | None
     context: int | None
     gpu_layers: int | None
+    options: Options
 
 
 class Loading(TypedDict):

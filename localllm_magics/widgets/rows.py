@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 from localllm_magics.core.memory_plan import Fit, Forecast, MemoryPlan, PlanSettings
 from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.request import LoadOptions
 from localllm_magics.model import Model
-from localllm_magics.widgets.protocol import Fitting, Loaded, Planned, Row, Settings
+from localllm_magics.widgets.protocol import Fitting, Loaded, Options, Planned, Row, Settings
 
 
 def to_row(info: ModelInfo) -> Row:
@@ -78,6 +79,18 @@ def _loaded(model: Model) -> Loaded:
         device=status.model.device,
         context=status.model.context,
         gpu_layers=status.model.gpu_layers,
+        options=_options(status.options),
+    )
+
+
+def _options(options: LoadOptions) -> Options:
+    """OPTIONS as far as the page sets them, in numbers."""
+    layers, experts = options.gpu_layers, options.cpu_moe
+    return Options(
+        context=options.ctx,
+        gpu_layers=layers if isinstance(layers, int) else None,
+        cpu_moe=experts if isinstance(experts, int) else None,
+        kv_type=options.kv_type,
     )
 
 

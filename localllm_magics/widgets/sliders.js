@@ -2,6 +2,7 @@
 
 import { button, element, setText } from "./dom.js";
 import { toNumber } from "./format.js";
+import { DEFAULTS, areSame } from "./protocol.js";
 
 /** @typedef {import("./plans.js").Choice} Choice */
 /** @typedef {import("./protocol.js").Options} Options */
@@ -53,7 +54,7 @@ export class Sliders {
     this.#experts.show(range.cpu_moe, cpu_moe, `${cpu_moe} of ${mostExperts} layers`);
     if (!KV_TYPES.includes(kv_type)) this.#kvType.replaceChildren(...typeOptions([kv_type, ...KV_TYPES]));
     this.#kvType.value = kv_type;
-    this.#reset.disabled = Object.values(options).every((value) => value === null);
+    this.#reset.disabled = areSame(options, DEFAULTS);
   }
 }
 

@@ -8,8 +8,9 @@ where that is dead.
 from html import escape
 from typing import Any
 
-from localllm_magics.catalog.model_list import ModelList
-from localllm_magics.core.table import Table
+from localllm_magics.catalog.model_list import HEADERS, ModelList
+from localllm_magics.core.model_info import ModelInfo
+from localllm_magics.core.table import Table, unbroken
 
 MOST_ROWS = 20
 _COLUMNS = ("Reference", "Parameters", "Quantization", "Size", "Context", "Fit", "Forecast", "Source")
@@ -17,8 +18,9 @@ _STYLE = """<style>
 .jp-OutputArea-child:has(> .jupyter-widgets):has(~ .jp-OutputArea-child .llm-static):not(:has(.llm-picker)) {
   display: none;
 }
-.llm-static th, .llm-static td { text-align: left !important; white-space: nowrap; }
 </style>"""
+_CELL = 'align="left" style="text-align: left; white-space: nowrap"'
+"""On each cell, since a notebook that is not trusted is shown without the style above."""
 
 
 def to_bundle(models: ModelList) -> dict[str, Any]:
@@ -27,10 +29,18 @@ def to_bundle(models: ModelList) -> dict[str, Any]:
     more = len(models) - MOST_ROWS
     notes = (*shown.notes, *[f"{more:,} more models: %llm models"][: max(0, more)])
     columns = [number for number, header in enumerate(shown.headers) if header in _COLUMNS]
+    rows = map(_judged, models, shown.rows)
     table = Table(
-        headers=_picked(shown.headers, columns), rows=tuple(_picked(r, columns) for r in shown.rows), notes=notes
+        headers=_picked(shown.headers, columns), rows=tuple(_picked(row, columns) for row in rows), notes=notes
     )
     return {"text/plain": table.to_text(), "text/markdown": table.to_markdown(), "text/html": _to_html(table)}
+
+
+def _judged(info: ModelInfo, row: tuple[str, ...]) -> tuple[str, ...]:
+    """ROW, which says under Fit that INFO cannot be read: the table has no column of kinds."""
+    if info.problem is None:
+        return row
+    return tuple("unreadable" if header == "Fit" else cell for header, cell in zip(HEADERS, row, strict=True))
 
 
 def _to_html(table: Table) -> str:
@@ -41,7 +51,7 @@ def _to_html(table: Table) -> str:
 
 
 def _row(tag: str, cells: tuple[str, ...]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<{tag} {_CELL}>{escape(unbroken(cell))}</{tag}>' for cell in cells)}</tr>"
 
 
 def _picked(cells: tuple[str, ...], columns: list[int]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from contextlib import redirect_stdout
 import pytest
 from IPython.lib.pretty import pretty
 
-from localllm_magics.core.table import Table, to_count, to_size
+from localllm_magics.core.table import Table, shortened, to_count, to_size, unbroken
 
 TABLE = Table(
     title="Models",
@@ -34,8 +34,8 @@ def test_a_table_is_markdown() -> None:
         "",
         "| Name | Size |",
         "| --- | ---: |",
-        "| demo | 3.3 MB |",
-        "| a-long-name | 14.0 GB |",
+        "| demo | 3.3\u00a0MB |",
+        "| a-long-name | 14.0\u00a0GB |",
         "| 本 |  |",
         "",
         "One is missing.",
@@ -118,6 +118,8 @@ def test_wide_and_combining_letters_keep_the_columns() -> None:
         pytest.param("a\u202eb", "a\\u202eb", id="reversed text"),
         pytest.param("a\udcffb", "a\\udcffb", id="file name without an encoding"),
         pytest.param("a\u00a0b", "a b", id="hard space"),
+        pytest.param("\U0001f469\u200d\U0001f4bb", "\U0001f469\u200d\U0001f4bb", id="joined emoji"),
+        pytest.param("a\u200db", "a\\u200db", id="joined letters"),
         pytest.param("`*_|<", "`*_|<", id="Markdown"),
     ],
 )
@@ -141,7 +143,7 @@ def test_control_characters_are_visible_in_text(cell: str, text: str) -> None:
         pytest.param("# a", "&#35; a", id="heading"),
         pytest.param("- a", "&#45; a", id="list"),
         pytest.param("1. a", "1&#46; a", id="numbered list"),
-        pytest.param("3.3 MB.", "3.3 MB.", id="number"),
+        pytest.param("3.3 m.", "3.3 m.", id="number"),
     ],
 )
 def test_markdown_shows_a_cell_and_does_nothing(cell: str, markdown: str) -> None:
@@ -181,3 +183,21 @@ def test_sizes_are_short(size: int | None, text: str) -> None:
 )
 def test_counts_are_short(count: int | None, text: str) -> None:
     assert to_count(count) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("3.2 MB of 8.0 GB", "3.2\u00a0MB of 8.0\u00a0GB", id="sizes"),
+        pytest.param("7.2 B", "7.2\u00a0B", id="a count"),
+        pytest.param("≈ 14 tok/s", "≈ 14\u00a0tok/s", id="a rate"),
+        pytest.param("2 Books", "2 Books", id="a word"),
+    ],
+)
+def test_a_number_stays_beside_its_unit(text: str, expected: str) -> None:
+    assert unbroken(text) == expected
+
+
+def test_a_long_name_loses_its_middle() -> None:
+    assert shortened(60 * "a") == 60 * "a"
+    assert shortened(50 * "a" + 50 * "b") == 30 * "a" + "…" + 29 * "b"

@@ -2,11 +2,25 @@ import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { Kernel } from "../../localllm_magics/widgets/kernel.js";
 
+/** A signal of JupyterLab. */
+class FakeSignal {
+  /** @type {Set<(sender: unknown, status: string) => void>} */
+  slots = new Set();
+  connect = (/** @type {(sender: unknown, status: string) => void} */ slot) => this.slots.add(slot);
+  disconnect = (/** @type {(sender: unknown, status: string) => void} */ slot) => this.slots.delete(slot);
+
+  /** @param {string} status */
+  emit(status) {
+    for (const slot of this.slots) slot(this, status);
+  }
+}
+
 /** A model of anywidget that keeps what is sent, with a kernel or without. */
 class FakeModel {
   /** @type {any[]} */
   sent = [];
   isClosed = false;
+  status = new FakeSignal();
   /** @type {Map<string, (message: unknown) => void>} */
   listeners = new Map();
   /** @type {{ kernel?: import("../../localllm_magics/widgets/kernel.js").Connection }} */
@@ -15,7 +29,7 @@ class FakeModel {
   /** @param {boolean} hasKernel */
   constructor(hasKernel) {
     const comm = { open: () => {}, send: (/** @type {object} */ data) => this.sent.push(data), close: () => (this.isClosed = true) };
-    this.widget_manager = hasKernel ? { kernel: { createComm: () => comm, status: "idle" } } : {};
+    this.widget_manager = hasKernel ? { kernel: { createComm: () => comm, status: "idle", statusChanged: this.status } } : {};
   }
 
   get = () => null;
@@ -37,8 +51,11 @@ function started(hasKernel) {
   const life = new AbortController();
   /** @type {boolean[]} */
   const busy = [];
-  const kernel = new Kernel(model, "here", (isBusy) => busy.push(isBusy), life.signal);
-  return { model, kernel, busy, life };
+  /** @type {string[]} */
+  const lost = [];
+  const listener = { onBusy: (/** @type {boolean} */ isBusy) => busy.push(isBusy), onLost: () => lost.push("lost") };
+  const kernel = new Kernel(model, "here", listener, life.signal);
+  return { model, kernel, busy, lost, life };
 }
 
 test("a command goes over a comm of its own, and its end comes back", async () => {
@@ -103,4 +120,21 @@ test("a view that is gone leaves nothing behind", () => {
 
   assert.equal(model.isClosed, true);
   assert.equal(model.listeners.size, 0);
+  assert.equal(model.status.slots.size, 0);
+});
+
+test("a kernel that was restarted ends all commands, and is told nothing more", async () => {
+  const { model, kernel, lost, life } = started(true);
+  model.status.emit("busy");
+  const { id, ending } = kernel.send({ kind: "rescan" });
+  model.status.emit("restarting");
+  model.status.emit("dead");
+  const later = kernel.send({ kind: "rescan" });
+  life.abort();
+
+  assert.deepEqual(await ending, { kind: "cancelled", id });
+  assert.deepEqual(await later.ending, { kind: "cancelled", id: later.id });
+  assert.deepEqual(lost, ["lost"]);
+  assert.equal(model.sent.length, 1);
+  assert.equal(model.isClosed, false);
 });

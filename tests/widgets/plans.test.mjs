@@ -36,7 +36,7 @@ async function chosen(problem = "") {
   mock.timers.enable({ apis: ["setTimeout"] });
   const kernel = new FakeKernel();
   kernel.problem = problem;
-  /** @type {Choice[]} */
+  /** @type {(Choice | null)[]} */
   const shown = [];
   // @ts-expect-error -- it sends as the real one does, and has nothing else
   const plans = new Plans(kernel, (choice) => shown.push(choice), new AbortController().signal);

@@ -69,6 +69,7 @@ def test_a_load_makes_the_model_the_current_one(new_session: Session, scripted: 
     assert (new_session.current.info.reference, new_session.current.context) == ("demo", 512)
     assert page.statuses[-1]["current"] == "demo"
     assert page.statuses[-1]["loaded"][0]["context"] == 512
+    assert page.statuses[-1]["loaded"][0]["options"] == {**OPTIONS, "context": 512}
     assert page.statuses[-1]["loading"] is None
 
 
@@ -104,7 +105,11 @@ def test_a_load_that_is_refused_can_be_forced(new_session: Session, scripted: tu
     refused = do(commands, page, kind="load", reference="big", options=OPTIONS, force=False)
     forced = do(commands, page, kind="load", reference="big", options=OPTIONS, force=True)
 
-    assert (refused["message"], refused["hint"], refused["can_force"]) == ("big needs 40 GB.", "Try --ctx 512.", True)
+    assert (refused["message"], refused["hint"], refused["can_force"]) == (
+        "big needs 40 GB.",
+        "Try 512 tokens of context.",
+        True,
+    )
     assert forced["kind"] == "done"
 
 
@@ -210,7 +215,7 @@ def test_where_all_forecasts_are_known_nothing_is_measured(new_session: Session)
 @pytest.mark.parametrize(
     ("error", "note"),
     [
-        pytest.param(LocalLLMError("It cannot be measured."), "It cannot be measured.", id="failed"),
+        pytest.param(LocalLLMError("It failed.", "Try again."), "It failed. Try again.", id="failed"),
         pytest.param(Stopped(), "", id="stopped"),
     ],
 )

@@ -88,8 +88,27 @@ def test_what_has_no_widgets_shows_a_table(picker: ModelPicker) -> None:
     assert "application/vnd.jupyter.widget-view+json" in data
     assert "demo" in data["text/plain"]
     assert "| demo |" in data["text/markdown"]
-    assert "<td>demo</td>" in data["text/html"]
+    assert ">demo</td>" in data["text/html"]
     assert "<script>" not in data["text/markdown"] + data["text/html"]
+
+
+def test_a_closed_picker_shows_the_table_and_how_to_get_another(
+    picker: ModelPicker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picker.close()
+
+    picker._ipython_display_()
+
+    shown = capsys.readouterr().out
+    assert "llm.ModelPicker()" in shown
+    assert "demo" in shown
+
+
+def test_one_model_is_counted_as_one(new_session: Session) -> None:
+    picker = ModelPicker(new_session, facts=ScriptedFacts(DEMO))
+    wait_until(lambda: picker.get_state("_models")["_models"] != [], "the list")
+    assert repr(picker) == "<ModelPicker nothing chosen, 1 model>"
+    picker.close()
 
 
 def test_commands_that_come_on_a_comm_reach_the_picker_they_are_for(new_session: Session) -> None:

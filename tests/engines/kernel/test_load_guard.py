@@ -78,7 +78,7 @@ def test_a_small_gpu_is_no_reason_to_refuse_what_the_host_has_room_for(
     plans: list[MemoryPlan] = []
     small = machine(16 * GB, 16 * MB)
     monkeypatch.setattr("localllm_magics.engines.kernel.engine.machine_memory", lambda _: small)
-    engine = KernelEngine(demo, LoadOptions(ctx=8192), lambda plan: plans.append(plan()))
+    engine = KernelEngine(demo, LoadOptions(ctx=8192), lambda plan, _is_forced: plans.append(plan()))
 
     list(engine.load(Stop()))
     engine.close()
