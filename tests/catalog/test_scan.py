@@ -38,7 +38,7 @@ def test_a_source_that_does_not_answer_is_given_up_with_what_it_has(tmp_path: Pa
         yield TWO
 
     found = scan(hanging, tmp_path)
-    wait_until(lambda: found.found, "the first model")
+    wait_until(lambda: bool(found.found), "the first model")
     found.wait(0, 60)
 
     assert (found.found, found.hangs) == ([ONE], True)

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 from localllm_magics.core.ggml_types import MULTIPLIED_TYPES
@@ -19,6 +20,7 @@ _NARROW, _WIDE = 1024, 2048
 _PLAIN = "F16"
 _HEADS = (64, 256), (128, 1024)  # width of a head, and of the keys: as small and as large models have them
 _VOCABULARY = 1 << 16
+_TOKENS = 8  # of which the mean is what an answer has: now and then the threads wait for each other
 _MIXED = HollowShape(type=_PLAIN, layers=2, width=1024, inner_width=768, experts=8)
 
 
@@ -32,7 +34,7 @@ class Effort:
         seconds: For each rate, the most.
     """
 
-    size: float = 128e6
+    size: float = 256e6
     prompt: int = 128
     seconds: float = 0.2
 
@@ -64,7 +66,11 @@ def _decode(place: Place, shape: HollowShape, effort: Effort) -> Decode:
     layers = max(2, round(effort.size / each))
     with TinyBench(place, replace(shape, layers=layers)) as bench:
         bench.prompt(1)
-        return Decode(layers=layers, layer_bytes=each, seconds=bench.fastest(bench.decode, effort.seconds))
+
+        def decode() -> float:
+            return fmean(bench.decode() for _ in range(_TOKENS))
+
+        return Decode(layers=layers, layer_bytes=each, seconds=bench.fastest(decode, effort.seconds, enough=3))
 
 
 def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
