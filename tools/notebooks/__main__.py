@@ -20,7 +20,8 @@ def run(path: Path) -> None:
     NotebookClient(
         notebook, timeout=TIMEOUT, resources={"metadata": {"path": str(path.parent)}}, record_timing=False
     ).execute()
-    notebook.metadata.pop("language_info", None)
+    for key in ("language_info", "widgets"):  # the state of a widget has this machine's paths
+        notebook.metadata.pop(key, None)
     nbformat.write(notebook, path)
 
 
