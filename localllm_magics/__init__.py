@@ -49,8 +49,6 @@ from localllm_magics.model import Model
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from localllm_magics.widgets.picker import ModelPicker
-
 __all__ = [
     "AccessDenied",
     "BadExpression",
@@ -97,7 +95,9 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # for a type checker there would be every name
+if TYPE_CHECKING:
+    from localllm_magics.widgets.picker import ModelPicker
+else:  # for a type checker there would be every name
 
     def __getattr__(name: str) -> object:
         """Widgets, at their first use."""

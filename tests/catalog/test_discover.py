@@ -245,7 +245,7 @@ def test_a_forked_process_searches_by_itself(catalog: Catalog, tmp_path: Path) -
         go_on.wait()
         yield from ()
 
-    catalog = Catalog(HeaderCache(tmp_path / "headers.json"), [ModelSource(name="jan", title="Jan", find=hang)], 0)
+    catalog = Catalog(HeaderCache(tmp_path / "headers.json"), [ModelSource(name="jan", title="Jan", find=hang)], 2)
     catalog.find(tmp_path)
     go_on.set()
     child = os.fork()

@@ -42,7 +42,7 @@ def test_a_model_is_loaded_where_llama_cpp_places_it(random_model: Path) -> None
 
     assert found == [
         ["RPC0", 9],
-        ["CPU + RPC0", 2, "--cpu-moe changes nothing: this model has no experts."],
+        ["CPU + RPC0", 2, "--cpu-moe changes nothing: x has no experts."],
         ["CPU", 0],
     ]
 

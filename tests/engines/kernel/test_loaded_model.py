@@ -144,7 +144,7 @@ FORCED = LoadOptions(threads=1, gpu_layers=0, force=True)
 
 
 def test_weights_that_do_not_fit_into_memory_are_refused(lib: Library, mine: ModelInfo) -> None:
-    with pytest.raises(NotEnoughMemory, match=r"mine needs 1\.3 PB of memory"):
+    with pytest.raises(NotEnoughMemory, match=r"mine needs 1\.2 PB of memory"):
         load(lib, too_large(mine), replace(FORCED, force=None))
 
 
