@@ -20,7 +20,8 @@ from localllm_magics.engines.kernel.worker.planner import llama_placement
 from localllm_magics.engines.planner.fit import MARGIN, fit
 from localllm_magics.engines.sparse_gguf import write_sparse
 from tools.rpc_device import rpc_device
-from tools.sparse_shapes import SHAPES, to_model
+from tools.sparse_layouts import to_model
+from tools.sparse_shapes import SHAPES
 
 SIZES = (2, 4, 6, 8, 12, 16, 24)
 """Of the device, in gigabytes."""

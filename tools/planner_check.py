@@ -24,7 +24,8 @@ from localllm_magics.engines.kernel.worker.planner import exact_plans
 from localllm_magics.engines.planner.estimate import estimate
 from localllm_magics.engines.sparse_gguf import write_sparse
 from tools.rpc_device import rpc_device
-from tools.sparse_shapes import SHAPES, to_model
+from tools.sparse_layouts import to_model
+from tools.sparse_shapes import SHAPES
 
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "GQA": (

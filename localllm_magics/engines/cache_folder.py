@@ -1,5 +1,6 @@
 """Where this user's caches are, and how their files are read and written: whatever lies there, nothing waits for it."""
 
+import json
 import os
 import stat
 import tempfile
@@ -55,6 +56,25 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(handle)
         raise OSError(f"{path} is no file")
     return open(handle, "rb")  # noqa: PTH123 - it is open
+
+
+def read_json(path: Path, most_bytes: int) -> object:
+    """What the file at PATH holds, of which no more than MOST_BYTES are read; None where it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return json.loads(file.read(most_bytes))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def remove_file(path: Path) -> int:
+    """Remove the file at PATH; the bytes that were freed."""
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except OSError:
+        return 0
+    return size
 
 
 def write_private(path: Path, data: bytes) -> None:

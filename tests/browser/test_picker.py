@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, expect
 
 from localllm_magics.engines.sparse_gguf import write_sparse
 from tools.browser.lab import Notebook, lab, notebook, write
-from tools.sparse_shapes import Shape, to_model
+from tools.sparse_layouts import Shape, to_model
 
 pytestmark = pytest.mark.browser
 

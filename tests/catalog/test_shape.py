@@ -15,7 +15,8 @@ from localllm_magics.core.model_shape import LayerShape, ModelShape
 from localllm_magics.engines.planner.estimate import estimate
 from localllm_magics.engines.sparse_gguf import write_sparse
 from tests.catalog.gguf_files import DEMO
-from tools.sparse_shapes import SHAPES, to_model
+from tools.sparse_layouts import to_model
+from tools.sparse_shapes import SHAPES
 
 F32, Q4_0 = 0, 2
 HOST = MachineMemory(host=DeviceMemory(name="CPU", free=1 << 34, total=1 << 34, is_host=True))

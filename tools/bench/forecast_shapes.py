@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from localllm_magics.engines.sparse_gguf import SparseModel, SparseTensor, write_sparse
-from tools.sparse_shapes import SHAPES, Shape, to_model
+from tools.sparse_layouts import Shape, to_model
+from tools.sparse_shapes import SHAPES
 
 _ALIGNMENT = 32
 _BLOCK = 256  # weights in a block of a K-quant

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from localllm_magics.engines.sparse_gguf import Value, write_sparse
 from tools.bench.result import Row, Section, at_most
-from tools.sparse_shapes import SHAPES, to_model
+from tools.sparse_layouts import to_model
+from tools.sparse_shapes import SHAPES
 
 _SHAPES = ("llama-1b", "llama-8b", "qwen2-0.5b", "qwen2-7b", "qwen3-4b", "mixtral-8x7b", "gemma2-9b", "gemma3-4b")
 _TYPES = ("Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "F16")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from localllm_magics.engines.sparse_gguf import write_sparse
 from tools.browser.lab import lab, notebook, write
-from tools.sparse_shapes import SHAPES, to_model
+from tools.sparse_layouts import to_model
+from tools.sparse_shapes import SHAPES
 
 _ANSWER = (
     "%load_ext localllm_magics",

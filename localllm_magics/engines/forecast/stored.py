@@ -8,7 +8,7 @@ from pathlib import Path
 
 from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import ModelShape
-from localllm_magics.engines.cache_folder import cache_folder, open_regular, write_private
+from localllm_magics.engines.cache_folder import cache_folder, read_json, remove_file, write_private
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed, device_from_json, device_to_json
 from localllm_magics.engines.forecast.learning import (
     WIDEST,
@@ -104,19 +104,10 @@ class SpeedStore:
 
     def clear(self) -> int:
         """Remove the file; the bytes that were freed."""
-        try:
-            size = self._path.stat().st_size
-            self._path.unlink()
-        except OSError:
-            return 0
-        return size
+        return remove_file(self._path)
 
     def _read(self) -> Mapping[str, object]:
-        try:
-            with open_regular(self._path) as file:
-                stored = json.loads(file.read(_MOST_BYTES))
-        except (OSError, ValueError, RecursionError):
-            return {}
+        stored = read_json(self._path, _MOST_BYTES)
         if not isinstance(stored, dict) or stored.get("version") != _VERSION:
             return {}
         machines = stored.get("machines")

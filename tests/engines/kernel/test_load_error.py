@@ -12,7 +12,8 @@ from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.load_error import context_error, inner_reason, load_error
 from localllm_magics.engines.sparse_gguf import write_sparse
 from tests.engines.kernel.worker.beside_device import ROOT
-from tools.sparse_shapes import SHAPES, to_model
+from tools.sparse_layouts import to_model
+from tools.sparse_shapes import SHAPES
 
 PATH = Path("model.gguf")
 ON_CPU, ON_GPU = PlanSettings(context=4096), PlanSettings(context=4096, gpu_layers=33)

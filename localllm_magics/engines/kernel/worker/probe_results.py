@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from localllm_magics.engines.cache_folder import cache_folder, open_regular, write_private
+from localllm_magics.engines.cache_folder import cache_folder, read_json, remove_file, write_private
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.machine import cpu_name
 
@@ -39,19 +39,10 @@ class ProbeResults:
 
     def clear(self) -> int:
         """Remove all results; the bytes that were freed."""
-        try:
-            size = self._path.stat().st_size
-            self._path.unlink()
-        except OSError:
-            return 0
-        return size
+        return remove_file(self._path)
 
     def _read(self) -> dict[str, bool]:
-        try:
-            with open_regular(self._path) as file:
-                stored = json.loads(file.read(_MOST_BYTES))
-        except (OSError, ValueError, RecursionError):
-            return {}
+        stored = read_json(self._path, _MOST_BYTES)
         return {key: value is True for key, value in stored.items()} if isinstance(stored, dict) else {}
 
 

@@ -14,7 +14,8 @@ from tests.engines.kernel.random_model import write_random_model
 from tests.engines.kernel.worker.beside_device import beside_device
 from tools.bench.random_model import TINY
 from tools.bench.random_model import random_model as tied_model
-from tools.sparse_shapes import SHAPES, to_model
+from tools.sparse_layouts import to_model
+from tools.sparse_shapes import SHAPES
 
 
 def test_a_library_that_does_not_count_is_no_error(lib: Library, random_model: Path) -> None:

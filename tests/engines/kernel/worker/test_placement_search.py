@@ -11,7 +11,8 @@ from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.worker.placement_search import fit_params, most_layers
 from localllm_magics.engines.sparse_gguf import write_sparse
 from tests.engines.kernel.worker.beside_device import beside_device
-from tools.sparse_shapes import SHAPES, to_model
+from tools.sparse_layouts import to_model
+from tools.sparse_shapes import SHAPES
 
 
 @pytest.mark.parametrize("most", range(6))
