@@ -43,7 +43,8 @@ _MOST_DIMENSIONS = 4
 _LONGEST_ARRAY = 64
 _COMPARED_BYTES = 1 << 13
 _MOST_KNOWN_TENSORS = 4096
-_MOST_LAYERS = 512  # an array of numbers may have one for each
+MOST_LAYERS = 512
+"""Of a model; an array of numbers may have one for each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,7 +342,7 @@ def _read_value(reader: _Reader, kind: int) -> Value:
     kind, length = reader.read_u32(), reader.read_u64()
     if kind != _STRING and kind not in _SCALARS:
         raise reader.damaged(f"an array has elements of type {kind}")
-    if length <= (_LONGEST_ARRAY if kind == _STRING else _MOST_LAYERS):
+    if length <= (_LONGEST_ARRAY if kind == _STRING else MOST_LAYERS):
         return tuple(_read_scalar(reader, kind) for _ in range(length))
     if kind == _STRING:
         reader.skip_strings(length)

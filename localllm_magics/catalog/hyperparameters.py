@@ -6,9 +6,8 @@ A file is untrusted: a number that no model has raises ValueError, so that none 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from localllm_magics.catalog.gguf import Value
+from localllm_magics.catalog.gguf import MOST_LAYERS, Value
 
-MOST_LAYERS = 512
 LARGEST = 1 << 24
 """The most elements, heads or tokens of a window."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from localllm_magics.catalog.gguf import Header, Tensor, read_header, require_complete
+from localllm_magics.catalog.gguf import MOST_LAYERS, Header, Tensor, read_header, require_complete
 from localllm_magics.catalog.shape import read_shape
 from localllm_magics.core.errors import BadOption, LoadFailed, LocalLLMError, NotAGGUF, TruncatedFile
 from localllm_magics.core.ggml_types import GGML_TYPES
@@ -30,7 +30,7 @@ _FILE_TYPE_GUESSED = 1024
 _SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
 _EMBEDDING_ARCHITECTURES = {"eurobert", "gemma-embedding", "llama-embed", "t5encoder"}
 _RANGES: Mapping[str, tuple[int, int]] = {
-    "block_count": (1, 512),
+    "block_count": (1, MOST_LAYERS),
     "embedding_length": (1, 1 << 24),
     "expert_count": (0, 1 << 16),
     "attention.layer_norm_epsilon": (0, 1),

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, get_args
 
 from localllm_magics.core.errors import BadOption, SetupError
-from localllm_magics.core.memory_plan import Fit, Forecast
+from localllm_magics.core.memory_plan import FORECAST_PROMPT, Fit, Forecast
 from localllm_magics.core.model_info import Kind, ModelInfo, Source
 from localllm_magics.core.presentation import to_two_digits
 from localllm_magics.core.table import Printer, Table, shortened, to_count, to_size
@@ -156,10 +156,12 @@ def to_fit(info: ModelInfo) -> str:
 
 
 def to_forecast(forecast: Forecast | None) -> str:
-    """How fast a model will be, in words; nothing where that is not known."""
+    """How fast a model will be, as `≈ 14 tok/s, 1,000 tokens read in ≈ 9.0 s`; nothing where that is not known."""
     if forecast is None:
         return ""
-    return f"≈ {to_two_digits(forecast.tokens_per_second)} tok/s"
+    rate = to_two_digits(forecast.tokens_per_second)
+    seconds = to_two_digits(FORECAST_PROMPT / forecast.prompt_tokens_per_second)
+    return f"≈ {rate} tok/s, {FORECAST_PROMPT:,} tokens read in ≈ {seconds} s"
 
 
 def _require(name: str, value: str, allowed: Sequence[str]) -> None:

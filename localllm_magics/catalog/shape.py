@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from localllm_magics.catalog.gguf import Header, Tensor
-from localllm_magics.catalog.hyperparameters import LARGEST, MOST_LAYERS, Hyperparameters
+from localllm_magics.catalog.gguf import MOST_LAYERS, Header, Tensor
+from localllm_magics.catalog.hyperparameters import LARGEST, Hyperparameters
 from localllm_magics.catalog.layer_widths import (
     NO_ATTENTION,
     NO_STATE,

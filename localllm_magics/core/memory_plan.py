@@ -1,4 +1,4 @@
-"""How much memory a model needs, where, and what is free there; all sizes are in bytes."""
+"""How much memory a model needs, where, what is free there, and how fast it will be; all sizes are in bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -6,6 +6,10 @@ from typing import Literal, TypeAlias
 
 Verdict: TypeAlias = Literal["gpu", "partial", "cpu", "too big"]
 HOST = "CPU"
+CHUNK = 256
+"""Tokens of a prompt computed at a time: enough for full speed, few enough to show progress."""
+FORECAST_PROMPT = 1000
+"""Tokens of the prompt whose rate is forecast."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,7 @@ class PlanSettings:
     overrides: tuple[str, ...] = ()
     split: tuple[int, ...] = ()
     kv_type: str = "f16"
-    batch: int = 256
+    batch: int = CHUNK
     flash_attention: bool = True
     repack: bool = True
     map_file: bool = False
@@ -147,7 +151,7 @@ class Forecast:
 
     Args:
         tokens_per_second: Decode.
-        prompt_tokens_per_second: Prompt processing.
+        prompt_tokens_per_second: Prompt processing, of `FORECAST_PROMPT` tokens.
     """
 
     tokens_per_second: float

@@ -1,6 +1,6 @@
 """What the commands of a page do: list, plan, load, unload."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import NoReturn, Protocol, cast
@@ -68,7 +68,8 @@ class Commands:
         self._models = ModelList()
         self._folder = running_folder()
         self._devices: list[str] = []
-        self._activity = self._note = ""
+        self._activities: dict[object, str] = {}
+        self._note = ""
         self._loading: Loading | None = None
         self._measuring = Stop()
         self._lock = new_lock()
@@ -105,7 +106,7 @@ class Commands:
                 current=None if current is None else current.info.reference,
                 loaded=to_loaded(self._session.models),
                 loading=self._loading,
-                activity=self._activity,
+                activity="".join([*self._activities.values()][-1:]),
                 note=self._note,
                 devices=self._devices,
             )
@@ -169,13 +170,9 @@ class Commands:
         if not missing:
             return
 
-        def show(done: float) -> None:
-            self._activity = f"{_MEASURING} {done:.0%}"
-            self.show_status()
-
         try:
-            with self._active(_MEASURING):
-                self._facts.measure(missing, self._measuring, show)
+            with self._active(_MEASURING) as show:
+                self._facts.measure(missing, self._measuring, lambda part: show(f"{_MEASURING} {part:.0%}"))
             self._scan()
         except LocalLLMError as error:
             self._show_note(error)
@@ -235,14 +232,19 @@ class Commands:
             self.show_status()
 
     @contextmanager
-    def _active(self, activity: str) -> Iterator[None]:
-        """Show ACTIVITY while the block runs."""
-        self._activity = activity
-        try:
+    def _active(self, activity: str) -> Iterator[Callable[[str], None]]:
+        """Show ACTIVITY, or what it is changed to, while the block runs and none that began later does."""
+        key = object()
+
+        def show(activity: str) -> None:
+            self._activities[key] = activity
             self.show_status()
-            yield
+
+        try:
+            show(activity)
+            yield show
         finally:
-            self._activity = ""
+            del self._activities[key]
             self.show_status()
 
 

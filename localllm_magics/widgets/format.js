@@ -5,7 +5,6 @@
 const SIZES = ["B", "kB", "MB", "GB", "TB", "PB"];
 const COUNTS = ["", "K", "M", "B", "T", "Q"];
 const NEXT_UNIT = 999.95; // one decimal would show it as 1000.0
-const WHOLE = 100; // from here on, decimals of a rate are noise
 
 /** @type {Readonly<Record<string, string>>} */
 const SOURCES = {
@@ -69,13 +68,24 @@ export function toNumber(number) {
 }
 
 /**
+ * A number with the digits that a forecast knows, as Python's `to_two_digits`.
+ *
+ * @param {number} number
+ */
+function toTwoDigits(number) {
+  const rounded = Number(number.toPrecision(2));
+  if (number >= 9.95) return toNumber(rounded);
+  return number >= 0.995 ? number.toFixed(1) : String(rounded);
+}
+
+/**
  * A forecast as `≈ 14 tok/s`; empty for none.
  *
  * @param {number | null} speed
  */
 export function toSpeed(speed) {
   if (!speed) return "";
-  return `≈ ${speed >= WHOLE ? toNumber(speed) : speed.toFixed(speed < 10 ? 1 : 0)} tok/s`;
+  return `≈ ${toTwoDigits(speed)} tok/s`;
 }
 
 /**
@@ -85,8 +95,7 @@ export function toSpeed(speed) {
  */
 export function toReading(speed) {
   if (!speed) return "";
-  const seconds = 1000 / speed;
-  return `1,000 tokens read in ≈ ${seconds < 10 ? seconds.toPrecision(2) : toNumber(seconds)} s`;
+  return `1,000 tokens read in ≈ ${toTwoDigits(1000 / speed)} s`;
 }
 
 /**

@@ -1,7 +1,9 @@
 """Models, plans and what is loaded, as the page gets them."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from localllm_magics.catalog.sources.home import Home
 from localllm_magics.core.memory_plan import Fit, Forecast, MemoryPlan, PlanSettings
 from localllm_magics.core.model_info import ModelInfo
 from localllm_magics.core.request import LoadOptions
@@ -19,7 +21,7 @@ def to_row(info: ModelInfo) -> Row:
         source=info.source,
         kind=info.kind,
         problem=info.problem,
-        path=None if info.path is None else str(info.path),
+        path=None if info.path is None else _shown(info.path),
         size=info.size_bytes,
         parameters=info.parameters,
         architecture=info.architecture,
@@ -92,6 +94,12 @@ def _options(options: LoadOptions) -> Options:
         cpu_moe=experts if isinstance(experts, int) else None,
         kv_type=options.kv_type,
     )
+
+
+def _shown(path: Path) -> str:
+    """PATH as people write it, without the name of their home folder."""
+    home = Home.current().folder
+    return str(Path("~", path.relative_to(home))) if path.is_relative_to(home) else str(path)
 
 
 def _fitting(fit: Fit) -> Fitting:

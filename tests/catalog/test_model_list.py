@@ -188,15 +188,24 @@ def test_a_fit_is_told_with_its_numbers(fit: Fit | None, layers: int | None, wor
     ("forecast", "words"),
     [
         pytest.param(None, "", id="not known"),
-        pytest.param(Forecast(tokens_per_second=14.26, prompt_tokens_per_second=1), "≈ 14 tok/s", id="known"),
         pytest.param(
-            Forecast(tokens_per_second=1509.0, prompt_tokens_per_second=1),
-            "≈ 1,500 tok/s",
-            id="rounded",
+            Forecast(tokens_per_second=14.26, prompt_tokens_per_second=111.0),
+            "≈ 14 tok/s, 1,000 tokens read in ≈ 9.0 s",
+            id="usual",
+        ),
+        pytest.param(
+            Forecast(tokens_per_second=1509.0, prompt_tokens_per_second=20_000.0),
+            "≈ 1,500 tok/s, 1,000 tokens read in ≈ 0.05 s",
+            id="fast",
+        ),
+        pytest.param(
+            Forecast(tokens_per_second=0.42, prompt_tokens_per_second=1.5),
+            "≈ 0.42 tok/s, 1,000 tokens read in ≈ 670 s",
+            id="slow",
         ),
     ],
 )
-def test_a_forecast_is_told_in_short(forecast: Forecast | None, words: str) -> None:
+def test_a_forecast_is_told_in_words(forecast: Forecast | None, words: str) -> None:
     assert to_forecast(forecast) == words
 
 

@@ -17,7 +17,8 @@ test("a part of a whole has the unit once where it is the same", () => {
 });
 
 test("rates are rounded to what they are worth", () => {
-  assert.deepEqual([null, 0, 3.14, 14.4, 1626].map(toSpeed), ["", "", "≈ 3.1 tok/s", "≈ 14 tok/s", "≈ 1,626 tok/s"]);
+  const speeds = ["", "", "≈ 0.051 tok/s", "≈ 1.0 tok/s", "≈ 9.9 tok/s", "≈ 10 tok/s", "≈ 430 tok/s", "≈ 1,000 tok/s"];
+  assert.deepEqual([null, 0, 0.0512, 0.999, 9.94, 9.96, 426, 999].map(toSpeed), speeds);
   assert.deepEqual([null, 110, 20].map(toReading), ["", "1,000 tokens read in ≈ 9.1 s", "1,000 tokens read in ≈ 50 s"]);
 });
 

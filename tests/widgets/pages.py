@@ -38,6 +38,8 @@ class ScriptedFacts(Facts):
         self.waits.set()
         self.error: Exception | None = None
         self.measured: Exception | None = None
+        self.measures = threading.Event()
+        self.measures.set()
 
     def models(self) -> ModelList:
         self.scans += 1
@@ -63,6 +65,7 @@ class ScriptedFacts(Facts):
 
     def measure(self, models: Iterable[ModelInfo], stop: Stop, progress: Callable[[float], None]) -> None:
         progress(0.5)
+        self.measures.wait(SECONDS)
         if self.measured is not None:
             raise self.measured
 

@@ -204,6 +204,20 @@ def test_the_machine_is_measured_for_forecasts_and_the_list_is_made_anew(new_ses
     assert "Measuring the speed of this machine, once … 50%" in [status["activity"] for status in page.statuses]
 
 
+def test_a_rescan_while_the_machine_is_measured_does_not_hide_that(new_session: Session) -> None:
+    facts = ScriptedFacts(SHAPED)
+    facts.measures.clear()
+    with commanding(new_session, facts) as (commands, page):
+        page.wait(lambda: "50%" in page.statuses[-1]["activity"])
+        do(commands, page, kind="rescan")
+        during = page.statuses[-1]["activity"]
+        facts.measures.set()
+        end_threads()
+
+    assert during == "Measuring the speed of this machine, once … 50%"
+    assert page.statuses[-1]["activity"] == ""
+
+
 def test_where_all_forecasts_are_known_nothing_is_measured(new_session: Session) -> None:
     known = replace(SHAPED, forecast=Forecast(tokens_per_second=1.0, prompt_tokens_per_second=1.0))
     with commanding(new_session, ScriptedFacts(known, DEMO)) as (_commands, page):

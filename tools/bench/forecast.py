@@ -11,7 +11,7 @@ from pathlib import Path
 from localllm_magics.catalog.gguf import read_header
 from localllm_magics.catalog.shape import read_shape
 from localllm_magics.core.errors import EngineCrashed
-from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.memory_plan import CHUNK, PlanSettings
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.core.request import ALL_LAYERS
 from localllm_magics.core.sampling import LLAMA_CPP_SAMPLING
@@ -20,7 +20,7 @@ from localllm_magics.engines.forecast.calibrate import TYPES, calibrate
 from localllm_magics.engines.forecast.calibration import Calibration
 from localllm_magics.engines.forecast.forecast import decode_seconds, missing_types, prompt_seconds
 from localllm_magics.engines.forecast.stored import SpeedStore
-from localllm_magics.engines.kernel.context import CHUNK, Context
+from localllm_magics.engines.kernel.context import Context
 from localllm_magics.engines.kernel.library import Library, library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.machine import usual_threads

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
-from localllm_magics.engines.kernel.context import CHUNK
+from localllm_magics.core.memory_plan import CHUNK
 from tools.bench.ask import Ask
 from tools.bench.result import Section, ratio_row
 from tools.bench.subject import Subject

@@ -61,13 +61,15 @@ def take_answer(folder: Path, picture: Path) -> None:
 
 def take_picker(folder: Path, picture: Path) -> None:
     """Choose a model in a folder of files that have all but weights, and take the picture when it is planned."""
+    models = folder / "models"
+    models.mkdir()
     for shape, name in _NAMES.items():
         model = to_model(SHAPES[shape])
         named = {"general.name": name, "tokenizer.chat_template": "{{ messages }}"}
         kind = SHAPES[shape].type.lower()
-        write_sparse(replace(model, metadata=dict(model.metadata) | named), folder / f"{shape}-{kind}.gguf")
-    write(folder / "picker.ipynb", *_PICKER)
-    with lab(folder) as url, notebook(url, "picker.ipynb") as page:
+        write_sparse(replace(model, metadata=dict(model.metadata) | named), models / f"{shape}-{kind}.gguf")
+    write(models / "picker.ipynb", *_PICKER)
+    with lab(folder, HOME=str(folder)) as url, notebook(url, "models/picker.ipynb") as page:
         page.page.set_viewport_size({"width": 1120, "height": 760})
         page.page.keyboard.press("Control+b")
         page.run(0)

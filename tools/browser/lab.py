@@ -148,15 +148,15 @@ class Notebook:
 
 
 @contextmanager
-def lab(folder: Path) -> Iterator[str]:
-    """The address of a JupyterLab on FOLDER, with settings of its own."""
+def lab(folder: Path, **variables: str) -> Iterator[str]:
+    """The address of a JupyterLab on FOLDER, with settings of its own and VARIABLES in its environment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, Path(home, "lab.log").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *_LAB_ARGUMENTS, f"--port={port}", f"--ServerApp.root_dir={folder}"],
-            env=os.environ | _settings(Path(home)),
+            env=os.environ | _settings(Path(home)) | variables,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

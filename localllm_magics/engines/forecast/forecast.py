@@ -1,14 +1,11 @@
 """The rates of a model that need not be loaded, from its shape and the speed of the machine."""
 
-from localllm_magics.core.memory_plan import Forecast, PlanSettings
+from localllm_magics.core.memory_plan import FORECAST_PROMPT, Forecast, PlanSettings
 from localllm_magics.core.model_shape import ModelShape
 from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpeed
 from localllm_magics.engines.forecast.learning import correction
 from localllm_magics.engines.forecast.work import layers, output
 from localllm_magics.engines.planner.kv_cache import row_bytes
-
-PROMPT = 1000
-"""Tokens of the prompt whose rate is forecast."""
 
 
 def forecast(shape: ModelShape, settings: PlanSettings, calibration: Calibration, depth: int = 0) -> Forecast | None:
@@ -22,12 +19,12 @@ def forecast(shape: ModelShape, settings: PlanSettings, calibration: Calibration
     """
     try:
         decode = decode_seconds(shape, settings, calibration, depth)
-        prompt = prompt_seconds(shape, settings, calibration, tokens=PROMPT, cached=depth)
+        prompt = prompt_seconds(shape, settings, calibration, tokens=FORECAST_PROMPT, cached=depth)
     except LookupError:
         return None
     return Forecast(
         tokens_per_second=correction("decode", shape, settings, calibration) / decode,
-        prompt_tokens_per_second=correction("prompt", shape, settings, calibration) * PROMPT / prompt,
+        prompt_tokens_per_second=correction("prompt", shape, settings, calibration) * FORECAST_PROMPT / prompt,
     )
 
 

@@ -1,19 +1,8 @@
-"""Forecasts as people write them."""
+"""What forecasts rest on, in words."""
 
-from localllm_magics.core.memory_plan import Forecast
-from localllm_magics.core.presentation import to_two_digits
 from localllm_magics.engines.forecast.calibration import Calibration
-from localllm_magics.engines.forecast.forecast import PROMPT
 from localllm_magics.engines.kernel.cpu_features import cpu_features
 from localllm_magics.engines.kernel.installing import rebuild_command
-
-
-def forecast_in_words(forecast: Forecast) -> str:
-    """FORECAST as `≈ 14 tok/s, 1,000 tokens read in ≈ 9 s`."""
-    seconds = PROMPT / forecast.prompt_tokens_per_second
-    return (
-        f"≈ {to_two_digits(forecast.tokens_per_second)} tok/s, {PROMPT:,} tokens read in ≈ {to_two_digits(seconds)} s"
-    )
 
 
 def measured_in_words(calibration: Calibration | None, now: float) -> str:

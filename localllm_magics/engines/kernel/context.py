@@ -8,14 +8,12 @@ from typing import Any
 
 from localllm_magics.core.errors import GenerationFailed
 from localllm_magics.core.ggml_types import TENSOR_TYPES
-from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.memory_plan import CHUNK, PlanSettings
 from localllm_magics.core.stop import Stopped
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 from localllm_magics.engines.kernel.load_error import context_error
 from localllm_magics.engines.kernel.thread_pool import ThreadPool
-
-CHUNK = 256  # prompt tokens decoded at a time: large enough for full speed, small enough to show progress
 
 
 def context_params(lib: Library, settings: PlanSettings, threads: int) -> ctypes.Structure:

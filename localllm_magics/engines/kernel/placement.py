@@ -9,9 +9,9 @@ from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.request import GpuLayers, LoadOptions
 from localllm_magics.core.table import to_size
 from localllm_magics.engines.kernel.library import Device
+from localllm_magics.engines.planner.kv_cache import ROUNDED
 
 _BUFFER = re.compile(r"(\S+)\s+(?:DSV4 \w+ )?(?:model|KV|compute|output|RS|state) buffer size = *([\d.]+) MiB")
-_MULTIPLE = 256
 _OFFLOADED = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 _KV_TYPES = re.compile(r"\bK \((\w+)\).*\bV \((\w+)\)")
 _TOLERANCE = 1.1
@@ -142,7 +142,7 @@ def context_notice(requested: int | None, trained: int, actual: int) -> str:
         return ""
     # Where rounding changes little, there is no notice.
     if actual >= 1.25 * requested:
-        return f"The context has {actual:,} tokens: llama.cpp rounds {requested:,} up to a multiple of {_MULTIPLE}."
+        return f"The context has {actual:,} tokens: llama.cpp rounds {requested:,} up to a multiple of {ROUNDED}."
     if requested > trained:
         return f"The context of {requested:,} tokens is larger than the trained one of {trained:,}."
     return ""

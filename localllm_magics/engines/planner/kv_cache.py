@@ -5,6 +5,7 @@ from localllm_magics.core.memory_plan import PlanSettings
 from localllm_magics.core.model_shape import LayerShape
 
 ROUNDED = 256
+"""A context is rounded up to a multiple of it."""
 
 
 def cells(settings: PlanSettings, window: int = 0) -> int:

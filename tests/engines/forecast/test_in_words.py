@@ -2,25 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from localllm_magics.core.memory_plan import Forecast
-from localllm_magics.engines.forecast.in_words import (
-    forecast_in_words,
-    measured_in_words,
-    slow_build_note,
-)
+from localllm_magics.engines.forecast.in_words import measured_in_words, slow_build_note
 from tests.engines.forecast.speeds_of import CPU
-
-
-@pytest.mark.parametrize(
-    ("decode", "prompt", "words"),
-    [
-        pytest.param(14.2, 111.0, "≈ 14 tok/s, 1,000 tokens read in ≈ 9.0 s", id="usual"),
-        pytest.param(1234.0, 20_000.0, "≈ 1,200 tok/s, 1,000 tokens read in ≈ 0.05 s", id="fast"),
-        pytest.param(0.42, 1.5, "≈ 0.42 tok/s, 1,000 tokens read in ≈ 670 s", id="slow"),
-    ],
-)
-def test_a_forecast_in_words(decode: float, prompt: float, words: str) -> None:
-    assert forecast_in_words(Forecast(tokens_per_second=decode, prompt_tokens_per_second=prompt)) == words
 
 
 @pytest.mark.parametrize(

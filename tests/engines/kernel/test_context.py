@@ -6,10 +6,10 @@ import pytest
 
 from localllm_magics.core.errors import GenerationFailed
 from localllm_magics.core.ggml_types import GGML_TYPES
-from localllm_magics.core.memory_plan import PlanSettings
+from localllm_magics.core.memory_plan import CHUNK, PlanSettings
 from localllm_magics.core.request import KV_TYPES
 from localllm_magics.core.stop import Stopped
-from localllm_magics.engines.kernel.context import CHUNK, Context, context_params
+from localllm_magics.engines.kernel.context import Context, context_params
 from localllm_magics.engines.kernel.library import Library
 from localllm_magics.engines.kernel.llama_model import LlamaModel
 
