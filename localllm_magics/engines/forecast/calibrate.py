@@ -25,7 +25,6 @@ TYPES = ("Q4_0", "Q4_K", "Q6_K", "Q8_0", "F16")
 """The types of most models; others are measured when one needs them, see `missing_types`."""
 _COMMAND = (sys.executable, "-m", "localllm_magics.engines.kernel.worker.speed_probe")
 _NEEDED_BYTES = 1e9
-_MODEL_BYTES = 192e6  # of each tiny model, of which one for each type is in memory at a time
 _MOST_SECONDS = 40  # a tenth of which is usual
 
 
@@ -94,14 +93,7 @@ def calibrate(
         raise NotEnoughMemory(message, "Unload a model: %llm unload")
     endpoints = [device.description for device in lib.devices() if re.fullmatch(r"RPC\d+", device.name)]
     repack = build_probe.passes(lib, ProbeResults(), stop)
-    question = json.dumps(
-        {
-            "effort": {"size": min(_MODEL_BYTES, free / 8)},
-            "types": [*types],
-            "repack": repack,
-            "rpc": [*dict.fromkeys(endpoints)],
-        }
-    )
+    question = json.dumps({"types": [*types], "repack": repack, "rpc": [*dict.fromkeys(endpoints)]})
     found, end = _run([*command, question], stop, progress)
     cpu, gpu = (found.devices.get(is_gpu) for is_gpu in (False, True))
     if cpu is None:

@@ -20,11 +20,13 @@ class TypeSpeed:
 
     Args:
         bytes_per_second: Of weights that a token reads, in decode.
+        matrix_seconds: For a token, of each matrix beside its bytes.
         prompt_bytes_per_second: Of weights times tokens, in prompt processing.
         expert_bytes_per_second: The same of experts, which get few tokens each.
     """
 
     bytes_per_second: float
+    matrix_seconds: float
     prompt_bytes_per_second: float
     expert_bytes_per_second: float
 
@@ -35,7 +37,6 @@ class DeviceSpeed:
 
     Args:
         types: By the name of the ggml type.
-        matrix_seconds: For a token, of each matrix beside its bytes.
         visit_seconds: Each time that the computing of a token comes to this device.
         vocabulary_seconds: For a token, of each one that it is chosen from.
         attention_seconds: For a token, of each earlier one, layer and element of the queries.
@@ -45,7 +46,6 @@ class DeviceSpeed:
     """
 
     types: Mapping[str, TypeSpeed]
-    matrix_seconds: float
     visit_seconds: float
     vocabulary_seconds: float
     attention_seconds: float
@@ -59,8 +59,10 @@ class DeviceSpeed:
         Raises:
             LookupError: Their types were not measured.
         """
-        read = sum(part * size / speed.bytes_per_second for speed, size in self._speeds(sizes))
-        return read + (matrices * self.matrix_seconds if sizes else 0.0)
+        return sum(
+            part * size / speed.bytes_per_second + share * matrices * speed.matrix_seconds
+            for speed, size, share in self._speeds(sizes)
+        )
 
     def prompt_seconds(self, sizes: TypeSizes, part: float = 1.0, *, is_mixed: bool = False) -> float:
         """Of a token of a prompt with this PART of SIZES, which are of experts where it IS_MIXED.
@@ -70,7 +72,7 @@ class DeviceSpeed:
         """
         return sum(
             part * size / (speed.expert_bytes_per_second if is_mixed else speed.prompt_bytes_per_second)
-            for speed, size in self._speeds(sizes)
+            for speed, size, _ in self._speeds(sizes)
         )
 
     def missing_types(self, sizes: TypeSizes) -> set[str]:
@@ -78,8 +80,8 @@ class DeviceSpeed:
         total = sum(size for _, size in sizes)
         return {name for name, size in sizes if self._speed(name) is None and size > _OTHER_SHARE * total}
 
-    def _speeds(self, sizes: TypeSizes) -> Iterable[tuple[TypeSpeed, int]]:
-        """For each type its speed and bytes; the little that was not measured is taken as slow."""
+    def _speeds(self, sizes: TypeSizes) -> Iterable[tuple[TypeSpeed, int, float]]:
+        """For each type its speed, bytes and share of all bytes; the little that was not measured is taken as slow."""
         total = sum(size for _, size in sizes)
         for name, size in sizes:
             speed = self._speed(name)
@@ -87,7 +89,7 @@ class DeviceSpeed:
                 if size > _OTHER_SHARE * total:
                     raise LookupError(name)
                 speed = min(self.types.values(), key=lambda known: known.bytes_per_second)
-            yield speed, size
+            yield speed, size, size / total if total else 0.0
 
     def _speed(self, name: str) -> TypeSpeed | None:
         return self.types.get(name) or self.types.get(_STAND_INS.get(name, ""))

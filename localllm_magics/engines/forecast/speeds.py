@@ -3,12 +3,10 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 from localllm_magics.engines.forecast.calibration import DeviceSpeed, TypeSpeed
 
 _MATRICES = 7  # of a layer
-_NEAR = 1.4
 _MOST_OVERHEAD = 0.5
 """Of a time, the part that can be beside its weights: more is noise."""
 
@@ -59,8 +57,7 @@ class Timings:
     """All that is measured on a device.
 
     Args:
-        decodes: For each type a model of wide layers.
-        narrow_decodes: For some types one of narrow layers.
+        decodes: For each type a model of narrow and one of wide layers.
         prompts: For each type a model of few wide layers.
         experts: For each type a model of few layers with experts, which get few tokens.
         small_prompt: Of the first type, with narrow layers.
@@ -69,8 +66,7 @@ class Timings:
         vocabulary: For each token to choose from.
     """
 
-    decodes: Mapping[str, Decode]
-    narrow_decodes: Mapping[str, Decode]
+    decodes: Mapping[str, Sequence[Decode]]
     prompts: Mapping[str, Prompt]
     experts: Mapping[str, Prompt]
     small_prompt: Prompt
@@ -84,24 +80,22 @@ def device_speed(timings: Timings) -> DeviceSpeed:
     small, large = timings.attentions
     prompt_attention = (small.prompt / small.width + large.prompt / large.width) / 2
     element = _element_seconds(timings.small_prompt, next(iter(timings.prompts.values())), prompt_attention)
-    # It hardly depends on the type.
-    overhead = statistics.mean(
-        _overhead(narrow, timings.decodes[name], timings.visit) for name, narrow in timings.narrow_decodes.items()
-    )
-    own_rates = {name: _rate(wide, overhead, timings.visit) for name, wide in timings.decodes.items()}
-    usual = statistics.median(own_rates.values())
+    overheads = {name: _overhead(narrow, wide, timings.visit) for name, (narrow, wide) in timings.decodes.items()}
+    usual = statistics.median(overheads.values())
     types = {}
-    for name, rate in own_rates.items():
+    for name, (_, wide) in timings.decodes.items():
+        # It hardly depends on the type: what is far from that of the others is half noise.
+        overhead = (overheads[name] + usual) / 2
         prompt = _prompt_rate(timings.prompts[name], prompt_attention, element)
         types[name] = TypeSpeed(
-            bytes_per_second=_pooled(rate, usual),
+            bytes_per_second=_rate(wide, overhead, timings.visit),
+            matrix_seconds=overhead / _MATRICES,
             prompt_bytes_per_second=prompt,
             expert_bytes_per_second=_expert_rate(timings.experts[name], prompt_attention, element, prompt),
         )
     cached, attended = _attention_fit(small, large)
     return DeviceSpeed(
         types=types,
-        matrix_seconds=overhead / _MATRICES,
         visit_seconds=timings.visit,
         vocabulary_seconds=timings.vocabulary,
         attention_seconds=attended,
@@ -122,15 +116,6 @@ def _rate(wide: Decode, overhead: float, visit: float) -> float:
     """Bytes a second."""
     seconds = _layer_seconds(wide, visit)
     return wide.layer_bytes / (seconds - min(overhead, _MOST_OVERHEAD * seconds))
-
-
-def _pooled(rate: float, usual: float) -> float:
-    """RATE, half-way to the USUAL one where that is near.
-
-    Types that are near wait for the same memory. What differs between them is half chance: where in memory the tiny
-    model of each was placed.
-    """
-    return sqrt(rate * usual) if max(rate / usual, usual / rate) < _NEAR else rate
 
 
 def _layer_seconds(decode: Decode, visit: float) -> float:

@@ -6,9 +6,10 @@ from localllm_magics.engines.forecast.calibration import Calibration, DeviceSpee
 GB = 10**9
 
 
-def type_speed(rate: float = 10 * GB, *, prompt: float = 100 * GB) -> TypeSpeed:
+def type_speed(rate: float = 10 * GB, *, matrix: float = 0.0, prompt: float = 100 * GB) -> TypeSpeed:
     return TypeSpeed(
         bytes_per_second=float(rate),
+        matrix_seconds=matrix,
         prompt_bytes_per_second=float(prompt),
         expert_bytes_per_second=prompt / 2,
     )
@@ -17,7 +18,7 @@ def type_speed(rate: float = 10 * GB, *, prompt: float = 100 * GB) -> TypeSpeed:
 def device_speed(rate: float = 10 * GB, **constants: float) -> DeviceSpeed:
     """One that computes with `Q4_0` at RATE and with `F16` at twice that; CONSTANTS are 0 where not given."""
     names = (
-        "matrix_seconds visit_seconds vocabulary_seconds attention_seconds cache_byte_seconds "
+        "visit_seconds vocabulary_seconds attention_seconds cache_byte_seconds "
         "prompt_attention_seconds prompt_layer_seconds"
     )
     types = {"Q4_0": type_speed(rate, prompt=10 * rate), "F16": type_speed(2 * rate, prompt=20 * rate)}

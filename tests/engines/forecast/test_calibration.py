@@ -2,17 +2,21 @@ import json
 
 import pytest
 
-from localllm_magics.engines.forecast.calibration import device_from_json, device_to_json
-from tests.engines.forecast.speeds_of import GB, device_speed
+from localllm_magics.engines.forecast.calibration import DeviceSpeed, device_from_json, device_to_json
+from tests.engines.forecast.speeds_of import GB, device_speed, type_speed
 
 STORED = device_to_json(device_speed(visit_seconds=0.5))
 
 
-def test_bytes_and_matrices_take_their_time() -> None:
-    device = device_speed(matrix_seconds=0.001)
+def test_the_bytes_and_the_matrices_of_each_type_take_their_time() -> None:
+    device = device_speed()
+    types = {"Q4_0": type_speed(matrix=0.001), "F16": type_speed(2 * 10 * GB, matrix=0.003)}
 
-    assert device.decode_seconds((("Q4_0", GB), ("F16", GB)), 4, 0.5) == pytest.approx(0.5 * 3 / 20 + 4 * 0.001)
-    assert device.decode_seconds((), 4) == 0.0
+    seconds = DeviceSpeed(**{**device_to_json(device), "types": types}).decode_seconds(  # type: ignore[arg-type]
+        (("Q4_0", GB), ("F16", GB)), 4, 0.5
+    )
+
+    assert seconds == pytest.approx(0.5 * (1 / 10 + 1 / 20) + 4 * (0.001 / 2 + 0.003 / 2))
 
 
 def test_experts_of_a_prompt_have_a_rate_of_their_own() -> None:

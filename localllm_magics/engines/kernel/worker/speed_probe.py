@@ -2,8 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -17,7 +16,7 @@ from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, laye
 from localllm_magics.engines.kernel.worker.process import begin_worker, report
 from localllm_magics.engines.kernel.worker.tiny_bench import DEEP, Noise, Place, TinyBench
 
-_NARROW, _MIDDLE, _WIDE = 512, 1024, 2048
+_NARROW, _WIDE = 1024, 2048
 _PLAIN = "F16"
 _HEADS = (64, 256), (128, 1024)  # width of a head, and of the keys: as small and as large models have them
 _VOCABULARY = 1 << 16
@@ -30,31 +29,29 @@ class Effort:
     """How much is measured.
 
     Args:
-        size: Bytes of the weights of each model, several times what the caches of a CPU hold.
+        size: Bytes of weights, more than the caches of a CPU hold.
         prompt: Tokens of a prompt.
         seconds: For each rate, the most.
-        rounds: In which decodes take turns.
     """
 
-    size: float
+    size: float = 256e6
     prompt: int = 128
-    seconds: float = 0.15
-    rounds: int = 3
+    seconds: float = 0.2
 
 
 def measure(place: Place, types: Sequence[str], effort: Effort, progress: Callable[[float], None]) -> Timings:
     """The times of all TYPES at PLACE."""
-    prompts, experts = {}, {}
-    wide, narrow = _decodes(place, types, effort)
+    decodes, prompts, experts = {}, {}, {}
     for number, name in enumerate(types):
-        progress((number + 1) / (len(types) + 1))
+        shapes = [HollowShape(type=name, width=width, inner_width=3 * width) for width in (_NARROW, _WIDE)]
+        decodes[name] = [_decode(place, shape, effort) for shape in shapes]
         prompts[name] = _prompt(place, HollowShape(type=name, layers=2, width=_WIDE, inner_width=3072), effort)
         experts[name] = _prompt(place, replace(_MIXED, type=name), replace(effort, prompt=effort.prompt // 4))
+        progress((number + 1) / (len(types) + 1))
     small = _prompt(place, HollowShape(type=types[0], layers=4, width=512, inner_width=1536), effort)
     visit, vocabulary = _constants(place, effort)
     return Timings(
-        decodes=wide,
-        narrow_decodes=narrow,
+        decodes=decodes,
         prompts=prompts,
         experts=experts,
         small_prompt=small,
@@ -64,33 +61,16 @@ def measure(place: Place, types: Sequence[str], effort: Effort, progress: Callab
     )
 
 
-def _decodes(place: Place, types: Sequence[str], effort: Effort) -> tuple[Mapping[str, Decode], Mapping[str, Decode]]:
-    """Of wide layers for each of TYPES, and of narrow ones for the first.
+def _decode(place: Place, shape: HollowShape, effort: Effort) -> Decode:
+    each, _ = layer_bytes(shape)
+    layers = max(2, round(effort.size / each))
+    with TinyBench(place, replace(shape, layers=layers)) as bench:
+        bench.prompt(1)
 
-    They take turns: other programs that slow the machine down for a second do not so to one of them alone.
-    """
-    shapes = [HollowShape(type=name, width=_WIDE, inner_width=3 * _WIDE) for name in types]
-    shapes.append(replace(shapes[0], width=_NARROW, inner_width=3 * _NARROW))
-    shapes = [replace(shape, layers=max(2, round(effort.size / layer_bytes(shape)[0]))) for shape in shapes]
-    seconds: dict[HollowShape, list[float]] = {shape: [] for shape in shapes}
-    with ExitStack() as stack:
-        benches = [(stack.enter_context(TinyBench(place, shape)), seconds[shape]) for shape in shapes]
-        for _ in range(effort.rounds):
-            for bench, times in benches:
-                bench.prompt(1)
-                times.append(fmean(bench.decode() for _ in range(_TOKENS)))
-                bench.rest()
-    for times in seconds.values():
-        place.noise.add(times)
-    wide, narrow = (
-        {
-            shape.type: Decode(layers=shape.layers, layer_bytes=layer_bytes(shape)[0], seconds=min(times))
-            for shape, times in seconds.items()
-            if shape.width == width
-        }
-        for width in (_WIDE, _NARROW)
-    )
-    return wide, narrow
+        def decode() -> float:
+            return fmean(bench.decode() for _ in range(_TOKENS))
+
+        return Decode(layers=layers, layer_bytes=each, seconds=bench.fastest(decode, effort.seconds, enough=3))
 
 
 def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
@@ -112,11 +92,11 @@ def _prompt(place: Place, shape: HollowShape, effort: Effort) -> Prompt:
 
 def _attention(place: Place, head_width: int, kv_width: int, effort: Effort) -> Attention:
     # A large vocabulary: what is read for it takes the KV cache out of the CPU's, as large layers do.
-    rows = round(effort.size / 4 / _MIDDLE)
+    rows = round(effort.size / 4 / _NARROW)
     shape = HollowShape(
         type=_PLAIN,
         layers=4,
-        width=_MIDDLE,
+        width=_NARROW,
         inner_width=256,
         head_width=head_width,
         kv_width=kv_width,
@@ -125,9 +105,9 @@ def _attention(place: Place, head_width: int, kv_width: int, effort: Effort) -> 
     with TinyBench(place, shape) as bench:
         bench.prompt(1)
         shallow = bench.fastest(bench.decode, effort.seconds)
-        bench.prompt(CHUNK)  # the first takes its memory
-        first, *_, last = bench.prompt(DEEP)
+        rounds = [bench.prompt(DEEP) for _ in range(2)]
         deep = bench.fastest(bench.decode, effort.seconds)
+    first, *_, last = map(min, zip(*rounds, strict=True))
     return Attention(
         width=shape.width,
         cache_bytes=2 * 2 * shape.kv_width,
@@ -150,7 +130,7 @@ def _constants(place: Place, effort: Effort) -> tuple[float, float]:
         return visit, max(0.0, bench.fastest(bench.decode, effort.seconds, enough=10) - visit) / _VOCABULARY
 
 
-def probe(place: Place, types: Sequence[str], effort: Effort) -> None:
+def probe(place: Place, types: Sequence[str], effort: Effort = Effort()) -> None:
     """Report the speed of the CPU, and of GPUs where there are any."""
     known = [name for name in types if name in MULTIPLIED_TYPES]
     places = [place, *([replace(place, is_gpu=True, noise=Noise())] if place.lib.supports_gpu else [])]
@@ -167,7 +147,7 @@ def _main(question: dict[str, Any]) -> None:
     lib = library()
     for endpoint in question["rpc"]:
         lib.add_rpc_server(endpoint)
-    probe(Place(lib=lib, repack=question["repack"]), question["types"], Effort(**question["effort"]))
+    probe(Place(lib=lib, repack=question["repack"]), question["types"], Effort(**question.get("effort", {})))
 
 
 if __name__ == "__main__":

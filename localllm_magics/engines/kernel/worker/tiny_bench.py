@@ -18,7 +18,7 @@ from localllm_magics.engines.kernel.sampler import Sampler
 from localllm_magics.engines.kernel.worker.hollow_model import HollowShape, hollow_model
 from localllm_magics.engines.sparse_gguf import write_sparse
 
-DEEP = 3 * CHUNK
+DEEP = 4 * CHUNK
 """Tokens before those that are timed deep in a context."""
 _TOKEN = 1
 _NEARLY = 1.03
@@ -64,13 +64,13 @@ class TinyBench:
 
     def __init__(self, place: Place, shape: HollowShape) -> None:
         lib, path = place.lib, Path("tiny.gguf")
-        self._place = place
+        self._noise = place.noise
         write_sparse(hollow_model(shape), path)
         layers = ALL_LAYERS if place.is_gpu else 0
         settings = PlanSettings(context=DEEP + CHUNK, gpu_layers=layers, repack=place.repack)
         self._model = LlamaModel(lib, path, settings, stop=Stop())
         path.unlink()
-        self._context = self._new_context()
+        self._context = Context(lib, self._model, size=settings.context, threads=place.threads)
         self._sampler = Sampler(lib, LLAMA_CPP_SAMPLING.seeded(), shape.vocabulary)
 
     def __enter__(self) -> "TinyBench":
@@ -80,11 +80,6 @@ class TinyBench:
         self._sampler.__exit__()
         self._context.close()
         self._model.close()
-
-    def rest(self) -> None:
-        """End the threads, which look for work for a while and would disturb others, until the next prompt."""
-        self._context.close()
-        self._context = self._new_context()
 
     def prompt(self, tokens: int) -> list[float]:
         """Seconds of each chunk of a new prompt of TOKENS, and the choice of a token after it."""
@@ -112,10 +107,7 @@ class TinyBench:
 
     def fastest(self, measure: Callable[[], float], seconds: float, *, enough: int = 4) -> float:
         """See `fastest`; the noise of the place becomes known."""
-        return fastest(measure, seconds, enough=enough, noise=self._place.noise)
-
-    def _new_context(self) -> Context:
-        return Context(self._place.lib, self._model, size=DEEP + CHUNK, threads=self._place.threads)
+        return fastest(measure, seconds, enough=enough, noise=self._noise)
 
 
 def fastest(measure: Callable[[], float], seconds: float, *, enough: int = 4, noise: Noise) -> float:

@@ -13,7 +13,7 @@ from localllm_magics.engines.kernel.worker.process import run_in_subprocess
 from localllm_magics.engines.kernel.worker.speed_probe import Effort, measure, probe
 from localllm_magics.engines.kernel.worker.tiny_bench import Place
 
-LITTLE = Effort(size=1e6, prompt=8, seconds=0.0, rounds=1)
+LITTLE = Effort(size=1e6, prompt=8, seconds=0.0)
 
 
 @pytest.fixture
