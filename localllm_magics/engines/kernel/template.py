@@ -9,12 +9,14 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NoReturn, get_args
+from typing import NoReturn, cast, get_args
 
 import jinja2
 from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
 from jinja2.parser import Parser
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -23,7 +25,7 @@ from localllm_magics.core.errors import BadTemplate
 from localllm_magics.core.messages import Message, Role
 from localllm_magics.core.stop import Stop
 from localllm_magics.engines.kernel.message_spans import PLACEHOLDER, find_messages, placeholders_in
-from localllm_magics.engines.kernel.template_limits import MOST_SECONDS, LimitExceeded, run_limited
+from localllm_magics.engines.kernel.template_limits import MOST_SECONDS, LimitExceeded, check_limits, run_limited
 from localllm_magics.engines.think_options import think_options
 
 CHATML = (
@@ -218,17 +220,44 @@ class _GenerationTag(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+class _CheckTokens(Extension):
+    """Checks the limits while a template is compiled."""
+
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:
+        """STREAM itself."""
+        for token in stream:
+            check_limits()
+            yield token
+
+
+class _CheckLoops(CodeGenerator):
+    """Checks the limits at each step of a loop; `_Environment` does in calls, filters and tests."""
+
+    def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802 - the name that Jinja gives it
+        """Compile the loop."""
+        check = nodes.Call(nodes.EnvironmentAttribute("check_limits"), [], [], None, None)
+        node.body.insert(0, nodes.ExprStmt(check, lineno=node.lineno))
+        super().visit_For(node, frame)
+
+
 class _Environment(ImmutableSandboxedEnvironment):
     """The functions and filters that templates in the field rely on, as transformers gives them."""
+
+    code_generator_class = _CheckLoops
+    check_limits = staticmethod(check_limits)
 
     # Each is one step of Python, which nobody can end, and may take hours; so are the calls and filters that pad.
     intercepted_binops = frozenset({"*", "**", "%"})
 
     def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationTag])
+        extensions = ["jinja2.ext.loopcontrols", _GenerationTag, _CheckTokens]
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
         for name in ("batch", "center", "format", "indent"):
             self.filters[name] = _limited(self.filters[name])
         self.filters["tojson"] = _to_json
+        for functions in (self.filters, cast("dict[str, Callable[..., object]]", self.tests)):
+            for name, function in functions.items():
+                functions[name] = _checked(function)
         self.globals["raise_exception"] = _raise
         self.globals["strftime_now"] = lambda pattern: dt.datetime.now().astimezone().strftime(pattern)
 
@@ -242,6 +271,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
         """The result, unless FUNCTION is a text's and would make it too large."""
+        check_limits()
         method = getattr(function, "__wrapped__", function)  # the sandbox wraps `format`
         text = getattr(method, "__self__", None)
         if isinstance(text, str):
@@ -269,6 +299,17 @@ def _limited(work: Callable[..., object]) -> Callable[..., object]:
         return work(value, *args, **kwargs)
 
     return narrow
+
+
+def _checked(work: Callable[..., object]) -> Callable[..., object]:
+    """The filter or test WORK, which checks the limits: `map` and others call one many times."""
+
+    @functools.wraps(work)
+    def check_and_work(*args: object, **kwargs: object) -> object:
+        check_limits()
+        return work(*args, **kwargs)
+
+    return check_and_work
 
 
 def _size_of(operator: str, left: object, right: object) -> int:

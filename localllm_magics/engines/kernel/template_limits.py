@@ -1,9 +1,7 @@
-"""Resource limits for Python code that comes with a model file, and may never come to an end."""
+"""Resource limits for programs that come with a model file, and may never come to an end."""
 
-import ctypes
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import TypeVar
 
@@ -15,30 +13,34 @@ from localllm_magics.engines.kernel.machine import private_memory
 MOST_SECONDS = 10.0
 MOST_BYTES = 1 << 30
 _Result = TypeVar("_Result")
+_thread = threading.local()
 
 
 class LimitExceeded(Exception):
     """The work was ended; the message says which limit it exceeded."""
 
 
+class _Ended(BaseException):
+    """Ends the work; no error of its own, so that nothing takes it for one."""
+
+
 def run_limited(
     work: Callable[[], _Result], stop: Stop, *, seconds: float = MOST_SECONDS, memory_bytes: int = MOST_BYTES
 ) -> _Result:
-    """What WORK returns or raises; it runs in a thread of its own, which can be ended.
+    """What WORK returns or raises; it runs in a thread of its own, and has to call `check_limits` at each step.
+
+    It is ended nowhere else: an error that Python raises anywhere in a thread may leave a lock held for ever.
 
     Raises:
         LimitExceeded: It took more than SECONDS, or MEMORY_BYTES.
         Stopped: STOP was set.
     """
-    lock, before, running = threading.Lock(), 0, list[int]()
+    ended, before = threading.Event(), 0
 
     def run() -> _Result:
-        running.append(threading.get_ident())
-        try:
-            return work()
-        finally:
-            with lock:
-                running.clear()
+        _thread.ended = ended
+        check_limits()
+        return work()
 
     future = in_background(run, "localllm-limited")
     try:
@@ -50,15 +52,11 @@ def run_limited(
                 raise LimitExceeded(f"took more than {to_size(memory_bytes)} of memory")
         return future.result()
     finally:
-        _end(future, running, lock)
+        ended.set()
 
 
-def _end(future: "Future[_Result]", running: list[int], lock: threading.Lock) -> None:
-    """End the thread that is RUNNING, at its next step in Python."""
-    tries = 50  # it may not have begun its work yet, or be in a callback, where Python ignores errors
-    while tries and wait_for([future], timeout=0.01).not_done:
-        tries -= 1
-        with lock:  # or else the number might be another thread's already
-            for thread in running:
-                # This error, for nobody reports it where nobody catches it.
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(SystemExit))
+def check_limits() -> None:
+    """End the work of this thread, if `run_limited` has given it up."""
+    ended: threading.Event | None = getattr(_thread, "ended", None)
+    if ended is not None and ended.is_set():
+        raise _Ended

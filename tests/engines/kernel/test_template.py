@@ -1,4 +1,5 @@
 import datetime as dt
+import threading
 from dataclasses import replace
 
 import pytest
@@ -271,16 +272,32 @@ def test_a_template_that_fails_says_how(source: str, reason: str) -> None:
     assert "--raw" in caught.value.hint
 
 
-def test_a_template_without_an_end_is_ended() -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(ENDLESS, id="loops"),
+        pytest.param("{% for a in range(99999) %}{% continue %}{% endfor %}" * 200, id="loops after each other"),
+        pytest.param(
+            "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}", id="macros"
+        ),
+        pytest.param("{{ ([range(99999)] * 99999) | map('sum') | sum }}", id="filters"),
+        pytest.param("{{ ([0] * 1000000) | select('in', [1] * 1000000) | list }}", id="tests"),
+        pytest.param("{{ [0, 0] }}" * 500_000, id="length"),
+    ],
+)
+def test_a_template_without_an_end_is_ended(source: str) -> None:
     with pytest.raises(BadTemplate) as caught:
-        ChatTemplate(ENDLESS, seconds=0.1).render(to_messages("Why?", system="Be brief."))
+        ChatTemplate(source, seconds=0.1).render(to_messages("Why?", system="Be brief."))
+
+    for thread in threading.enumerate():
+        if thread.name == "localllm-limited":
+            thread.join(60)
+            assert not thread.is_alive()
 
     assert caught.value.message == "The model's chat template did not come to an end within 0.1 seconds."
     assert "--raw" in caught.value.hint
 
 
-# The error that ends it may come in a callback, where Python reports it and goes on; it comes again.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stop_ends_a_template() -> None:
     stop = Stop()
     stop.set()
