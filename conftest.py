@@ -42,9 +42,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Set a limit to the whole run that holds where no test can be interrupted, and after the last test too."""
     test, run = (_seconds(session.config, name) for name in ("timeout", "session_timeout"))
     # The test that runs when the time is over may come to its end, and is cleaned up.
-    timer = threading.Timer(run + 2 * test, _give_up, [session.config])
+    limit = run + 2 * test
+    timer = threading.Timer(limit, _give_up, [session.config])
     timer.daemon = True
     timer.start()
+    # Where no thread of Python comes to run any more; nothing is captured yet, so this is the real stderr.
+    faulthandler.dump_traceback_later(limit + _MOST_CLEAN_UP, exit=True, file=os.dup(2))
 
 
 @pytest.hookimpl(wrapper=True)

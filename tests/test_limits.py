@@ -54,6 +54,13 @@ def test_that_cannot_be_interrupted(capsys):
         except BaseException:
             pass
 """
+HOLDS_PYTHON = """
+import ctypes, signal
+
+def test_that_lets_nothing_else_run():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    ctypes.PyDLL(None).sleep(1000)
+"""
 
 
 def run(folder: Path, program: str, *options: str) -> tuple[int, str]:
@@ -111,3 +118,10 @@ def test_a_run_that_cannot_be_interrupted_ends(tmp_path: Path) -> None:
 
     assert status == pytest.ExitCode.INTERRUPTED
     assert has_ended(said)
+
+
+def test_a_run_in_which_python_itself_hangs_ends(tmp_path: Path) -> None:
+    status, said = run(tmp_path, HOLDS_PYTHON, "--session-timeout", "1")
+
+    assert status == 1  # as faulthandler ends it
+    assert "failed" not in said
