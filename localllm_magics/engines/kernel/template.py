@@ -252,7 +252,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         extensions = ["jinja2.ext.loopcontrols", _GenerationTag, _CheckTokens]
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
-        for name in ("batch", "center", "format", "indent"):
+        for name in ("batch", "center", "format", "indent", "round", "slice"):
             self.filters[name] = _limited(self.filters[name])
         self.filters["tojson"] = _to_json
         for functions in (self.filters, cast("dict[str, Callable[..., object]]", self.tests)):

@@ -1,5 +1,6 @@
 """Prompts, and ways to ask the bundled model."""
 
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
@@ -34,6 +35,14 @@ def ask(prompt: str, sampling: Sampling = GREEDY, *, raw: bool = False) -> Reque
 
 def generation_of(engine: KernelEngine, request: Request) -> Generation:
     return Generation(request, engine.status().model)
+
+
+def wait_for_limited_work() -> None:
+    """Wait until nothing runs any more that was given up for its limits."""
+    for thread in threading.enumerate():
+        if thread.name == "localllm-limited":
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def answer(engine: KernelEngine, request: Request) -> Completion:

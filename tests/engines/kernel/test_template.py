@@ -1,5 +1,4 @@
 import datetime as dt
-import threading
 from dataclasses import replace
 
 import pytest
@@ -8,7 +7,7 @@ from localllm_magics.core.errors import BadTemplate
 from localllm_magics.core.messages import Message, to_messages
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.template import CHATML_NOTICE, NO_SYSTEM_NOTICE, ChatTemplate, Rendered
-from tests.engines.kernel.asking import ENDLESS
+from tests.engines.kernel.asking import ENDLESS, wait_for_limited_work
 
 # Short ones in the style of models in the field.
 LLAMA_2 = """\
@@ -259,6 +258,8 @@ def test_a_nasty_template_gets_nowhere(source: str) -> None:
                 "{{ 'a\\na' | indent(width=10**9) }}",
                 "{{ '%1000000000d' | format(1) }}",
                 "{{ [1] | batch(10**9, 0) | list }}",
+                "{{ [1] | slice(10**9) | list }}",
+                "{{ 1.5 | round(10**9, 'ceil') }}",
             )
         ),
         pytest.param("{{ strftime_now('\\ud800') }}", "UnicodeEncodeError", id="lone surrogate"),
@@ -289,10 +290,7 @@ def test_a_template_without_an_end_is_ended(source: str) -> None:
     with pytest.raises(BadTemplate) as caught:
         ChatTemplate(source, seconds=0.1).render(to_messages("Why?", system="Be brief."))
 
-    for thread in threading.enumerate():
-        if thread.name == "localllm-limited":
-            thread.join(60)
-            assert not thread.is_alive()
+    wait_for_limited_work()
 
     assert caught.value.message == "The model's chat template did not come to an end within 0.1 seconds."
     assert "--raw" in caught.value.hint

@@ -1,10 +1,12 @@
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from localllm_magics.core.stop import Stop, Stopped
 from localllm_magics.engines.kernel.template_limits import LimitExceeded, check_limits, run_limited
+from tests.engines.kernel.asking import wait_for_limited_work
 
 Work = Callable[[], None]
 
@@ -59,10 +61,25 @@ def test_work_is_ended_when_it_was_stopped_before_it_began() -> None:
 
     with pytest.raises(Stopped):
         run_limited(endless(threading.Event()), stop)
-    for thread in threading.enumerate():
-        if thread.name == "localllm-limited":
-            thread.join(60)
-            assert not thread.is_alive()
+    wait_for_limited_work()
+
+
+def test_work_without_a_check_is_ended_though_the_first_error_was_ignored() -> None:
+    ended = threading.Event()
+
+    def work() -> None:
+        with suppress(SystemExit):
+            while True:
+                pass
+        try:
+            while True:
+                pass
+        finally:
+            ended.set()
+
+    with pytest.raises(LimitExceeded):
+        run_limited(work, Stop(), seconds=0.1)
+    assert ended.wait(60)
 
 
 def test_nothing_is_ended_where_there_are_no_limits() -> None:
